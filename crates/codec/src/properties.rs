@@ -1,6 +1,6 @@
 //! A packet's properties: checked once, kept encoded, forwarded as bytes.
 
-use crate::encode::{put_varint, varint_len};
+use crate::encode::put_varint;
 use crate::property::PropertyId as P;
 use crate::reader::Reader;
 use crate::{DecodeError, Property, PropertyId, ReasonCode};
@@ -80,11 +80,6 @@ impl<'a> Properties<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         put_varint(out, self.raw.len());
         out.extend_from_slice(self.raw);
-    }
-
-    /// Bytes that [`Self::write`] appends.
-    pub(crate) fn encoded_len(&self) -> usize {
-        varint_len(self.raw.len()) + self.raw.len()
     }
 
     /// The encoded properties without their length.
