@@ -1,12 +1,12 @@
-//! The subscription index: which filters match this topic.
+//! The subscription index: which filters match a topic.
 
 use std::hash::{BuildHasher, RandomState};
-use std::str::Split;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::filter::{FilterLevel, FilterLevels};
+use crate::hashed_levels::{Level, TopicLevels};
 use crate::inline_stack::InlineStack;
 
 /// A map from topic filters to values, made to find all filters that match a topic.
@@ -309,42 +309,6 @@ impl Node {
 struct Place {
     node: u32,
     multi: bool,
-}
-
-/// A literal level with its hash.
-#[derive(Clone, Copy, Debug, Default)]
-struct Level<'a> {
-    text: &'a str,
-    hash: u64,
-}
-
-impl<'a> Level<'a> {
-    fn new(text: &'a str, hasher: &impl BuildHasher) -> Self {
-        Self { text, hash: hasher.hash_one(text) }
-    }
-}
-
-/// The levels of a topic, each cut off and hashed once, when a walk first gets that deep.
-#[derive(Debug)]
-struct TopicLevels<'t> {
-    seen: InlineStack<Level<'t>, 16>,
-    rest: Split<'t, char>,
-}
-
-impl<'t> TopicLevels<'t> {
-    fn new(topic: &'t str) -> Self {
-        Self { seen: InlineStack::new(), rest: topic.split('/') }
-    }
-
-    /// The level at `depth`, which is at most one deeper than the deepest asked for before.
-    fn at(&mut self, depth: u32, hasher: &impl BuildHasher) -> Option<Level<'t>> {
-        if let Some(level) = self.seen.get(depth as usize) {
-            return Some(level);
-        }
-        let level = Level::new(self.rest.next()?, hasher);
-        self.seen.push(level);
-        Some(level)
-    }
 }
 
 /// The hash of an edge, from the seeded hash of its level: the odd factor keeps the same level

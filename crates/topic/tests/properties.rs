@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 /// Names of few and short levels, so that they meet filters often; some sort around `/`.
-const TOPIC: &str = "(a|b|ab|a!|a0|é|\\$|\\$a|)(/(a|b|a!|a0|\\$|)){0,4}";
+const TOPIC: &str = "(a|b|ab|a!|a0|é|%|\\$|\\$a|)(/(a|b|a!|a0|\\$|)){0,4}";
 /// Filters of the same levels.
 const FILTER: &str = "((a|b|ab|a!|é|\\$|\\$a||\\+)/)?((a|b|a!|\\$||\\+)/){0,3}(a|b|a!||\\+|#)";
 /// Anything made of what the rules are about.
@@ -64,7 +64,8 @@ proptest! {
 
     #[test]
     fn the_tree_walks_in_pages_what_it_walks_at_once(
-        topics in vec(TOPIC, 0..60), filter in FILTER, page in 1..5_usize, after in option::of(TOPIC),
+        topics in vec(TOPIC, 0..60), filter in FILTER,
+        page in 1..5_usize, after in option::of(TOPIC),
     ) {
         let mut tree = TopicTree::new();
         for topic in &topics {
@@ -72,6 +73,28 @@ proptest! {
         }
         let found = walk_in_pages(&mut tree, &filter, after.clone(), page, |_, _| {});
         prop_assert_eq!(found, expected(&topics, &filter, after.as_deref()));
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_its_looks_were_used_up(
+        topics in vec(TOPIC, 0..60), filter in FILTER, looks in 0..6_usize,
+    ) {
+        let tree = topics.iter().fold(TopicTree::new(), |mut tree, topic| {
+            tree.insert(topic, ());
+            tree
+        });
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            after = tree.for_each_match_within(&filter, after.as_deref(), looks, |topic, ()| {
+                found.push(topic.to_owned());
+                ControlFlow::Continue(())
+            });
+            if after.is_none() {
+                break;
+            }
+        }
+        prop_assert_eq!(found, expected(&topics, &filter, None));
     }
 
     #[test]
@@ -107,7 +130,8 @@ proptest! {
         for (topic, value) in &steps {
             match value {
                 Some(value) => {
-                    prop_assert_eq!(tree.insert(topic, *value), model.insert(levels(topic), *value));
+                    let old = model.insert(levels(topic), *value);
+                    prop_assert_eq!(tree.insert(topic, *value), old);
                 }
                 None => prop_assert_eq!(tree.remove(topic), model.remove(&levels(topic))),
             }
