@@ -330,6 +330,8 @@ const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasherDefault, Hasher};
+
     use super::*;
 
     fn matched(trie: &FilterTrie<&'static str>, topic: &str) -> Vec<&'static str> {
@@ -421,9 +423,34 @@ mod tests {
     }
 
     #[test]
+    fn levels_that_hash_alike_stay_apart() {
+        #[derive(Default)]
+        struct Constant;
+        impl Hasher for Constant {
+            fn finish(&self) -> u64 {
+                0
+            }
+            fn write(&mut self, _: &[u8]) {}
+        }
+        let mut trie = FilterTrie::with_hasher(BuildHasherDefault::<Constant>::default());
+        let filters: Vec<String> = (0..500).map(|parent| format!("{parent}/x")).collect();
+        for filter in &filters {
+            assert_eq!(trie.insert(filter, filter), None);
+        }
+        for filter in &filters {
+            let mut found = Vec::new();
+            trie.for_each_match(filter, |value| found.push(*value));
+            assert_eq!(found, [filter]);
+        }
+        for filter in &filters {
+            assert_eq!(trie.remove(filter), Some(filter));
+        }
+        assert_eq!((trie.nodes.len(), trie.edges.len()), (1, 0));
+    }
+
+    #[test]
     fn nodes_are_small() {
         assert_eq!(size_of::<Node>(), 40);
-        assert_eq!(Slab::<Node>::with_capacity(1).iter().count(), 0);
     }
 
     proptest::proptest! {
