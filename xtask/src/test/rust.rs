@@ -76,7 +76,14 @@ fn nextest(
     let passed = process::run_visibly(
         cargo()
             .current_dir(&workspace.root)
-            .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+            .args([
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-fail-fast",
+                "--no-tests=pass",
+            ])
             .args(["--profile", profile])
             .args(arguments)
             .envs(environment.iter().copied()),
