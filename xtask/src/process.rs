@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -86,10 +86,11 @@ pub fn last_lines(text: &str, count: usize) -> String {
     lines.iter().skip(first).map(|line| format!("    {line}\n")).collect()
 }
 
-/// True if `program` is found on the search path.
+/// True if `program` is found on the search path, or where servers are, which that path may lack.
 pub fn installed(program: &str) -> bool {
-    let Some(path) = std::env::var_os("PATH") else { return false };
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let servers = std::iter::once(PathBuf::from("/usr/sbin"));
+    std::env::split_paths(&path).chain(servers).any(|folder| folder.join(program).is_file())
 }
 
 /// A child that leads a process group; dropping it ends the group.
@@ -187,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn log(name: &str) -> std::path::PathBuf {
+    fn log(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()))
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use super::{Tally, junit};
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::{Target, Workspace, cargo};
 use crate::{process, tidy};
 
 pub fn format(workspace: &Workspace) -> Result<Tally> {
@@ -38,9 +38,12 @@ pub fn lint(workspace: &Workspace) -> Result<Tally> {
 
 pub fn tests(workspace: &Workspace) -> Result<Tally> {
     if process::installed("cargo-nextest") {
-        return nextest(workspace, "default", &["-E", &format!("not {FUZZ_FILTER}")], &[]);
+        let tally = nextest(workspace, "default", &["-E", &format!("not ({FUZZ_FILTER})")], &[])?;
+        ensure!(tally != Tally::default(), "there is no test");
+        return Ok(tally);
     }
-    cargo_test(workspace, &["--all-targets", "--", "--skip", FUZZ_PREFIX], &[])
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
+    cargo_test(workspace, &[&targets[..], &["--", "--skip", FUZZ_PREFIX]].concat(), &[])
 }
 
 /// nextest cannot run documentation examples.
@@ -48,8 +51,8 @@ pub fn doc(workspace: &Workspace) -> Result<Tally> {
     cargo_test(workspace, &["--doc"], &[])
 }
 
-/// The fuzz targets are ordinary tests named `fuzz_…`; bolero reads its effort from the environment
-/// and stops at whichever comes first.
+/// The fuzz targets are ordinary tests: those named `fuzz_…`, and all in a file of that name.
+/// bolero reads its effort from the environment and stops at whichever comes first.
 pub fn fuzz(workspace: &Workspace) -> Result<Tally> {
     let effort = [
         ("BOLERO_RANDOM_ITERATIONS", FUZZ_ITERATIONS),
@@ -58,9 +61,18 @@ pub fn fuzz(workspace: &Workspace) -> Result<Tally> {
     let tally = if process::installed("cargo-nextest") {
         nextest(workspace, "fuzz", &["-E", FUZZ_FILTER], &effort)?
     } else {
-        cargo_test(workspace, &["--lib", "--tests", FUZZ_PREFIX], &effort)?
+        let mut tally = cargo_test(workspace, &["--lib", FUZZ_PREFIX], &effort)?;
+        let is_file =
+            |target: &Target| target.kind == "test" && target.name.starts_with(FUZZ_PREFIX);
+        if workspace.members().any(|package| package.targets.iter().any(is_file)) {
+            tally.add(cargo_test(workspace, &["--test", "fuzz_*"], &effort)?);
+        }
+        tally
     };
-    ensure!(tally != Tally::default(), "no test is named `{FUZZ_PREFIX}…`: nothing was fuzzed");
+    ensure!(
+        tally != Tally::default(),
+        "no test or file of tests is named `{FUZZ_PREFIX}…`: that fuzzes nothing"
+    );
     Ok(tally)
 }
 
@@ -135,7 +147,7 @@ fn result_line(line: &str) -> Option<Tally> {
 }
 
 const FUZZ_PREFIX: &str = "fuzz_";
-const FUZZ_FILTER: &str = "test(/(^|::)fuzz_/)";
+const FUZZ_FILTER: &str = "test(/(^|::)fuzz_/) or binary(/^fuzz_/)";
 const FUZZ_ITERATIONS: &str = "500000";
 const FUZZ_MILLISECONDS: &str = "30000";
 

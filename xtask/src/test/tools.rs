@@ -17,7 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("chromium", "chromium"),
-    ("python3", "python3-venv"),
+    ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
 ];
@@ -56,11 +56,15 @@ pub fn node_modules(workspace: &Workspace) -> PathBuf {
 }
 
 fn debian() -> Result<()> {
-    let missing: Vec<&str> = PROGRAMS
+    let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| !process::installed(program))
         .map(|(_, package)| *package)
         .collect();
+    // Debian's Python comes without the part that makes environments.
+    if process::run_quietly(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
+        missing.push("python3-venv");
+    }
     if missing.is_empty() {
         return Ok(());
     }
