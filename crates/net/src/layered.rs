@@ -5,6 +5,7 @@ use crate::error::NetError;
 use crate::link::Read;
 use crate::peer::{LinkKind, PeerInfo};
 use crate::socket::{Arrived, Socket};
+use crate::tls_stream::TlsStream;
 use crate::unsent::Unsent;
 use crate::websocket::WebSocket;
 use crate::wire::{ProxyPhase, Wire};
@@ -16,17 +17,18 @@ use crate::ws_frame::{Opcode, encode_frame_header};
 /// gives its memory back when the socket has taken everything.
 #[derive(Debug)]
 pub(crate) struct Layered {
-    pub(crate) wire: Wire,
+    wire: Wire,
     pub(crate) kind: LinkKind,
-    pub(crate) websocket: Option<Box<WebSocket>>,
-    pub(crate) unsent: Unsent,
+    tls: Option<Box<TlsStream>>,
+    websocket: Option<Box<WebSocket>>,
+    unsent: Unsent,
     /// The peer will send no more application bytes.
-    pub(crate) ended: bool,
-    pub(crate) closing: Closing,
+    ended: bool,
+    closing: Closing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closing {
+enum Closing {
     No,
     /// [`Layered::shutdown`] was called; the socket follows when everything is sent.
     Asked,
@@ -34,10 +36,16 @@ pub(crate) enum Closing {
 }
 
 impl Layered {
-    pub(crate) fn new(wire: Wire, kind: LinkKind, websocket: Option<WebSocket>) -> Self {
+    pub(crate) fn new(
+        wire: Wire,
+        kind: LinkKind,
+        tls: Option<TlsStream>,
+        websocket: Option<WebSocket>,
+    ) -> Self {
         Self {
             wire,
             kind,
+            tls: tls.map(Box::new),
             websocket: websocket.map(Box::new),
             unsent: Unsent::default(),
             ended: false,
@@ -87,13 +95,22 @@ impl Layered {
 
     /// The bytes below WebSocket.
     fn receive_stream(&mut self, buf: &mut [u8]) -> io::Result<Arrived> {
-        self.wire.read(buf)
+        match &mut self.tls {
+            None => self.wire.read(buf),
+            Some(tls) => tls.read(&mut self.wire, buf, self.unsent.buffer()),
+        }
     }
 
     /// Puts bytes of the stream below WebSocket behind what waits already.
     fn queue(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.unsent.extend(bytes);
-        Ok(())
+        match &mut self.tls {
+            _ if bytes.is_empty() => Ok(()),
+            None => {
+                self.unsent.buffer().extend_from_slice(bytes);
+                Ok(())
+            }
+            Some(tls) => tls.encrypt(bytes, self.unsent.buffer()),
+        }
     }
 
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -107,11 +124,38 @@ impl Layered {
         if !self.unsent.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match &self.websocket {
-            None => self.wire.socket.write(slices),
-            Some(websocket) if !websocket.is_open() => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(_) => self.write_frame(slices),
+        match (&self.tls, &self.websocket) {
+            (_, Some(websocket)) if !websocket.is_open() => Err(io::ErrorKind::BrokenPipe.into()),
+            (None, None) => self.wire.socket.write(slices),
+            (None, Some(_)) => self.write_frame(slices),
+            (Some(_), _) => self.write_records(slices),
         }
+    }
+
+    /// TLS records, with a frame header in front where there is a WebSocket.
+    fn write_records(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes = total(slices);
+        if bytes == 0 {
+            return Ok(0);
+        }
+        match slices {
+            [slice, ..] if slice.len() >= bytes && self.websocket.is_none() => {
+                self.queue(slice.get(..bytes).unwrap_or_default())?;
+            }
+            _ => {
+                // In one piece, because each call of the encryption makes a record of its own.
+                let mut gathered = Vec::with_capacity(bytes + 10);
+                if self.websocket.is_some() {
+                    let mut header = [0; 10];
+                    let length = encode_frame_header(Opcode::Binary, bytes as u64, &mut header);
+                    gathered.extend_from_slice(header.get(..length).unwrap_or_default());
+                }
+                limited(slices).for_each(|piece| gathered.extend_from_slice(piece));
+                self.queue(&gathered)?;
+            }
+        }
+        self.unsent.send(&self.wire.socket)?;
+        Ok(bytes)
     }
 
     /// One frame, straight from the caller's slices; what the socket does not take is kept, because the
@@ -135,7 +179,8 @@ impl Layered {
         let mut sent = self.wire.socket.write(parts)?;
         for part in parts {
             let taken = sent.min(part.len());
-            self.unsent.extend(part.get(taken..).unwrap_or_default());
+            let rest = part.get(taken..).unwrap_or_default();
+            self.unsent.buffer().extend_from_slice(rest);
             sent -= taken;
         }
         Ok(payload)
@@ -164,6 +209,9 @@ impl Layered {
         }
         // Errors mean that the peer is gone, and then there is nobody to say farewell to.
         let _ = self.queue(&farewell);
+        if let Some(tls) = &mut self.tls {
+            let _ = tls.close(self.unsent.buffer());
+        }
         let _ = self.flush();
     }
 
@@ -173,6 +221,7 @@ impl Layered {
 
     pub(crate) fn is_handshaking(&self) -> bool {
         self.wire.awaits_header()
+            || self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
             || self.websocket.as_ref().is_some_and(|websocket| websocket.is_upgrading())
     }
 
@@ -181,7 +230,8 @@ impl Layered {
             ProxyPhase::Done(Some(client)) => (Some(client), self.wire.address),
             _ => (self.wire.address, None),
         };
-        PeerInfo { kind: self.kind, address, proxy, tls: None, unix: None }
+        let tls = self.tls.as_ref().and_then(|tls| tls.peer());
+        PeerInfo { kind: self.kind, address, proxy, tls, unix: None }
     }
 
     pub(crate) fn socket(&mut self) -> &mut Socket {

@@ -18,6 +18,8 @@ mod peer;
 mod proxy_header;
 mod socket;
 mod source_network;
+mod tls_server;
+mod tls_stream;
 mod unix_credentials;
 mod unix_socket;
 mod unsent;
@@ -33,6 +35,7 @@ pub use listener::{Listener, ListenerOptions, ProxyPolicy, should_pause_acceptin
 pub use peer::{LinkKind, PeerInfo, TlsPeer, UnixCredentials};
 pub use proxy_header::{ProxyHeader, ProxyHeaderError};
 pub use source_network::SourceNetwork;
+pub use tls_server::{ClientCertificates, TlsFiles, TlsServer};
 pub use websocket::WebSocketOptions;
 pub use ws_frame::{CloseCode, Decoded, FrameDecoder, FrameError, Opcode, encode_frame_header};
 pub use ws_upgrade::{AllowedOrigins, Upgrade, UpgradeError, UpgradeRules, upgrade};

@@ -15,6 +15,8 @@ use crate::link::Link;
 use crate::peer::LinkKind;
 use crate::socket::Socket;
 use crate::source_network::SourceNetwork;
+use crate::tls_server::TlsServer;
+use crate::tls_stream::TlsStream;
 use crate::unix_socket::{self, SocketFile};
 use crate::websocket::{WebSocket, WebSocketOptions, WebSocketRules};
 use crate::wire::{ProxyPhase, Wire};
@@ -24,6 +26,8 @@ use crate::wire::{ProxyPhase, Wire};
 pub struct ListenerOptions {
     /// Where to listen, and in which dress.
     pub endpoint: Endpoint,
+    /// For `mqtts://` and `wss://`, which cannot be bound without.
+    pub tls: Option<TlsServer>,
     /// For `ws://` and `wss://`.
     pub websocket: WebSocketOptions,
     /// Whether a load balancer stands in front. Not for Unix sockets.
@@ -40,6 +44,7 @@ impl ListenerOptions {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            tls: None,
             websocket: WebSocketOptions::default(),
             proxy_protocol: ProxyPolicy::Off,
             backlog: 4096,
@@ -65,6 +70,7 @@ pub struct Listener {
     socket: Listening,
     endpoint: Endpoint,
     kind: LinkKind,
+    tls: Option<TlsServer>,
     websocket: Option<Arc<WebSocketRules>>,
     proxies: Option<Arc<[SourceNetwork]>>,
 }
@@ -119,6 +125,13 @@ impl Listener {
             }
             Endpoint::Unix { .. } => (LinkKind::Unix, None),
         };
+        let tls = options.tls.clone().filter(|_| endpoint.uses_tls());
+        if endpoint.uses_tls() && tls.is_none() {
+            return Err(complain(
+                "no certificate is configured".to_owned(),
+                "name a certificate and a key file, or use mqtt:// or ws://",
+            ));
+        }
         let socket = match (endpoint, endpoint.host(), endpoint.port()) {
             (Endpoint::Unix { path }, ..) => unix_socket::listen(path, options.unix_mode, backlog)
                 .map(|(listener, file)| Listening::Unix(UnixListener::from_std(listener), file))
@@ -141,7 +154,7 @@ impl Listener {
             Listening::Unix(..) => None,
         };
         let endpoint = endpoint.clone().with_port(bound.unwrap_or_default());
-        Ok(Self { socket, endpoint, kind, websocket, proxies })
+        Ok(Self { socket, endpoint, kind, tls, websocket, proxies })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -162,7 +175,7 @@ impl Listener {
         for _ in 0..MAX_FAILED_ACCEPTS {
             let accepted = match &self.socket {
                 Listening::Tcp(listener) => {
-                    listener.accept().map(|(stream, address)| self.tcp_link(stream, address))
+                    listener.accept().and_then(|(stream, address)| self.tcp_link(stream, address))
                 }
                 Listening::Unix(listener, _) => {
                     listener.accept().map(|(stream, _)| Link::unix(stream))
@@ -178,7 +191,7 @@ impl Listener {
         Err(io::Error::other("accepting fails again and again"))
     }
 
-    fn tcp_link(&self, stream: TcpStream, address: SocketAddr) -> Link {
+    fn tcp_link(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Link> {
         // Fails only when the peer is gone, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let proxy = match &self.proxies {
@@ -193,15 +206,19 @@ impl Listener {
             }
         };
         if self.kind == LinkKind::Tcp && matches!(proxy, ProxyPhase::Off) {
-            return Link::tcp(stream);
+            return Ok(Link::tcp(stream));
         }
+        let tls = match &self.tls {
+            None => None,
+            Some(tls) => Some(TlsStream::new(tls.connection(self.websocket.is_some())?)),
+        };
         let websocket = self.websocket.as_ref().map(|rules| {
             let local = stream.local_addr();
             let over_loopback = local.is_ok_and(|local| local.ip().to_canonical().is_loopback());
             WebSocket::new(Arc::clone(rules), over_loopback)
         });
         let wire = Wire { socket: Socket::Tcp(stream), proxy, address: Some(address) };
-        Link::layered(Layered::new(wire, self.kind, websocket))
+        Ok(Link::layered(Layered::new(wire, self.kind, tls, websocket)))
     }
 }
 

@@ -19,8 +19,9 @@ impl Unsent {
         self.bytes.len() - self.sent
     }
 
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+    /// The buffer, to append to.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// Sends until nothing is left or the socket is full.

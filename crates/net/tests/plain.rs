@@ -1,4 +1,5 @@
 //! TCP and Unix links against real sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 
 mod echo_server;
 

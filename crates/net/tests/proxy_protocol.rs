@@ -1,4 +1,5 @@
 //! The PROXY protocol in front of links, from allowed and from other sources.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 
 mod echo_server;
 

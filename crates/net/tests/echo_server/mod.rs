@@ -144,7 +144,10 @@ impl Turn {
                 connection.link.shutdown();
                 Seen::Closed
             }
-            Err(error) => Seen::Failed(error.to_string()),
+            Err(error) => {
+                connection.link.shutdown();
+                Seen::Failed(error.to_string())
+            }
         };
         let _ = self.sender.send(seen);
         self.connections.remove(&key);
