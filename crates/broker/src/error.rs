@@ -24,7 +24,7 @@ pub enum ConfigError {
     /// The settings are wrong: every problem that was found, one per line.
     #[error("{}", lines(problems, *omitted))]
     Invalid {
-        /// The problems, in the order in which they were found; at least one.
+        /// The problems in the order of the file, then others; at least one.
         problems: Vec<Problem>,
         /// How many more there are.
         omitted: usize,
@@ -133,10 +133,15 @@ impl Findings {
     }
 
     /// The verdict.
-    pub(crate) fn into_result(self) -> Result<(), ConfigError> {
+    pub(crate) fn into_result(mut self) -> Result<(), ConfigError> {
         if self.problems.is_empty() {
             return Ok(());
         }
+        // A table is read in the order of its names: tell the author in the order of the lines.
+        self.problems.sort_by_key(|problem| match problem.place {
+            Place::File { line, column, .. } => (0, line, column),
+            Place::Environment(_) | Place::Key(_) => (1, 0, 0),
+        });
         Err(ConfigError::Invalid { problems: self.problems, omitted: self.omitted })
     }
 }
