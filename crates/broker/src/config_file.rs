@@ -330,11 +330,13 @@ mod tests {
             ("log = 1", "a.toml:1:7: log is a table: write [log]"),
             (
                 "log.level = {}",
-                "a.toml:1:13: log.level: write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\" instead of a table",
+                "a.toml:1:13: log.level: write one of \"error\", \"warn\", \"info\", \
+                 \"debug\", \"trace\" instead of a table",
             ),
             (
                 "limits.topic_levels = 65536",
-                "a.toml:1:23: limits.topic_levels: 65536 is out of range: write a whole number from 1 to 65535",
+                "a.toml:1:23: limits.topic_levels: 65536 is out of range: write a whole \
+                 number from 1 to 65535",
             ),
             ("shared = 1", "a.toml:1:10: write [shared]"),
             ("shared.groups = 1", "a.toml:1:17: write [shared.groups]"),
