@@ -5,6 +5,7 @@
 //! Knows nothing of packets or topics: it only says what the crates that do are allowed.
 #![forbid(unsafe_code)]
 
+mod assembly;
 mod config;
 mod config_file;
 mod default_file;
@@ -12,6 +13,7 @@ mod environment;
 mod error;
 mod explain;
 mod key;
+mod lifecycle;
 mod limits_config;
 mod listener_address;
 mod listener_config;
@@ -30,6 +32,7 @@ pub use environment::{Environment, RESERVED};
 pub use error::{ConfigError, Place, Problem};
 pub use explain::{Explanation, explain, key_names, nearest_key};
 pub use key::Reload;
+pub use lifecycle::{Broker, BrokerError};
 pub use listener_config::{ListenerConfig, TlsConfig};
 pub use log_config::{LogConfig, LogFormat, LogLevel};
 pub use mqtt_config::MqttConfig;
