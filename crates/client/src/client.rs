@@ -6,7 +6,7 @@ use agentmq_codec::{PropertiesBuf, ReasonCode, SubscriptionOptions, check_topic_
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::command::{Command, SubscribeRequest};
-use crate::driver::{Driver, open};
+use crate::driver::{Driver, open_first};
 use crate::event::EVENT_CAPACITY;
 use crate::inbox::{ConnectionSignal, Inbox};
 use crate::incoming::Incoming;
@@ -56,11 +56,8 @@ impl Client {
         options.check()?;
         let options = Arc::new(options);
         let mut attempt = 0;
-        // Before version 5 the flag also says that the session ends with the connection.
-        let clean_start =
-            options.clean_start || (!options.version.is_v5() && options.session_expiry == 0);
         let opened = loop {
-            let error = match open(&options, &options.client_id, clean_start).await {
+            let error = match open_first(&options).await {
                 Ok(opened) => break opened,
                 Err(error) => error,
             };
@@ -90,7 +87,11 @@ impl Client {
         let driver = Driver {
             session: Session::new(options.version),
             // Subscriptions of an earlier life must not be taken for ours.
-            next_identifier: if clean_start { 1 } else { dice() as u32 % MAX_IDENTIFIER + 1 },
+            next_identifier: if options.clean_start {
+                1
+            } else {
+                dice() as u32 % MAX_IDENTIFIER + 1
+            },
             options,
             commands: queue,
             parked: None,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentmq_codec::ReasonCode;
+use agentmq_codec::{Disconnect, ReasonCode};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use crate::command::{Command, Reply, SubscribeRequest};
@@ -76,6 +77,24 @@ pub(crate) async fn open(
     }
 }
 
+/// The first connection of a client. Before version 5 one flag says both that the session starts
+/// anew and that it ends with the connection; to start a lasting one anew takes two connections.
+pub(crate) async fn open_first(options: &Options) -> Result<Opened, Error> {
+    let id = &options.client_id;
+    if options.version.is_v5() {
+        return open(options, id, options.clean_start).await;
+    }
+    let lasting = options.session_expiry > 0;
+    if lasting && options.clean_start {
+        let (mut link, _) = open(options, id, true).await?;
+        let mut farewell = Vec::new();
+        Disconnect::new(ReasonCode::NORMAL_DISCONNECTION).encode(options.version, &mut farewell);
+        link.write_all(&farewell).await.map_err(Error::Lost)?;
+        link.shutdown().await.map_err(Error::Lost)?;
+    }
+    open(options, id, !lasting).await
+}
+
 impl Driver {
     /// Runs until the application is done or connecting again is pointless.
     pub(crate) async fn run(mut self, mut opened: Opened) {
@@ -109,16 +128,13 @@ impl Driver {
         if !present {
             self.incoming.clear();
         }
-        let event = match (self.epoch, present) {
-            (_, true) => Event::Resumed,
-            (1, false) => Event::Connected,
-            (_, false) => Event::SessionLost,
-        };
         self.server.send_replace(limits.clone());
-        if event == Event::SessionLost && self.options.resubscribe {
-            self.repeat_subscriptions(connection);
+        if self.epoch > 1 {
+            let _ = self.events.send(if present { Event::Resumed } else { Event::Connected });
+            if !present && self.options.resubscribe {
+                self.repeat_subscriptions(connection);
+            }
         }
-        let _ = self.events.send(event);
         self.repeat_control(connection);
     }
 

@@ -5,18 +5,17 @@ use std::time::Duration;
 use agentmq_codec::ReasonCode;
 use tokio::sync::broadcast;
 
-/// A change of the connection's state.
+/// A change of the connection's state. The first connection is none: its outcome is that of
+/// [`crate::Client::connect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Connected, with a new session.
+    /// Connected again, but the server did not have the session any more: subscriptions are
+    /// repeated and unacknowledged messages published anew.
     Connected,
     /// Connected again, and the server still had the session.
     Resumed,
-    /// Connected again, but the server had lost the session: subscriptions are repeated and
-    /// unacknowledged messages published anew.
-    SessionLost,
-    /// The server granted or refused the subscriptions repeated after [`Event::SessionLost`].
+    /// The server answered a subscription repeated after [`Event::Connected`].
     Resubscribed {
         /// How many it refused.
         refused: usize,

@@ -34,7 +34,7 @@ impl Mosquitto {
         let access = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
         let config = format!(
             "{access}\nmax_queued_messages 0\nmax_inflight_messages 100\nlog_type information\n\
-             log_type error\nuser root\n{more}\n\
+             log_type error\nuser root\nset_tcp_nodelay true\n{more}\n\
              listener {port} 127.0.0.1\n\
              listener {ws_port} 127.0.0.1\nprotocol websockets\n\
              listener 0 {at}/mqtt.sock\n\
