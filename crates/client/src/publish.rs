@@ -28,6 +28,13 @@ impl Publish {
         }
     }
 
+    /// Replaces the payload.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
     /// Sets the Quality of Service.
     #[must_use]
     pub fn qos(mut self, qos: QoS) -> Self {

@@ -60,8 +60,8 @@ impl Tls {
             }
         }
         if roots.is_empty() {
-            let at = self.ca.as_deref().unwrap_or(Path::new("the system's certificate store"));
-            return Err(failed(at, "no certificate authority found"));
+            let system = Path::new("the system's certificate store");
+            return Err(failed(self.ca.as_deref().unwrap_or(system), "no certificate authority"));
         }
         Ok(roots)
     }

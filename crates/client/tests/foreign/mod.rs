@@ -1,6 +1,6 @@
 //! A real Mosquitto on free ports, and a proxy that can cut connections.
 
-#![allow(dead_code)] // each test file uses a part
+#![allow(dead_code, clippy::unwrap_used)] // each test file uses a part; a test may panic
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
