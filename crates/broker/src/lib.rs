@@ -26,6 +26,7 @@ mod shared_config;
 mod suggestion;
 mod value;
 
+pub use agentmq_session::{LimitInfo, Limits};
 pub use config::{Config, Durability, SysConfig, ThreadsConfig, check};
 pub use default_file::DEFAULT_TOML;
 pub use environment::{Environment, RESERVED};

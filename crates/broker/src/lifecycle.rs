@@ -112,6 +112,11 @@ impl Broker {
         }
     }
 
+    /// Whether a shard has ended: after a drain, or by a failure that [`Broker::wait`] tells.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until every shard has ended.
     pub fn wait(self) -> Result<(), BrokerError> {
         for thread in self.threads {
