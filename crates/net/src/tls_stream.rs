@@ -217,7 +217,12 @@ impl TlsStream {
                         })?,
                     }
                 }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => finished = true,
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
+                    if let Action::Encrypt(_) = action {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
+                    finished = true;
+                }
                 // Early data is never enabled.
                 Ok(_) => return Err(NetError::Tls("unexpected state".to_owned()).into()),
                 Err(error) => {
@@ -225,8 +230,10 @@ impl TlsStream {
                     return Err(self.explain(&error).into());
                 }
             }
-            if self.server_name.is_none() {
-                self.server_name = take_asked_name();
+            // Each time, so that the name never waits for another connection of this thread: a client
+            // that is asked to try again says it twice.
+            if let Some(name) = take_asked_name() {
+                self.server_name = Some(name);
             }
             used += discard;
             if finished {
@@ -239,6 +246,7 @@ impl TlsStream {
     /// only and never given bytes again: it would look at them once more and panic.
     fn collect_alert(&mut self, out: &mut Vec<u8>) {
         self.failed = true;
+        self.server_name = take_asked_name();
         while self.connection.wants_write() {
             let encoded = match self.connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
@@ -318,3 +326,172 @@ const fn sealed_size(bytes: usize) -> usize {
 const READ: usize = 64 << 10;
 /// The most that may wait for its completion: a handshake message is at most 64 KiB long.
 const MAX_INCOMING: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::crypto::aws_lc_rs;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use rustls_pki_types::{PrivateKeyDer, ServerName};
+
+    use super::*;
+    use crate::tls_server::{ClientCertificates, TlsFiles, TlsServer};
+
+    /// A server that asks for client certificates and the configuration of a client that has one.
+    fn both_ends() -> (TlsServer, Arc<ClientConfig>) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("ca"), issuer.pem()).unwrap();
+        fs::write(path("chain"), certificate.pem()).unwrap();
+        fs::write(path("key"), key.serialize_pem()).unwrap();
+        let server = TlsServer::load(TlsFiles {
+            certificate_chain: path("chain"),
+            private_key: path("key"),
+            client_certificates: ClientCertificates::Required(path("ca")),
+        })
+        .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(issuer.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        (server, Arc::new(client))
+    }
+
+    fn client(config: &Arc<ClientConfig>) -> ClientConnection {
+        let name = ServerName::try_from("localhost").unwrap();
+        ClientConnection::new(config.clone(), name).unwrap()
+    }
+
+    /// Hands bytes to the server as if they had been read; returns what it opened and answers.
+    fn feed(server: &mut TlsStream, bytes: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let mut scratch = [mem::take(&mut server.incoming).as_slice(), bytes].concat();
+        let (mut buf, mut out) = (vec![0; 1 << 16], Vec::new());
+        let filled = scratch.len();
+        let opened = server.open(&mut scratch, filled, Some(&mut buf), &mut out)?;
+        buf.truncate(opened);
+        Ok((buf, out))
+    }
+
+    fn flight(client: &mut ClientConnection) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn take(client: &mut ClientConnection, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            client.read_tls(&mut bytes).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+
+    fn shake_hands(server: &mut TlsStream, client: &mut ClientConnection) {
+        while client.is_handshaking() || server.is_handshaking() {
+            let (_, answer) = feed(server, &flight(client)).unwrap();
+            take(client, &answer);
+        }
+    }
+
+    #[test]
+    fn an_idle_stream_keeps_no_buffer() {
+        let (tls, config) = both_ends();
+        let mut server = TlsStream::new(tls.connection(false).unwrap());
+        let mut client = client(&config);
+        shake_hands(&mut server, &mut client);
+        assert_eq!((server.incoming.capacity(), server.plaintext.capacity()), (0, 0));
+        assert_eq!(server.peer().unwrap().certificates.len(), 1);
+    }
+
+    #[test]
+    fn writing_between_the_halves_of_a_key_update_works() {
+        let (tls, config) = both_ends();
+        let mut server = TlsStream::new(tls.connection(false).unwrap());
+        let mut client = client(&config);
+        shake_hands(&mut server, &mut client);
+        client.refresh_traffic_keys().unwrap();
+        io::Write::write_all(&mut client.writer(), b"after").unwrap();
+        let mut opened = Vec::new();
+        for byte in flight(&mut client) {
+            let (plain, mut out) = feed(&mut server, &[byte]).unwrap();
+            opened.extend(plain);
+            server.encrypt(b"x", &mut out).unwrap();
+            take(&mut client, &out);
+        }
+        assert_eq!(opened, b"after");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn damaged_flights_fail_without_harm(
+            damage in vec((0_usize..3, any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cuts in vec(1_usize..400, 1..8),
+        ) {
+            let (tls, config) = both_ends();
+            let mut server = TlsStream::new(tls.connection(false).unwrap());
+            let mut client = client(&config);
+            let mut failed = false;
+            'flights: for number in 0..3 {
+                if number == 2 {
+                    io::Write::write_all(&mut client.writer(), b"data").unwrap();
+                }
+                let mut bytes = flight(&mut client);
+                for (_, place, change) in damage.iter().filter(|(flight, ..)| *flight == number) {
+                    if !bytes.is_empty() {
+                        let place = place.index(bytes.len());
+                        bytes[place] ^= change;
+                    }
+                }
+                let mut rest = bytes.as_slice();
+                for cut in cuts.iter().cycle() {
+                    if rest.is_empty() {
+                        break;
+                    }
+                    let (piece, tail) = rest.split_at((*cut).min(rest.len()));
+                    rest = tail;
+                    let Ok((_, mut answer)) = feed(&mut server, piece) else {
+                        failed = true;
+                        break 'flights;
+                    };
+                    if !server.is_handshaking() {
+                        server.encrypt(b"answer", &mut answer).unwrap();
+                    }
+                    let mut answer = answer.as_slice();
+                    while !answer.is_empty() {
+                        client.read_tls(&mut answer).unwrap();
+                        if client.process_new_packets().is_err() {
+                            failed = true;
+                            break 'flights;
+                        }
+                    }
+                }
+            }
+            let harmless = damage.iter().all(|(_, _, change)| *change == 0);
+            prop_assert!(!(harmless && failed));
+            let mut out = Vec::new();
+            let _ = server.encrypt(b"too late", &mut out);
+            let _ = server.close(&mut out);
+        }
+    }
+}

@@ -197,6 +197,37 @@ fn a_resumed_session_keeps_its_name() {
 }
 
 #[test]
+fn a_client_that_is_asked_to_try_again_keeps_its_name() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let tls = TlsServer::load(authority.files(ClientCertificates::NotAsked)).unwrap();
+    let server = EchoServer::start(&options("mqtts://127.0.0.1:0", &tls));
+    let mut provider = aws_lc_rs::default_provider();
+    // The server does not take the first, for which alone the client sends a key.
+    provider.kx_groups = vec![aws_lc_rs::kx_group::MLKEM1024, aws_lc_rs::kx_group::SECP384R1];
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut client = connect_with(Arc::new(config), &server, &[]);
+    echo(&mut client, b"hello");
+    let kind = client.conn.handshake_kind();
+    assert_eq!(kind, Some(rustls::HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(server.peer().tls.unwrap().server_name.as_deref(), Some("localhost"));
+    // The next client of the same thread gives no name, and gets none.
+    let config = Offer::plain(&authority).config();
+    let mut config = Arc::unwrap_or_clone(config);
+    config.enable_sni = false;
+    let config = Arc::new(config);
+    let mut client = connect_with(config, &server, &[]);
+    echo(&mut client, b"hello");
+    assert_eq!(server.peer().tls.unwrap().server_name, None);
+}
+
+#[test]
 fn a_reload_changes_new_connections_only_and_a_bad_one_changes_nothing() {
     let authority = Authority::new();
     let first = authority.issue("server");
