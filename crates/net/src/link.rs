@@ -26,8 +26,9 @@ use crate::unix_credentials::peer_credentials;
 /// * An error of [`Link::read`] is final. If the protocol has an answer to it, it has been sent as far as the
 ///   socket took it.
 ///
-/// A link may move to another thread's `Poll` (deregister, send, register) at any time; after that, read
-/// once without waiting for an event.
+/// A link may move to another thread's `Poll` (deregister, send, register) at any time. Registration
+/// announces what the socket still holds, but not what a layer above it holds: when the last read did not say
+/// `drained`, read again without waiting for an event.
 #[derive(Debug)]
 pub struct Link(pub(crate) Inner);
 

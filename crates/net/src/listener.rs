@@ -352,3 +352,21 @@ fn unix_fix(error: &io::Error) -> &'static str {
 
 /// How often one call tries again after errors that concern a single connection.
 const MAX_FAILED_ACCEPTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        let error = io::Error::from_raw_os_error;
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert!(should_pause_accepting(&error(code)) && !concerns_one_connection(&error(code)));
+        }
+        for code in [libc::ECONNABORTED, libc::EPROTO, libc::EHOSTUNREACH] {
+            assert!(!should_pause_accepting(&error(code)) && concerns_one_connection(&error(code)));
+        }
+        assert!(!should_pause_accepting(&error(libc::EBADF)));
+        assert!(!concerns_one_connection(&error(libc::EBADF)));
+    }
+}

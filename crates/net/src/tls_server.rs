@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{
-    ClientHello, ResolvesServerCert, ServerConfig, UnbufferedServerConnection, WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig,
+    UnbufferedServerConnection, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
@@ -67,8 +68,7 @@ impl TlsServer {
     }
 
     /// Reads the files again. New connections get the new identity and authorities; those that exist go on.
-    /// Session tickets issued before are no longer taken, so that a client whose authority was removed
-    /// cannot resume.
+    /// Session tickets issued before are no longer taken, so that nobody resumes under the old identity.
     ///
     /// # Errors
     /// As for [`TlsServer::load`]; then everything stays as it was.
@@ -120,10 +120,17 @@ impl Configs {
         let identity = load_identity(files, &provider)?;
         let mut mqtt = builder.with_cert_resolver(Arc::new(Identity(Arc::new(identity))));
         mqtt.alpn_protocols = vec![b"mqtt".to_vec()];
-        // Tickets let clients that reconnect skip the signature, which is what a reconnect storm costs,
-        // and unlike a session cache they take no memory here.
-        mqtt.ticketer =
-            aws_lc_rs::Ticketer::new().map_err(|error| NetError::Tls(error.to_string()))?;
+        mqtt.session_storage = Arc::new(NoServerSessionStorage {});
+        if files.client_certificates == ClientCertificates::NotAsked {
+            // Tickets let clients that reconnect skip the signature, which is what a reconnect storm
+            // costs, and unlike a session cache they take no memory here.
+            mqtt.ticketer =
+                aws_lc_rs::Ticketer::new().map_err(|error| NetError::Tls(error.to_string()))?;
+        } else {
+            // A resumed session does not look at the client's certificate again: it would outlive its
+            // expiry by half a day.
+            mqtt.send_tls13_tickets = 0;
+        }
         let mut websocket = mqtt.clone();
         websocket.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { mqtt: Arc::new(mqtt), websocket: Arc::new(websocket) })
