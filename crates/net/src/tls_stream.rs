@@ -4,7 +4,7 @@ use std::mem;
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
 
 use crate::error::NetError;
@@ -13,9 +13,9 @@ use crate::socket::Arrived;
 use crate::tls_server::take_asked_name;
 use crate::wire::Wire;
 
-/// The TLS layer of one link. Its buffers are ours, not the library's, so that an idle connection keeps
-/// none: records are opened in a scratch buffer that all links of a thread share, and only what is
-/// incomplete is put aside.
+/// The TLS layer of one link. Its buffers are ours, not the library's, so that an idle connection
+/// keeps none: records are opened in a scratch buffer that all links of a thread share, and only
+/// what is incomplete is put aside.
 pub(crate) struct TlsStream {
     connection: UnbufferedServerConnection,
     /// Arrived bytes that do not make a complete record or handshake message yet; at most
@@ -28,7 +28,8 @@ pub(crate) struct TlsStream {
     /// The peer sent `close_notify`.
     peer_closed: bool,
     server_name: Option<String>,
-    /// The library reported an error and must not be called again.
+    /// Something went wrong: what the library knows and what is kept here may no longer agree,
+    /// and it must not be called again.
     failed: bool,
     /// The first byte that ever arrived.
     opening: Option<u8>,
@@ -75,8 +76,8 @@ impl TlsStream {
         })
     }
 
-    /// Reads the wire once at most and opens what has arrived into `buf`. What the handshake wants to say,
-    /// and the alert that goes with an error, is appended to `out`.
+    /// Reads the wire once at most and opens what has arrived into `buf`. What the handshake wants
+    /// to say, and the alert that goes with an error, is appended to `out`.
     pub(crate) fn read(
         &mut self,
         wire: &mut Wire,
@@ -94,46 +95,52 @@ impl TlsStream {
             let opened = mem::replace(&mut self.plaintext, rest);
             buf.get_mut(..bytes).unwrap_or_default().copy_from_slice(&opened);
         }
-        let mut wire_drained = false;
-        let mut wire_ended = false;
+        let mut arrived = Arrived::default();
         if self.plaintext.is_empty() {
-            SCRATCH.with_borrow_mut(|scratch| -> io::Result<()> {
-                scratch.resize(MAX_INCOMING + READ, 0);
-                let waiting = mem::take(&mut self.incoming);
-                let (front, free) = scratch.split_at_mut(waiting.len().min(MAX_INCOMING));
-                front.copy_from_slice(&waiting);
-                if !held_back {
-                    let arrived = wire.read(free.get_mut(..READ).unwrap_or_default())?;
-                    (wire_drained, wire_ended) = (arrived.drained, arrived.ended);
-                    self.opening =
-                        self.opening.or_else(|| free.get(..arrived.bytes)?.first().copied());
-                    let filled = waiting.len() + arrived.bytes;
-                    bytes += self.open(scratch, filled, buf.get_mut(bytes..), out)?;
-                } else {
-                    bytes += self.open(scratch, waiting.len(), buf.get_mut(bytes..), out)?;
-                }
-                Ok(())
-            })?;
+            let room = buf.get_mut(bytes..).unwrap_or_default();
+            arrived = SCRATCH
+                .with_borrow_mut(|scratch| {
+                    self.read_wire((!held_back).then_some(wire), scratch, room, out)
+                })
+                .inspect_err(|_| self.failed = true)?;
+            bytes += arrived.bytes;
         }
         let all_opened = self.plaintext.is_empty() && !self.unprocessed;
         Ok(Arrived {
             bytes,
-            drained: wire_drained && all_opened,
-            ended: (wire_ended || self.peer_closed) && all_opened,
+            drained: arrived.drained && all_opened,
+            ended: (arrived.ended || self.peer_closed) && all_opened,
         })
     }
 
-    /// Opens the first `filled` bytes of the scratch buffer and puts aside what is left of them.
-    fn open(
+    /// Puts what waits and what the wire brings, if it is to be read, into the scratch buffer and
+    /// opens it. Returns the plaintext bytes with the end of the wire.
+    fn read_wire(
         &mut self,
-        scratch: &mut [u8],
-        filled: usize,
-        buf: Option<&mut [u8]>,
+        wire: Option<&mut Wire>,
+        scratch: &mut Vec<u8>,
+        buf: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        let filled = scratch.get_mut(..filled).unwrap_or_default();
-        let (used, bytes) = self.process(filled, buf.unwrap_or_default(), out, Action::Nothing)?;
-        let rest = filled.get(used..).unwrap_or_default();
+    ) -> io::Result<Arrived> {
+        scratch.resize(MAX_INCOMING + READ, 0);
+        let waiting = mem::take(&mut self.incoming);
+        let (front, free) = scratch.split_at_mut(waiting.len().min(MAX_INCOMING));
+        front.copy_from_slice(&waiting);
+        let mut arrived = Arrived::default();
+        if let Some(wire) = wire {
+            arrived = wire.read(free.get_mut(..READ).unwrap_or_default())?;
+            let fresh = free.get(..arrived.bytes).unwrap_or_default();
+            self.opening = self.opening.or_else(|| fresh.first().copied());
+        }
+        let filled = scratch.get_mut(..waiting.len() + arrived.bytes);
+        let bytes = self.open(filled.unwrap_or_default(), buf, out)?;
+        Ok(Arrived { bytes, ..arrived })
+    }
+
+    /// Opens `tls` into `buf` and puts aside what is left of it.
+    fn open(&mut self, tls: &mut [u8], buf: &mut [u8], out: &mut Vec<u8>) -> io::Result<usize> {
+        let (used, bytes) = self.process(tls, buf, out, Action::Nothing)?;
+        let rest = tls.get(used..).unwrap_or_default();
         if rest.len() > MAX_INCOMING {
             return Err(NetError::Tls("a handshake message is too long".to_owned()).into());
         }
@@ -161,14 +168,16 @@ impl TlsStream {
         }
         // Half a post-handshake message may wait, and the library wants to see it in each call.
         let mut incoming = mem::take(&mut self.incoming);
-        let (used, _) = self.process(&mut incoming, &mut [], out, action)?;
+        let (used, _) = self
+            .process(&mut incoming, &mut [], out, action)
+            .inspect_err(|_| self.failed = true)?;
         incoming.drain(..used.min(incoming.len()));
         self.incoming = incoming;
         Ok(())
     }
 
-    /// Drives the library until it wants more bytes. Returns how many of `tls` it used up and how many
-    /// plaintext bytes it put into `buf`; those that did not fit are in `self.plaintext`.
+    /// Drives the library until it wants more bytes. Returns how many of `tls` it used up and how
+    /// many plaintext bytes it put into `buf`; those that did not fit are in `self.plaintext`.
     fn process(
         &mut self,
         tls: &mut [u8],
@@ -190,7 +199,7 @@ impl TlsStream {
                         let room = buf.get_mut(bytes..).unwrap_or_default();
                         let (fits, rest) =
                             record.payload.split_at(record.payload.len().min(room.len()));
-                        room.iter_mut().zip(fits).for_each(|(to, from)| *to = *from);
+                        room.get_mut(..fits.len()).unwrap_or_default().copy_from_slice(fits);
                         bytes += fits.len();
                         self.plaintext.extend_from_slice(rest);
                     }
@@ -202,20 +211,8 @@ impl TlsStream {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    perform(action, &mut traffic, out)?;
                     finished = true;
-                    let required = |error| match error {
-                        EncryptError::InsufficientSize(size) => Some(size.required_size),
-                        EncryptError::EncryptExhausted => None,
-                    };
-                    match action {
-                        Action::Nothing => {}
-                        Action::Encrypt(plain) => append(out, sealed_size(plain.len()), |room| {
-                            traffic.encrypt(plain, room).map_err(required)
-                        })?,
-                        Action::Close => append(out, 64, |room| {
-                            traffic.queue_close_notify(room).map_err(required)
-                        })?,
-                    }
                 }
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
                     if let Action::Encrypt(_) = action {
@@ -230,8 +227,8 @@ impl TlsStream {
                     return Err(self.explain(&error).into());
                 }
             }
-            // Each time, so that the name never waits for another connection of this thread: a client
-            // that is asked to try again says it twice.
+            // Each time, so that the name never waits for another connection of this thread: a
+            // client that is asked to try again says it twice.
             if let Some(name) = take_asked_name() {
                 self.server_name = Some(name);
             }
@@ -242,8 +239,8 @@ impl TlsStream {
         }
     }
 
-    /// After an error the library still has something to say, an alert at the end. It is asked for that
-    /// only and never given bytes again: it would look at them once more and panic.
+    /// After an error the library still has something to say, an alert at the end. It is asked for
+    /// that only and never given bytes again: it would look at them once more and panic.
     fn collect_alert(&mut self, out: &mut Vec<u8>) {
         self.failed = true;
         self.server_name = take_asked_name();
@@ -280,8 +277,28 @@ impl std::fmt::Debug for TlsStream {
 }
 
 thread_local! {
-    /// Where the links of a thread open their records: as long as the most that may wait and one read.
+    /// Where the links of a thread open their records: as long as the most that may wait and one
+    /// read.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Encrypts or says farewell, now that the connection may send.
+fn perform(
+    action: Action<'_>,
+    traffic: &mut WriteTraffic<'_, ServerConnectionData>,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let required = |error| match error {
+        EncryptError::InsufficientSize(size) => Some(size.required_size),
+        EncryptError::EncryptExhausted => None,
+    };
+    match action {
+        Action::Nothing => Ok(()),
+        Action::Encrypt(plain) => append(out, sealed_size(plain.len()), |room| {
+            traffic.encrypt(plain, room).map_err(required)
+        }),
+        Action::Close => append(out, 64, |room| traffic.queue_close_notify(room).map_err(required)),
+    }
 }
 
 fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> io::Result<()> {
@@ -384,8 +401,8 @@ mod tests {
     fn feed(server: &mut TlsStream, bytes: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut scratch = [mem::take(&mut server.incoming).as_slice(), bytes].concat();
         let (mut buf, mut out) = (vec![0; 1 << 16], Vec::new());
-        let filled = scratch.len();
-        let opened = server.open(&mut scratch, filled, Some(&mut buf), &mut out)?;
+        let opened = server.open(&mut scratch, &mut buf, &mut out);
+        let opened = opened.inspect_err(|_| server.failed = true)?;
         buf.truncate(opened);
         Ok((buf, out))
     }

@@ -1,4 +1,5 @@
-//! TLS links against the client of the same library: identities, reload, client certificates, WebSocket inside.
+//! TLS links against the client of the same library: identities, reload, client certificates,
+//! WebSocket inside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 
 mod echo_server;
