@@ -57,18 +57,21 @@ impl Layered {
         if self.ended {
             return Ok(Read::Closed);
         }
-        let result = self.receive(buf);
-        if let Err(error) = result {
-            self.ended = true;
-            // The reason is on its way to the peer if the socket takes it now; the link is lost
-            // anyway.
-            let _ = self.unsent.send(&self.wire.socket);
-            return Err(error);
+        match self.receive(buf) {
+            Ok(Some(read)) => Ok(read),
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => {
+                self.ended = true;
+                // The reason is on its way to the peer if the socket takes it now; the link is lost
+                // anyway.
+                let _ = self.unsent.send(&self.wire.socket);
+                Err(error)
+            }
         }
-        result
     }
 
-    fn receive(&mut self, buf: &mut [u8]) -> io::Result<Read> {
+    /// None when nothing has arrived and nothing will before the next event.
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<Option<Read>> {
         let arrived = self.receive_stream(buf)?;
         let mut bytes = arrived.bytes;
         self.ended = arrived.ended;
@@ -88,10 +91,13 @@ impl Layered {
             }
         }
         if bytes == 0 && self.ended {
-            return Ok(Read::Closed);
+            return Ok(Some(Read::Closed));
+        }
+        if bytes == 0 && arrived.blocked {
+            return Ok(None);
         }
         // With the end already known, one more call must report it.
-        Ok(Read::Data { bytes, drained: arrived.drained && !self.ended })
+        Ok(Some(Read::Data { bytes, drained: arrived.drained && !self.ended }))
     }
 
     /// The bytes below WebSocket.

@@ -18,14 +18,15 @@ use crate::unix_credentials::peer_credentials;
 /// # Driving a link
 /// Register it once for reading and writing; `mio` is edge-triggered.
 /// * On a readable event call [`Link::read`] until it says `drained`, or remember to come back: no
-///   further event announces what is left. When the event says `is_read_closed`, go on until
-///   [`Read::Closed`]: a short read cannot tell whether the end has arrived behind it.
+///   further event announces what is left. When the event says `is_read_closed`, or its word is not
+///   known any more, go on until [`Read::Closed`] or [`io::ErrorKind::WouldBlock`]: a short read
+///   cannot tell whether the end has arrived behind it.
 /// * Handshakes progress inside [`Link::read`] and [`Link::flush`]; until [`Link::is_handshaking`]
 ///   is false no application bytes come out and none are taken.
 /// * On a writable event, and after each turn in which [`Link::wants_write`] is true, call
 ///   [`Link::flush`].
-/// * An error of [`Link::read`] is final. If the protocol has an answer to it, it has been sent as
-///   far as the socket took it.
+/// * An error of [`Link::read`] other than `WouldBlock` is final. If the protocol has an answer to
+///   it, it has been sent as far as the socket took it.
 ///
 /// A link may move to another thread's `Poll` (deregister, send, register) at any time.
 /// Registration announces what the socket still holds, but not what a layer above it holds: when
@@ -46,7 +47,7 @@ pub enum Read {
     Data {
         /// How many.
         bytes: usize,
-        /// Nothing more can be read before the next readable event.
+        /// Nothing more can be read before the next readable event, but perhaps the end.
         drained: bool,
     },
     /// The peer will send no more; everything it sent has been handed out.
@@ -70,15 +71,19 @@ impl Link {
     /// a plain link does exactly one `read(2)`.
     ///
     /// # Errors
-    /// The socket's error, or [`io::ErrorKind::InvalidData`] with a [`crate::NetError`] inside when
-    /// the peer breaks the rules of a layer, or [`io::ErrorKind::PermissionDenied`] when it is no
-    /// trusted proxy.
+    /// [`io::ErrorKind::WouldBlock`] when the socket has nothing: a stronger word than `drained`,
+    /// because the end cannot hide behind it. Every other error is final: the socket's, or
+    /// [`io::ErrorKind::InvalidData`] with a [`crate::NetError`] inside when the peer breaks the
+    /// rules of a layer, or [`io::ErrorKind::PermissionDenied`] when it is no trusted proxy.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<Read> {
         match &mut self.0 {
             Inner::Plain(socket) => {
                 let arrived = socket.read(buf)?;
                 if arrived.ended {
                     return Ok(Read::Closed);
+                }
+                if arrived.blocked {
+                    return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(Read::Data { bytes: arrived.bytes, drained: arrived.drained })
             }

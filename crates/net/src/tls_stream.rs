@@ -109,6 +109,7 @@ impl TlsStream {
         Ok(Arrived {
             bytes,
             drained: arrived.drained && all_opened,
+            blocked: arrived.blocked && all_opened,
             ended: (arrived.ended || self.peer_closed) && all_opened,
         })
     }

@@ -4,7 +4,7 @@
 mod echo_server;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -167,6 +167,8 @@ fn a_link_moves_to_another_event_loop_with_what_it_has_not_read() {
         let rest = link.read(&mut scratch).unwrap();
         assert_eq!(rest, Read::Data { bytes: 9, drained: true });
         assert_eq!(&scratch[..9], b" and more");
+        let error = link.read(&mut scratch).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
     });
     moved.join().unwrap();
 }

@@ -5,15 +5,17 @@
 mod echo_server;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentmq_net::{
-    ClientCertificates, LinkKind, Listener, ListenerOptions, ProxyPolicy, TlsFiles, TlsServer,
+    ClientCertificates, Link, LinkKind, Listener, ListenerOptions, ProxyPolicy, Read, TlsFiles,
+    TlsServer,
 };
 use echo_server::{EchoServer, PATIENCE, Seen};
+use mio::{Events, Interest, Poll, Token};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -386,4 +388,69 @@ fn websocket_in_tls_behind_a_proxy() {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert!(matches!(server.next(), Seen::Closed));
     }
+}
+
+#[test]
+fn a_layered_link_says_would_block_only_when_nothing_is_held_back() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let tls = TlsServer::load(authority.files(ClientCertificates::NotAsked)).unwrap();
+    let mut listener = Listener::bind(&options("mqtts://127.0.0.1:0", &tls)).unwrap();
+    let port = listener.endpoint().port().unwrap();
+    let config = Offer::plain(&authority).config();
+    let (sent, received) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket);
+        // Two records.
+        client.write_all(&[1; 300]).unwrap();
+        client.write_all(&[2; 300]).unwrap();
+        sent.send(()).unwrap();
+        client
+    });
+    let mut link = accept(&mut listener);
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(&mut link, Token(1), Interest::READABLE).unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut scratch = [0; 100];
+    while link.is_handshaking() {
+        match link.read(&mut scratch) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                assert!(!events.is_empty());
+            }
+            read => assert!(matches!(read.unwrap(), Read::Data { bytes: 0, .. })),
+        }
+    }
+    received.recv_timeout(PATIENCE).unwrap();
+    // Everything is on its way; it arrives without a further word of the client.
+    let mut bytes: Vec<u8> = Vec::new();
+    while bytes.len() < 600 {
+        match link.read(&mut scratch) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // Whole records only: no opened byte waits for an event that never comes.
+                assert!(bytes.len().is_multiple_of(300), "{} bytes", bytes.len());
+                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                assert!(!events.is_empty());
+            }
+            Ok(Read::Data { bytes: more, drained }) => {
+                bytes.extend(&scratch[..more]);
+                assert!(!drained || bytes.len().is_multiple_of(300), "{} bytes", bytes.len());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bytes, [[1; 300], [2; 300]].concat());
+    drop(thread.join().unwrap());
+}
+
+fn accept(listener: &mut Listener) -> Link {
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(listener, Token(0), Interest::READABLE).unwrap();
+    poll.poll(&mut Events::with_capacity(4), Some(PATIENCE)).unwrap();
+    let link = listener.accept().unwrap().unwrap();
+    poll.registry().deregister(listener).unwrap();
+    link
 }
