@@ -8,8 +8,9 @@ use crate::error::NetError;
 /// Where a listener listens, and in which dress. Written as a URL: `mqtt://127.0.0.1:1883`,
 /// `wss://[::]:8084/mqtt`, `unix:///run/agentmq.sock`.
 ///
-/// A missing port is the scheme's usual one (1883, 8883, 8083, 8084); port 0 asks the system for a free
-/// one. A missing WebSocket path is `/mqtt`. `[::]` means every IPv6 address and no IPv4 address.
+/// A missing port is the scheme's usual one (1883, 8883, 8083, 8084); port 0 asks the system for a
+/// free one. A missing WebSocket path is `/mqtt`. `[::]` means every IPv6 address and no IPv4
+/// address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// Plain TCP, `mqtt://`.
@@ -228,7 +229,7 @@ fn parse_authority(authority: &str, default_port: u16) -> Result<(String, u16), 
     if host.is_empty() {
         return Err((
             "the host is missing".to_owned(),
-            "write 127.0.0.1 for this machine only, 0.0.0.0 for every IPv4 address, [::] for every IPv6 address",
+            "write 127.0.0.1 for this machine only, 0.0.0.0 or [::] for every IPv4 or IPv6 address",
         ));
     }
     let allowed =

@@ -7,9 +7,10 @@ use crate::ws_upgrade::UpgradeError;
 
 /// What can go wrong in this crate.
 ///
-/// The configuration errors (`Endpoint`, `SourceNetwork`, `Bind`, `Tls*File`) are written for the person who
-/// starts the broker: what was tried, why it failed, how to mend it. The others concern one link; they
-/// come wrapped in the [`io::Error`] of [`crate::Link::read`], from which [`NetError::of`] gets them back.
+/// The configuration errors (`Endpoint`, `SourceNetwork`, `Bind`, `Tls*File`) are written for the
+/// person who starts the broker: what was tried, why it failed, how to mend it. The others concern
+/// one link; they come wrapped in the [`io::Error`] of [`crate::Link::read`], from which
+/// [`NetError::of`] gets them back.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// A listener address that cannot be understood.
@@ -23,9 +24,7 @@ pub enum NetError {
         fix: String,
     },
     /// A source network that cannot be understood.
-    #[error(
-        "`{text}` is not a network: {cause}; write an address or a prefix such as 10.0.0.0/8 or fd00::/8"
-    )]
+    #[error("`{text}` is not a network: {cause}; write an address or a prefix such as 10.0.0.0/8")]
     SourceNetwork {
         /// The text as it was given.
         text: String,
@@ -60,8 +59,8 @@ pub enum NetError {
     ProxyHeader(#[from] ProxyHeaderError),
     /// A connection that does not come from one of the proxies this listener trusts.
     #[error(
-        "this listener takes connections only from its proxies, and {address} is not in their networks; add it \
-         to the PROXY protocol sources or connect through the proxy"
+        "this listener takes connections only from its proxies, and {address} is not in their \
+         networks; add it to the PROXY protocol sources or connect through the proxy"
     )]
     ProxySource {
         /// Where the connection came from.

@@ -13,8 +13,8 @@ use crate::ws_frame::{Opcode, encode_frame_header};
 
 /// A link with more than a socket: PROXY header, then TLS, then WebSocket, each of them optional.
 ///
-/// Nothing is buffered while the link is idle: frames are decoded in the caller's buffer, and `unsent`
-/// gives its memory back when the socket has taken everything.
+/// Nothing is buffered while the link is idle: frames are decoded in the caller's buffer, and
+/// `unsent` gives its memory back when the socket has taken everything.
 #[derive(Debug)]
 pub(crate) struct Layered {
     wire: Wire,
@@ -57,17 +57,21 @@ impl Layered {
         if self.ended {
             return Ok(Read::Closed);
         }
-        let result = self.receive(buf);
-        if let Err(error) = result {
-            self.ended = true;
-            // The reason is on its way to the peer if the socket takes it now; the link is lost anyway.
-            let _ = self.unsent.send(&self.wire.socket);
-            return Err(error);
+        match self.receive(buf) {
+            Ok(Some(read)) => Ok(read),
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => {
+                self.ended = true;
+                // The reason is on its way to the peer if the socket takes it now; the link is lost
+                // anyway.
+                let _ = self.unsent.send(&self.wire.socket);
+                Err(error)
+            }
         }
-        result
     }
 
-    fn receive(&mut self, buf: &mut [u8]) -> io::Result<Read> {
+    /// None when nothing has arrived and nothing will before the next event.
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<Option<Read>> {
         let arrived = self.receive_stream(buf)?;
         let mut bytes = arrived.bytes;
         self.ended = arrived.ended;
@@ -87,10 +91,13 @@ impl Layered {
             }
         }
         if bytes == 0 && self.ended {
-            return Ok(Read::Closed);
+            return Ok(Some(Read::Closed));
+        }
+        if bytes == 0 && arrived.blocked {
+            return Ok(None);
         }
         // With the end already known, one more call must report it.
-        Ok(Read::Data { bytes, drained: arrived.drained && !self.ended })
+        Ok(Some(Read::Data { bytes, drained: arrived.drained && !self.ended }))
     }
 
     /// The bytes below WebSocket.
@@ -158,8 +165,8 @@ impl Layered {
         Ok(bytes)
     }
 
-    /// One frame, straight from the caller's slices; what the socket does not take is kept, because the
-    /// frame's length is already announced.
+    /// One frame, straight from the caller's slices; what the socket does not take is kept, because
+    /// the frame's length is already announced.
     fn write_frame(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut parts = [IoSlice::new(&[]); MAX_SLICES + 1];
         let mut header = [0; 10];
@@ -257,6 +264,6 @@ fn total(slices: &[IoSlice<'_>]) -> usize {
 const MAX_WRITE: usize = 64 << 10;
 /// The most slices that one write call takes.
 const MAX_SLICES: usize = 63;
-/// How many bytes of replies may wait for a peer that does not read, before the link is given up. Above one
-/// outgoing frame, which may be waiting already.
+/// How many bytes of replies may wait for a peer that does not read, before the link is given up.
+/// Above one outgoing frame, which may be waiting already.
 const MAX_UNSENT_REPLIES: usize = 128 << 10;

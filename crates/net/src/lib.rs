@@ -1,12 +1,12 @@
 //! Listeners and links: bytes in, bytes out, for an edge-triggered event loop on `mio`.
 //!
-//! A [`Link`] hides how the bytes travel: plain TCP, a Unix socket, TLS, WebSocket, both of these, and
-//! an optional PROXY protocol header in front. `shard` owns the event loop, accepts from [`Listener`]s
-//! and drives the links; `broker` builds [`ListenerOptions`]. Nothing here waits, spawns or looks at
-//! the clock: how long a peer may take is the caller's matter.
+//! A [`Link`] hides how the bytes travel: plain TCP, a Unix socket, TLS, WebSocket, both of these,
+//! and an optional PROXY protocol header in front. `shard` owns the event loop, accepts from
+//! [`Listener`]s and drives the links; `broker` builds [`ListenerOptions`]. Nothing here waits,
+//! spawns or looks at the clock: how long a peer may take is the caller's matter.
 //!
-//! This crate must not know MQTT: no packet, topic or session ever appears here. It is one of the few
-//! crates that may use `rustls`, whose types stay private.
+//! This crate must not know MQTT: no packet, topic or session ever appears here. It is one of the
+//! few crates that may use `rustls`, whose types stay private.
 #![deny(unsafe_code)]
 
 mod endpoint;

@@ -12,22 +12,25 @@ use crate::unix_credentials::peer_credentials;
 
 /// One accepted connection: application bytes in and out, however they travel.
 ///
-/// Plain TCP and Unix links are little more than a descriptor and keep nothing on the heap. The others keep
-/// their state in one box, and no buffers while idle.
+/// Plain TCP and Unix links are little more than a descriptor and keep nothing on the heap. The
+/// others keep their state in one box, and no buffers while idle.
 ///
 /// # Driving a link
 /// Register it once for reading and writing; `mio` is edge-triggered.
-/// * On a readable event call [`Link::read`] until it says `drained`, or remember to come back: no further
-///   event announces what is left. When the event says `is_read_closed`, go on until [`Read::Closed`]: a
-///   short read cannot tell whether the end has arrived behind it.
-/// * Handshakes progress inside [`Link::read`] and [`Link::flush`]; until [`Link::is_handshaking`] is false
-///   no application bytes come out and none are taken.
-/// * On a writable event, and after each turn in which [`Link::wants_write`] is true, call [`Link::flush`].
-/// * An error of [`Link::read`] is final. If the protocol has an answer to it, it has been sent as far as the
-///   socket took it.
+/// * On a readable event call [`Link::read`] until it says `drained`, or remember to come back: no
+///   further event announces what is left. When the event says `is_read_closed`, or its word is not
+///   known any more, go on until [`Read::Closed`] or [`io::ErrorKind::WouldBlock`]: a short read
+///   cannot tell whether the end has arrived behind it.
+/// * Handshakes progress inside [`Link::read`] and [`Link::flush`]; until [`Link::is_handshaking`]
+///   is false no application bytes come out and none are taken.
+/// * On a writable event, and after each turn in which [`Link::wants_write`] is true, call
+///   [`Link::flush`].
+/// * An error of [`Link::read`] other than `WouldBlock` is final. If the protocol has an answer to
+///   it, it has been sent as far as the socket took it.
 ///
-/// A link may move to another thread's `Poll` (deregister, send, register) at any time; after that, read
-/// once without waiting for an event.
+/// A link may move to another thread's `Poll` (deregister, send, register) at any time.
+/// Registration announces what the socket still holds, but not what a layer above it holds: when
+/// the last read did not say `drained`, read again without waiting for an event.
 #[derive(Debug)]
 pub struct Link(pub(crate) Inner);
 
@@ -44,7 +47,7 @@ pub enum Read {
     Data {
         /// How many.
         bytes: usize,
-        /// Nothing more can be read before the next readable event.
+        /// Nothing more can be read before the next readable event, but perhaps the end.
         drained: bool,
     },
     /// The peer will send no more; everything it sent has been handed out.
@@ -64,12 +67,14 @@ impl Link {
         Self(Inner::Layered(Box::new(layered)))
     }
 
-    /// Reads application bytes into `buf`, which must not be empty. Reads the socket at most once; a plain
-    /// link does exactly one `read(2)`.
+    /// Reads application bytes into `buf`, which must not be empty. Reads the socket at most once;
+    /// a plain link does exactly one `read(2)`.
     ///
     /// # Errors
-    /// The socket's error, or [`io::ErrorKind::InvalidData`] with a [`crate::NetError`] inside when the peer
-    /// breaks the rules of a layer, or [`io::ErrorKind::PermissionDenied`] when it is no trusted proxy.
+    /// [`io::ErrorKind::WouldBlock`] when the socket has nothing: a stronger word than `drained`,
+    /// because the end cannot hide behind it. Every other error is final: the socket's, or
+    /// [`io::ErrorKind::InvalidData`] with a [`crate::NetError`] inside when the peer breaks the
+    /// rules of a layer, or [`io::ErrorKind::PermissionDenied`] when it is no trusted proxy.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<Read> {
         match &mut self.0 {
             Inner::Plain(socket) => {
@@ -77,19 +82,24 @@ impl Link {
                 if arrived.ended {
                     return Ok(Read::Closed);
                 }
+                if arrived.blocked {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
                 Ok(Read::Data { bytes: arrived.bytes, drained: arrived.drained })
             }
             Inner::Layered(layered) => layered.read(buf),
         }
     }
 
-    /// Offers application bytes and returns how many were taken; these are never to be offered again. A
-    /// plain link does exactly one `send(2)` or `writev(2)`. A layered link takes at most 64 KiB, makes
-    /// one frame of it, and keeps what the socket does not take; before that is sent it takes nothing.
+    /// Offers application bytes and returns how many were taken; these are never to be offered
+    /// again. A plain link does exactly one `send(2)` or `writev(2)`. A layered link takes at most
+    /// 64 KiB, makes one frame of it, and keeps what the socket does not take; before that is sent
+    /// it takes nothing.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when nothing was taken: the socket is full, or a handshake is going on.
-    /// [`io::ErrorKind::BrokenPipe`] after a shutdown or the peer's close. Otherwise the socket's error.
+    /// [`io::ErrorKind::WouldBlock`] when nothing was taken: the socket is full, or a handshake is
+    /// going on. [`io::ErrorKind::BrokenPipe`] after a shutdown or the peer's close. Otherwise the
+    /// socket's error.
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.write(slices),
@@ -117,9 +127,9 @@ impl Link {
         }
     }
 
-    /// Ends the sending side in order: WebSocket close frame, TLS `close_notify`, then the socket. Never
-    /// blocks. While [`Link::wants_write`] stays true afterwards, [`Link::flush`] finishes the job;
-    /// dropping the link instead cuts it short. Further calls do nothing.
+    /// Ends the sending side in order: WebSocket close frame, TLS `close_notify`, then the socket.
+    /// Never blocks. While [`Link::wants_write`] stays true afterwards, [`Link::flush`] finishes
+    /// the job; dropping the link instead cuts it short. Further calls do nothing.
     pub fn shutdown(&mut self) {
         match &mut self.0 {
             Inner::Plain(socket) => socket.shutdown(Shutdown::Write),
@@ -127,8 +137,8 @@ impl Link {
         }
     }
 
-    /// Who is at the other end; complete once the handshake is over. Asks the kernel and builds a new value
-    /// on each call: call it once, and early, because a reset connection has no address.
+    /// Who is at the other end; complete once the handshake is over. Asks the kernel and builds a
+    /// new value on each call: call it once, and early, because a reset connection has no address.
     #[must_use]
     pub fn peer(&self) -> PeerInfo {
         let nobody = |kind| PeerInfo { kind, address: None, proxy: None, tls: None, unix: None };

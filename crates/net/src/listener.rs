@@ -32,7 +32,8 @@ pub struct ListenerOptions {
     pub websocket: WebSocketOptions,
     /// Whether a load balancer stands in front. Not for Unix sockets.
     pub proxy_protocol: ProxyPolicy,
-    /// How many connections may wait to be accepted. The system caps this silently (`net.core.somaxconn`).
+    /// How many connections may wait to be accepted. The system caps this silently
+    /// (`net.core.somaxconn`).
     pub backlog: u32,
     /// The permission bits of a Unix socket's file. Whoever may write to it may connect.
     pub unix_mode: u32,
@@ -59,8 +60,8 @@ pub enum ProxyPolicy {
     /// They do not, and a header would be taken for the client's own bytes.
     #[default]
     Off,
-    /// They all do. Connections from elsewhere than these networks are refused, because anybody could
-    /// write such a header and claim any address.
+    /// They all do. Connections from elsewhere than these networks are refused, because anybody
+    /// could write such a header and claim any address.
     RequiredFrom(Vec<SourceNetwork>),
 }
 
@@ -83,8 +84,8 @@ enum Listening {
 }
 
 impl Listener {
-    /// Binds and listens. A host name is resolved, IPv4 first, and the first address that works is taken.
-    /// Blocks for the resolution only.
+    /// Binds and listens. A host name is resolved, IPv4 first, and the first address that works is
+    /// taken. Blocks for the resolution only.
     ///
     /// # Errors
     /// [`NetError::Bind`] with address, cause and fix.
@@ -163,14 +164,16 @@ impl Listener {
         &self.endpoint
     }
 
-    /// Takes the next waiting connection, none when nobody waits. `mio` is edge-triggered: call it until it
-    /// returns none, or remember to come back.
+    /// Takes the next waiting connection, none when nobody waits. `mio` is edge-triggered: call it
+    /// until it returns none, or remember to come back.
     ///
-    /// A connection that is no trusted proxy's also becomes a link; its first read explains the refusal.
+    /// A connection that is no trusted proxy's also becomes a link; its first read explains the
+    /// refusal.
     ///
     /// # Errors
-    /// When [`should_pause_accepting`] says so, connections wait but there are no descriptors or no memory:
-    /// pause and try again when a connection has closed. Any other error means that the listener is broken.
+    /// When [`should_pause_accepting`] says so, connections wait but there are no descriptors or no
+    /// memory: pause and try again when a connection has closed. Any other error means that the
+    /// listener is broken.
     pub fn accept(&mut self) -> io::Result<Option<Link>> {
         for _ in 0..MAX_FAILED_ACCEPTS {
             let accepted = match &self.socket {
@@ -214,7 +217,9 @@ impl Listener {
         };
         let websocket = self.websocket.as_ref().map(|rules| {
             let local = stream.local_addr();
-            let over_loopback = local.is_ok_and(|local| local.ip().to_canonical().is_loopback());
+            // A web page cannot write a PROXY header, so behind a proxy it cannot come directly.
+            let over_loopback = matches!(proxy, ProxyPhase::Off)
+                && local.is_ok_and(|local| local.ip().to_canonical().is_loopback());
             WebSocket::new(Arc::clone(rules), over_loopback)
         });
         let wire = Wire { socket: Socket::Tcp(stream), proxy, address: Some(address) };
@@ -255,14 +260,16 @@ impl Source for Listener {
     }
 }
 
-/// Whether an error of [`Listener::accept`] means that descriptors or memory have run out (`EMFILE`,
-/// `ENFILE`, `ENOBUFS`, `ENOMEM`): connections wait, and no event will announce them again.
+/// Whether an error of [`Listener::accept`] means that descriptors or memory have run out
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`): connections wait, and no event will announce them
+/// again.
 #[must_use]
 pub fn should_pause_accepting(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// accept(2), "Error handling": pending network errors of the new connection, to be treated like EAGAIN.
+/// accept(2), "Error handling": pending network errors of the new connection, to be treated like
+/// EAGAIN.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -304,7 +311,8 @@ fn listen_tcp_at(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     // A restarted broker must not wait for its predecessor's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // The same everywhere, whatever the system's default: [::] and 0.0.0.0 can stand side by side.
+        // The same everywhere, whatever the system's default: [::] and 0.0.0.0 can stand side by
+        // side.
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
@@ -352,3 +360,21 @@ fn unix_fix(error: &io::Error) -> &'static str {
 
 /// How often one call tries again after errors that concern a single connection.
 const MAX_FAILED_ACCEPTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        let error = io::Error::from_raw_os_error;
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert!(should_pause_accepting(&error(code)) && !concerns_one_connection(&error(code)));
+        }
+        for code in [libc::ECONNABORTED, libc::EPROTO, libc::EHOSTUNREACH] {
+            assert!(!should_pause_accepting(&error(code)) && concerns_one_connection(&error(code)));
+        }
+        assert!(!should_pause_accepting(&error(libc::EBADF)));
+        assert!(!concerns_one_connection(&error(libc::EBADF)));
+    }
+}

@@ -33,8 +33,8 @@ impl fmt::Display for LinkKind {
 pub struct PeerInfo {
     /// How the bytes travel.
     pub kind: LinkKind,
-    /// The client's address: from the PROXY header where there is one, else the socket's. None for a Unix
-    /// socket, and for a plain TCP socket whose peer is already gone.
+    /// The client's address: from the PROXY header where there is one, else the socket's. None for
+    /// a Unix socket, and for a plain TCP socket whose peer is already gone.
     pub address: Option<SocketAddr>,
     /// The load balancer's address when `address` comes from a PROXY header.
     pub proxy: Option<SocketAddr>,
@@ -47,8 +47,8 @@ pub struct PeerInfo {
 /// What a finished TLS handshake settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsPeer {
-    /// The verified client certificate and its chain in DER, end entity first; empty when the client
-    /// presented none.
+    /// The verified client certificate and its chain in DER, end entity first; empty when the
+    /// client presented none.
     pub certificates: Vec<Vec<u8>>,
     /// The server name the client asked for (SNI).
     pub server_name: Option<String>,

@@ -7,8 +7,8 @@ use std::str::FromStr;
 pub struct ProxyHeader {
     /// How many bytes the header takes; what follows belongs to the connection.
     pub length: usize,
-    /// The client's address. None when the proxy speaks for itself (a health check: `LOCAL`) or does
-    /// not say (`UNKNOWN`, `UNSPEC`, a Unix socket on its side).
+    /// The client's address. None when the proxy speaks for itself (a health check: `LOCAL`) or
+    /// does not say (`UNKNOWN`, `UNSPEC`, a Unix socket on its side).
     pub source: Option<SocketAddr>,
 }
 
@@ -16,9 +16,7 @@ pub struct ProxyHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderError {
     /// Neither version's signature: most likely a client that connected past the proxy.
-    #[error(
-        "the connection does not begin with a PROXY header; is PROXY protocol on in the load balancer?"
-    )]
+    #[error("the connection does not begin with a PROXY header; does the load balancer send one?")]
     NoSignature,
     /// A version 1 line that does not end within 107 bytes or does not follow the grammar.
     #[error("the version 1 line is malformed")]
@@ -33,13 +31,13 @@ pub enum ProxyHeaderError {
     #[error("the version 2 header is shorter than its fields")]
     Short,
     /// A version 2 header longer than [`ProxyHeader::MAX_BYTES`].
-    #[error("the version 2 header announces {0} bytes, more than the {max} allowed", max = ProxyHeader::MAX_BYTES)]
+    #[error("the version 2 header announces {0} bytes, too many")]
     TooLong(usize),
 }
 
 impl ProxyHeader {
-    /// The longest header accepted, in bytes. Proxies that pass a client certificate's fields along need
-    /// some hundred bytes; the format would allow 64 KiB.
+    /// The longest header accepted, in bytes. Proxies that pass a client certificate's fields along
+    /// need some hundred bytes; the format would allow 64 KiB.
     pub const MAX_BYTES: usize = 4096;
 
     /// Reads the header at the beginning of `bytes`. `Ok(None)` means that more bytes are needed.

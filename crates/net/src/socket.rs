@@ -18,6 +18,8 @@ pub(crate) struct Arrived {
     pub(crate) bytes: usize,
     /// The socket had no more.
     pub(crate) drained: bool,
+    /// The socket said so itself (`EAGAIN`); a short read may have hidden the end behind it.
+    pub(crate) blocked: bool,
     /// The peer will send no more.
     pub(crate) ended: bool,
 }
@@ -33,10 +35,13 @@ impl Socket {
             return match result {
                 Ok(0) => Ok(Arrived { ended: !buf.is_empty(), ..Arrived::default() }),
                 // epoll(7): a short read from a stream socket means that nothing is left.
-                Ok(bytes) => Ok(Arrived { bytes, drained: bytes < buf.len(), ended: false }),
+                Ok(bytes) => {
+                    let drained = bytes < buf.len();
+                    Ok(Arrived { bytes, drained, ..Arrived::default() })
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
-                        Ok(Arrived { drained: true, ..Arrived::default() })
+                        Ok(Arrived { drained: true, blocked: true, ..Arrived::default() })
                     }
                     io::ErrorKind::Interrupted => continue,
                     _ => Err(error),

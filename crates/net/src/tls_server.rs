@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{
-    ClientHello, ResolvesServerCert, ServerConfig, UnbufferedServerConnection, WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig,
+    UnbufferedServerConnection, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
@@ -24,7 +25,8 @@ pub struct TlsFiles {
     pub client_certificates: ClientCertificates,
 }
 
-/// Whether clients present certificates, and the file with the authorities that may have issued them.
+/// Whether clients present certificates, and the file with the authorities that may have issued
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ClientCertificates {
     /// They are not asked for one.
@@ -36,8 +38,9 @@ pub enum ClientCertificates {
     Required(PathBuf),
 }
 
-/// A TLS server identity that any number of listeners share and that can be reloaded while they run.
-/// TLS 1.2 and 1.3, with the aws-lc-rs provider; no process-wide provider is installed or used.
+/// A TLS server identity that any number of listeners share and that can be reloaded while they
+/// run. TLS 1.2 and 1.3, with the aws-lc-rs provider; no process-wide provider is installed or
+/// used.
 #[derive(Debug, Clone)]
 pub struct TlsServer(Arc<Shared>);
 
@@ -47,8 +50,8 @@ struct Shared {
     current: RwLock<Configs>,
 }
 
-/// One identity, dressed for the two application protocols (RFC 7301). A client that offers protocols
-/// must offer ours; one that offers none is served.
+/// One identity, dressed for the two application protocols (RFC 7301). A client that offers
+/// protocols must offer ours; one that offers none is served.
 #[derive(Debug, Clone)]
 struct Configs {
     mqtt: Arc<ServerConfig>,
@@ -66,9 +69,9 @@ impl TlsServer {
         Ok(Self(Arc::new(Shared { files, current })))
     }
 
-    /// Reads the files again. New connections get the new identity and authorities; those that exist go on.
-    /// Session tickets issued before are no longer taken, so that a client whose authority was removed
-    /// cannot resume.
+    /// Reads the files again. New connections get the new identity and authorities; those that
+    /// exist go on. Session tickets issued before are no longer taken, so that nobody resumes under
+    /// the old identity.
     ///
     /// # Errors
     /// As for [`TlsServer::load`]; then everything stays as it was.
@@ -120,18 +123,25 @@ impl Configs {
         let identity = load_identity(files, &provider)?;
         let mut mqtt = builder.with_cert_resolver(Arc::new(Identity(Arc::new(identity))));
         mqtt.alpn_protocols = vec![b"mqtt".to_vec()];
-        // Tickets let clients that reconnect skip the signature, which is what a reconnect storm costs,
-        // and unlike a session cache they take no memory here.
-        mqtt.ticketer =
-            aws_lc_rs::Ticketer::new().map_err(|error| NetError::Tls(error.to_string()))?;
+        mqtt.session_storage = Arc::new(NoServerSessionStorage {});
+        if files.client_certificates == ClientCertificates::NotAsked {
+            // Tickets let clients that reconnect skip the signature, which is what a reconnect
+            // storm costs, and unlike a session cache they take no memory here.
+            mqtt.ticketer =
+                aws_lc_rs::Ticketer::new().map_err(|error| NetError::Tls(error.to_string()))?;
+        } else {
+            // A resumed session does not look at the client's certificate again: it would outlive
+            // its expiry by half a day.
+            mqtt.send_tls13_tickets = 0;
+        }
         let mut websocket = mqtt.clone();
         websocket.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { mqtt: Arc::new(mqtt), websocket: Arc::new(websocket) })
     }
 }
 
-/// The same certificate for every name; notes which name was asked for, because the library does not
-/// tell it for connections whose buffers we own.
+/// The same certificate for every name; notes which name was asked for, because the library does
+/// not tell it for connections whose buffers we own.
 #[derive(Debug)]
 struct Identity(Arc<CertifiedKey>);
 
@@ -147,7 +157,8 @@ thread_local! {
     static ASKED_NAME: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The server name in the ClientHello that the library's last call on this thread processed, if any.
+/// The server name in the ClientHello that the library's last call on this thread processed, if
+/// any.
 pub(crate) fn take_asked_name() -> Option<String> {
     ASKED_NAME.take()
 }

@@ -27,7 +27,8 @@ impl Drop for SocketFile {
 }
 
 /// Listens on a Unix socket whose file has exactly the given permission bits from its first moment.
-/// A file left behind by a process that is gone is replaced; one that answers, or is no socket, is not.
+/// A file left behind by a process that is gone is replaced; one that answers, or is no socket, is
+/// not.
 pub(crate) fn listen(
     path: &Path,
     mode: u32,
@@ -35,8 +36,9 @@ pub(crate) fn listen(
 ) -> io::Result<(UnixListener, SocketFile)> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Linux gives the file the mode of the socket's own inode, less the umask, so nobody else can connect
-    // between bind and chmod. Other systems refuse this and leave a moment in which the umask rules.
+    // Linux gives the file the mode of the socket's own inode, less the umask, so nobody else can
+    // connect between bind and chmod. Other systems refuse this and leave a moment in which the
+    // umask rules.
     let file = File::from(OwnedFd::from(socket.try_clone()?));
     let _ = file.set_permissions(Permissions::from_mode(mode));
     socket.bind(&SockAddr::unix(path)?)?;

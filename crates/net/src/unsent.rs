@@ -2,7 +2,8 @@ use std::io::{self, IoSlice};
 
 use crate::socket::Socket;
 
-/// Bytes that are ready for the wire and that the socket has not taken yet. Keeps no memory while empty.
+/// Bytes that are ready for the wire and that the socket has not taken yet. Keeps no memory while
+/// empty.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
     bytes: Vec<u8>,

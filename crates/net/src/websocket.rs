@@ -9,8 +9,9 @@ use crate::ws_upgrade::{AllowedOrigins, Upgrade, UpgradeRules, upgrade};
 pub struct WebSocketOptions {
     /// Which web pages may connect.
     pub allowed_origins: AllowedOrigins,
-    /// The longest frame taken, in bytes. Frames are streamed, so a large limit costs no memory; clients
-    /// commonly put a whole packet into one frame, so it should not be below the largest packet.
+    /// The longest frame taken, in bytes. Frames are streamed, so a large limit costs no memory;
+    /// clients commonly put a whole packet into one frame, so it should not be below the largest
+    /// packet.
     pub max_frame_bytes: u64,
 }
 
@@ -69,8 +70,9 @@ impl WebSocket {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Takes wire bytes, leaves their payload at the front of `bytes` and returns its length. What must
-    /// be sent in return (the HTTP response, a pong, a close) is appended to `replies`, also on an error.
+    /// Takes wire bytes, leaves their payload at the front of `bytes` and returns its length. What
+    /// must be sent in return (the HTTP response, a pong, a close) is appended to `replies`, also
+    /// on an error.
     pub(crate) fn receive(
         &mut self,
         bytes: &mut [u8],

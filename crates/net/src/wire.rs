@@ -5,7 +5,8 @@ use crate::error::NetError;
 use crate::proxy_header::{ProxyHeader, ProxyHeaderError};
 use crate::socket::{Arrived, Socket};
 
-/// The lowest layer of a link: its socket, and the PROXY header that may stand before everything else.
+/// The lowest layer of a link: its socket, and the PROXY header that may stand before everything
+/// else.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) socket: Socket,

@@ -1,7 +1,7 @@
 //! RFC 6455 section 5, server side: client frames in, unmasked payload out, in place.
 //!
-//! MQTT treats the payloads of binary frames as one stream [MQTT-6.0.0-2], so no message is ever put
-//! together here: payload is handed on as it arrives, and an announced length costs no memory.
+//! MQTT treats the payloads of binary frames as one stream [MQTT-6.0.0-2], so no message is ever
+//! put together here: payload is handed on as it arrives, and an announced length costs no memory.
 
 /// The decoder of one connection's incoming frames.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct FrameDecoder {
 pub struct Decoded {
     /// How many payload bytes now stand at the front of the buffer.
     pub payload: usize,
-    /// The body of the latest ping, to be sent back as a pong. Earlier pings of the same call need no
-    /// answer of their own (RFC 6455 section 5.5.3).
+    /// The body of the latest ping, to be sent back as a pong. Earlier pings of the same call need
+    /// no answer of their own (RFC 6455 section 5.5.3).
     pub ping: Option<Vec<u8>>,
     /// The peer closed, with this code if it gave one. Bytes behind the close frame were ignored.
     pub close: Option<Option<CloseCode>>,
@@ -145,8 +145,8 @@ impl FrameDecoder {
         }
     }
 
-    /// Takes the next bytes of the connection, split anywhere, and leaves their unmasked payload at the
-    /// front of `bytes`. After a close frame everything is ignored.
+    /// Takes the next bytes of the connection, split anywhere, and leaves their unmasked payload at
+    /// the front of `bytes`. After a close frame everything is ignored.
     ///
     /// # Errors
     /// The rule that was broken; the decoder is of no further use.
@@ -270,7 +270,8 @@ impl FrameDecoder {
     }
 }
 
-/// Writes the header of an unmasked, final frame as a server sends it and returns its length in bytes.
+/// Writes the header of an unmasked, final frame as a server sends it and returns its length in
+/// bytes.
 pub fn encode_frame_header(opcode: Opcode, payload: u64, header: &mut [u8; 10]) -> usize {
     let [first, second, long @ ..] = header;
     *first = FINAL | opcode as u8;
@@ -305,7 +306,8 @@ pub(crate) fn encode_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     encode_control(Opcode::Close, &body, out);
 }
 
-/// XORs `bytes` with the mask that has already met `phase` bytes; returns the phase of the next byte.
+/// XORs `bytes` with the mask that has already met `phase` bytes; returns the phase of the next
+/// byte.
 fn unmask(bytes: &mut [u8], mask: [u8; 4], phase: usize) -> usize {
     let mut mask = mask;
     mask.rotate_left(phase % 4);

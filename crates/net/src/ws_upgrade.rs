@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// Which web pages may connect. Programs that are no browsers send no `Origin` and are not restricted by
-/// this; their credentials are the broker's matter.
+/// Which web pages may connect. Programs that are no browsers send no `Origin` and are not
+/// restricted by this; their credentials are the broker's matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AllowedOrigins {
-    /// Pages from the host that the request names, on any port; and when the connection comes in over
-    /// loopback, only pages from loopback. Keeps foreign web pages from driving a broker that trusts
-    /// its own machine or network.
+    /// Pages from the host that the request names, on any port; and when the connection comes in
+    /// over loopback, only pages from loopback. Keeps foreign web pages from driving a broker that
+    /// trusts its own machine or network.
     #[default]
     SameHost,
     /// Only these origins, such as `https://app.example`.
@@ -71,8 +71,8 @@ pub enum UpgradeError {
     },
     /// An ordinary HTTP request.
     #[error(
-        "this is an MQTT over WebSocket listener: connect with an MQTT client that uses WebSocket version 13 and \
-         the subprotocol mqtt"
+        "this is an MQTT over WebSocket listener: connect with an MQTT client that uses WebSocket \
+         version 13 and the subprotocol mqtt"
     )]
     NotAnUpgrade,
     /// None of the offered subprotocols is MQTT [MQTT-6.0.0-3].
@@ -105,7 +105,8 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 8192;
 /// The most header fields accepted.
 pub(crate) const MAX_HEADERS: usize = 64;
 
-/// Reads the request at the beginning of `bytes`, of which the first `seen` were there at the last call.
+/// Reads the request at the beginning of `bytes`, of which the first `seen` were there at the last
+/// call.
 #[must_use]
 pub fn upgrade(bytes: &[u8], seen: usize, rules: &UpgradeRules<'_>) -> Upgrade {
     match read_request(bytes, seen, rules) {
@@ -127,8 +128,8 @@ fn read_request(
         Some(byte) if byte.is_ascii_alphabetic() || byte.is_ascii_whitespace() => {}
         Some(_) => return Err(UpgradeError::NotHttp("something unknown")),
     }
-    // Parsing starts only when a blank line has arrived, and looks for it in new bytes only: a request
-    // that drips in byte by byte must not cost the square of its length.
+    // Parsing starts only when a blank line has arrived, and looks for it in new bytes only: a
+    // request that drips in byte by byte must not cost the square of its length.
     let fresh = bytes.get(seen.saturating_sub(3)..).unwrap_or_default();
     let blank_line = fresh.windows(2).any(|pair| pair == b"\n\n")
         || fresh.windows(3).any(|three| three == b"\n\r\n");
@@ -188,7 +189,8 @@ fn answer(
         .to_vec();
     response.extend_from_slice(accept_key(key).as_bytes());
     if let Some(subprotocol) = subprotocol {
-        // [MQTT-6.0.0-4]: the name the client offered, `mqtt` for those that follow the specification.
+        // [MQTT-6.0.0-4]: the name the client offered, `mqtt` for those that follow the
+        // specification.
         response.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         response.extend_from_slice(subprotocol.as_bytes());
     }
@@ -196,8 +198,8 @@ fn answer(
     Ok(response)
 }
 
-/// The first offered subprotocol that means MQTT. A client that offers none is served without one, as
-/// small devices and test tools need it; one that offers only others expects another protocol.
+/// The first offered subprotocol that means MQTT. A client that offers none is served without one,
+/// as small devices and test tools need it; one that offers only others expects another protocol.
 fn choose_subprotocol(
     request: &httparse::Request<'_, '_>,
 ) -> Result<Option<&'static str>, UpgradeError> {
@@ -225,7 +227,8 @@ fn check_origin(
             let page = origin.split_once("://").map(|(_, authority)| host_name(authority));
             match page.zip(host.map(host_name)) {
                 None => false,
-                // A name that an attacker makes resolve to 127.0.0.1 equals itself, but is not loopback.
+                // A name that an attacker makes resolve to 127.0.0.1 equals itself, but is not
+                // loopback.
                 Some((page, _)) if rules.over_loopback => is_loopback(page),
                 Some((page, host)) => page.eq_ignore_ascii_case(host),
             }

@@ -4,13 +4,14 @@
 mod echo_server;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
-use agentmq_net::{LinkKind, Listener, ListenerOptions};
+use agentmq_net::{Link, LinkKind, Listener, ListenerOptions, Read};
 use echo_server::{EchoServer, PATIENCE, Seen};
+use mio::{Events, Interest, Poll, Token};
 
 fn options(url: &str) -> ListenerOptions {
     ListenerOptions::new(url.parse().unwrap())
@@ -124,4 +125,50 @@ fn both_families_share_a_port() {
     let v4 = Listener::bind(&options("mqtt://0.0.0.0:0")).unwrap();
     let port = v4.endpoint().port().unwrap();
     Listener::bind(&options(&format!("mqtt://[::]:{port}"))).unwrap();
+}
+
+/// Waits for the first event of what is registered with `poll`.
+fn wait(poll: &mut Poll) {
+    let mut events = Events::with_capacity(4);
+    poll.poll(&mut events, Some(PATIENCE)).unwrap();
+    assert!(!events.is_empty());
+}
+
+fn accept(listener: &mut Listener) -> Link {
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(listener, Token(0), Interest::READABLE).unwrap();
+    wait(&mut poll);
+    let link = listener.accept().unwrap().unwrap();
+    assert!(listener.accept().unwrap().is_none());
+    poll.registry().deregister(listener).unwrap();
+    link
+}
+
+#[test]
+fn a_link_moves_to_another_event_loop_with_what_it_has_not_read() {
+    let mut listener = Listener::bind(&options("mqtt://127.0.0.1:0")).unwrap();
+    let port = listener.endpoint().port().unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut link = accept(&mut listener);
+    client.write_all(b"CONNECT and more").unwrap();
+    let mut first = Poll::new().unwrap();
+    first.registry().register(&mut link, Token(1), Interest::READABLE).unwrap();
+    wait(&mut first);
+    let mut scratch = [0; 7];
+    let read = link.read(&mut scratch).unwrap();
+    assert_eq!((read, &scratch), (Read::Data { bytes: 7, drained: false }, b"CONNECT"));
+    first.registry().deregister(&mut link).unwrap();
+    let moved = std::thread::spawn(move || {
+        let mut second = Poll::new().unwrap();
+        second.registry().register(&mut link, Token(2), Interest::READABLE).unwrap();
+        // What the socket still holds is announced anew.
+        wait(&mut second);
+        let mut scratch = [0; 64];
+        let rest = link.read(&mut scratch).unwrap();
+        assert_eq!(rest, Read::Data { bytes: 9, drained: true });
+        assert_eq!(&scratch[..9], b" and more");
+        let error = link.read(&mut scratch).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    });
+    moved.join().unwrap();
 }

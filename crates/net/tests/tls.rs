@@ -1,18 +1,21 @@
-//! TLS links against the client of the same library: identities, reload, client certificates, WebSocket inside.
+//! TLS links against the client of the same library: identities, reload, client certificates,
+//! WebSocket inside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 
 mod echo_server;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentmq_net::{
-    ClientCertificates, LinkKind, Listener, ListenerOptions, ProxyPolicy, TlsFiles, TlsServer,
+    ClientCertificates, Link, LinkKind, Listener, ListenerOptions, ProxyPolicy, Read, TlsFiles,
+    TlsServer,
 };
 use echo_server::{EchoServer, PATIENCE, Seen};
+use mio::{Events, Interest, Poll, Token};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -197,6 +200,37 @@ fn a_resumed_session_keeps_its_name() {
 }
 
 #[test]
+fn a_client_that_is_asked_to_try_again_keeps_its_name() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let tls = TlsServer::load(authority.files(ClientCertificates::NotAsked)).unwrap();
+    let server = EchoServer::start(&options("mqtts://127.0.0.1:0", &tls));
+    let mut provider = aws_lc_rs::default_provider();
+    // The server does not take the first, for which alone the client sends a key.
+    provider.kx_groups = vec![aws_lc_rs::kx_group::MLKEM1024, aws_lc_rs::kx_group::SECP384R1];
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut client = connect_with(Arc::new(config), &server, &[]);
+    echo(&mut client, b"hello");
+    let kind = client.conn.handshake_kind();
+    assert_eq!(kind, Some(rustls::HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(server.peer().tls.unwrap().server_name.as_deref(), Some("localhost"));
+    // The next client of the same thread gives no name, and gets none.
+    let config = Offer::plain(&authority).config();
+    let mut config = Arc::unwrap_or_clone(config);
+    config.enable_sni = false;
+    let config = Arc::new(config);
+    let mut client = connect_with(config, &server, &[]);
+    echo(&mut client, b"hello");
+    assert_eq!(server.peer().tls.unwrap().server_name, None);
+}
+
+#[test]
 fn a_reload_changes_new_connections_only_and_a_bad_one_changes_nothing() {
     let authority = Authority::new();
     let first = authority.issue("server");
@@ -263,11 +297,16 @@ fn client_certificates_are_verified_and_handed_out() {
         let tls = TlsServer::load(authority.files(required)).unwrap();
         let server = EchoServer::start(&options("mqtts://127.0.0.1:0", &tls));
         let offer = |presents| Offer { presents, tls12, ..Offer::plain(&authority) };
-        let mut client = offer(Some((&authority, "agent"))).connect(&server);
-        echo(&mut client, b"hello");
-        assert_eq!(server.peer().tls.unwrap().certificates, [agent.to_vec()]);
-        drop(client);
-        assert!(matches!(server.next(), Seen::Closed));
+        let config = offer(Some((&authority, "agent"))).config();
+        // Twice, because the second could be a resumed session, which would skip the verification.
+        for _ in 0..2 {
+            let mut client = connect_with(config.clone(), &server, &[]);
+            echo(&mut client, b"hello");
+            assert_eq!(client.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(server.peer().tls.unwrap().certificates, [agent.to_vec()]);
+            drop(client);
+            assert!(matches!(server.next(), Seen::Closed));
+        }
 
         for presents in [None, Some((&stranger, "agent"))] {
             let mut client = offer(presents).connect(&server);
@@ -349,4 +388,69 @@ fn websocket_in_tls_behind_a_proxy() {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert!(matches!(server.next(), Seen::Closed));
     }
+}
+
+#[test]
+fn a_layered_link_says_would_block_only_when_nothing_is_held_back() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let tls = TlsServer::load(authority.files(ClientCertificates::NotAsked)).unwrap();
+    let mut listener = Listener::bind(&options("mqtts://127.0.0.1:0", &tls)).unwrap();
+    let port = listener.endpoint().port().unwrap();
+    let config = Offer::plain(&authority).config();
+    let (sent, received) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket);
+        // Two records.
+        client.write_all(&[1; 300]).unwrap();
+        client.write_all(&[2; 300]).unwrap();
+        sent.send(()).unwrap();
+        client
+    });
+    let mut link = accept(&mut listener);
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(&mut link, Token(1), Interest::READABLE).unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut scratch = [0; 100];
+    while link.is_handshaking() {
+        match link.read(&mut scratch) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                assert!(!events.is_empty());
+            }
+            read => assert!(matches!(read.unwrap(), Read::Data { bytes: 0, .. })),
+        }
+    }
+    received.recv_timeout(PATIENCE).unwrap();
+    // Everything is on its way; it arrives without a further word of the client.
+    let mut bytes: Vec<u8> = Vec::new();
+    while bytes.len() < 600 {
+        match link.read(&mut scratch) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // Whole records only: no opened byte waits for an event that never comes.
+                assert!(bytes.len().is_multiple_of(300), "{} bytes", bytes.len());
+                poll.poll(&mut events, Some(PATIENCE)).unwrap();
+                assert!(!events.is_empty());
+            }
+            Ok(Read::Data { bytes: more, drained }) => {
+                bytes.extend(&scratch[..more]);
+                assert!(!drained || bytes.len().is_multiple_of(300), "{} bytes", bytes.len());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bytes, [[1; 300], [2; 300]].concat());
+    drop(thread.join().unwrap());
+}
+
+fn accept(listener: &mut Listener) -> Link {
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(listener, Token(0), Interest::READABLE).unwrap();
+    poll.poll(&mut Events::with_capacity(4), Some(PATIENCE)).unwrap();
+    let link = listener.accept().unwrap().unwrap();
+    poll.registry().deregister(listener).unwrap();
+    link
 }

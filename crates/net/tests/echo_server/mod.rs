@@ -160,7 +160,11 @@ impl Connection {
         let mut open = true;
         let mut scratch = vec![0; buffer];
         while event.is_readable() {
-            match self.link.read(&mut scratch)? {
+            let read = match self.link.read(&mut scratch) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                result => result?,
+            };
+            match read {
                 Read::Closed => {
                     open = false;
                     break;
