@@ -11,7 +11,7 @@ use agentmq_codec::{
 };
 use packet_writer::{Entropy, any_packet, mutate};
 
-const ITERATIONS: usize = 4_000;
+const ITERATIONS: usize = 20_000;
 const MAX_LEN: usize = 512;
 
 #[test]
@@ -20,7 +20,7 @@ fn fuzz_frame() {
         |input: &[u8]| {
             check_cut(input);
             // Most random lengths are larger than the input: also one that fits.
-            let mut entropy = Entropy::new(input);
+            let mut entropy = Entropy::hostile(input);
             let mut bytes = any_packet(ProtocolVersion::V5, &mut entropy);
             let at = usize::from(entropy.u8() & 7).min(bytes.len() - 1);
             bytes[at] ^= entropy.u8();
@@ -59,7 +59,7 @@ fn fuzz_connect() {
     bolero::check!().with_iterations(ITERATIONS).with_max_len(MAX_LEN).for_each(
         |input: &[u8]| {
             check_connect(input);
-            let mut entropy = Entropy::new(input);
+            let mut entropy = Entropy::hostile(input);
             let version = entropy.pick(&packet_writer::VERSIONS);
             let packet = packet_writer::packet(1, version, &mut entropy);
             let packet = mutate(&packet, &mut entropy);
@@ -74,7 +74,7 @@ fn check_packets(input: &[u8], version: ProtocolVersion) {
     if let Some((&first, body)) = input.split_first() {
         check_packet(first, body, version);
     }
-    let mut entropy = Entropy::new(input);
+    let mut entropy = Entropy::hostile(input);
     let packet = any_packet(version, &mut entropy);
     let packet = mutate(&packet, &mut entropy);
     let cut = frame::cut(&packet, usize::MAX).expect("valid").expect("whole");

@@ -15,7 +15,7 @@ use differences::{Accepts, KNOWN, Oracle};
 use facts::Facts;
 use packet_writer::{Entropy, VERSIONS, any_packet, mutate};
 
-const ITERATIONS: usize = 4_000;
+const ITERATIONS: usize = 30_000;
 const MAX_LEN: usize = 300;
 
 fn ours(bytes: &[u8], version: ProtocolVersion) -> Result<Facts, &'static str> {
@@ -63,7 +63,7 @@ fn compare(oracle: Oracle, bytes: &[u8], version: ProtocolVersion) -> Result<Vec
 fn fuzz_differential() {
     bolero::check!().with_iterations(ITERATIONS).with_max_len(MAX_LEN).for_each(
         |input: &[u8]| {
-            let mut entropy = Entropy::new(input);
+            let mut entropy = Entropy::hostile(input);
             let version = entropy.pick(&VERSIONS);
             let packet = any_packet(version, &mut entropy);
             let packet = mutate(&packet, &mut entropy);

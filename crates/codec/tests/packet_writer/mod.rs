@@ -5,16 +5,29 @@
 use agentmq_codec::ProtocolVersion;
 
 /// A deterministic source of choices; zeros when it runs out, so that less input is simpler.
-pub(crate) struct Entropy<'a>(&'a [u8]);
+pub(crate) struct Entropy<'a> {
+    bytes: &'a [u8],
+    hostile: bool,
+}
 
 impl<'a> Entropy<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self { bytes, hostile: false }
+    }
+
+    /// Makes a writer that now and then breaks a rule of the standard.
+    pub(crate) fn hostile(bytes: &'a [u8]) -> Self {
+        Self { bytes, hostile: true }
+    }
+
+    /// Whether to break the rule at hand.
+    fn slips(&mut self) -> bool {
+        self.hostile && self.chance(16)
     }
 
     pub(crate) fn u8(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
+        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
         first
     }
 
@@ -39,7 +52,7 @@ impl<'a> Entropy<'a> {
     }
 
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.0
+        self.bytes
     }
 }
 
@@ -138,7 +151,7 @@ impl Body {
     }
 
     fn packet_id(&mut self, entropy: &mut Entropy<'_>) {
-        self.u16(entropy.u16().max(1));
+        self.u16(not_0(entropy.u16(), entropy));
     }
 
     fn text(&mut self, entropy: &mut Entropy<'_>) {
@@ -169,6 +182,9 @@ impl Body {
         }
         if !self.version.is_v5() && flags & 0x80 == 0 {
             flags &= !0x40;
+        }
+        if entropy.slips() {
+            flags ^= 1 << entropy.below(8);
         }
         self.bytes.extend_from_slice(&[level, flags]);
         self.u16(entropy.u16());
@@ -242,7 +258,7 @@ impl Body {
             if self.version.is_v5() {
                 options |= entropy.u8() & 0b1100 | (entropy.below(3) as u8) << 4;
             }
-            self.bytes.push(options);
+            self.bytes.push(if entropy.slips() { entropy.u8() } else { options });
         }
         2
     }
@@ -326,9 +342,10 @@ fn property_list(allowed: &[u8], entropy: &mut Entropy<'_>, out: &mut Vec<u8>) {
         match left.get(at) {
             None => property(0x26, entropy, out),
             Some(&id) => {
+                let id = if entropy.slips() { entropy.below(0x2B) as u8 } else { id };
                 property(id, entropy, out);
                 // Only a PUBLISH may carry several Subscription Identifiers (§3.3.2.3.8).
-                if id != 0x0B || allowed != PUBLISH {
+                if (id != 0x0B || allowed != PUBLISH) && !entropy.slips() {
                     left.remove(at);
                 }
             }
@@ -339,12 +356,18 @@ fn property_list(allowed: &[u8], entropy: &mut Entropy<'_>, out: &mut Vec<u8>) {
 fn property(id: u8, entropy: &mut Entropy<'_>, out: &mut Vec<u8>) {
     out.push(id);
     match id {
-        0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => out.push(entropy.u8() & 1),
+        0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
+            let value = entropy.u8();
+            out.push(if entropy.slips() { value } else { value & 1 });
+        }
         0x13 | 0x22 => out.extend_from_slice(&entropy.u16().to_be_bytes()),
-        0x21 | 0x23 => out.extend_from_slice(&entropy.u16().max(1).to_be_bytes()),
+        0x21 | 0x23 => out.extend_from_slice(&not_0(entropy.u16(), entropy).to_be_bytes()),
         0x02 | 0x11 | 0x18 => out.extend_from_slice(&entropy.u32().to_be_bytes()),
-        0x27 => out.extend_from_slice(&entropy.u32().max(1).to_be_bytes()),
-        0x0B => varint((entropy.u32() >> (4 + entropy.below(28))).max(1) as usize, out),
+        0x27 => out.extend_from_slice(&not_0(entropy.u32(), entropy).to_be_bytes()),
+        0x0B => {
+            let value = entropy.u32() >> (4 + entropy.below(28));
+            varint(not_0(value, entropy) as usize, out);
+        }
         0x09 | 0x16 => counted(&[entropy.u8(), 0, entropy.u8()], out),
         0x08 => counted(topic(entropy).as_bytes(), out),
         0x26 => {
@@ -355,14 +378,30 @@ fn property(id: u8, entropy: &mut Entropy<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// The value, but not 0.
+fn not_0<T: Default + PartialEq + From<u8>>(value: T, entropy: &mut Entropy<'_>) -> T {
+    if value != T::default() {
+        return value;
+    }
+    T::from(u8::from(!entropy.slips()))
+}
+
 fn text(entropy: &mut Entropy<'_>) -> String {
     let long = if entropy.chance(32) { 300 } else { 0 };
     let len = entropy.below(6) + long;
-    (0..len).map(|_| entropy.pick(CHARACTERS)).collect()
+    let mut text: String = (0..len).map(|_| entropy.pick(CHARACTERS)).collect();
+    if entropy.slips() {
+        text.push('\0');
+    }
+    text
 }
 
 fn topic(entropy: &mut Entropy<'_>) -> String {
-    let text = text(entropy).replace(['+', '#'], "-");
+    let text = text(entropy);
+    if entropy.slips() {
+        return text;
+    }
+    let text = text.replace(['+', '#'], "-");
     if text.is_empty() { "t".to_owned() } else { text }
 }
 
