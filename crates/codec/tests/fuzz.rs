@@ -1,4 +1,4 @@
-//! Fuzz targets. As plain tests they run a few thousand random inputs each; the environment raises
+//! Fuzz targets. As plain tests they run some ten thousand random inputs each; the environment raises
 //! that (`BOLERO_RANDOM_ITERATIONS`, `BOLERO_RANDOM_TEST_TIME_MS`, `BOLERO_RANDOM_MAX_LEN`), and
 //! `BOLERO_RANDOM_SEED` repeats a failure. `docs/decisions/0003-fuzz-proof.md` lists the planted
 //! bugs that each target has found.
@@ -11,7 +11,7 @@ use agentmq_codec::{
 };
 use packet_writer::{Entropy, any_packet, mutate};
 
-const ITERATIONS: usize = 20_000;
+const ITERATIONS: usize = 40_000;
 const MAX_LEN: usize = 512;
 
 #[test]

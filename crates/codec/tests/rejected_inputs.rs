@@ -374,6 +374,9 @@ fn answers_of_a_server() {
     ]);
 }
 
+/// A first byte, what stands before and behind the properties, and what they may be.
+type Around<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
+
 /// §2.2.2.2: every property in every packet that may not carry it is malformed, and every one
 /// that may carry it, but not twice, is a protocol error.
 #[test]
@@ -381,8 +384,7 @@ fn properties_by_packet() {
     use packet_writer::{ACK, AUTH, CONNACK, CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, WILL};
     let connect_auth = [CONNECT, &[0x16]].concat();
     let auth = [AUTH, &[0x15]].concat();
-    // What stands before and behind the properties of each packet, and what they may be.
-    let packets: [(u8, &[u8], &[u8], &[u8]); 13] = [
+    let packets: [Around<'_>; 13] = [
         (0x10, b"\0\x04MQTT\x05\x02\0\0", b"\0\0", &connect_auth),
         (0x10, b"\0\x04MQTT\x05\x06\0\0\0\0\0", b"\0\x01w\0\0", WILL),
         (0x20, &[0, 0], &[], CONNACK),
