@@ -136,12 +136,13 @@ impl Window {
         publishes.chain(released.into_iter().map(|(_, id)| Resend::Release(id)))
     }
 
-    /// Takes back the publications of shared subscriptions that the client has not acknowledged
-    /// (for QoS 2: not received), so that another member can get them. Ends those exchanges.
-    pub fn take_shared(&mut self) -> Vec<Delivery> {
+    /// Takes back the publications of the shared groups that `wanted` names which the client has
+    /// not acknowledged (for QoS 2: not received), so that another member can get them. Ends those
+    /// exchanges.
+    pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         for entry in &mut self.ring {
-            let shared = entry.delivery.as_ref().is_some_and(|delivery| delivery.group.is_some());
+            let shared = entry.delivery.as_ref().and_then(|it| it.group).is_some_and(&wanted);
             if entry.state == State::Sent && shared {
                 taken.extend(entry.delivery.take());
                 entry.state = State::Done;

@@ -150,7 +150,7 @@ impl Outbox {
 }
 
 /// Payloads from this size on are referenced: below, a copy is cheaper than one more slice.
-const REFERENCE_FROM: usize = 4096;
+pub const REFERENCE_FROM: usize = 4096;
 /// Buffers up to this capacity are worth keeping.
 const POOLED_BYTES: usize = 256 * 1024;
 /// Buffers that wait for use, at most.

@@ -135,9 +135,9 @@ impl<C> Queue<C> {
         self.cursors = 0;
     }
 
-    /// Takes out the messages that came through a shared subscription.
-    pub fn take_shared(&mut self) -> Vec<Delivery> {
-        self.drop_where(|delivery| delivery.group.is_some())
+    /// Takes out the messages of the shared groups that `wanted` names.
+    pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
+        self.drop_where(|delivery| delivery.group.is_some_and(&wanted))
     }
 
     /// Takes out the QoS 0 messages, which no session keeps for an absent client.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, QoS};
+use agentmq_identity::Principal;
 
 use crate::{Delivery, Queue, QueueBound, Time, Unreleased, Will, Window};
 
@@ -15,6 +16,8 @@ pub struct Session {
     pub generation: u32,
     /// Version of the newest connection.
     pub version: ProtocolVersion,
+    /// Whose session it is: the rights under which its will is published.
+    pub principal: Principal,
     /// Session Expiry Interval in seconds: 0 ends the session with its connection, `u32::MAX`
     /// never (§3.1.2.11.2).
     pub expiry: u32,
@@ -30,6 +33,8 @@ pub struct Session {
     pub subscriptions: Vec<Box<str>>,
     /// Published if the connection breaks.
     pub will: Option<Box<Will>>,
+    /// When the will of an absent client is due.
+    pub will_at: Option<Time>,
     /// The connection that serves it.
     pub connection: Option<u32>,
     /// Deliveries wait until this point (a hold on resume).
@@ -47,6 +52,7 @@ impl Session {
             client_id,
             generation,
             version,
+            principal: Principal::ANONYMOUS,
             expiry: 0,
             receive_maximum: u16::MAX,
             window: Window::default(),
@@ -54,6 +60,7 @@ impl Session {
             unreleased: Unreleased::default(),
             subscriptions: Vec::new(),
             will: None,
+            will_at: None,
             connection: None,
             hold_until: Time::ZERO,
             expires_at: None,

@@ -35,14 +35,12 @@ impl CommitEngine for MemoryEngine {
 }
 
 /// One acknowledgement that waits for its ticket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PendingAck {
-    /// PUBACK, PUBREC or PUBCOMP.
-    pub kind: AckKind,
-    /// Packet identifier.
-    pub packet_id: u16,
-    /// Reason code.
-    pub reason: ReasonCode,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingAck {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP with its packet identifier.
+    Ack(AckKind, u16, ReasonCode),
+    /// SUBACK or UNSUBACK, encoded.
+    Encoded(Box<[u8]>),
 }
 
 /// The acknowledgements of one connection, sent in the order of what they acknowledge
@@ -90,7 +88,10 @@ impl PendingAcks {
 
 impl PendingAck {
     fn encode(self, version: ProtocolVersion, out: &mut Outbox) {
-        Ack::new(self.kind, self.packet_id, self.reason).encode(version, out.bytes());
+        match self {
+            Self::Ack(kind, id, reason) => Ack::new(kind, id, reason).encode(version, out.bytes()),
+            Self::Encoded(packet) => out.bytes().extend_from_slice(&packet),
+        }
     }
 }
 
@@ -101,11 +102,7 @@ mod tests {
     #[test]
     fn acknowledgements_wait_for_their_ticket_and_keep_their_order() {
         let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
-        let ack = |packet_id| PendingAck {
-            kind: AckKind::PubAck,
-            packet_id,
-            reason: ReasonCode::Success,
-        };
+        let ack = |id| PendingAck::Ack(AckKind::PubAck, id, ReasonCode::Success);
         acks.push(Ticket(2), ack(1), Ticket(1), ProtocolVersion::V5, &mut out);
         acks.push(Ticket(0), ack(2), Ticket(1), ProtocolVersion::V5, &mut out);
         assert!(out.is_empty(), "the second may not overtake the first");

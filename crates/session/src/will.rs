@@ -37,6 +37,11 @@ impl Will {
         &self.topic
     }
 
+    /// Will Retain.
+    pub fn retains(&self) -> bool {
+        self.retain
+    }
+
     /// The message to publish now. Its expiry counts from the publication.
     pub fn into_message(self, now: Time) -> Message {
         Message {
