@@ -20,7 +20,7 @@ fn a_reader_of_qos_1_that_never_reads() {
 
 fn assert_flat(qos: QoS, bound: u64, counted: &str) {
     let broker = crate::broker(&format!(
-        "[sys]\ninterval_secs = 1\n[limits]\nwrite_blocked_ms = 3_000\nqueue_messages = 100_000\n\
+        "[sys]\ninterval_secs = 1\n[limits]\nwrite_blocked_ms = 3_000\nin_flight = 65_535\nqueue_messages = 100_000\n\
          outbox_bytes = {OUTBOX_BYTES}\nqueue_bytes = {QUEUE_BYTES}\n"
     ));
     let mut good = broker.client("good");
