@@ -14,11 +14,13 @@ use crate::process;
 use crate::workspace::{Workspace, cargo};
 
 pub fn run(workspace: &Workspace) -> Result<Tally> {
-    let folder = workspace.root.join("tests/foreign");
-    let text = fs::read_to_string(folder.join("manifest.toml"))
+    let text = fs::read_to_string(workspace.root.join(FOLDER).join("manifest.toml"))
         .context("read tests/foreign/manifest.toml")?;
     let scenarios = manifest::parse(&text)?;
     tools::install(workspace)?;
+    for scenario in scenarios.iter().filter(|one| one.runtime == ClientRuntime::Cargo) {
+        compile(workspace, scenario)?;
+    }
     let binary = workspace.build_agentmq()?;
     let scratch = workspace.scratch("foreign/scratch")?;
     let mut broker = Broker::start(&binary, &[], &scratch)?;
@@ -45,7 +47,6 @@ fn one(workspace: &Workspace, scenario: &Scenario, broker: &Broker, own: &Path) 
         scratch: &own.display().to_string(),
     };
     let mut command = command(workspace, scenario, &places)?;
-    command.current_dir(workspace.root.join("tests/foreign"));
     let log = own.join("output.log");
     let outcome = process::run_limited(&mut command, scenario.limit, &log)?;
     let verdict = if outcome.success() { "ok" } else { "FAIL" };
@@ -58,6 +59,21 @@ fn one(workspace: &Workspace, scenario: &Scenario, broker: &Broker, own: &Path) 
     Ok(outcome.success())
 }
 
+/// Compiles what `cargo run` would, so that the scenario's time limit is for the scenario.
+fn compile(workspace: &Workspace, scenario: &Scenario) -> Result<()> {
+    let [cargo, run, rest @ ..] = scenario.command.as_slice() else { return Ok(()) };
+    if cargo != "cargo" || run != "run" {
+        return Ok(());
+    }
+    let options = rest.iter().take_while(|word| *word != "--").cloned();
+    let words = ["cargo", "build"].map(str::to_owned).into_iter().chain(options).collect();
+    let build = Scenario { command: words, ..scenario.clone() };
+    let nowhere = Places { host: "", port: 0, ws_port: 0, scratch: "" };
+    let built = process::run_visibly(&mut command(workspace, &build, &nowhere)?)?;
+    ensure!(built, "the client of `{}` does not build", scenario.name);
+    Ok(())
+}
+
 /// The scenario's command in the environment of its runtime.
 fn command(workspace: &Workspace, scenario: &Scenario, places: &Places<'_>) -> Result<Command> {
     let words = scenario.words(places);
@@ -66,12 +82,12 @@ fn command(workspace: &Workspace, scenario: &Scenario, places: &Places<'_>) -> R
         (ClientRuntime::Cargo, "cargo") => cargo(),
         (_, program) => Command::new(program),
     };
-    command.args(arguments);
+    command.args(arguments).current_dir(workspace.root.join(FOLDER));
     match scenario.runtime {
         ClientRuntime::PythonPaho1 => in_venv(&mut command, workspace, &Runtime::PAHO1)?,
         ClientRuntime::Python => in_venv(&mut command, workspace, &Runtime::PYTHON)?,
         ClientRuntime::Node => {
-            command.env("NODE_PATH", tools::node_modules(workspace));
+            command.current_dir(tools::node_folder(workspace));
         }
         ClientRuntime::Cargo => {
             // A workspace of its own, so that clients' dependencies stay out of our lock file.
@@ -92,4 +108,52 @@ fn in_venv(command: &mut Command, workspace: &Workspace, runtime: &Runtime) -> R
     command.env("PATH", joined).env("VIRTUAL_ENV", folder).env("PYTHONUNBUFFERED", "1");
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(())
+}
+
+const FOLDER: &str = "tests/foreign";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::tests::stand_in;
+
+    /// A workspace in a temporary folder, with a stand-in for the broker that is running.
+    fn workspace(folder: &Path) -> (Workspace, Broker) {
+        fs::create_dir_all(folder.join(FOLDER)).expect("folder");
+        let broker = stand_in(folder).expect("starts");
+        let (root, target) = (folder.to_owned(), folder.join("target"));
+        (Workspace { root, target, packages: vec![] }, broker)
+    }
+
+    fn scenario(script: &str) -> Scenario {
+        Scenario {
+            name: "one".into(),
+            runtime: ClientRuntime::Shell,
+            command: ["sh", "-c", script].map(str::to_owned).into(),
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_scenario_passes_or_fails_by_its_exit_code() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (workspace, broker) = workspace(folder.path());
+        let own = workspace.scratch("one").expect("scratch");
+        let right = scenario("test {host} = 127.0.0.1 -a {port} = 1 -a {ws_port} = 2");
+        assert!(one(&workspace, &right, &broker, &own).expect("runs"));
+        let wrong = scenario("echo because; exit 1");
+        assert!(!one(&workspace, &wrong, &broker, &own).expect("runs"));
+        assert_eq!(fs::read_to_string(own.join("output.log")).expect("log"), "because\n");
+    }
+
+    #[test]
+    fn a_scenario_that_hangs_fails() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (workspace, broker) = workspace(folder.path());
+        let own = workspace.scratch("one").expect("scratch");
+        let hung = Scenario { limit: Duration::from_millis(100), ..scenario("sleep 600") };
+        assert!(!one(&workspace, &hung, &broker, &own).expect("runs"));
+    }
 }
