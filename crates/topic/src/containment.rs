@@ -6,7 +6,8 @@ use crate::filter::{FilterLevel, FilterLevels};
 ///
 /// The answer is exact: it accounts for `$` topics, which a leading wildcard does not match
 /// [MQTT-4.7.2-1], and for `#`, which matches its parent. So `#` does not contain `$SYS/a`,
-/// `a/#` contains `a`, `a/+/#` does not contain `a/#`, and `+/#` contains `#`.
+/// `a/#` contains `a`, `a/+/#` does not contain `a/#`, and `+/#` contains `#`, as no topic has
+/// fewer levels than one.
 ///
 /// Both are valid by [`check_filter`](crate::check_filter), without `$share/NAME/`. Other texts
 /// give an answer without meaning, but no panic.
@@ -21,11 +22,12 @@ pub fn contains(outer: &str, inner: &str) -> bool {
             (None, None) => return true,
             // Whatever `inner` goes on with, even nothing, ends under this `#`.
             (Some(FilterLevel::Multi), _) => return !(first && is_dollar(inner_level)),
-            // `inner` matches the parent of its `#` and topics of any depth. An `outer` that has
-            // a level here asks for more than the parent, except in front: no topic has fewer
-            // levels than one, so `+/#` is another way to write `#`.
+            // `inner` matches topics of any depth, and the parent of its `#`. An `outer` with a
+            // level here asks for more than the parent, which matters unless the parent is the
+            // empty text, no topic name [MQTT-4.7.3-1]: `+/#` is another way to write `#`.
             (Some(FilterLevel::Single), Some(FilterLevel::Multi)) => {
-                return first && outer_levels.next() == Some(FilterLevel::Multi);
+                let parent_is_name = !matches!(inner, "#" | "/#");
+                return !parent_is_name && outer_levels.next() == Some(FilterLevel::Multi);
             }
             (_, Some(FilterLevel::Multi)) | (None, _) | (_, None) => return false,
             (Some(FilterLevel::Single), Some(_)) => !(first && is_dollar(inner_level)),
@@ -72,7 +74,9 @@ mod tests {
         check("a/+/#", &["a/+", "a/b", "a/b/#", "a/+/#", "a/+/+"], &["a/#", "a"]);
         check("#", &["a", "#", "+", "+/#", "+/+/#", "/"], &["$a", "$a/#", "$SYS/+"]);
         check("+/#", &["#", "+", "a", "a/#", "+/#"], &["$a", "$a/#"]);
-        check("+/+/#", &["+/+", "a/+/#"], &["#", "+/#", "+", "a/#"]);
+        check("+/+/#", &["+/+", "a/+/#", "/#", "//#"], &["#", "+/#", "+", "a/#", "$a/+"]);
+        // The parent of `/#` would be the empty text, which is no topic.
+        check("/+/#", &["/#", "/+/#", "/+", "/"], &["#", "+/#", "a/#"]);
     }
 
     #[test]

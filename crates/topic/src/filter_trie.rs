@@ -1,12 +1,12 @@
-//! The subscription index: which filters match this topic.
+//! The subscription index: which filters match a topic.
 
 use std::hash::{BuildHasher, RandomState};
-use std::str::Split;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::filter::{FilterLevel, FilterLevels};
+use crate::hashed_levels::{Level, TopicLevels};
 use crate::inline_stack::InlineStack;
 
 /// A map from topic filters to values, made to find all filters that match a topic.
@@ -311,42 +311,6 @@ struct Place {
     multi: bool,
 }
 
-/// A literal level with its hash.
-#[derive(Clone, Copy, Debug, Default)]
-struct Level<'a> {
-    text: &'a str,
-    hash: u64,
-}
-
-impl<'a> Level<'a> {
-    fn new(text: &'a str, hasher: &impl BuildHasher) -> Self {
-        Self { text, hash: hasher.hash_one(text) }
-    }
-}
-
-/// The levels of a topic, each cut off and hashed once, when a walk first gets that deep.
-#[derive(Debug)]
-struct TopicLevels<'t> {
-    seen: InlineStack<Level<'t>, 16>,
-    rest: Split<'t, char>,
-}
-
-impl<'t> TopicLevels<'t> {
-    fn new(topic: &'t str) -> Self {
-        Self { seen: InlineStack::new(), rest: topic.split('/') }
-    }
-
-    /// The level at `depth`, which is at most one deeper than the deepest asked for before.
-    fn at(&mut self, depth: u32, hasher: &impl BuildHasher) -> Option<Level<'t>> {
-        if let Some(level) = self.seen.get(depth as usize) {
-            return Some(level);
-        }
-        let level = Level::new(self.rest.next()?, hasher);
-        self.seen.push(level);
-        Some(level)
-    }
-}
-
 /// The hash of an edge, from the seeded hash of its level: the odd factor keeps the same level
 /// under different parents apart, and hashing a level once serves all nodes of a depth.
 fn edge_hash(parent: u32, level: u64) -> u64 {
@@ -366,6 +330,8 @@ const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasherDefault, Hasher};
+
     use super::*;
 
     fn matched(trie: &FilterTrie<&'static str>, topic: &str) -> Vec<&'static str> {
@@ -457,9 +423,34 @@ mod tests {
     }
 
     #[test]
+    fn levels_that_hash_alike_stay_apart() {
+        #[derive(Default)]
+        struct Constant;
+        impl Hasher for Constant {
+            fn finish(&self) -> u64 {
+                0
+            }
+            fn write(&mut self, _: &[u8]) {}
+        }
+        let mut trie = FilterTrie::with_hasher(BuildHasherDefault::<Constant>::default());
+        let filters: Vec<String> = (0..500).map(|parent| format!("{parent}/x")).collect();
+        for filter in &filters {
+            assert_eq!(trie.insert(filter, filter), None);
+        }
+        for filter in &filters {
+            let mut found = Vec::new();
+            trie.for_each_match(filter, |value| found.push(*value));
+            assert_eq!(found, [filter]);
+        }
+        for filter in &filters {
+            assert_eq!(trie.remove(filter), Some(filter));
+        }
+        assert_eq!((trie.nodes.len(), trie.edges.len()), (1, 0));
+    }
+
+    #[test]
     fn nodes_are_small() {
         assert_eq!(size_of::<Node>(), 40);
-        assert_eq!(Slab::<Node>::with_capacity(1).iter().count(), 0);
     }
 
     proptest::proptest! {

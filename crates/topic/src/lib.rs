@@ -13,6 +13,7 @@ mod containment;
 mod error;
 mod filter;
 mod filter_trie;
+mod hashed_levels;
 mod inline_stack;
 mod level_order;
 mod limits;

@@ -1,4 +1,4 @@
-//! The index of retained messages: which topics does this filter match.
+//! The index of retained messages: which topics a filter matches.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
@@ -68,28 +68,51 @@ impl<V> TopicTree<V> {
     /// topic `after`; stops when `visit` breaks.
     ///
     /// To take a long walk in turns, break after enough entries and give the last topic visited
-    /// as `after` next time. It need not exist any more: entries that stay are visited once,
-    /// those that come or go in between may be missed if they lie before the cursor.
+    /// as `after` next time. It need not exist any more: an entry that stays is visited once; one
+    /// that comes in between is visited if it lies behind the cursor.
     ///
-    /// Costs a search of the map for each level in the tree where the filter has to skip, and
-    /// a step for each entry visited.
+    /// This bounds what is visited, not what is skipped on the way to it: where clients choose
+    /// the filter, use [`for_each_match_within`](Self::for_each_match_within).
     pub fn for_each_match_after(
         &self,
         filter: &str,
         after: Option<&str>,
-        mut visit: impl FnMut(&str, &V) -> ControlFlow<()>,
+        visit: impl FnMut(&str, &V) -> ControlFlow<()>,
     ) {
+        self.for_each_match_within(filter, after, usize::MAX, visit);
+    }
+
+    /// Like [`for_each_match_after`](Self::for_each_match_after), and stops also when `looks`
+    /// entries (at least one) have been looked at, matching or not.
+    ///
+    /// Answers what to give as `after` to go on, or `None` at the end. A look costs a comparison,
+    /// and a search of the map where a run of topics is skipped; a walk looks at up to two
+    /// entries beside the matches for each level in the tree that a `+` stands for.
+    pub fn for_each_match_within(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        looks: usize,
+        mut visit: impl FnMut(&str, &V) -> ControlFlow<()>,
+    ) -> Option<String> {
         let mut target = String::new();
+        let mut looks_left = looks;
         let mut range = self.range(after.map_or(Bound::Unbounded, Bound::Excluded));
         let mut entry = range.next();
         while let Some((topic, value)) = entry {
-            entry = match compare(filter, topic.as_str(), &mut target) {
-                Verdict::Match if visit(topic.as_str(), value).is_break() => return,
+            let topic = topic.as_str();
+            entry = match compare(filter, topic, &mut target) {
+                Verdict::Match if visit(topic, value).is_break() => return Some(topic.to_owned()),
                 Verdict::Match | Verdict::Next => range.next(),
                 Verdict::Skip => self.skip_to(&target, &mut range),
-                Verdict::End => return,
+                Verdict::End => None,
             };
+            looks_left = looks_left.saturating_sub(1);
+            if looks_left == 0 && entry.is_some() {
+                return Some(topic.to_owned());
+            }
         }
+        None
     }
 
     /// Visits all entries in tree order, `$` topics included, starting behind the topic `after`;
@@ -308,20 +331,19 @@ mod tests {
                 tree.insert(&format!("site/{device:02}/metric/{metric:02}"), ());
             }
         }
-        let mut target = String::new();
-        let mut looked = 0;
-        let mut range = tree.range(Bound::Unbounded);
-        let mut entry = range.next();
-        while let Some((topic, ())) = entry {
-            looked += 1;
-            entry = match compare("site/+/metric/77", topic.as_str(), &mut target) {
-                Verdict::Match | Verdict::Next => range.next(),
-                Verdict::Skip => tree.skip_to(&target, &mut range),
-                Verdict::End => None,
-            };
-        }
+        let walk = |looks| {
+            let mut matches = 0;
+            let filter = "site/+/metric/77";
+            let rest = tree.for_each_match_within(filter, None, looks, |_, ()| {
+                matches += 1;
+                ControlFlow::Continue(())
+            });
+            (matches, rest)
+        };
         // For each device: its first topic, the match, and the one behind it.
-        assert_eq!(looked, 300);
+        assert_eq!(walk(300), (100, None));
+        assert_eq!(walk(299), (100, Some("site/99/metric/77".to_owned())));
+        assert_eq!(walk(0), (0, Some("site/00/metric/00".to_owned())));
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! New connections.
+
+use agentmq_net::should_pause_accepting;
+use agentmq_session::Time;
+use mio::{Interest, Token};
+
+use crate::conn::Conn;
+use crate::deadlines::Deadline;
+use crate::event_loop::Shard;
+
+/// Which listeners may have connections waiting. `mio` announces them once, so what is not
+/// accepted at once must be remembered.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    ready: Vec<bool>,
+    paused_until: Option<Time>,
+}
+
+impl Accepting {
+    pub(crate) fn all(listeners: usize) -> Self {
+        Self { ready: vec![true; listeners], paused_until: None }
+    }
+
+    pub(crate) fn ready(&mut self, listener: usize) {
+        if let Some(ready) = self.ready.get_mut(listener) {
+            *ready = true;
+        }
+    }
+
+    /// Whether the next turn should come at once.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.paused_until.is_none() && self.ready.contains(&true)
+    }
+
+    pub(crate) fn resume_at(&self) -> Option<Time> {
+        self.paused_until
+    }
+}
+
+impl Shard {
+    /// Accepts a portion from each listener that has connections waiting.
+    pub(crate) fn accept_pending(&mut self) {
+        if self.draining_until.is_some() {
+            return;
+        }
+        if let Some(until) = self.accepting.paused_until {
+            if self.now < until {
+                return;
+            }
+            self.accepting.paused_until = None;
+        }
+        for index in 0..self.listeners.len() {
+            if self.accepting.ready.get(index) == Some(&true) {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..PORTION {
+            if self.connecting_now >= self.settings.limits.connecting as usize {
+                self.pause("the limit `connecting` is reached");
+                return;
+            }
+            match self.listeners[index].accept() {
+                Ok(Some(link)) => self.adopt(link),
+                Ok(None) => {
+                    self.accepting.ready[index] = false;
+                    return;
+                }
+                Err(error) if should_pause_accepting(&error) => {
+                    self.pause("no file descriptors or memory are left (raise ulimit -n)");
+                    return;
+                }
+                Err(error) => {
+                    let listener = self.listeners[index].endpoint();
+                    tracing::error!(%error, %listener, "a listener failed; it accepts no more");
+                    self.accepting.ready[index] = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Connections wait in the kernel until there is room again.
+    fn pause(&mut self, why: &'static str) {
+        tracing::warn!(why, "accepting pauses");
+        self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
+    }
+
+    fn adopt(&mut self, link: agentmq_net::Link) {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let key = self.conns.insert(Conn::new(link, generation));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let link = &mut self.conns[key].link;
+        if let Err(error) = self.poll.registry().register(link, Token(key), interest) {
+            tracing::warn!(%error, "a connection could not be registered");
+            self.conns.remove(key);
+            return;
+        }
+        self.connecting_now += 1;
+        let timeout = u64::from(self.settings.limits.connect_timeout_ms);
+        let at = self.now.after_millis(timeout);
+        self.connecting.push(Deadline { at, conn: key, generation });
+    }
+}
+
+/// Connections that one listener may bring in one turn.
+const PORTION: usize = 256;
+/// Milliseconds for which accepting pauses.
+const PAUSE_MS: u64 = 50;
