@@ -118,13 +118,14 @@ mod tests {
 
     use super::*;
     use crate::broker::tests::stand_in;
+    use crate::workspace::Linked;
 
     /// A workspace in a temporary folder, with a stand-in for the broker that is running.
     fn workspace(folder: &Path) -> (Workspace, Broker) {
         fs::create_dir_all(folder.join(FOLDER)).expect("folder");
         let broker = stand_in(folder).expect("starts");
         let (root, target) = (folder.to_owned(), folder.join("target"));
-        (Workspace { root, target, packages: vec![] }, broker)
+        (Workspace { root, target, packages: vec![], linked: Linked::new() }, broker)
     }
 
     fn scenario(script: &str) -> Scenario {
