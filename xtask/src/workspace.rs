@@ -106,8 +106,12 @@ impl Workspace {
         Ok(folder)
     }
 
-    /// Builds the broker as users get it and returns the binary's path.
+    /// Builds the broker as users get it and returns the binary's path; `AGENTMQ_BIN` names another
+    /// binary to use instead.
     pub fn build_agentmq(&self) -> Result<PathBuf> {
+        if let Some(binary) = std::env::var_os("AGENTMQ_BIN") {
+            return Ok(PathBuf::from(binary));
+        }
         let exists = self.members().any(|package| package.name == "agentmq");
         ensure!(exists, "the workspace has no package `agentmq` (crates/cli) yet");
         let built = process::run_visibly(cargo().current_dir(&self.root).args([

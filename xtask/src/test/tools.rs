@@ -32,6 +32,11 @@ pub fn install(workspace: &Workspace) -> Result<Tally> {
     Ok(Tally::of(true))
 }
 
+/// True if this Debian package is one that [`install`] sees to.
+pub fn knows(package: &str) -> bool {
+    PROGRAMS.iter().any(|(_, known)| *known == package)
+}
+
 /// A Python environment of the scenarios.
 #[derive(Debug)]
 pub struct Runtime {
