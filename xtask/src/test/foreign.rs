@@ -140,7 +140,7 @@ fn in_venv(command: &mut Command, workspace: &Workspace, runtime: &Runtime) -> R
 }
 
 const FOLDER: &str = "tests/foreign";
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 2;
 
 #[cfg(test)]
 mod tests {

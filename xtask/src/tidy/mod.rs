@@ -9,6 +9,7 @@ mod exceptions;
 mod layout;
 mod lib_form;
 mod licences;
+mod links;
 mod manifests;
 mod quarantine;
 mod sans_io;
@@ -76,6 +77,7 @@ pub fn check(workspace: &Workspace) -> Result<Findings> {
         found.extend(sans_io::check(file));
     }
     found.extend(clippy_copies::check(&files));
+    found.extend(links::check(&files));
     found.extend(edges::check(&workspace.packages, &files));
     found.extend(quarantine::check(&workspace.packages, &files));
     found.extend(licences::check(&workspace.packages, &workspace.linked));
