@@ -139,15 +139,7 @@ impl Router {
         let limits = &self.settings.limits;
         let asked_expiry = asked_expiry(connect);
         let expiry = asked_expiry.min(limits.session_expiry_secs);
-        let keep_alive = if connect.keep_alive == 0 || connect.keep_alive > limits.keep_alive_secs {
-            if limits.keep_alive_secs == u16::MAX {
-                connect.keep_alive
-            } else {
-                limits.keep_alive_secs
-            }
-        } else {
-            connect.keep_alive
-        };
+        let keep_alive = self.effective_keep_alive(connect.keep_alive);
         let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
         let receive_maximum = receive_maximum.min(limits.in_flight).max(1);
         let aliases = connect.properties.u16(P::TopicAliasMaximum).unwrap_or(0);
@@ -242,6 +234,17 @@ impl Router {
         let index = self.sessions.insert(session) as u32;
         self.by_client.insert(client_id, index);
         (index, false)
+    }
+
+    /// The keep alive that the server wants instead of the one asked for (§3.2.2.3.14).
+    fn effective_keep_alive(&self, asked: u16) -> u16 {
+        let maximum = self.settings.limits.keep_alive_secs;
+        match self.settings.server_keep_alive {
+            0 if maximum == u16::MAX => asked,
+            0 if asked == 0 => maximum,
+            0 => asked.min(maximum),
+            wanted => wanted,
+        }
     }
 
     fn new_client_id(&mut self) -> String {

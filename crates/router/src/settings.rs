@@ -21,6 +21,8 @@ pub struct Settings {
     pub subscription_identifiers: bool,
     /// Whether `$share` filters are accepted.
     pub shared_subscriptions: bool,
+    /// Seconds that version 5 clients are told to use as their keep alive; 0: what they ask for.
+    pub server_keep_alive: u16,
     /// Milliseconds between a SUBACK and the first retained message that it causes.
     pub retained_gap_ms: u32,
     /// Milliseconds for which a resumed session's messages wait.
@@ -44,6 +46,7 @@ impl Default for Settings {
             wildcard_subscriptions: true,
             subscription_identifiers: true,
             shared_subscriptions: true,
+            server_keep_alive: 0,
             retained_gap_ms: 10,
             hold_on_resume_ms: 0,
             queue_qos0: false,

@@ -1,12 +1,33 @@
 //! New connections.
 
-use agentmq_net::should_pause_accepting;
+use agentmq_net::{Link, Listener, should_pause_accepting};
 use agentmq_session::Time;
 use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
+
+/// A listener and how many connections it may have.
+#[derive(Debug)]
+pub struct Door {
+    /// The listening socket.
+    pub listener: Listener,
+    /// Connections at most; 0: no bound of its own.
+    pub max_connections: u32,
+    pub(crate) open: u32,
+}
+
+impl Door {
+    /// A listener with a bound on its connections; 0 for none.
+    pub fn new(listener: Listener, max_connections: u32) -> Self {
+        Self { listener, max_connections, open: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.max_connections > 0 && self.open >= self.max_connections
+    }
+}
 
 /// Which listeners may have connections waiting. `mio` announces them once, so what is not
 /// accepted at once must be remembered.
@@ -49,7 +70,7 @@ impl Shard {
             }
             self.accepting.paused_until = None;
         }
-        for index in 0..self.listeners.len() {
+        for index in 0..self.doors.len() {
             if self.accepting.ready.get(index) == Some(&true) {
                 self.accept_from(index);
             }
@@ -62,8 +83,13 @@ impl Shard {
                 self.pause("the limit `connecting` is reached");
                 return;
             }
-            match self.listeners[index].accept() {
-                Ok(Some(link)) => self.adopt(link),
+            let Some(door) = self.doors.get_mut(index) else { return };
+            if door.is_full() {
+                self.pause("the limit `max_connections` of a listener is reached");
+                return;
+            }
+            match door.listener.accept() {
+                Ok(Some(link)) => self.adopt(link, index),
                 Ok(None) => {
                     self.accepting.ready[index] = false;
                     return;
@@ -73,7 +99,7 @@ impl Shard {
                     return;
                 }
                 Err(error) => {
-                    let listener = self.listeners[index].endpoint();
+                    let listener = door.listener.endpoint();
                     tracing::error!(%error, %listener, "a listener failed; it accepts no more");
                     self.accepting.ready[index] = false;
                     return;
@@ -88,10 +114,10 @@ impl Shard {
         self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
     }
 
-    fn adopt(&mut self, link: agentmq_net::Link) {
+    fn adopt(&mut self, link: Link, door: usize) {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let key = self.conns.insert(Conn::new(link, generation));
+        let key = self.conns.insert(Conn::new(link, generation, door as u16));
         let interest = Interest::READABLE | Interest::WRITABLE;
         let link = &mut self.conns[key].link;
         if let Err(error) = self.poll.registry().register(link, Token(key), interest) {
@@ -100,9 +126,21 @@ impl Shard {
             return;
         }
         self.connecting_now += 1;
+        if let Some(door) = self.doors.get_mut(door) {
+            door.open += 1;
+        }
         let timeout = u64::from(self.settings.limits.connect_timeout_ms);
         let at = self.now.after_millis(timeout);
         self.connecting.push(Deadline { at, conn: key, generation });
+    }
+}
+
+impl Shard {
+    /// A connection that came through a door has gone.
+    pub(crate) fn leave_door(&mut self, conn: &Conn) {
+        if let Some(door) = self.doors.get_mut(usize::from(conn.door)) {
+            door.open = door.open.saturating_sub(1);
+        }
     }
 }
 

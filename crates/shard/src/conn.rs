@@ -11,6 +11,8 @@ pub(crate) struct Conn {
     /// The beginning of a packet.
     pub(crate) partial: Vec<u8>,
     pub(crate) generation: u32,
+    /// The listener that it came through.
+    pub(crate) door: u16,
     pub(crate) phase: Phase,
     /// The socket has taken nothing since then.
     pub(crate) blocked_since: Option<Time>,
@@ -33,11 +35,12 @@ pub(crate) enum Phase {
 }
 
 impl Conn {
-    pub(crate) fn new(link: Link, generation: u32) -> Self {
+    pub(crate) fn new(link: Link, generation: u32, door: u16) -> Self {
         Self {
             link,
             partial: Vec::new(),
             generation,
+            door,
             phase: Phase::Connecting,
             blocked_since: None,
             reads_again: false,

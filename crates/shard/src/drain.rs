@@ -15,7 +15,12 @@ impl Shard {
         let open: Vec<ConnectionId> = self.router.connections().collect();
         tracing::info!(connections = open.len(), "draining");
         for id in open {
-            self.router.evict(id, ReasonCode::ServerShuttingDown, "the server shuts down", self.now);
+            self.router.evict(
+                id,
+                ReasonCode::ServerShuttingDown,
+                "the server shuts down",
+                self.now,
+            );
         }
         self.flush_all();
     }

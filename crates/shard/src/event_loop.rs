@@ -3,16 +3,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agentmq_identity::Authenticator;
-use agentmq_net::Listener;
 use agentmq_router::{ConnectionId, Router, Settings, SysReport};
 use agentmq_session::{CommitEngine, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::accept::{Accepting, Door};
 use crate::clock::Clock;
 use crate::command::{Command, ShardHandle};
 use crate::conn::Conn;
@@ -25,7 +26,7 @@ pub struct ShardOptions {
     /// The shard's number; shard 0 publishes the statistics.
     pub number: usize,
     /// Sockets to accept from.
-    pub listeners: Vec<Listener>,
+    pub doors: Vec<Door>,
     /// Protocol settings and limits.
     pub settings: Arc<Settings>,
     /// Who may come in.
@@ -48,7 +49,9 @@ pub struct ShardOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
     /// The system gave no event queue or refused a registration.
-    #[error("the event loop failed: {0}; check the limit on open files (ulimit -n)")]
+    #[error(
+        "the event loop failed: {0}; check the limits on open files and threads (ulimit -n, -u)"
+    )]
     EventLoop(#[from] io::Error),
 }
 
@@ -59,8 +62,8 @@ pub struct Shard {
     pub(crate) router: Router,
     pub(crate) settings: Arc<Settings>,
     pub(crate) conns: Slab<Conn>,
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) accepting: crate::accept::Accepting,
+    pub(crate) doors: Vec<Door>,
+    pub(crate) accepting: Accepting,
     /// What every connection reads into.
     pub(crate) scratch: Vec<u8>,
     /// Connections with more to read than their turn allowed.
@@ -90,16 +93,25 @@ struct ReportOptions {
 }
 
 impl Shard {
-    /// A shard that listens; nothing is accepted before [`Self::run`].
-    pub fn new(options: ShardOptions) -> Result<(Self, ShardHandle), ShardError> {
+    /// Starts a shard on a thread of its own. Its listeners accept when this returns.
+    pub fn spawn(
+        mut options: ShardOptions,
+    ) -> Result<(ShardHandle, JoinHandle<Result<(), ShardError>>), ShardError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sender, commands) = channel();
-        let mut listeners = options.listeners;
-        for (index, listener) in listeners.iter_mut().enumerate() {
+        for (index, door) in options.doors.iter_mut().enumerate() {
             let token = Token(FIRST_LISTENER - index);
-            poll.registry().register(listener, token, Interest::READABLE)?;
+            poll.registry().register(&mut door.listener, token, Interest::READABLE)?;
         }
+        let name = format!("shard-{}", options.number);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || Self::new(options, poll, commands).run())?;
+        Ok((ShardHandle { commands: sender, waker }, thread))
+    }
+
+    fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
         let settings = options.settings;
         let router = Router::new(
             Arc::clone(&settings),
@@ -107,13 +119,13 @@ impl Shard {
             options.commit,
             options.entropy,
         );
-        let shard = Self {
+        Self {
             poll,
             router,
             settings,
             conns: Slab::new(),
-            accepting: crate::accept::Accepting::all(listeners.len()),
-            listeners,
+            accepting: Accepting::all(options.doors.len()),
+            doors: options.doors,
             scratch: vec![0; SCRATCH_BYTES],
             again: Vec::new(),
             dirty: Vec::new(),
@@ -134,12 +146,11 @@ impl Shard {
                 sys_interval_secs: options.sys_interval_secs,
                 version: options.version,
             },
-        };
-        Ok((shard, ShardHandle { commands: sender, waker }))
+        }
     }
 
     /// Runs turns until the shard has drained.
-    pub fn run(mut self) -> Result<(), ShardError> {
+    fn run(mut self) -> Result<(), ShardError> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_drained() {
             match self.poll.poll(&mut events, self.timeout()) {

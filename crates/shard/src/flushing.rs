@@ -97,8 +97,8 @@ impl Shard {
         }
         self.router.closed(ConnectionId(key as u32), self.now);
         if conn.write_failed {
-            self.conns.remove(key);
-            return;
+            conn.phase = Phase::Lingering;
+            return self.drop_conn(key);
         }
         conn.link.shutdown();
         conn.phase = Phase::Lingering;
@@ -112,6 +112,7 @@ impl Shard {
     /// The socket is gone, or is to go at once.
     pub(crate) fn drop_conn(&mut self, key: usize) {
         let Some(mut conn) = self.conns.try_remove(key) else { return };
+        self.leave_door(&conn);
         if conn.phase == Phase::Connecting {
             self.connecting_now -= 1;
         }
@@ -144,7 +145,9 @@ impl Shard {
         if !self.is_in(due, Phase::Open) {
             return;
         }
-        let Some(since) = self.conns.get(due.conn).and_then(|conn| conn.blocked_since) else { return };
+        let Some(since) = self.conns.get(due.conn).and_then(|conn| conn.blocked_since) else {
+            return;
+        };
         let timeout = u64::from(self.settings.limits.write_blocked_ms);
         if since.after_millis(timeout) > self.now {
             // It has read something since this deadline was set, and is blocked again.

@@ -16,6 +16,7 @@ mod flushing;
 mod reading;
 mod report;
 
+pub use accept::Door;
 pub use clock::Clock;
 pub use command::{Command, ShardHandle};
 pub use event_loop::{Shard, ShardError, ShardOptions};

@@ -37,12 +37,12 @@ impl Shard {
             match used {
                 Ok(Read::Data { drained: true, .. }) if !ended => return,
                 Ok(Read::Data { bytes, .. }) => left = left.saturating_sub(bytes.max(1)),
-                Ok(Read::Closed) => return self.peer_closed(key),
+                Ok(Read::Closed) => return self.drop_conn(key),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, "a connection failed");
-                    return self.peer_closed(key);
+                    return self.drop_conn(key);
                 }
             }
             if left == 0 {
@@ -154,11 +154,6 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.partial = Vec::new();
         }
-    }
-
-    /// The peer will send no more.
-    fn peer_closed(&mut self, key: usize) {
-        self.drop_conn(key);
     }
 }
 

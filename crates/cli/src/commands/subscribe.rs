@@ -1,0 +1,140 @@
+//! `agentmq sub`.
+
+use std::time::Duration;
+
+use agentmq_client::{
+    Client, Event, PropertiesBuf, Publish, QoS, RetainHandling, SubscriptionOptions, Will,
+};
+
+use crate::connection::{ConnectionArgs, parse_qos};
+use crate::duration;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Topic filters; + stands for one level, # for the rest.
+    #[arg(required = true)]
+    filters: Vec<String>,
+    /// End after so many messages.
+    #[arg(long, short = 'n')]
+    count: Option<u64>,
+    /// End after this time; with --count a failure (exit code 5) unless all came.
+    #[arg(long, value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    /// Maximum Quality of Service: 0, 1 or 2.
+    #[arg(long, short = 'q', default_value = "0", value_parser = parse_qos)]
+    qos: QoS,
+    /// Print payloads only, each with a line end.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+    /// Do not print retained messages that existed before.
+    #[arg(long)]
+    no_retained: bool,
+    /// Do not receive what this client id publishes.
+    #[arg(long)]
+    no_local: bool,
+    /// Topic of a message that the broker publishes if this command dies.
+    #[arg(long)]
+    will_topic: Option<String>,
+    /// That message.
+    #[arg(long, requires = "will_topic", default_value = "")]
+    will_message: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let mut options = args.connection.options()?;
+    let v5 = options.version.is_v5();
+    if let Some(topic) = &args.will_topic {
+        options.will = Some(Will::new(&**topic, args.will_message.clone()));
+    }
+    let (client, mut messages) = Client::connect(options).await?;
+    report_events(&client, output.json);
+    let retain_handling =
+        if args.no_retained { RetainHandling::DoNotSend } else { RetainHandling::Send };
+    let subscription = SubscriptionOptions {
+        qos: args.qos,
+        no_local: args.no_local && v5,
+        retain_as_published: false,
+        retain_handling,
+    };
+    let filters = args.filters.iter().map(|filter| (filter.clone(), subscription));
+    let reasons = client.subscribe_all(filters, PropertiesBuf::new()).await?;
+    for (filter, reason) in args.filters.iter().zip(reasons) {
+        if reason.is_error() {
+            let what = format!("the broker refused {filter}: {reason}");
+            return Err(Failure::with(Exit::Refused, what, "ask for the right to this filter"));
+        }
+    }
+    let mut left = args.count;
+    let print_all = async {
+        while left != Some(0) {
+            let Some(message) = messages.next().await else {
+                let fix = "see the reason above";
+                return Err(Failure::with(Exit::Connection, "the connection has ended", fix));
+            };
+            // Before version 5 the broker cannot be told.
+            if args.no_retained && !v5 && message.retain {
+                continue;
+            }
+            if args.raw {
+                output.raw(&[&message.payload, &b"\n"[..]].concat())?;
+            } else {
+                output.message(&message)?;
+            }
+            left = left.map(|left| left - 1);
+        }
+        Ok(())
+    };
+    let timeout = async {
+        match args.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = print_all => result?,
+        _ = tokio::signal::ctrl_c() => {}
+        () = timeout => {
+            if let Some(count) = args.count {
+                let after = args.timeout.unwrap_or_default();
+                let what = format!("{count} messages did not come within {after:?}");
+                client.disconnect().await;
+                return Err(Failure::with(Exit::TimedOut, what, "wait longer, or check the filter"));
+            }
+        }
+    }
+    client.disconnect().await;
+    Ok(())
+}
+
+/// Tells on standard error when the connection breaks and returns.
+pub(crate) fn report_events(client: &Client, json: bool) {
+    let mut events = client.events();
+    let output = Output::new(json);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Disconnected { why, retry_in: Some(pause), .. } => {
+                    output.note(&format!("disconnected: {why}; trying again in {pause:.1?}"));
+                }
+                Event::Disconnected { why, .. } => output.note(&format!("disconnected: {why}")),
+                Event::Connected => output.note("connected again"),
+                Event::Resumed => output.note("connected again, session continued"),
+                _ => {}
+            }
+        }
+    });
+}
+
+/// An answer to a request, with the request's correlation data.
+pub(crate) fn answer(request: &agentmq_client::Message, payload: Vec<u8>) -> Option<Publish> {
+    let mut publish = Publish::new(request.response_topic()?, payload).qos(request.qos);
+    if let Some(data) = request.correlation_data() {
+        publish = publish.correlation_data(data);
+    }
+    Some(publish)
+}

@@ -1,0 +1,145 @@
+//! Named broker addresses in `$XDG_CONFIG_HOME/agentmq/contexts.toml`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// The file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contexts {
+    /// The context used when none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) current: Option<String>,
+    #[serde(default)]
+    pub(crate) contexts: BTreeMap<String, Context>,
+}
+
+/// How to reach one broker. Every field may be overridden by the flag of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Context {
+    /// Broker address: mqtt://, mqtts://, ws://, wss:// or unix://.
+    #[arg(long, env = "AGENTMQ_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// User name.
+    #[arg(long, short = 'u', env = "AGENTMQ_USER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    /// Password or token; better given by environment or context than on the command line.
+    #[arg(long, env = "AGENTMQ_PASSWORD", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
+    /// PEM file of certificate authorities to trust instead of the system's.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
+    /// PEM file of the client certificate.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file of the client certificate's key.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
+    /// Client id.
+    #[arg(long, short = 'i')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// MQTT version: 5, 3.1.1 or 3.1.
+    #[arg(long = "mqtt", short = 'V', value_parser = ["5", "3.1.1", "3.1"])]
+    #[serde(rename = "mqtt", skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+}
+
+impl Context {
+    /// These settings, with what is missing taken from `base`.
+    pub(crate) fn over(self, base: Self) -> Self {
+        Self {
+            url: self.url.or(base.url),
+            user: self.user.or(base.user),
+            password: self.password.or(base.password),
+            ca: self.ca.or(base.ca),
+            cert: self.cert.or(base.cert),
+            key: self.key.or(base.key),
+            id: self.id.or(base.id),
+            version: self.version.or(base.version),
+        }
+    }
+}
+
+impl Contexts {
+    /// Reads the file; empty when there is none.
+    pub(crate) fn load() -> Result<Self, Failure> {
+        let path = path()?;
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| {
+                let fix = "correct or remove the file";
+                Failure::usage(format!("{}: {}", path.display(), error.to_string().trim()), fix)
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(unusable(&path, &error)),
+        }
+    }
+
+    /// Writes the file, readable by its owner only since it may hold passwords.
+    pub(crate) fn save(&self) -> Result<(), Failure> {
+        let path = path()?;
+        let text = toml::to_string(self)
+            .map_err(|error| Failure::new(format!("cannot write contexts: {error}")))?;
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            // A rename replaces the file in one step: a crash leaves the old one.
+            let new = path.with_extension("toml.new");
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        });
+        written.map_err(|error| unusable(&path, &error))
+    }
+
+    /// The context of this name.
+    pub(crate) fn get(&self, name: &str) -> Result<&Context, Failure> {
+        self.contexts.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.contexts.keys().map(String::as_str).collect();
+            let fix = if known.is_empty() {
+                format!("add it: agentmq ctx add {name} --url mqtt://host:1883")
+            } else {
+                format!("use one of: {}", known.join(", "))
+            };
+            Failure::usage(format!("there is no context {name:?}"), fix)
+        })
+    }
+
+    /// The named context, else the current one, else an empty one.
+    pub(crate) fn choose(&self, name: Option<&str>) -> Result<Context, Failure> {
+        match name.or(self.current.as_deref()) {
+            Some(name) => self.get(name).cloned(),
+            None => Ok(Context::default()),
+        }
+    }
+}
+
+fn path() -> Result<PathBuf, Failure> {
+    let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    var("XDG_CONFIG_HOME")
+        .or_else(|| var("HOME").map(|home| home.join(".config")))
+        .map(|config| config.join("agentmq").join("contexts.toml"))
+        .ok_or_else(|| {
+            let fix = "set HOME or XDG_CONFIG_HOME to an absolute path";
+            Failure::usage("no place for the contexts file", fix)
+        })
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot use {}: {error}", path.display()))
+}

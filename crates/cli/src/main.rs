@@ -1,0 +1,97 @@
+//! The `agentmq` command. This file names the subcommands; each has a file of its own.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod commands;
+mod connection;
+mod context;
+mod duration;
+mod failure;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// MQTT broker and tools for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "agentmq", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print JSON: one object per result or message, errors on standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish messages.
+    Pub(commands::publish::Args),
+    /// Subscribe and print what arrives.
+    Sub(commands::subscribe::Args),
+    /// Send a request and print the answer.
+    Req(commands::request::Args),
+    /// Answer requests with a text, an echo or a command's output.
+    Reply(commands::reply::Args),
+    /// Measure any MQTT broker.
+    Bench(bench::Args),
+    /// Manage named broker addresses.
+    Ctx(commands::contexts::Args),
+    /// Print a completion script for a shell.
+    Completion(commands::completion::Args),
+    /// Print the version.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    match run(cli.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Pub(args) => run_async(commands::publish::run(args, output)),
+        Command::Sub(args) => run_async(commands::subscribe::run(args, output)),
+        Command::Req(args) => run_async(commands::request::run(args, output)),
+        Command::Reply(args) => run_async(commands::reply::run(args, output)),
+        Command::Bench(args) => bench::run(args, output),
+        Command::Ctx(args) => commands::contexts::run(args, output),
+        Command::Completion(args) => commands::completion::run(&args, output),
+        Command::Version => commands::version::run(output),
+    }
+}
+
+/// One thread is enough for a client.
+fn run_async(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))?
+        .block_on(task)
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no connection, 4 refused or not authorized, \
+5 timed out";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

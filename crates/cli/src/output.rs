@@ -1,0 +1,203 @@
+//! What is printed: for people, with colour on a terminal only, or as JSON lines.
+
+use std::io::{self, IsTerminal, Write};
+
+use agentmq_client::{Message, Property, PropertyId as P};
+use base64::Engine;
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Exit, Failure};
+
+/// Where and how results are printed.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    color: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { json, color: wanted && !json && io::stdout().is_terminal() }
+    }
+
+    /// Prints a line, or with `--json` an object.
+    pub(crate) fn result(&self, line: &str, object: &Value) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{object}")?;
+        } else if !line.is_empty() {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        Ok(out.flush()?)
+    }
+
+    /// Prints a note for people on standard error; nothing with `--json`.
+    pub(crate) fn note(&self, line: &str) {
+        if !self.json {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// Prints why a command failed, on standard error.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if failure.exit == Exit::Pipe {
+            return;
+        }
+        let mut out = io::stderr().lock();
+        let _ = if self.json {
+            let object = json!({
+                "error": failure.message, "fix": failure.fix, "exit_code": failure.exit as u8,
+            });
+            writeln!(out, "{object}")
+        } else {
+            let fix = failure.fix.as_ref().map(|fix| format!("\n  fix: {fix}"));
+            writeln!(out, "error: {}{}", failure.message, fix.unwrap_or_default())
+        };
+    }
+
+    /// Prints a message that arrived.
+    pub(crate) fn message(&self, message: &Message) -> Result<(), Failure> {
+        let text = if self.json {
+            format!("{}\n", message_json(message))
+        } else {
+            self.message_text(message)
+        };
+        self.raw(text.as_bytes())
+    }
+
+    fn message_text(&self, message: &Message) -> String {
+        let mut text = self.paint(BOLD_CYAN, &message.topic);
+        let mut marks = format!("  qos {}", message.qos as u8);
+        if message.retain {
+            marks += "  retained";
+        }
+        if message.dup {
+            marks += "  repeated";
+        }
+        text += &self.paint(DIM, &marks);
+        text.push('\n');
+        for (name, value) in properties(message) {
+            let value = match value {
+                Value::String(value) => value,
+                other => other.to_string(),
+            };
+            text += &self.paint(DIM, &format!("  {}: ", name.replace('_', "-")));
+            text += &value;
+            text.push('\n');
+        }
+        for (name, value) in message.user_properties() {
+            text += &self.paint(DIM, &format!("  user {name}: "));
+            text += value;
+            text.push('\n');
+        }
+        text += &payload_text(&message.payload);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text
+    }
+
+    fn paint(&self, style: &str, text: &str) -> String {
+        if self.color { format!("{style}{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A message as JSON; a payload that is not UTF-8 stands in base64.
+fn message_json(message: &Message) -> Value {
+    let mut object = Map::new();
+    object.insert("topic".into(), json!(message.topic));
+    match std::str::from_utf8(&message.payload) {
+        Ok(text) => object.insert("payload".into(), json!(text)),
+        Err(_) => object.insert("payload_base64".into(), json!(base64(&message.payload))),
+    };
+    object.insert("qos".into(), json!(message.qos as u8));
+    object.insert("retain".into(), json!(message.retain));
+    object.insert("dup".into(), json!(message.dup));
+    object.extend(properties(message).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let user: Vec<_> = message.user_properties().map(|(n, v)| json!([n, v])).collect();
+    if !user.is_empty() {
+        object.insert("user_properties".into(), Value::Array(user));
+    }
+    Value::Object(object)
+}
+
+/// The properties worth showing, User Properties apart. Subscription Identifiers are the client's
+/// own bookkeeping.
+fn properties(message: &Message) -> Vec<(&'static str, Value)> {
+    message
+        .properties
+        .view()
+        .iter()
+        .filter_map(|property| {
+            Some(match property {
+                Property::Byte(P::PayloadFormatIndicator, value) => {
+                    ("payload_format", json!(value))
+                }
+                Property::U32(P::MessageExpiryInterval, value) => ("expiry", json!(value)),
+                Property::Text(P::ContentType, value) => ("content_type", json!(value)),
+                Property::Text(P::ResponseTopic, value) => ("response_topic", json!(value)),
+                Property::Binary(P::CorrelationData, value) => {
+                    ("correlation_data", json!(correlation(value)))
+                }
+                _ => return None,
+            })
+        })
+        .collect()
+}
+
+/// Printable text as it is, anything else in base64.
+fn correlation(data: &[u8]) -> String {
+    match std::str::from_utf8(data) {
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => format!("base64:{}", base64(data)),
+    }
+}
+
+/// JSON objects and arrays indented, other text as it is, bytes as hexadecimal digits.
+fn payload_text(payload: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(payload) else {
+        let hex: String = payload.iter().take(SHOWN_BYTES).map(|b| format!("{b:02x}")).collect();
+        let more = if payload.len() > SHOWN_BYTES { "…" } else { "" };
+        return format!("({} bytes) {hex}{more}", payload.len());
+    };
+    if text.trim_start().starts_with(['{', '['])
+        && let Ok(value) = serde_json::from_str::<Value>(text)
+        && let Ok(pretty) = serde_json::to_string_pretty(&value)
+    {
+        return pretty;
+    }
+    // A message must not be able to reprogram the terminal.
+    text.chars()
+        .map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{FFFD}' } else { c })
+        .collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+const BOLD_CYAN: &str = "\x1b[1;36m";
+const DIM: &str = "\x1b[2m";
+const SHOWN_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_readable_and_harmless() {
+        assert_eq!(payload_text(b"{\"a\":1}"), "{\n  \"a\": 1\n}");
+        assert_eq!(payload_text(b"plain"), "plain");
+        assert_eq!(payload_text(b"[broken"), "[broken");
+        assert_eq!(payload_text(b"\x1b[2Jx"), "\u{FFFD}[2Jx");
+        assert_eq!(payload_text(&[0xFF, 0]), "(2 bytes) ff00");
+    }
+}

@@ -1,0 +1,31 @@
+//! What handles ask the connection's task to do.
+
+use std::sync::Arc;
+
+use agentmq_codec::{PropertiesBuf, ReasonCode, SubscriptionOptions};
+use tokio::sync::oneshot;
+
+use crate::inbox::Inbox;
+use crate::{Error, Publish};
+
+/// Where the answer goes. The asker may have stopped waiting; then nobody hears it.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Publish { publish: Publish, done: Reply<ReasonCode> },
+    Subscribe(SubscribeRequest),
+    Unsubscribe { filters: Vec<String>, done: Reply<Vec<ReasonCode>> },
+    Disconnect { reason: ReasonCode, properties: PropertiesBuf, done: oneshot::Sender<()> },
+}
+
+/// A SUBSCRIBE to send.
+#[derive(Debug)]
+pub(crate) struct SubscribeRequest {
+    pub(crate) filters: Vec<(String, SubscriptionOptions)>,
+    /// User Properties.
+    pub(crate) properties: PropertiesBuf,
+    /// A stream of its own for what matches; else the client's common stream.
+    pub(crate) inbox: Option<Arc<Inbox>>,
+    pub(crate) done: Reply<Vec<ReasonCode>>,
+}

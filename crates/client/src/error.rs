@@ -1,0 +1,187 @@
+//! What can go wrong, with the cause and the way out.
+
+use std::io;
+use std::time::Duration;
+
+use agentmq_codec::{DecodeError, ReasonCode};
+
+/// Every failure of this crate. `Display` names cause and place, [`Error::fix`] what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address cannot be used.
+    #[error("{url:?} is not a broker address: {why}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// An option or a message breaks a rule that can be checked before sending.
+    #[error("{0}")]
+    Invalid(String),
+    /// The transport could not be opened.
+    #[error("cannot connect to {at}: {source}")]
+    Connect {
+        /// Address of the broker.
+        at: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The TLS or WebSocket handshake failed, or a certificate file cannot be used.
+    #[error("{layer} with {at} failed: {why}")]
+    Layer {
+        /// `TLS` or `WebSocket`.
+        layer: &'static str,
+        /// Address of the broker, or the file.
+        at: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The broker answered CONNECT with an error.
+    #[error("{at} refused the connection: {reason}{}", suffix(.text))]
+    Refused {
+        /// Address of the broker.
+        at: String,
+        /// CONNACK's reason code.
+        reason: ReasonCode,
+        /// CONNACK's Reason String.
+        text: Option<String>,
+    },
+    /// The broker answered PUBLISH, SUBSCRIBE or UNSUBSCRIBE with an error.
+    #[error("the broker refused {what}: {reason}{}", suffix(.text))]
+    Rejected {
+        /// The topic or filter.
+        what: String,
+        /// The acknowledgement's reason code.
+        reason: ReasonCode,
+        /// The acknowledgement's Reason String.
+        text: Option<String>,
+    },
+    /// The broker sent DISCONNECT.
+    #[error("the broker closed the connection: {reason}{}", suffix(.text))]
+    ServerDisconnect {
+        /// DISCONNECT's reason code.
+        reason: ReasonCode,
+        /// DISCONNECT's Reason String.
+        text: Option<String>,
+    },
+    /// The connection broke.
+    #[error("connection to the broker lost: {0}")]
+    Lost(#[source] io::Error),
+    /// The peer sent what is not MQTT or not allowed.
+    #[error("the broker broke the protocol: {0}")]
+    Protocol(#[from] DecodeError),
+    /// Nothing arrived in time.
+    #[error("no {what} within {after:?}")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+    },
+    /// The packet exceeds the server's Maximum Packet Size.
+    #[error("packet of {size} bytes exceeds the broker's Maximum Packet Size of {max}")]
+    TooLarge {
+        /// The packet's size.
+        size: usize,
+        /// The server's limit.
+        max: usize,
+    },
+    /// The server does not offer what was asked, says its CONNACK.
+    #[error("the broker does not support {0}")]
+    Unsupported(&'static str),
+    /// The client has been disconnected, by its own wish or for good.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl Error {
+    /// One sentence on what to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Url { .. } => {
+                "write it as mqtt://host:1883, mqtts://host:8883, ws://host/mqtt, wss://host/mqtt \
+                 or unix:///path/to/socket"
+            }
+            Self::Invalid(_) => "correct the value",
+            Self::Connect { source, .. } => match source.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    "nothing listens there: start a broker or correct host and port"
+                }
+                io::ErrorKind::NotFound => "check that the path or the host name is right",
+                io::ErrorKind::PermissionDenied => "check the permissions of the socket file",
+                _ => "check host, port and network",
+            },
+            Self::Layer { layer: "TLS", .. } => {
+                "check the certificate authority, the host name and that the port speaks TLS"
+            }
+            Self::Layer { .. } => {
+                "check the path (usually /mqtt) and that the port speaks WebSocket"
+            }
+            Self::Refused { reason, .. } => refused_fix(*reason),
+            Self::Rejected { reason, .. } => match reason {
+                ReasonCode::NotAuthorized => "ask for the right to use this topic",
+                ReasonCode::QuotaExceeded => "wait, or ask for a larger quota",
+                ReasonCode::TopicNameInvalid | ReasonCode::TopicFilterInvalid => {
+                    "correct the topic"
+                }
+                _ => "see the reason code in MQTT 5 section 2.4",
+            },
+            Self::ServerDisconnect { reason, .. } => match reason {
+                ReasonCode::SessionTakenOver => "give each client a client id of its own",
+                ReasonCode::KeepAliveTimeout => "lengthen the keep alive or unblock the client",
+                ReasonCode::ServerShuttingDown => "connect again when the broker is back",
+                _ => "see the reason code in MQTT 5 section 2.4",
+            },
+            Self::Lost(_) => "connect again; with reconnection on this happens by itself",
+            Self::Protocol(_) => "check that the address is an MQTT broker, and its version",
+            Self::Timeout { .. } => "check that the other side runs, or wait longer",
+            Self::TooLarge { .. } => "send a smaller message or raise the broker's limit",
+            Self::Unsupported(_) => "use another setting or another broker",
+            Self::Closed => "connect again",
+        }
+    }
+
+    /// Whether another attempt may succeed without a change by a person.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Lost(_) | Self::Timeout { .. } => true,
+            // A server that speaks TLS or WebSocket badly may do so because it starts or stops.
+            Self::Layer { .. } | Self::Protocol(_) => true,
+            Self::Refused { reason, .. } => matches!(
+                reason,
+                ReasonCode::ServerUnavailable
+                    | ReasonCode::ServerBusy
+                    | ReasonCode::QuotaExceeded
+                    | ReasonCode::ConnectionRateExceeded
+                    | ReasonCode::UnspecifiedError
+            ),
+            // To come back after a take-over would start a fight between two clients.
+            Self::ServerDisconnect { reason, .. } => !matches!(
+                reason,
+                ReasonCode::SessionTakenOver
+                    | ReasonCode::NotAuthorized
+                    | ReasonCode::Banned
+                    | ReasonCode::UseAnotherServer
+                    | ReasonCode::ServerMoved
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn suffix(text: &Option<String>) -> String {
+    text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn refused_fix(reason: ReasonCode) -> &'static str {
+    match reason {
+        ReasonCode::BadUserNameOrPassword => "check user name and password or token",
+        ReasonCode::NotAuthorized => "give a user name and password or a token that is allowed",
+        ReasonCode::ClientIdentifierNotValid => "choose another client id",
+        ReasonCode::UnsupportedProtocolVersion => "try another MQTT version",
+        ReasonCode::ServerUnavailable | ReasonCode::ServerBusy => "try again later",
+        _ => "see the reason code in MQTT 5 section 3.2.2.2",
+    }
+}
