@@ -32,6 +32,11 @@ pub fn install(workspace: &Workspace) -> Result<Tally> {
     Ok(Tally::of(true))
 }
 
+/// True if this Debian package is one that [`install`] sees to.
+pub fn knows(package: &str) -> bool {
+    PROGRAMS.iter().any(|(_, known)| *known == package)
+}
+
 /// A Python environment of the scenarios.
 #[derive(Debug)]
 pub struct Runtime {
@@ -50,9 +55,9 @@ impl Runtime {
     }
 }
 
-/// Where the Node packages of the scenarios are.
-pub fn node_modules(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("foreign").join("mqttjs").join("node_modules")
+/// Where the Node scenarios are run: in a copy, because Node looks for packages beside the script.
+pub fn node_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("foreign").join("node")
 }
 
 fn debian() -> Result<()> {
@@ -107,22 +112,24 @@ fn python(workspace: &Workspace, runtime: &Runtime) -> Result<()> {
 
 fn node(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root.join(FOREIGN).join("mqttjs");
-    let (package, lock) = (sources.join("package.json"), sources.join("package-lock.json"));
-    let modules = node_modules(workspace);
-    let folder = modules.parent().context("node_modules has a parent")?;
-    let Some(wanted) = outdated(&[&package, &lock], folder)? else { return Ok(()) };
-    println!("installing the Node packages into {}", folder.display());
-    std::fs::create_dir_all(folder)?;
-    for source in [&package, &lock] {
-        let name = source.file_name().context("a file has a name")?;
-        std::fs::copy(source, folder.join(name))?;
+    let folder = node_folder(workspace).join("mqttjs");
+    std::fs::create_dir_all(&folder)?;
+    let listed = std::fs::read_dir(&sources);
+    for entry in listed.with_context(|| format!("read {}", sources.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
     }
-    process::run_quietly(Command::new("npm").current_dir(folder).args([
+    let (package, lock) = (sources.join("package.json"), sources.join("package-lock.json"));
+    let Some(wanted) = outdated(&[&package, &lock], &folder)? else { return Ok(()) };
+    println!("installing the Node packages into {}", folder.display());
+    process::run_quietly(Command::new("npm").current_dir(&folder).args([
         "ci",
         "--no-audit",
         "--no-fund",
     ]))?;
-    stamp(folder, &wanted)
+    stamp(&folder, &wanted)
 }
 
 /// The text of `sources` if it is not what `folder` was installed from.
