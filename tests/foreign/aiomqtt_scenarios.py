@@ -8,7 +8,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from checks import (
-    LIMIT, Checks, binary_payload, expect, expect_equal, parser, unique_id, unique_topic,
+    LIMIT,
+    Checks,
+    binary_payload,
+    expect,
+    expect_equal,
+    parser,
+    unique_id,
+    unique_topic,
 )
 
 MANY = 500
@@ -29,7 +36,12 @@ def client(case, **options):
         options["websocket_path"] = case.args.ws_path
     port = case.args.ws_port if case.transport == "websockets" else case.args.port
     return aiomqtt.Client(
-        case.args.host, port, protocol=case.protocol, transport=case.transport, timeout=LIMIT, **options
+        case.args.host,
+        port,
+        protocol=case.protocol,
+        transport=case.transport,
+        timeout=LIMIT,
+        **options,
     )
 
 
@@ -53,7 +65,7 @@ async def receive(peer, count):
 
     try:
         await asyncio.wait_for(collect(), LIMIT)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise AssertionError(f"{len(got)} of {count} publications in {LIMIT:g} s") from None
     return got
 
@@ -192,8 +204,12 @@ async def run(args):
             for name, check in CHECKS.items():
                 await checks.run_async(f"{case.name}/{name}", check, case)
             for qos in range(3):
-                await checks.run_async(f"{case.name}/many-in-order-qos{qos}", many_in_order, case, qos)
-                await checks.run_async(f"{case.name}/large-payload-qos{qos}", large_payload, case, qos)
+                await checks.run_async(
+                    f"{case.name}/many-in-order-qos{qos}", many_in_order, case, qos
+                )
+                await checks.run_async(
+                    f"{case.name}/large-payload-qos{qos}", large_payload, case, qos
+                )
             if protocol_name == "5":
                 await checks.run_async(f"{case.name}/request-response", request_response, case)
     checks.finish()

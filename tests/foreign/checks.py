@@ -66,8 +66,9 @@ def shorten(value):
 class Inbox:
     """Events in the order they came, filled by a client's thread and awaited by the check."""
 
-    def __init__(self):
+    def __init__(self, describe=repr):
         self._items = []
+        self._describe = describe
         self._changed = threading.Condition()
 
     def put(self, item):
@@ -86,7 +87,8 @@ class Inbox:
             while not done(self._items):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise AssertionError(f"no {what} in {limit:g} s; had {shorten(self._items)}")
+                    had = shorten([self._describe(item) for item in self._items])
+                    raise AssertionError(f"no {what} in {limit:g} s; had {had}")
                 self._changed.wait(left)
             return list(self._items)
 

@@ -10,7 +10,14 @@ import logging
 import gmqtt
 
 from checks import (
-    LIMIT, Checks, binary_payload, expect, expect_equal, parser, unique_id, unique_topic,
+    LIMIT,
+    Checks,
+    binary_payload,
+    expect,
+    expect_equal,
+    parser,
+    unique_id,
+    unique_topic,
 )
 
 MANY = 500
@@ -65,21 +72,21 @@ class Peer:
         if self.client.is_connected:
             await self.client.disconnect()
 
-    async def _wait(self, done, what):
+    async def wait(self, done, what):
         async with self._changed:
             try:
                 await asyncio.wait_for(self._changed.wait_for(done), LIMIT)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise AssertionError(f"no {what} in {LIMIT:g} s") from None
 
     async def subscribe(self, pattern, qos=0, **options):
         mid = self.client.subscribe(pattern, qos, **options)
-        await self._wait(lambda: mid in self._acks, "SUBACK")
+        await self.wait(lambda: mid in self._acks, "SUBACK")
         return self._acks.pop(mid)
 
     async def unsubscribe(self, pattern):
         mid = self.client.unsubscribe(pattern)
-        await self._wait(lambda: mid in self._acks, "UNSUBACK")
+        await self.wait(lambda: mid in self._acks, "UNSUBACK")
         return self._acks.pop(mid)
 
     async def publish(self, topic, payload, qos=0, **options):
@@ -92,7 +99,7 @@ class Peer:
         await asyncio.wait_for(storage.wait_empty(), LIMIT)
 
     async def receive(self, count):
-        await self._wait(lambda: len(self.messages) >= count, f"{count} × PUBLISH")
+        await self.wait(lambda: len(self.messages) >= count, f"{count} × PUBLISH")
         return list(self.messages)
 
 
@@ -176,7 +183,8 @@ async def shared(opened, args, version):
         await member.subscribe(f"{topic}/end", 1)
     await publisher.publish(f"{topic}/end", b"end", 1)
     for member in (first, second):
-        await member._wait(lambda: any(m[1] == b"end" for m in member.messages), "end")
+        messages = member.messages
+        await member.wait(lambda found=messages: any(m[1] == b"end" for m in found), "end")
     got = [m[1] for member in (first, second) for m in member.messages if m[1] != b"end"]
     expect_equal(sorted(got), wanted, "shared")
 
@@ -244,8 +252,12 @@ async def run(args):
         for name, check in CHECKS.items():
             await checks.run_async(f"{version_name}/{name}", check, args, version)
         for qos in range(3):
-            await checks.run_async(f"{version_name}/many-in-order-qos{qos}", many_in_order, args, version, qos)
-            await checks.run_async(f"{version_name}/large-payload-qos{qos}", large_payload, args, version, qos)
+            await checks.run_async(
+                f"{version_name}/many-in-order-qos{qos}", many_in_order, args, version, qos
+            )
+            await checks.run_async(
+                f"{version_name}/large-payload-qos{qos}", large_payload, args, version, qos
+            )
     await checks.run_async("5/request-response", request_response, args, 5)
     checks.finish()
 

@@ -67,7 +67,12 @@ def run_test(folder, name, args):
     command.append(f"tests/test_mqtt5.py::{name}")
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TEST_LIMIT_S
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TEST_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
         return f"still running after {TEST_LIMIT_S} s"
@@ -89,7 +94,7 @@ def main():
         names = [name for name in found if name not in SKIPPED and args.only in name]
         with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
             results = pool.map(lambda name: run_test(folder, name, args), names)
-            for name, reason in zip(names, results):
+            for name, reason in zip(names, results, strict=True):
                 if reason is None:
                     checks.passed(name)
                 else:

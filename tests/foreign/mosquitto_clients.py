@@ -6,7 +6,15 @@ import tempfile
 import threading
 
 from checks import (
-    LIMIT, Checks, Inbox, binary_payload, expect, expect_equal, parser, unique_id, unique_topic,
+    LIMIT,
+    Checks,
+    Inbox,
+    binary_payload,
+    expect,
+    expect_equal,
+    parser,
+    unique_id,
+    unique_topic,
 )
 
 MANY = 500

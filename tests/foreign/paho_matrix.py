@@ -97,7 +97,9 @@ def will_sent(opened, case, qos):
     dying = connected(opened, case, will=will)
     dying.abort()
     message = subscriber.receive(1)[0]
-    expect_equal((message.payload, message.qos, bool(message.retain)), (b"lost", qos, False), "will")
+    expect_equal(
+        (message.payload, message.qos, bool(message.retain)), (b"lost", qos, False), "will"
+    )
     late = connected(opened, case)
     late.subscribe(topic, 2)
     message = late.receive(1)[0]
@@ -110,7 +112,9 @@ def will_not_sent(opened, case):
     subscriber = connected(opened, case)
     subscriber.subscribe(topic, 1)
     client_id = unique_id()
-    leaving = connected(opened, case, client_id=client_id, will={"topic": topic, "payload": b"lost"})
+    leaving = connected(
+        opened, case, client_id=client_id, will={"topic": topic, "payload": b"lost"}
+    )
     leaving.disconnect()
     # The same client's next CONNACK proves that its last connection is over.
     connected(opened, case, client_id=client_id).publish(topic, b"marker", 1)
@@ -142,8 +146,11 @@ def persistent_session(opened, case):
     got = [(m.qos, m.payload) for m in second.receive(41)]
     wanted.append((1, b"live"))
     for qos in (1, 2):
-        expect_equal([pair for pair in got if pair[0] == qos],
-                     [pair for pair in wanted if pair[0] == qos], f"queued QoS {qos}")
+        expect_equal(
+            [pair for pair in got if pair[0] == qos],
+            [pair for pair in wanted if pair[0] == qos],
+            f"queued QoS {qos}",
+        )
     second.disconnect()
     publisher.publish(f"{topic}/1", b"old", 1)
     third = Peer(opened, case, client_id=client_id)
@@ -235,7 +242,9 @@ def wildcards(opened, case):
         publisher.publish(f"{base}/{name}", b"", 1)
     for pattern, wanted in expectations.items():
         end = f"{base}/end/of/all"
-        got = peers[pattern].messages.wait(lambda items, end=end: end in [m.topic for m in items], "end")
+        got = peers[pattern].messages.wait(
+            lambda items, end=end: end in [m.topic for m in items], "end"
+        )
         names = {m.topic[len(base) + 1 :] for m in got} - {"end/of/all"}
         expect_equal(names, wanted, pattern.replace(base, "…"))
 

@@ -6,14 +6,28 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { chromium } from "playwright-core";
-import { Checks, expect, expectEqual, LIMIT_MS, readArguments, uniqueTopic, within } from "./checks.mjs";
+import {
+  Checks,
+  expect,
+  expectEqual,
+  LIMIT_MS,
+  readArguments,
+  uniqueTopic,
+  within,
+} from "./checks.mjs";
 
 const args = readArguments();
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const BUNDLE = createRequire(import.meta.url).resolve("mqtt/dist/mqtt.min");
 const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
 ];
 
 /** A page with nothing but the bundle, from a server of our own on a free port. */
@@ -36,12 +50,14 @@ async function servePage() {
 async function roundTrips({ url, topic, protocolVersion, payloadSize }) {
   const options = { protocolVersion, reconnectPeriod: 0 };
   const [subscriber, publisher] = await Promise.all(
-    [0, 1].map(() => mqtt.connectAsync(url, options, false)));
+    [0, 1].map(() => mqtt.connectAsync(url, options, false)),
+  );
   const sent = Uint8Array.from({ length: payloadSize }, (_, index) => index + (index >> 8));
   const arrived = [];
   let look = () => {};
   subscriber.on("message", (name, payload, packet) => {
-    const same = payload.length === sent.length && payload.every((byte, index) => byte === sent[index]);
+    const same =
+      payload.length === sent.length && payload.every((byte, index) => byte === sent[index]);
     arrived.push({ name, qos: packet.qos, length: payload.length, same });
     look();
   });
@@ -77,12 +93,15 @@ async function retained({ url, topic, protocolVersion }) {
   return got;
 }
 
-const inPage = (page, what, check, values) => within(page.evaluate(check, values), what, 2 * LIMIT_MS);
+const inPage = (page, what, check, values) =>
+  within(page.evaluate(check, values), what, 2 * LIMIT_MS);
 
 const server = await servePage();
 const profile = await mkdtemp(path.join(tmpdir(), "agentmq-browser-"));
 const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: CHROMIUM, headless: true, args: FLAGS,
+  executablePath: CHROMIUM,
+  headless: true,
+  args: FLAGS,
 });
 const checks = new Checks(args.only);
 try {
@@ -90,7 +109,11 @@ try {
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const url = `ws://${args.host}:${args["ws-port"]}${args["ws-path"]}`;
   await checks.run("browser/subprotocol", async () => {
-    expectEqual(await inPage(page, "connection", chosenSubprotocol, { url }), "mqtt", "subprotocol");
+    expectEqual(
+      await inPage(page, "connection", chosenSubprotocol, { url }),
+      "mqtt",
+      "subprotocol",
+    );
   });
   for (const protocolVersion of [4, 5]) {
     for (const payloadSize of [5, 300_000]) {
@@ -99,12 +122,19 @@ try {
         const values = { url, topic, protocolVersion, payloadSize };
         const got = await inPage(page, "round trips", roundTrips, values);
         expectEqual(got.map((item) => item.qos).sort(), [0, 1, 2], "QoS");
-        expect(got.every((item) => item.same && item.name === topic), `differs: ${JSON.stringify(got)}`);
+        expect(
+          got.every((item) => item.same && item.name === topic),
+          `differs: ${JSON.stringify(got)}`,
+        );
       });
     }
     await checks.run(`browser/v${protocolVersion}/retained`, async () => {
       const values = { url, topic: uniqueTopic("browser"), protocolVersion };
-      expectEqual(await inPage(page, "retained message", retained, values), ["kept", true], "message");
+      expectEqual(
+        await inPage(page, "retained message", retained, values),
+        ["kept", true],
+        "message",
+      );
     });
   }
 } finally {

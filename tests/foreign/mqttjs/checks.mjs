@@ -36,7 +36,8 @@ export function expect(condition, reason) {
 
 export function expectEqual(actual, wanted, what) {
   const [got, want] = [JSON.stringify(actual), JSON.stringify(wanted)];
-  if (got !== want) throw new Error(`${what}: got ${got.slice(0, 150)}, want ${want.slice(0, 150)}`);
+  if (got !== want)
+    throw new Error(`${what}: got ${got.slice(0, 150)}, want ${want.slice(0, 150)}`);
 }
 
 /** The promise, or a failure that names what did not come. */

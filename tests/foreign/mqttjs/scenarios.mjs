@@ -4,8 +4,16 @@ import http from "node:http";
 import net from "node:net";
 import mqtt from "mqtt";
 import {
-  binaryPayload, Checks, expect, expectEqual, Inbox, LIMIT_MS, readArguments, uniqueId,
-  uniqueTopic, within,
+  binaryPayload,
+  Checks,
+  expect,
+  expectEqual,
+  Inbox,
+  LIMIT_MS,
+  readArguments,
+  uniqueId,
+  uniqueTopic,
+  within,
 } from "./checks.mjs";
 
 const args = readArguments();
@@ -25,17 +33,24 @@ const URLS = {
 /** A connected client; what it receives is in `client.inbox`. */
 async function connect(opened, kase, options = {}) {
   const client = mqtt.connect(URLS[kase.transport], {
-    clientId: uniqueId(), reconnectPeriod: 0, connectTimeout: LIMIT_MS, ...kase.protocol, ...options,
+    clientId: uniqueId(),
+    reconnectPeriod: 0,
+    connectTimeout: LIMIT_MS,
+    ...kase.protocol,
+    ...options,
   });
   opened.push(() => client.endAsync(true));
   client.inbox = new Inbox();
   client.on("message", (topic, payload, packet) => client.inbox.put({ topic, payload, packet }));
   client.connack = await within(
-    new Promise((resolve, reject) => client.once("connect", resolve).once("error", reject)), "CONNACK");
+    new Promise((resolve, reject) => client.once("connect", resolve).once("error", reject)),
+    "CONNACK",
+  );
   return client;
 }
 
-const subscribe = (client, filter, options) => within(client.subscribeAsync(filter, options), "SUBACK");
+const subscribe = (client, filter, options) =>
+  within(client.subscribeAsync(filter, options), "SUBACK");
 const publish = (client, topic, payload, options) =>
   within(client.publishAsync(topic, payload, options), "acknowledgement");
 const texts = (items) => items.map((item) => item.payload.toString());
@@ -61,8 +76,15 @@ async function everyQosPair(opened, kase) {
     }
   }
   const got = await subscriber.inbox.count(9, "PUBLISH");
-  expectEqual(got.map((item) => `${item.payload}:${item.packet.qos}`).sort(), wanted, "publications");
-  expect(got.every((item) => !item.packet.dup && !item.packet.retain), "DUP or RETAIN set");
+  expectEqual(
+    got.map((item) => `${item.payload}:${item.packet.qos}`).sort(),
+    wanted,
+    "publications",
+  );
+  expect(
+    got.every((item) => !item.packet.dup && !item.packet.retain),
+    "DUP or RETAIN set",
+  );
 }
 
 async function manyInOrder(opened, kase, qos) {
@@ -93,14 +115,20 @@ async function retainedAndCleared(opened, kase) {
   await subscribe(late, `${topic}/gone`, { qos: 1 });
   await subscribe(late, `${topic}/kept`, { qos: 1 });
   const got = await late.inbox.count(1, "retained PUBLISH");
-  expectEqual(got.map((item) => [item.topic, item.packet.retain]), [[`${topic}/kept`, true]], "retained");
+  expectEqual(
+    got.map((item) => [item.topic, item.packet.retain]),
+    [[`${topic}/kept`, true]],
+    "retained",
+  );
 }
 
 async function willSent(opened, kase) {
   const topic = uniqueTopic("will");
   const subscriber = await connect(opened, kase);
   await subscribe(subscriber, topic, { qos: 1 });
-  const dying = await connect(opened, kase, { will: { topic, payload: Buffer.from("lost"), qos: 1 } });
+  const dying = await connect(opened, kase, {
+    will: { topic, payload: Buffer.from("lost"), qos: 1 },
+  });
   dying.stream.destroy();
   expectEqual(texts(await subscriber.inbox.count(1, "will")), ["lost"], "will");
 }
@@ -123,7 +151,8 @@ async function persistentSession(opened, kase) {
 async function shared(opened, kase) {
   const topic = uniqueTopic("shared");
   const members = [await connect(opened, kase), await connect(opened, kase)];
-  for (const member of members) await subscribe(member, [`$share/group/${topic}`, `${topic}/end`], { qos: 1 });
+  for (const member of members)
+    await subscribe(member, [`$share/group/${topic}`, `${topic}/end`], { qos: 1 });
   const publisher = await connect(opened, kase);
   await publishMany(publisher, topic, numbers(40), 1);
   await publish(publisher, `${topic}/end`, "end", { qos: 1 });
@@ -162,7 +191,11 @@ async function topicAliases(opened, kase) {
   const wanted = numbers(60).map((number) => `${topic}/${number % 3}`);
   for (const name of wanted) await publish(publisher, name, name, { qos: 1 });
   const got = await subscriber.inbox.count(wanted.length, "PUBLISH");
-  expectEqual(got.map((item) => item.topic), wanted, "topics");
+  expectEqual(
+    got.map((item) => item.topic),
+    wanted,
+    "topics",
+  );
   expectEqual(texts(got), wanted, "payloads");
 }
 
@@ -172,7 +205,8 @@ const packet = (first, ...parts) => {
   const body = Buffer.concat(parts);
   return Buffer.concat([Buffer.from([first, body.length]), body]);
 };
-const frame = (bytes) => Buffer.concat([Buffer.from([0x82, 0x80 | bytes.length, 0, 0, 0, 0]), bytes]);
+const frame = (bytes) =>
+  Buffer.concat([Buffer.from([0x82, 0x80 | bytes.length, 0, 0, 0, 0]), bytes]);
 
 /** A raw connection of the transport: its socket, what it receives, and how to write a packet. */
 async function rawLink(opened, kase) {
@@ -180,16 +214,25 @@ async function rawLink(opened, kase) {
   let socket;
   if (kase.transport === "tcp") {
     socket = net.connect({ host, port: Number(args.port) });
-    await within(new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject)), "TCP");
+    await within(
+      new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject)),
+      "TCP",
+    );
   } else {
     const headers = {
-      Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13",
-      "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "mqtt",
+      Connection: "Upgrade",
+      Upgrade: "websocket",
+      "Sec-WebSocket-Version": "13",
+      "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+      "Sec-WebSocket-Protocol": "mqtt",
     };
     const request = http.get({ host, port: args["ws-port"], path: args["ws-path"], headers });
-    socket = await within(new Promise((resolve, reject) => {
-      request.once("upgrade", (_response, upgraded) => resolve(upgraded)).once("error", reject);
-    }), "WebSocket upgrade");
+    socket = await within(
+      new Promise((resolve, reject) => {
+        request.once("upgrade", (_response, upgraded) => resolve(upgraded)).once("error", reject);
+      }),
+      "WebSocket upgrade",
+    );
   }
   opened.push(() => socket.destroy());
   const chunks = new Inbox();
@@ -217,10 +260,15 @@ async function subackBeforeRetained(opened, kase) {
     await chunks.count(1, "CONNACK");
     write(packet(0x82, Buffer.from([0x12, 0x34]), text(topic), Buffer.from([0])));
     const whole = (all) => Buffer.concat(all);
-    const got = await chunks.until((all) => whole(all).includes("retained-value"), "retained PUBLISH");
+    const got = await chunks.until(
+      (all) => whole(all).includes("retained-value"),
+      "retained PUBLISH",
+    );
     const at = whole(got).indexOf(SUBACK);
     expect(at >= 0 && at < whole(got).indexOf(topic), "retained PUBLISH came before SUBACK");
-    apart += got.some((chunk) => chunk.includes(SUBACK) && !chunk.includes("retained-value")) ? 1 : 0;
+    apart += got.some((chunk) => chunk.includes(SUBACK) && !chunk.includes("retained-value"))
+      ? 1
+      : 0;
   }
   expect(apart > rounds / 2, `SUBACK was in an earlier chunk in ${apart} of ${rounds} rounds only`);
 }
@@ -228,7 +276,7 @@ async function subackBeforeRetained(opened, kase) {
 const CHECKS = {
   "every-qos-pair": everyQosPair,
   "retained-and-cleared": retainedAndCleared,
-  "will": willSent,
+  will: willSent,
   "persistent-session": persistentSession,
 };
 const CHECKS_BY_QOS = { "many-in-order": manyInOrder, "large-payload": largePayload };
