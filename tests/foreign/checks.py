@@ -87,7 +87,9 @@ class Inbox:
             while not done(self._items):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    had = shorten([self._describe(item) for item in self._items])
+                    had = f"{len(self._items)} in all"
+                    if self._items:
+                        had += f", the last {shorten(self._describe(self._items[-1]))}"
                     raise AssertionError(f"no {what} in {limit:g} s; had {had}")
                 self._changed.wait(left)
             return list(self._items)

@@ -55,7 +55,8 @@ class Subscriber:
         case.publish(marker, "ready", 1, "-r")
         names = [word for pattern in [*filters, marker] for word in ("-t", pattern)]
         # `%t` leads each line so that the marker is told from the rest.
-        command = case.command("sub", *names, *options, "-F", f"%t\t{form}")
+        # `-W` ends it even if this process is killed.
+        command = case.command("sub", *names, *options, "-W", "60", "-F", f"%t\t{form}")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         opened.callback(self.kill)
         self.lines = Inbox()

@@ -47,7 +47,7 @@ class Peer:
     def __init__(self, opened, case, client_id=None, clean=True, expiry=None, **options):
         self.case = case
         self.client_id = unique_id() if client_id is None else client_id
-        self.messages = Inbox(lambda message: (message.qos, message.payload[:20]))
+        self.messages = Inbox(lambda message: (message.topic, message.qos, message.payload[:20]))
         self.connacks = Inbox()
         self.disconnects = Inbox()
         self._acks = Inbox()
