@@ -2,23 +2,24 @@
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import http from "node:http";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { chromium } from "playwright-core";
 import {
   Checks,
   expect,
   expectEqual,
   LIMIT_MS,
   readArguments,
+  require,
   uniqueTopic,
   within,
 } from "./checks.mjs";
 
+const { chromium } = require("playwright-core");
+
 const args = readArguments();
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const BUNDLE = createRequire(import.meta.url).resolve("mqtt/dist/mqtt.min");
+const BUNDLE = require.resolve("mqtt/dist/mqtt.min");
 const FLAGS = [
   "--headless",
   "--no-sandbox",

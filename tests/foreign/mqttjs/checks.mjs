@@ -1,10 +1,14 @@
 // What the JavaScript scenarios share: arguments, report, bounded waits.
 
 import { randomUUID } from "node:crypto";
+import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 
 // Long enough for a loaded two-core machine; a broker that is right never comes near it.
 export const LIMIT_MS = 20_000;
+
+/** Packages by `require`, which also looks along NODE_PATH: they may be installed elsewhere. */
+export const require = createRequire(import.meta.url);
 
 export function readArguments() {
   const { values } = parseArgs({

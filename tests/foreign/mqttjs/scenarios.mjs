@@ -2,7 +2,6 @@
 
 import http from "node:http";
 import net from "node:net";
-import mqtt from "mqtt";
 import {
   binaryPayload,
   Checks,
@@ -11,10 +10,13 @@ import {
   Inbox,
   LIMIT_MS,
   readArguments,
+  require,
   uniqueId,
   uniqueTopic,
   within,
 } from "./checks.mjs";
+
+const mqtt = require("mqtt");
 
 const args = readArguments();
 const MANY = 500;
