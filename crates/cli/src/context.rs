@@ -24,7 +24,7 @@ pub(crate) struct Contexts {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
     /// Broker address: mqtt://, mqtts://, ws://, wss:// or unix://.
-    #[arg(long, env = "AGENTMQ_URL")]
+    #[arg(long, visible_alias = "at", env = "AGENTMQ_URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
     /// User name.
