@@ -102,8 +102,49 @@ fn parse_listening(line: &str) -> Result<Vec<(String, u16)>> {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// Starts a script in place of the broker: the shell takes `serve`, which would be the broker's
+    /// first argument, for the script's name.
+    fn start(folder: &Path, script: &str) -> Result<Broker> {
+        std::fs::write(folder.join("serve"), script)?;
+        Broker::start(Path::new("/bin/sh"), &[], folder)
+    }
+
+    /// A broker that says it listens on ports 1 and 2, and does nothing more.
+    pub fn stand_in(folder: &Path) -> Result<Broker> {
+        start(folder, &format!("echo '{LISTENING}'; exec sleep 600"))
+    }
+
+    const LISTENING: &str = "{\"event\":\"listening\",\"listeners\":[\
+        {\"url\":\"mqtt://127.0.0.1:1\"},{\"url\":\"ws://127.0.0.1:2/mqtt\"}],\"pid\":7}";
+
+    #[test]
+    fn a_broker_that_ends_as_asked_is_fine() {
+        let script = format!("trap 'exit 0' TERM; echo '{LISTENING}'; while :; do sleep 0.1; done");
+        let folder = tempfile::tempdir().expect("folder");
+        let mut broker = start(folder.path(), &script).expect("starts");
+        assert_eq!(broker.port("ws").expect("has one"), 2);
+        assert!(broker.port("wss").is_err());
+        assert!(broker.ended().is_none());
+        broker.stop().expect("ends");
+    }
+
+    #[test]
+    fn a_broker_that_dies_of_the_signal_is_not() {
+        let folder = tempfile::tempdir().expect("folder");
+        let broker = stand_in(folder.path()).expect("starts");
+        assert!(broker.stop().is_err());
+    }
+
+    #[test]
+    fn a_broker_that_does_not_start_is_an_error_with_its_log() {
+        let folder = tempfile::tempdir().expect("folder");
+        let error = start(folder.path(), "echo 'no such file' >&2; exit 1");
+        let error = format!("{:#}", error.expect_err("fails"));
+        assert!(error.contains("no such file"), "{error}");
+    }
 
     #[test]
     fn the_first_line_names_the_ports() {

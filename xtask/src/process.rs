@@ -188,10 +188,6 @@ mod tests {
 
     use super::*;
 
-    fn log(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()))
-    }
-
     #[test]
     fn a_child_that_hangs_is_killed_with_its_children() {
         let (mut told, tell) = std::io::pipe().expect("pipe");
@@ -208,7 +204,8 @@ mod tests {
 
     #[test]
     fn an_ending_is_reported_as_it_was() {
-        let log = log("end");
+        let folder = tempfile::tempdir().expect("folder");
+        let log = folder.path().join("log");
         let limit = Duration::from_secs(60);
         let good = run_limited(&mut Command::new("true"), limit, &log).expect("runs");
         let bad = run_limited(Command::new("sh").args(["-c", "echo no; exit 3"]), limit, &log)

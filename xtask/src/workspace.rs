@@ -1,6 +1,6 @@
-//! What cargo knows about the workspace: packages, declared dependencies, the resolved graph.
+//! What cargo knows about the workspace: packages, declared dependencies, what is really linked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,9 +16,14 @@ pub struct Workspace {
     /// Cargo's target folder; everything that tasks produce goes below it.
     pub target: PathBuf,
     pub packages: Vec<Package>,
+    pub linked: Linked,
 }
 
-/// One package of the resolved graph, ours or a third party's.
+/// Each package that is built on some platform, with those that link it. `cargo metadata` also
+/// lists optional packages that no feature turns on; `cargo tree` does not.
+pub type Linked = BTreeMap<String, BTreeSet<String>>;
+
+/// One package of the lock file, ours or a third party's.
 #[derive(Debug, Clone, Default)]
 pub struct Package {
     pub name: String,
@@ -31,8 +36,6 @@ pub struct Package {
     pub ours: bool,
     /// What its manifest declares.
     pub declared: Vec<Declared>,
-    /// Names of the packages it links in the resolved graph (of any kind).
-    pub resolved: Vec<String>,
     pub targets: Vec<Target>,
 }
 
@@ -62,7 +65,18 @@ impl Workspace {
     pub fn discover() -> Result<Self> {
         let text =
             process::run_quietly(cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
-        Self::parse(&text)
+        let mut workspace = Self::parse(&text)?;
+        let tree = process::run_quietly(cargo().args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--target=all",
+            "--edges=all",
+            "--prefix=depth",
+            "--format= {p}",
+        ]))?;
+        workspace.linked = parse_tree(&tree);
+        Ok(workspace)
     }
 
     fn parse(metadata: &str) -> Result<Self> {
@@ -70,30 +84,14 @@ impl Workspace {
         let root = PathBuf::from(text(&value["workspace_root"]));
         let members: Vec<&str> =
             list(&value["workspace_members"]).iter().filter_map(Value::as_str).collect();
-        let packages = list(&value["packages"]);
-        let names: BTreeMap<&str, &str> = packages
-            .iter()
-            .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
-            .collect();
-        let links: BTreeMap<&str, Vec<String>> = list(&value["resolve"]["nodes"])
-            .iter()
-            .filter_map(|node| {
-                let linked = list(&node["deps"]).iter().filter_map(|dep| dep["pkg"].as_str());
-                let linked = linked.filter_map(|id| names.get(id)).map(|name| (*name).to_owned());
-                Some((node["id"].as_str()?, linked.collect()))
-            })
-            .collect();
-        let packages = packages
-            .iter()
-            .map(|package| {
-                let id = package["id"].as_str().unwrap_or_default();
-                let ours = members.contains(&id);
-                let resolved = links.get(id).cloned().unwrap_or_default();
-                parse_package(package, ours, resolved, &root)
-            })
-            .collect();
+        let packages = list(&value["packages"]).iter();
+        let packages = packages.map(|package| {
+            let id = package["id"].as_str().unwrap_or_default();
+            parse_package(package, members.contains(&id), &root)
+        });
+        let packages = packages.collect();
         let target = PathBuf::from(text(&value["target_directory"]));
-        Ok(Self { root, target, packages })
+        Ok(Self { root, target, packages, linked: Linked::new() })
     }
 
     /// Our own packages.
@@ -108,8 +106,12 @@ impl Workspace {
         Ok(folder)
     }
 
-    /// Builds the broker as users get it and returns the binary's path.
+    /// Builds the broker as users get it and returns the binary's path; `AGENTMQ_BIN` names another
+    /// binary to use instead.
     pub fn build_agentmq(&self) -> Result<PathBuf> {
+        if let Some(binary) = std::env::var_os("AGENTMQ_BIN") {
+            return Ok(PathBuf::from(binary));
+        }
         let exists = self.members().any(|package| package.name == "agentmq");
         ensure!(exists, "the workspace has no package `agentmq` (crates/cli) yet");
         let built = process::run_visibly(cargo().current_dir(&self.root).args([
@@ -137,7 +139,7 @@ pub fn cargo() -> Command {
     command
 }
 
-fn parse_package(value: &Value, ours: bool, resolved: Vec<String>, root: &Path) -> Package {
+fn parse_package(value: &Value, ours: bool, root: &Path) -> Package {
     let manifest = PathBuf::from(text(&value["manifest_path"]));
     let relative = manifest.strip_prefix(root).unwrap_or(&manifest);
     let declared = list(&value["dependencies"])
@@ -166,9 +168,24 @@ fn parse_package(value: &Value, ours: bool, resolved: Vec<String>, root: &Path) 
         manifest: relative.display().to_string(),
         ours,
         declared,
-        resolved,
         targets,
     }
+}
+
+/// Reads `cargo tree --prefix=depth`: a line is the depth, the name, and more.
+fn parse_tree(tree: &str) -> Linked {
+    let mut linked = Linked::new();
+    let mut path: Vec<&str> = Vec::new();
+    for line in tree.lines() {
+        let mut words = line.split_whitespace();
+        let depth = words.next().and_then(|word| word.parse::<usize>().ok());
+        let (Some(depth), Some(name)) = (depth, words.next()) else { continue };
+        path.truncate(depth);
+        let parents = linked.entry(name.to_owned()).or_default();
+        parents.extend(path.last().map(|parent| (*parent).to_owned()));
+        path.push(name);
+    }
+    linked
 }
 
 fn text(value: &Value) -> String {
@@ -195,16 +212,24 @@ mod tests {
                  "targets": [{"name": "speed", "kind": ["bench"]}]},
                 {"id": "b 2", "name": "b", "version": "2.0.0", "license": "MIT",
                  "manifest_path": "/elsewhere/Cargo.toml", "dependencies": [], "targets": []}
-            ],
-            "resolve": {"nodes": [{"id": "a 1", "deps": [{"pkg": "b 2"}]}]}
+            ]
         }"#;
         let workspace = Workspace::parse(metadata).expect("parses");
         let ours: Vec<&Package> = workspace.members().collect();
         let [a] = ours.as_slice() else { panic!("one member, not {ours:?}") };
         assert_eq!(a.manifest, "crates/a/Cargo.toml");
-        assert_eq!(a.resolved, ["b"]);
         assert_eq!(a.declared[0], Declared { name: "b".into(), kind: Kind::Normal });
         assert_eq!(a.declared[1], Declared { name: "c".into(), kind: Kind::Dev });
         assert_eq!(a.targets[0], Target { name: "speed".into(), kind: "bench".into() });
+    }
+
+    #[test]
+    fn the_tree_says_who_links_what() {
+        let tree =
+            "0 a v1.0.0 (/w/crates/a)\n1 b v2.0.0\n2 c v3.0.0\n1 c v3.0.0 (*)\n\n0 d v1.0.0\n";
+        let linked = parse_tree(tree);
+        assert_eq!(linked.keys().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!(linked["c"].iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(linked["d"].is_empty());
     }
 }

@@ -54,7 +54,7 @@ impl ConnectionArgs {
         if let Some(password) = context.password {
             options.password = Some(password.into_bytes());
         }
-        options.version = match context.version.as_deref() {
+        options.version = match context.mqtt.as_deref() {
             Some("3.1.1") => ProtocolVersion::V311,
             Some("3.1") => ProtocolVersion::V31,
             _ => ProtocolVersion::V5,

@@ -24,7 +24,7 @@ pub(crate) struct Contexts {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
     /// Broker address: mqtt://, mqtts://, ws://, wss:// or unix://.
-    #[arg(long, env = "AGENTMQ_URL")]
+    #[arg(long, visible_alias = "at", env = "AGENTMQ_URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
     /// User name.
@@ -52,9 +52,9 @@ pub(crate) struct Context {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// MQTT version: 5, 3.1.1 or 3.1.
-    #[arg(long = "mqtt", short = 'V', value_parser = ["5", "3.1.1", "3.1"])]
-    #[serde(rename = "mqtt", skip_serializing_if = "Option::is_none")]
-    pub(crate) version: Option<String>,
+    #[arg(long, short = 'V', value_parser = ["5", "3.1.1", "3.1"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mqtt: Option<String>,
 }
 
 impl Context {
@@ -68,7 +68,7 @@ impl Context {
             cert: self.cert.or(base.cert),
             key: self.key.or(base.key),
             id: self.id.or(base.id),
-            version: self.version.or(base.version),
+            mqtt: self.mqtt.or(base.mqtt),
         }
     }
 }

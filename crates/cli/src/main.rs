@@ -19,7 +19,7 @@ use crate::output::Output;
 
 /// MQTT broker and tools for AI agents.
 #[derive(Debug, Parser)]
-#[command(name = "agentmq", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "agentmq", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Print JSON: one object per result or message, errors on standard error.
     #[arg(long, global = true)]

@@ -62,7 +62,8 @@ impl<'a> Disconnect<'a> {
     }
 }
 
-/// The codes of the table in §3.14.2.1 [MQTT-3.14.2-1], and 0x8C, which only §2.4 gives to DISCONNECT.
+/// The codes of the table in §3.14.2.1 [MQTT-3.14.2-1], and 0x8C, which only §2.4 gives to
+/// DISCONNECT.
 fn is_allowed(code: u8) -> bool {
     matches!(code, 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B..=0x90 | 0x93..=0xA2)
 }

@@ -1,4 +1,5 @@
-//! Fuzz targets. As plain tests they run some ten thousand random inputs each; the environment raises
+//! Fuzz targets. As plain tests they run some ten thousand random inputs each; the environment
+//! raises
 //! that (`BOLERO_RANDOM_ITERATIONS`, `BOLERO_RANDOM_TEST_TIME_MS`, `BOLERO_RANDOM_MAX_LEN`), and
 //! `BOLERO_RANDOM_SEED` repeats a failure. `docs/decisions/0003-fuzz-proof.md` lists the planted
 //! bugs that each target has found.

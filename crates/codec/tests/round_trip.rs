@@ -80,7 +80,11 @@ proptest! {
         alias in proptest::option::of(1u16..),
         message_expiry in proptest::option::of(any::<u32>()),
         identifiers in proptest::collection::vec(1u32..=268_435_455, 0..4),
-        payload_len in prop_oneof![50 => 0usize..300, 9 => 16_000..17_000usize, 1 => 2_097_100..2_097_200usize],
+        payload_len in prop_oneof![
+            50 => 0usize..300,
+            9 => 16_000..17_000usize,
+            1 => 2_097_100..2_097_200usize,
+        ],
         content_type in proptest::option::of("[a-z]{0,200}"),
     ) {
         let properties: PropertiesBuf =

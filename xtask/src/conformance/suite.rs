@@ -188,13 +188,19 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", path + "::" + test]))
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::Linked;
 
     #[test]
     fn a_folder_that_is_no_suite_is_refused() {
-        let scratch = std::env::temp_dir();
-        let workspace =
-            Workspace { root: scratch.clone(), target: scratch.clone(), packages: vec![] };
-        let error = Suite::open(&workspace, Kind::Paho, &scratch, &scratch).expect_err("refused");
+        let folder = tempfile::tempdir().expect("folder");
+        let root = folder.path();
+        let workspace = Workspace {
+            root: root.to_owned(),
+            target: root.to_owned(),
+            packages: vec![],
+            linked: Linked::new(),
+        };
+        let error = Suite::open(&workspace, Kind::Paho, root, root).expect_err("refused");
         assert!(error.to_string().contains("client_test5.py is missing"), "{error}");
     }
 }

@@ -11,6 +11,8 @@ pub struct Scenario {
     pub runtime: ClientRuntime,
     /// Program and arguments, with `{host}`, `{port}`, `{ws_port}` and `{scratch}` in them.
     pub command: Vec<String>,
+    /// Debian packages that bring the programs it uses.
+    pub debian: Vec<String>,
     pub limit: Duration,
 }
 
@@ -58,15 +60,20 @@ fn scenario(value: &toml::Value) -> Result<Scenario> {
         Some("cargo") => ClientRuntime::Cargo,
         other => bail!("{name}: no runtime {other:?}"),
     };
-    let words = value.get("command").and_then(toml::Value::as_array);
-    let words = words.with_context(|| format!("{name}: no command"))?.iter();
-    let command: Option<Vec<String>> = words.map(|word| word.as_str().map(str::to_owned)).collect();
-    let command = command.filter(|words| !words.is_empty());
+    let command = words(value.get("command")).filter(|words| !words.is_empty());
     let command = command.with_context(|| format!("{name}: command is no list of words"))?;
+    let debian = value.get("debian").map_or_else(|| Some(Vec::new()), |list| words(Some(list)));
+    let debian = debian.with_context(|| format!("{name}: debian is no list of words"))?;
     let seconds = value.get("timeout_s").and_then(toml::Value::as_integer);
     let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0);
     let seconds = seconds.with_context(|| format!("{name}: no timeout_s"))?;
-    Ok(Scenario { name: name.to_owned(), runtime, command, limit: Duration::from_secs(seconds) })
+    let limit = Duration::from_secs(seconds);
+    Ok(Scenario { name: name.to_owned(), runtime, command, debian, limit })
+}
+
+fn words(value: Option<&toml::Value>) -> Option<Vec<String>> {
+    let words = value?.as_array()?.iter();
+    words.map(|word| word.as_str().map(str::to_owned)).collect()
 }
 
 impl Scenario {
@@ -113,6 +120,7 @@ timeout_s = 20
             ("timeout_s = 20", ""),
             ("name = \"paho\"", ""),
             ("command = [", "comment = ["),
+            ("timeout_s", "debian = 1\ntimeout_s"),
         ] {
             assert!(parse(&ONE.replacen(right, wrong, 1)).is_err(), "{wrong}");
         }

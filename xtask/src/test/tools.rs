@@ -32,6 +32,11 @@ pub fn install(workspace: &Workspace) -> Result<Tally> {
     Ok(Tally::of(true))
 }
 
+/// True if this Debian package is one that [`install`] sees to.
+pub fn knows(package: &str) -> bool {
+    PROGRAMS.iter().any(|(_, known)| *known == package)
+}
+
 /// A Python environment of the scenarios.
 #[derive(Debug)]
 pub struct Runtime {
@@ -113,10 +118,8 @@ fn node(workspace: &Workspace) -> Result<()> {
     let Some(wanted) = outdated(&[&package, &lock], folder)? else { return Ok(()) };
     println!("installing the Node packages into {}", folder.display());
     std::fs::create_dir_all(folder)?;
-    for source in [&package, &lock] {
-        let name = source.file_name().context("a file has a name")?;
-        std::fs::copy(source, folder.join(name))?;
-    }
+    std::fs::copy(&package, folder.join("package.json"))?;
+    std::fs::copy(&lock, folder.join("package-lock.json"))?;
     process::run_quietly(Command::new("npm").current_dir(folder).args([
         "ci",
         "--no-audit",

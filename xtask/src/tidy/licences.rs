@@ -3,15 +3,13 @@
 //! `deny.toml` says the same to those who have cargo-deny; a test below holds the two together.
 
 use super::{Violation, spdx};
-use crate::workspace::Package;
+use crate::workspace::{Linked, Package};
 
-pub fn check(packages: &[Package]) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for package in packages.iter().filter(|package| !package.ours) {
-        found.extend(licence(package));
-        found.extend(ban(package, packages));
-    }
-    found
+pub fn check(packages: &[Package], linked: &Linked) -> Vec<Violation> {
+    let third_party =
+        packages.iter().filter(|package| !package.ours && linked.contains_key(&package.name));
+    let banned = BANNED.iter().filter_map(|(name, why)| ban(name, why, linked));
+    third_party.filter_map(licence).chain(banned).collect()
 }
 
 fn licence(package: &Package) -> Option<Violation> {
@@ -28,11 +26,9 @@ fn licence(package: &Package) -> Option<Violation> {
     )
 }
 
-fn ban(package: &Package, packages: &[Package]) -> Option<Violation> {
-    let (_, why) = BANNED.iter().find(|(name, _)| *name == package.name)?;
-    let parents = packages.iter().filter(|parent| parent.resolved.contains(&package.name));
-    let parents: Vec<&str> = parents.map(|parent| parent.name.as_str()).collect();
-    let what = format!("{} is linked (through {})", package.name, parents.join(", "));
+fn ban(name: &str, why: &'static str, linked: &Linked) -> Option<Violation> {
+    let parents: Vec<&str> = linked.get(name)?.iter().map(String::as_str).collect();
+    let what = format!("{name} is linked (through {})", parents.join(", "));
     Some(
         Violation::failure("bans", "Cargo.lock", 0, what)
             .why(why)
@@ -73,18 +69,23 @@ mod tests {
         Package { name: name.into(), license: license.map(str::to_owned), ..Package::default() }
     }
 
+    fn linked(name: &str, parents: &[&str]) -> Linked {
+        let parents = parents.iter().map(|parent| (*parent).to_owned());
+        [(name.to_owned(), parents.collect())].into()
+    }
+
     #[test]
     fn licences_outside_the_list_are_found() {
-        assert_eq!(check(&[third_party("a", Some("MIT OR Apache-2.0"))]), []);
-        assert_eq!(check(&[third_party("a", Some("AGPL-3.0"))]).len(), 1);
-        assert_eq!(check(&[third_party("a", None)]).len(), 1);
+        let found = |license| check(&[third_party("a", license)], &linked("a", &["b"])).len();
+        assert_eq!(found(Some("MIT OR Apache-2.0")), 0);
+        assert_eq!(found(Some("AGPL-3.0")), 1);
+        assert_eq!(found(None), 1);
+        assert_eq!(check(&[third_party("a", None)], &Linked::new()), [], "locked, never built");
     }
 
     #[test]
     fn banned_crates_are_found_with_those_who_link_them() {
-        let mut parent = third_party("webpki", Some("ISC"));
-        parent.resolved.push("ring".into());
-        let found = check(&[third_party("ring", Some("ISC")), parent]);
+        let found = check(&[third_party("ring", Some("ISC"))], &linked("ring", &["webpki"]));
         assert_eq!(found.len(), 1);
         assert!(found[0].what.contains("through webpki"), "{found:?}");
     }

@@ -9,6 +9,7 @@ mod exceptions;
 mod layout;
 mod lib_form;
 mod licences;
+mod links;
 mod manifests;
 mod quarantine;
 mod sans_io;
@@ -76,9 +77,10 @@ pub fn check(workspace: &Workspace) -> Result<Findings> {
         found.extend(sans_io::check(file));
     }
     found.extend(clippy_copies::check(&files));
+    found.extend(links::check(&files));
     found.extend(edges::check(&workspace.packages, &files));
     found.extend(quarantine::check(&workspace.packages, &files));
-    found.extend(licences::check(&workspace.packages));
+    found.extend(licences::check(&workspace.packages, &workspace.linked));
     found.extend(manifests::check(&workspace.packages, &files));
     let found = exceptions::apply(found, exceptions::EXCEPTIONS);
     let (failures, warnings) =
@@ -89,9 +91,14 @@ pub fn check(workspace: &Workspace) -> Result<Findings> {
 pub fn print(findings: &Findings) {
     let all = findings.warnings.iter().map(|violation| ("warning", violation));
     let all = all.chain(findings.failures.iter().map(|violation| ("error", violation)));
-    for (severity, violation) in all {
+    let mut all = all.peekable();
+    while let Some((severity, violation)) = all.next() {
         let Violation { rule, file, line, what, why, fix, .. } = violation;
-        println!("{file}:{line}: {severity}[{rule}]: {what}\n    why: {why}\n    fix: {fix}");
+        println!("{file}:{line}: {severity}[{rule}]: {what}");
+        // Said once for a row of the same.
+        if all.peek().is_none_or(|(_, next)| (next.why, &next.fix) != (*why, fix)) {
+            println!("    why: {why}\n    fix: {fix}");
+        }
     }
     println!(
         "tidy: {} files, {} warnings, {} errors",

@@ -54,8 +54,8 @@ const DOORS: &[Door] = &[
     },
     Door {
         crates: &["mio"],
-        open_to: &["net", "shard"],
-        why: "only the event loop waits for sockets",
+        open_to: &["net", "shard", "cli"],
+        why: "only event loops wait for sockets: a shard's, and the load generator's",
     },
     Door {
         crates: &["tokio", "tokio-*"],

@@ -46,7 +46,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             };
             Endpoint::parse(url)?;
             contexts.contexts.insert(name.clone(), *context);
-            contexts.current.get_or_insert(name.clone());
+            contexts.current.get_or_insert_with(|| name.clone());
             contexts.save()?;
             output.result(&format!("added {name}"), &json!({ "added": name }))
         }

@@ -61,7 +61,7 @@ pub(crate) struct PropertyArgs {
     expiry: Option<u32>,
     /// User property NAME=VALUE; may repeat.
     #[arg(long = "property", short = 'P', value_name = "NAME=VALUE", value_parser = parse_pair)]
-    user: Vec<(String, String)>,
+    properties: Vec<(String, String)>,
     /// Content type, such as application/json.
     #[arg(long)]
     content_type: Option<String>,
@@ -87,7 +87,7 @@ impl PropertyArgs {
         if let Some(data) = &self.correlation {
             publish = publish.correlation_data(data.as_bytes());
         }
-        for (name, value) in &self.user {
+        for (name, value) in &self.properties {
             publish = publish.user_property(name, value);
         }
         publish

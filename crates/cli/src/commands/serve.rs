@@ -1,5 +1,6 @@
 //! `agentmq serve` and `agentmq dev`: run a broker in the foreground.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -210,7 +211,10 @@ fn raise_file_limit() {
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AGENTMQ_LOG__LEVEL")
         .unwrap_or_else(|_| config.log.level.name().into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let _ = match config.log.format {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.with_target(false).try_init(),

@@ -1,0 +1,59 @@
+//! Flags that every scenario has.
+
+use std::hash::{BuildHasher, RandomState};
+
+use agentmq_client::{Endpoint, QoS};
+
+use crate::bench::fleet::Plan;
+use crate::bench::wire::Hello;
+use crate::connection::ConnectionArgs;
+use crate::failure::Failure;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// Process id of the broker on this machine, to measure its CPU time and memory.
+    #[arg(long)]
+    pub(crate) broker_pid: Option<u32>,
+    /// Connections opened at once.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) concurrency: usize,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// The broker and how to present oneself.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) hello: Hello,
+    /// Tells this run's clients, topics and messages from those of another.
+    pub(crate) run: u32,
+}
+
+impl Common {
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
+        let options = self.connection.plain()?;
+        let hello = Hello {
+            version: options.version,
+            username: options.username,
+            password: options.password,
+        };
+        let run = RandomState::new().hash_one(std::process::id()) as u32;
+        Ok(Target { endpoint: options.endpoint, hello, run })
+    }
+}
+
+impl Target {
+    /// The client id of the client called `name` in this run.
+    pub(crate) fn client_id(&self, name: &str) -> String {
+        format!("b{:08x}{name}", self.run)
+    }
+
+    /// A connection that starts anew and perhaps subscribes.
+    pub(crate) fn plan(&self, name: &str, subscribe: Option<(&str, QoS)>) -> Plan {
+        Plan {
+            connect: self.hello.connect(&self.client_id(name), true, false),
+            subscribe: subscribe.map(|(filter, qos)| self.hello.subscribe(filter, qos)),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The load generator's event loop: raw sockets, one thread, batched reads and writes.
+//!
+//! It shares the machine with the broker it measures, so a packet costs as little as possible:
+//! all connections read into one buffer, packets are found in place, answers are appended to the
+//! connection's output, and every output is written once at the end of the turn.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use agentmq_client::{Endpoint, Error};
+use agentmq_codec::frame;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::failure::Failure;
+
+/// The connections and the loop.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    poll: Poll,
+    events: Events,
+    address: SocketAddr,
+    at: String,
+    links: Vec<Link>,
+    pub(crate) io: Io,
+    scratch: Vec<u8>,
+    /// Connections whose socket may hold more than was read.
+    unread: Vec<usize>,
+    dirty: Vec<usize>,
+    /// Kept open; see [`Self::tick_every`].
+    _timer: Option<std::os::fd::OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Link {
+    /// `None` once closed.
+    socket: Option<TcpStream>,
+    /// The beginning of a packet whose rest has not come.
+    partial: Vec<u8>,
+}
+
+/// What a scenario may do while it handles a packet: append to any connection's output.
+#[derive(Debug)]
+pub(crate) struct Io {
+    outputs: Vec<OutputBuffer>,
+    dirty: Vec<usize>,
+    started: Instant,
+    /// Nanoseconds since the start, as of the latest read or wake-up.
+    pub(crate) now: u64,
+}
+
+#[derive(Debug, Default)]
+struct OutputBuffer {
+    bytes: Vec<u8>,
+    written: usize,
+    dirty: bool,
+}
+
+/// What happens on connections.
+pub(crate) trait Handler {
+    /// A packet came: first byte and body.
+    fn packet(&mut self, io: &mut Io, connection: usize, first: u8, body: &[u8]);
+
+    /// A connection ended.
+    fn closed(&mut self, io: &mut Io, connection: usize, why: &io::Error);
+
+    /// The timer of [`Engine::tick_every`] went off.
+    fn tick(&mut self, _io: &mut Io) {}
+}
+
+impl Io {
+    /// The output of a connection, which will be written at the end of the turn.
+    pub(crate) fn out(&mut self, connection: usize) -> &mut Vec<u8> {
+        let output = &mut self.outputs[connection];
+        if !output.dirty {
+            output.dirty = true;
+            self.dirty.push(connection);
+        }
+        &mut output.bytes
+    }
+
+    pub(crate) fn refresh_clock(&mut self) {
+        self.now = self.started.elapsed().as_nanos() as u64;
+    }
+}
+
+impl Engine {
+    /// A loop for connections to this endpoint.
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, Failure> {
+        let at = endpoint.to_string();
+        let failed = |source| Error::Connect { at: at.clone(), source };
+        let address = (endpoint.host.as_str(), endpoint.port)
+            .to_socket_addrs()
+            .and_then(|mut all| all.next().ok_or_else(|| ErrorKind::NotFound.into()))
+            .map_err(failed)?;
+        let poll = Poll::new().map_err(failed)?;
+        let io = Io { outputs: vec![], dirty: vec![], started: Instant::now(), now: 0 };
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(1024),
+            address,
+            links: Vec::new(),
+            io,
+            scratch: vec![0; 256 << 10],
+            unread: Vec::new(),
+            dirty: Vec::new(),
+            _timer: None,
+            at,
+        })
+    }
+
+    /// Starts a connection; what is in its output is written as soon as it stands.
+    pub(crate) fn connect(&mut self) -> Result<usize, Failure> {
+        let index = self.links.len();
+        let connect = || -> io::Result<TcpStream> {
+            let mut socket = TcpStream::connect(self.address)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            // Registered once, edge-triggered: no system call per packet for readiness.
+            self.poll.registry().register(&mut socket, Token(index), interest)?;
+            // Before the connection stands this may fail on some systems; Linux accepts it.
+            socket.set_nodelay(true)?;
+            Ok(socket)
+        };
+        let socket = connect().map_err(|source| Error::Connect { at: self.at.clone(), source })?;
+        self.links.push(Link { socket: Some(socket), partial: Vec::new() });
+        self.io.outputs.push(OutputBuffer::default());
+        Ok(index)
+    }
+
+    /// Closes a connection without a word.
+    pub(crate) fn close(&mut self, connection: usize) {
+        self.links[connection].socket = None;
+        self.links[connection].partial = Vec::new();
+        self.io.outputs[connection].bytes = Vec::new();
+        self.io.outputs[connection].written = 0;
+    }
+
+    /// Connections opened so far, closed ones included; also the next one's number.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Where the broker is.
+    pub(crate) fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Calls [`Handler::tick`] at this interval, more precisely than the loop's own timeout.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn tick_every(&mut self, interval: Duration) -> Result<(), Failure> {
+        let timer = timer::start(&self.poll, interval)
+            .map_err(|error| Failure::new(format!("cannot start a timer: {error}")))?;
+        self._timer = Some(timer);
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn tick_every(&mut self, _interval: Duration) -> Result<(), Failure> {
+        Err(Failure::new("a paced load needs Linux"))
+    }
+
+    /// One turn: waits at most so long, handles what came, writes what was appended.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Duration,
+        handler: &mut impl Handler,
+    ) -> Result<(), Failure> {
+        self.flush(handler);
+        let timeout = if self.unread.is_empty() { timeout } else { Duration::ZERO };
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        match self.poll.poll(&mut events, Some(timeout)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(Failure::new(format!("cannot wait for events: {error}")));
+            }
+            _ => {}
+        }
+        self.io.refresh_clock();
+        for connection in std::mem::take(&mut self.unread) {
+            self.read(connection, false, handler);
+        }
+        for event in &events {
+            let Token(connection) = event.token();
+            if event.token() == TIMER {
+                handler.tick(&mut self.io);
+                continue;
+            }
+            if event.is_writable() {
+                self.io.out(connection);
+            }
+            if event.is_readable() || event.is_error() {
+                self.read(connection, event.is_read_closed() || event.is_error(), handler);
+            }
+        }
+        self.events = events;
+        self.flush(handler);
+        Ok(())
+    }
+
+    fn read(&mut self, connection: usize, closing: bool, handler: &mut impl Handler) {
+        for _ in 0..READS_PER_TURN {
+            let Some(link) = self.links.get_mut(connection) else { return };
+            let Some(socket) = &mut link.socket else { return };
+            let held = link.partial.len();
+            if self.scratch.len() < 2 * held {
+                self.scratch.resize(2 * held, 0);
+            }
+            self.scratch[..held].copy_from_slice(&link.partial);
+            let result = socket.read(&mut self.scratch[held..]);
+            let n = match result {
+                Ok(0) => return self.ended(connection, ErrorKind::UnexpectedEof.into(), handler),
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return self.ended(connection, error, handler),
+            };
+            let filled = held + n;
+            let drained = filled < self.scratch.len();
+            link.partial.clear();
+            self.io.refresh_clock();
+            let mut rest = &self.scratch[..filled];
+            loop {
+                match frame::cut(rest, usize::MAX) {
+                    Ok(Some(frame)) => {
+                        let body = &rest[frame.body_at..frame.total];
+                        handler.packet(&mut self.io, connection, frame.first, body);
+                        rest = &rest[frame.total..];
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        let error = io::Error::new(ErrorKind::InvalidData, error.to_string());
+                        return self.ended(connection, error, handler);
+                    }
+                }
+            }
+            if let Some(link) = self.links.get_mut(connection) {
+                link.partial.extend_from_slice(rest);
+            }
+            // Less than asked for: the socket is empty, the next edge will tell of more.
+            if drained && !closing {
+                return;
+            }
+        }
+        self.unread.push(connection);
+    }
+
+    fn flush(&mut self, handler: &mut impl Handler) {
+        std::mem::swap(&mut self.dirty, &mut self.io.dirty);
+        for at in 0..self.dirty.len() {
+            let connection = self.dirty[at];
+            let output = &mut self.io.outputs[connection];
+            output.dirty = false;
+            let Some(socket) = &mut self.links[connection].socket else { continue };
+            let mut failed = None;
+            while output.written < output.bytes.len() {
+                match socket.write(&output.bytes[output.written..]) {
+                    Ok(n) => output.written += n,
+                    // The socket is full or not yet connected: the next edge will tell.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::WouldBlock | ErrorKind::NotConnected
+                        ) =>
+                    {
+                        break;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            if output.written == output.bytes.len() {
+                output.bytes.clear();
+                output.written = 0;
+                // A fleet of idle connections must not hold a buffer each.
+                output.bytes.shrink_to(16 << 10);
+            }
+            if let Some(error) = failed {
+                self.ended(connection, error, handler);
+            }
+        }
+        self.dirty.clear();
+    }
+
+    fn ended(&mut self, connection: usize, why: io::Error, handler: &mut impl Handler) {
+        if self.links[connection].socket.is_some() {
+            self.close(connection);
+            handler.closed(&mut self.io, connection, &why);
+        }
+    }
+}
+
+/// A timer that `epoll` reports; the loop's own timeout has milliseconds only.
+#[cfg(target_os = "linux")]
+mod timer {
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::time::Duration;
+
+    use mio::unix::SourceFd;
+    use mio::{Interest, Poll};
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+
+    /// Starts it; it runs until the descriptor is dropped. It is never read: registered
+    /// edge-triggered, each expiry is an edge.
+    pub(super) fn start(poll: &Poll, interval: Duration) -> std::io::Result<OwnedFd> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let interval = Timespec {
+            tv_sec: interval.as_secs().cast_signed(),
+            tv_nsec: interval.subsec_nanos().into(),
+        };
+        let setting = Itimerspec { it_interval: interval, it_value: interval };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
+        let raw = timer.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&raw), super::TIMER, Interest::READABLE)?;
+        Ok(timer)
+    }
+}
+
+const TIMER: Token = Token(usize::MAX - 1);
+
+/// Then others have their turn.
+const READS_PER_TURN: usize = 4;

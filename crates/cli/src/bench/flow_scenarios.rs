@@ -1,0 +1,240 @@
+//! The scenarios made of flowing messages.
+
+use std::time::{Duration, Instant};
+
+use agentmq_client::{PropertiesBuf, QoS};
+use serde_json::Value;
+
+use crate::bench::args::Common;
+use crate::bench::engine::Engine;
+use crate::bench::fleet::{self, Plan};
+use crate::bench::flow::{Flow, Load, Shape};
+use crate::bench::process::allow_open_files;
+use crate::bench::report::{Latency, Meter, Report};
+use crate::bench::wire::Template;
+use crate::connection::parse_qos;
+use crate::duration;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Flags of every flow.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct FlowArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Quality of Service of publications and subscriptions.
+    #[arg(long, short = 'q', default_value = "0", value_parser = parse_qos)]
+    qos: QoS,
+    /// Bytes of payload, at least 24.
+    #[arg(long, default_value_t = 64)]
+    size: usize,
+    /// Length of the measured interval.
+    #[arg(long, default_value = "2s", value_parser = duration::parse)]
+    duration: Duration,
+    /// Load before it.
+    #[arg(long, default_value = "500ms", value_parser = duration::parse)]
+    warm_up: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PairArgs {
+    /// Publishers, each with a subscriber of its own.
+    #[arg(long, default_value_t = 50)]
+    pairs: usize,
+    /// Messages of each publisher under way at once; 1 leaves nothing to batch.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    outstanding: u32,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FanOutArgs {
+    /// Subscribers to the one publisher.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Messages under way at once.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    outstanding: u32,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FanInArgs {
+    /// Publishers to the one subscriber.
+    #[arg(long, default_value_t = 100)]
+    publishers: usize,
+    /// Messages of each publisher under way at once.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    outstanding: u32,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SharedArgs {
+    /// Publishers.
+    #[arg(long, default_value_t = 100)]
+    publishers: usize,
+    /// Subscribers that share the subscription.
+    #[arg(long, default_value_t = 4)]
+    subscribers: usize,
+    /// Messages of each publisher under way at once.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    outstanding: u32,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PacedArgs {
+    /// Publishers, each with a subscriber of its own.
+    #[arg(long, default_value_t = 10)]
+    pairs: usize,
+    /// Messages per second, over all publishers.
+    #[arg(long, default_value_t = 10_000.0)]
+    rate: f64,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+pub(crate) fn pair(args: &PairArgs, output: &Output) -> Result<(), Failure> {
+    let load = Load::Closed { outstanding: args.outstanding };
+    let parameters = [("pairs", args.pairs.into()), ("outstanding", args.outstanding.into())];
+    let scenario = Scenario { name: "pair", shape: Shape::Pairs, load };
+    run(scenario, args.pairs, args.pairs, &parameters, &args.flow, output)
+}
+
+pub(crate) fn fan_out(args: &FanOutArgs, output: &Output) -> Result<(), Failure> {
+    let load = Load::Closed { outstanding: args.outstanding };
+    let subscribers = args.subscribers;
+    let parameters =
+        [("subscribers", subscribers.into()), ("outstanding", args.outstanding.into())];
+    let scenario = Scenario { name: "fan-out", shape: Shape::Everyone { subscribers }, load };
+    run(scenario, 1, subscribers, &parameters, &args.flow, output)
+}
+
+pub(crate) fn fan_in(args: &FanInArgs, output: &Output) -> Result<(), Failure> {
+    let load = Load::Closed { outstanding: args.outstanding };
+    let parameters =
+        [("publishers", args.publishers.into()), ("outstanding", args.outstanding.into())];
+    let scenario = Scenario { name: "fan-in", shape: Shape::Everyone { subscribers: 1 }, load };
+    run(scenario, args.publishers, 1, &parameters, &args.flow, output)
+}
+
+pub(crate) fn shared(args: &SharedArgs, output: &Output) -> Result<(), Failure> {
+    let load = Load::Closed { outstanding: args.outstanding };
+    let subscribers = args.subscribers;
+    let parameters = [
+        ("publishers", args.publishers.into()),
+        ("subscribers", subscribers.into()),
+        ("outstanding", args.outstanding.into()),
+    ];
+    let scenario = Scenario { name: "shared", shape: Shape::Shared { subscribers }, load };
+    run(scenario, args.publishers, subscribers, &parameters, &args.flow, output)
+}
+
+pub(crate) fn paced(args: &PacedArgs, output: &Output) -> Result<(), Failure> {
+    if !(args.rate >= 0.1 && args.rate <= 1e8) {
+        return Err(Failure::usage("--rate is out of range", "give 0.1 to 100000000"));
+    }
+    let load = Load::Paced { rate: args.rate };
+    let parameters = [("pairs", args.pairs.into()), ("rate", args.rate.into())];
+    let scenario = Scenario { name: "paced", shape: Shape::Pairs, load };
+    run(scenario, args.pairs, args.pairs, &parameters, &args.flow, output)
+}
+
+struct Scenario {
+    name: &'static str,
+    shape: Shape,
+    load: Load,
+}
+
+fn run(
+    scenario: Scenario,
+    publishers: usize,
+    subscribers: usize,
+    parameters: &[(&str, Value)],
+    args: &FlowArgs,
+    output: &Output,
+) -> Result<(), Failure> {
+    if publishers == 0 || subscribers == 0 {
+        return Err(Failure::usage("nothing to do", "give at least 1 of each kind of client"));
+    }
+    allow_open_files((publishers + subscribers) as u64)?;
+    let target = args.common.target()?;
+    let mut engine = Engine::new(&target.endpoint)?;
+    let Scenario { name, shape, load } = scenario;
+    let run = target.run;
+    let topic = |n: usize| format!("bench/{run:08x}/{n}");
+    let plans: Vec<Plan> = (0..subscribers)
+        .map(|n| {
+            let filter = match shape {
+                Shape::Pairs => topic(n),
+                Shape::Everyone { .. } => format!("bench/{run:08x}/+"),
+                Shape::Shared { .. } => format!("$share/bench/bench/{run:08x}/+"),
+            };
+            target.plan(&format!("s{n}"), Some((&filter, args.qos)))
+        })
+        .collect();
+    let version = target.hello.version;
+    let concurrency = args.common.concurrency;
+    let receivers = fleet::open(&mut engine, version, &plans, concurrency, output)?;
+    let plans: Vec<Plan> = (0..publishers).map(|n| target.plan(&format!("p{n}"), None)).collect();
+    let senders = fleet::open(&mut engine, version, &plans, concurrency, output)?;
+    let none = PropertiesBuf::new();
+    let templates = (0..publishers)
+        .map(|n| Template::new(version, &topic(n), args.qos, false, &none, args.size))
+        .collect();
+    let mut flow = Flow::new(version, run, shape, load, args.qos, templates);
+    flow.first_subscriber = receivers.connections.start;
+    flow.first_publisher = senders.connections.start;
+    flow.window = senders.receive_maximum.into();
+    let mut report =
+        Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
+    for (name, value) in parameters {
+        report.parameter(name, value.clone());
+    }
+    report.parameter("qos", args.qos as u8);
+    report.parameter("size", args.size);
+    report.parameter("mqtt", version.to_string());
+    measure(&mut engine, &mut flow, args, &mut report)?;
+    flow.stop();
+    flow.drain(&mut engine)?;
+    let integrity = flow.integrity();
+    let (lost, misplaced) = (integrity.lost, integrity.duplicates + integrity.out_of_order);
+    report.integrity = Some(integrity);
+    report.print(output)?;
+    if let Some(failure) = flow.failure {
+        return Err(Failure::new(failure));
+    }
+    // QoS 0 may lose under load; anything else is a broken promise.
+    if misplaced > 0 || (lost > 0 && args.qos != QoS::AtMostOnce) {
+        return Err(Failure::new("the broker lost, repeated or reordered messages"));
+    }
+    Ok(())
+}
+
+fn measure(
+    engine: &mut Engine,
+    flow: &mut Flow,
+    args: &FlowArgs,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    if let Load::Paced { rate } = flow.load {
+        // Twice as fine as the pace, so that a message is at most half an interval late.
+        let interval = Duration::from_secs_f64(0.5 / rate);
+        engine.tick_every(interval.max(Duration::from_micros(20)))?;
+    }
+    flow.start(&mut engine.io);
+    flow.run_until(engine, Instant::now() + args.warm_up)?;
+    let meter = Meter::start(args.common.broker_pid)?;
+    let (before, since) = (flow.delivered, Instant::now());
+    flow.measuring = true;
+    flow.run_until(engine, since + args.duration)?;
+    flow.measuring = false;
+    report.set("deliveries", flow.delivered - before, since.elapsed().as_secs_f64());
+    report.latency = Latency::of(&flow.latency);
+    meter.stop(report)
+}
