@@ -8,9 +8,9 @@ use crate::malformed_inputs::{self, Input, Outcome};
 #[test]
 fn every_class_gets_its_answer() {
     let broker = start();
-    for input in malformed_inputs::all() {
-        assert_answer(&broker, &input);
-    }
+    let wrong: Vec<String> =
+        malformed_inputs::all().iter().filter_map(|input| wrong_answer(&broker, input)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -63,7 +63,6 @@ fn filters_that_are_refused_end_nothing() {
         "a+",
         "+a/b",
         "",
-        "$share",
         "$share/g",
         "$share//a",
         "$share/+/a",
@@ -104,6 +103,11 @@ fn start() -> Broker {
 }
 
 fn assert_answer(broker: &Broker, input: &Input) {
+    assert_eq!(wrong_answer(broker, input), None);
+}
+
+/// Sends one input on a connection of its own; says what was wrong with the answer.
+fn wrong_answer(broker: &Broker, input: &Input) -> Option<String> {
     let mut client = broker.dial();
     client.speak(input.connected.unwrap_or(ProtocolVersion::V5));
     if input.connected.is_some() {
@@ -111,22 +115,25 @@ fn assert_answer(broker: &Broker, input: &Input) {
     }
     // The broker may close while we still write.
     let _ = client.try_send_bytes(&input.bytes);
-    let Input { name, bytes, .. } = input;
-    let shown = &bytes[..bytes.len().min(40)];
-    match input.outcome {
+    let Input { name, bytes, outcome, .. } = input;
+    let wrong = match outcome {
         Outcome::Reason(expected) => {
-            assert_eq!(client.reason_of_end(), Some(expected), "{name}: {shown:02X?}");
+            let reason = client.reason_of_end();
+            (reason != Some(*expected)).then(|| format!("{reason:?} instead of {expected:?}"))
         }
-        Outcome::Silence => {
-            let _ = client.try_finish();
-            let answer = client.receive_or_end();
-            assert_eq!(answer, None, "{name}: {shown:02X?}");
+        Outcome::Silence | Outcome::Patience => {
+            if *outcome == Outcome::Patience {
+                client.finish();
+            }
+            client.receive_or_end().map(|answer| format!("{answer:?} instead of silence"))
         }
         Outcome::Anything => {
             let _ = client.try_finish();
             while client.bytes_or_end() {}
+            None
         }
-    }
+    };
+    wrong.map(|wrong| format!("{name}: {wrong}: {:02X?}", &bytes[..bytes.len().min(40)]))
 }
 
 const INPUTS: usize = 10_000;

@@ -38,9 +38,9 @@ fn every_command_exists() {
 
 #[test]
 fn the_first_ten_minutes_work() {
-    let broker = Background::start("agentmq dev", None);
-    let line = broker.line_with("mqtt://");
-    let url = line.split_whitespace().find(|word| word.starts_with("mqtt://")).unwrap().to_owned();
+    let mut broker = Background::start("agentmq dev", None);
+    assert!(broker.prints("mqtt://", PATIENCE), "the broker says where it listens");
+    let url = broker.words().find(|word| word.starts_with("mqtt://")).unwrap().to_owned();
     let mut listeners: Vec<(String, Background)> = Vec::new();
     for (kind, command) in blocks() {
         let command = command.trim();
@@ -51,20 +51,20 @@ fn the_first_ten_minutes_work() {
             Kind::Background => {
                 listeners.push((command.to_owned(), Background::start(command, Some(&url))));
             }
-            Kind::Run => publish(command, &url, &listeners),
+            Kind::Run => publish(command, &url, &mut listeners),
         }
     }
     // The retained message of the last example came to the one who subscribed later.
     let (command, last) = listeners.last_mut().expect("the README has subscribers");
     assert!(command.contains("demo/state"), "{command}");
-    last.line_with("{\"ready\":true}");
+    assert!(last.prints("{\"ready\":true}", PATIENCE), "a retained message: {}", last.printed);
 }
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
 /// when a subscriber that was just started is ready.
-fn publish(command: &str, url: &str, listeners: &[(String, Background)]) {
+fn publish(command: &str, url: &str, listeners: &mut [(String, Background)]) {
     let payload = command.split('\'').nth(1).expect("a payload in quotes");
-    let (_, listener) = listeners.first().expect("the README subscribes before it publishes");
+    let (_, listener) = listeners.first_mut().expect("the README subscribes before it publishes");
     let give_up = Instant::now() + PATIENCE;
     loop {
         let status = shell(command, Some(url)).status().unwrap();
@@ -108,6 +108,8 @@ fn blocks() -> Vec<(Kind, String)> {
 struct Background {
     child: Child,
     lines: Receiver<String>,
+    /// All lines so far.
+    printed: String,
 }
 
 impl Background {
@@ -122,28 +124,25 @@ impl Background {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, printed: String::new() }
     }
 
-    fn line_with(&self, text: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|error| panic!("{text} was not printed: {error}"));
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn prints(&self, text: &str, patience: Duration) -> bool {
-        loop {
+    /// Whether it prints `text` before it is silent for this long. White space does not count: JSON
+    /// is printed for people.
+    fn prints(&mut self, text: &str, patience: Duration) -> bool {
+        let dense = |text: &str| text.split_whitespace().collect::<String>();
+        while !dense(&self.printed).contains(&dense(text)) {
             match self.lines.recv_timeout(patience) {
-                Ok(line) if line.contains(text) => return true,
-                Ok(_) => {}
+                Ok(line) => self.printed.extend([&line, "\n"]),
                 Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => panic!("a subscriber ended"),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended: {}", self.printed),
             }
         }
+        true
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.printed.split_whitespace()
     }
 }
 
