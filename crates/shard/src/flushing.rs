@@ -135,6 +135,9 @@ impl Shard {
                 self.drop_conn(due.conn);
             }
         }
+        while let Some(due) = self.paused.pop(self.now) {
+            self.resume(due);
+        }
         while let Some(due) = self.blocked.pop(self.now) {
             self.blocked_due(due);
         }
