@@ -46,13 +46,13 @@ pub(crate) fn idle(args: &IdleArgs, output: &Output) -> Result<(), Failure> {
         engine.turn(left, &mut idle)?;
     }
     let mut report = Report { scenario: "idle", latency: None, ..opened };
-    report.more("opened_per_second", report.per_second.round());
+    report.more("opened_per_second", report.per_second as u64);
     report.set("connections", args.open.connections as u64 - idle.closed, 0.0);
     report.seconds = since.elapsed().as_secs_f64();
     meter.stop(&mut report)?;
     if let Some(cost) = &mut report.broker {
         // Connections are held, not done: a quotient would be meaningless.
-        cost.per_cpu_second = 0.0;
+        cost.per_cpu_second = None;
     }
     report.print(output)?;
     match idle.closed {
@@ -78,8 +78,8 @@ fn open(args: &Args, scenario: &'static str, output: &Output) -> Result<(Engine,
     report.latency = Latency::of(&fleet.latency);
     meter.stop(&mut report)?;
     if let (Some(cost), Some(before)) = (&report.broker, meter.rss_kib()) {
-        let grown = (cost.rss_kib.saturating_sub(before) * 1024) as f64;
-        report.more("resident_bytes_per_connection", (grown / args.connections as f64).round());
+        let grown = cost.rss_kib.saturating_sub(before) * 1024;
+        report.more("resident_bytes_per_connection", grown / (args.connections as u64).max(1));
     }
     Ok((engine, report))
 }

@@ -124,6 +124,7 @@ pub(crate) struct Collect {
     version: ProtocolVersion,
     run: u32,
     connection: usize,
+    expected: u64,
     pub(crate) sequences: Sequences,
     pub(crate) session_present: bool,
     /// When the last message came.
@@ -132,12 +133,18 @@ pub(crate) struct Collect {
 }
 
 impl Collect {
-    pub(crate) fn new(version: ProtocolVersion, run: u32, connection: usize) -> Self {
+    pub(crate) fn new(
+        version: ProtocolVersion,
+        run: u32,
+        connection: usize,
+        expected: u64,
+    ) -> Self {
         Self {
             version,
             run,
             connection,
-            sequences: Sequences::new(1, 1),
+            expected,
+            sequences: Sequences::unordered(expected),
             session_present: false,
             last: None,
             failure: None,
@@ -145,7 +152,7 @@ impl Collect {
     }
 
     /// Returns the seconds from now until the last message came.
-    pub(crate) fn run(&mut self, engine: &mut Engine, expected: u64) -> Result<f64, Failure> {
+    pub(crate) fn run(&mut self, engine: &mut Engine) -> Result<f64, Failure> {
         let started = Instant::now();
         loop {
             engine.turn(Duration::from_millis(100), self)?;
@@ -153,7 +160,7 @@ impl Collect {
                 return Err(Failure::new(failure));
             }
             let last = self.last.unwrap_or(started);
-            if self.sequences.unique >= expected || last.elapsed() > SILENCE {
+            if self.sequences.unique >= self.expected || last.elapsed() > SILENCE {
                 return Ok((last - started).as_secs_f64());
             }
         }

@@ -65,9 +65,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let mut queued = Report::default();
     queued.set("messages", args.messages, seconds);
     meter.stop(&mut queued)?;
-    report.more("queued_per_second", queued.per_second.round());
+    report.more("queued_per_second", queued.per_second as u64);
     if let (Some(cost), Some(before)) = (&queued.broker, meter.rss_kib()) {
-        report.more("queued_per_cpu_second", cost.per_cpu_second.round());
+        report.more("queued_per_cpu_second", cost.per_cpu_second.unwrap_or_default() as u64);
         let grown = cost.rss_kib.saturating_sub(before) * 1024;
         report.more("resident_bytes_per_message", grown / args.messages.max(1));
     }
@@ -75,8 +75,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let meter = Meter::start(args.common.broker_pid)?;
     let subscriber = engine.connect()?;
     engine.io.out(subscriber).extend(target.hello.connect(&id, false, true));
-    let mut collect = Collect::new(version, run, subscriber);
-    let seconds = collect.run(&mut engine, args.messages)?;
+    let mut collect = Collect::new(version, run, subscriber, args.messages);
+    let seconds = collect.run(&mut engine)?;
     report.set("deliveries", collect.sequences.unique, seconds);
     meter.stop(&mut report)?;
     let lost = args.messages - collect.sequences.unique.min(args.messages);

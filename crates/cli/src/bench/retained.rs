@@ -56,9 +56,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let mut stored = Report::default();
     stored.set("messages", args.topics, seconds);
     store.stop(&mut stored)?;
-    report.more("stored_per_second", stored.per_second.round());
+    report.more("stored_per_second", stored.per_second as u64);
     if let (Some(cost), Some(before)) = (&stored.broker, store.rss_kib()) {
-        report.more("stored_per_cpu_second", cost.per_cpu_second.round());
+        report.more("stored_per_cpu_second", cost.per_cpu_second.unwrap_or_default() as u64);
         let grown = cost.rss_kib.saturating_sub(before) * 1024;
         report.more("resident_bytes_per_message", grown / args.topics.max(1));
     }
@@ -66,8 +66,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let filter = if args.all { "#".to_owned() } else { format!("bench/{run:08x}/#") };
     let meter = Meter::start(args.common.broker_pid)?;
     engine.io.out(subscriber).extend(target.hello.subscribe(&filter, args.qos));
-    let mut collect = Collect::new(version, run, subscriber);
-    let seconds = collect.run(&mut engine, args.topics)?;
+    let mut collect = Collect::new(version, run, subscriber, args.topics);
+    let seconds = collect.run(&mut engine)?;
     report.set("deliveries", collect.sequences.unique, seconds);
     meter.stop(&mut report)?;
     let lost = args.topics - collect.sequences.unique.min(args.topics);
