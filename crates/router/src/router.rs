@@ -212,6 +212,12 @@ impl Router {
             .is_none_or(|connection| connection.phase == Phase::Closing)
     }
 
+    /// Whether an exchange of AUTH packets has not decided yet about the connection.
+    pub fn is_authenticating(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|connection| connection.phase == Phase::Authenticating)
+    }
+
     /// The outbox has been written as far as the socket takes it: an empty one gives its memory
     /// back, and a queue that had to stop goes on.
     pub fn flushed(&mut self, id: ConnectionId, now: Time) {
