@@ -9,6 +9,7 @@
 mod connection;
 mod counters;
 mod fan_out;
+mod flapping;
 mod handle_ack;
 mod handle_auth;
 mod handle_connect;

@@ -72,6 +72,7 @@ pub struct Shard {
     pub(crate) connecting: Deadlines,
     pub(crate) blocked: Deadlines,
     pub(crate) lingering: Deadlines,
+    pub(crate) paused: Deadlines,
     pub(crate) now: Time,
     pub(crate) generation: u32,
     /// Sockets whose CONNECT has not come.
@@ -132,6 +133,7 @@ impl Shard {
             connecting: Deadlines::default(),
             blocked: Deadlines::default(),
             lingering: Deadlines::default(),
+            paused: Deadlines::default(),
             now: options.clock.now(),
             generation: 0,
             connecting_now: 0,
@@ -223,6 +225,7 @@ impl Shard {
             self.connecting.next(),
             self.blocked.next(),
             self.lingering.next(),
+            self.paused.next(),
             self.accepting.resume_at(),
             self.draining_until,
             report,
