@@ -41,6 +41,27 @@ fn a_wrong_file_changes_nothing() {
     client.ping();
 }
 
+/// A shorter time counts for those who come later, although others still have the longer one.
+#[test]
+fn a_shorter_time_for_connect_applies_to_newcomers() {
+    let mut broker = crate::broker("[limits]\nconnect_timeout_ms = 3_600_000\n");
+    let mut early = broker.dial();
+    early.send_bytes(&[0x10]);
+    broker.client("client").ping(); // the early one has been accepted before
+    broker.reload(&format!("{}[limits]\nconnect_timeout_ms = 1_000\n", crate::TCP));
+    broker.wait_for_log("reload done", 0);
+    broker.client("client").ping(); // the shard has the new settings
+    let mut late = broker.dial();
+    late.send_bytes(&[0x10]);
+    assert_eq!(late.receive_or_end(), None);
+    broker.assert_alive();
+    // What the early one began is still to be finished.
+    let connect =
+        agentmq_testkit::connect_packet(agentmq_testkit::codec::ProtocolVersion::V5, "early");
+    early.send_bytes(&connect[1..]);
+    assert!(!early.receive().reason().is_error());
+}
+
 #[test]
 fn what_needs_a_restart_is_said() {
     let broker = crate::broker("");
