@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     pub(crate) outgoing_aliases: OutgoingAliases,
     incoming_aliases: IncomingAliases,
     pub(crate) limits: Arc<ServerLimits>,
+    /// Whether the server sent anything after CONNACK.
+    pub(crate) useful: bool,
     /// A consumer has no room: nothing is read until it has.
     stalled: bool,
     closing: Option<Option<tokio::sync::oneshot::Sender<()>>>,
@@ -73,6 +75,7 @@ impl Connection {
             outgoing_aliases: OutgoingAliases::new(aliases),
             incoming_aliases: IncomingAliases::new(options.topic_alias_maximum),
             limits: Arc::new(limits),
+            useful: false,
             stalled: false,
             closing: None,
             taken: Vec::new(),
@@ -126,6 +129,7 @@ impl Connection {
             }
             Poll::Ready(Ok(())) => {
                 self.input.extend_from_slice(buf.filled());
+                self.useful = true;
                 self.keep_alive.received();
                 Ok(true)
             }

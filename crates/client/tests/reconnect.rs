@@ -18,6 +18,7 @@ fn options(url: &str, id: &str) -> Options {
     options.client_id = id.into();
     options.session_expiry = 300;
     options.reconnect.first = Duration::from_millis(10);
+    options.reconnect.longest = Duration::from_millis(100);
     options
 }
 
