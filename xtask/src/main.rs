@@ -1,1 +1,81 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask NAME`.
+//!
+//! Everything that needs more than one cargo command lives here, in Rust, so that a laptop and CI
+//! do the same. The program knows the workspace only from outside (`cargo metadata`, files, the
+//! built binary): it imports no crate of ours.
+
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub, reason = "a program has no public interface: `pub` means «of the file»")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
+
+mod bench;
+mod broker;
+mod conformance;
+mod process;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<ExitCode> {
+    let Some((task, rest)) = arguments.split_first() else {
+        print!("{USAGE}");
+        return Ok(ExitCode::FAILURE);
+    };
+    if matches!(task.as_str(), "help" | "-h" | "--help") || asks_for_help(task, rest) {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    process::end_children_on_interrupt()?;
+    let workspace = || Workspace::discover();
+    match task.as_str() {
+        "run" => run::run(&workspace()?, rest),
+        "test" => test::run(&workspace()?, rest),
+        "tidy" => tidy::run(&workspace()?, rest),
+        "conformance" => conformance::run(&workspace()?, rest),
+        "bench" => bench::run(&workspace()?, rest),
+        other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
+    }
+}
+
+/// `run` hands its arguments to the broker, which has a help of its own.
+fn asks_for_help(task: &str, rest: &[String]) -> bool {
+    task != "run" && rest.iter().any(|argument| matches!(argument.as_str(), "-h" | "--help"))
+}
+
+const USAGE: &str = "\
+cargo xtask TASK
+
+  run [ARGUMENTS]       build the broker and start it for development (`agentmq dev ARGUMENTS`)
+  test                  install what the tests need and run all of them
+       --list             name the steps
+       --only STEP        run this step (may be repeated)
+  tidy                  check what the compiler cannot: edges, licences, names, lengths, words
+       --fix              write the files that one rule copies (clippy.toml of sans-I/O crates)
+  conformance           run a public MQTT suite against the broker
+       --suite DIR        a checkout of the suite
+       --suite-kind KIND  `paho` (default) or `gmqtt`
+       --at HOST:PORT     a broker that runs already; without it ours is started
+       --only NAME        tests whose name contains NAME
+       --timeout SECONDS  limit of one test (default 60)
+  bench                 count instructions, then measure the running broker
+       --save             make the counted instructions the new baseline
+       --only instructions|broker
+";

@@ -30,6 +30,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the broker.
+    Serve(commands::serve::Args),
+    /// Run a broker for development: loopback, no configuration.
+    Dev(commands::serve::DevArgs),
     /// Publish messages.
     Pub(commands::publish::Args),
     /// Subscribe and print what arrives.
@@ -40,6 +44,10 @@ enum Command {
     Reply(commands::reply::Args),
     /// Measure any MQTT broker.
     Bench(bench::Args),
+    /// Check, print and explain the broker's configuration.
+    Config(commands::config::Args),
+    /// Print every bound of the broker and what happens beyond it.
+    Limits,
     /// Manage named broker addresses.
     Ctx(commands::contexts::Args),
     /// Print a completion script for a shell.
@@ -62,6 +70,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => commands::serve::serve(args, output),
+        Command::Dev(args) => commands::serve::dev(&args, output),
+        Command::Config(args) => commands::config::run(args, output),
+        Command::Limits => commands::limits::run(output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),
         Command::Sub(args) => run_async(commands::subscribe::run(args, output)),
         Command::Req(args) => run_async(commands::request::run(args, output)),

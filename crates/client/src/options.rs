@@ -122,7 +122,8 @@ impl Options {
                 return invalid("MQTT 3.1 needs a client id of 1 to 23 characters");
             }
             if self.version == ProtocolVersion::V311 && self.session_expiry > 0 {
-                return invalid("a lasting session of MQTT 3.1.1 needs a client id"); // [MQTT-3.1.3-7]
+                // [MQTT-3.1.3-7]
+                return invalid("a lasting session of MQTT 3.1.1 needs a client id");
             }
         }
         if self.password.is_some() && self.username.is_none() && !self.version.is_v5() {

@@ -30,8 +30,7 @@ impl<'a> Auth<'a> {
             auth.reason = ReasonCode::from_u8(code)
                 .filter(|_| matches!(code, 0x00 | 0x18 | 0x19))
                 .ok_or(DecodeError::protocol("reason code not allowed in AUTH"))?;
-        }
-        if !reader.is_empty() {
+            // Only an AUTH without any body may leave the properties out (§3.15.2.1).
             auth.properties = Properties::read(&mut reader, properties::AUTH, limits)?;
         }
         if !reader.is_empty() {

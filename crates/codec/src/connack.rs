@@ -23,19 +23,23 @@ impl<'a> ConnAck<'a> {
         limits: &PropertyLimits,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let flags = reader.u8()?;
+        let flags = match (reader.u8()?, version) {
+            (_, ProtocolVersion::V31) => 0, // not used there
+            (flags, _) => flags,
+        };
         if flags > 1 {
-            return Err(DecodeError::malformed("reserved CONNACK flags are set"));
+            return Err(DecodeError::malformed("reserved CONNACK flags are set")); // [MQTT-3.2.2-1]
         }
         let code = reader.u8()?;
-        let reason = if version.is_v5() {
-            ReasonCode::from_u8(code)
+        // A server that does not know version 5 refuses it in the form that it knows (§3.1.2.2).
+        let refusal_v3 = version.is_v5() && reader.is_empty() && code != 0;
+        let reason = if version.is_v5() && !(refusal_v3 && code < 0x80) {
+            ReasonCode::from_u8(code).filter(|_| is_allowed(code))
         } else {
             ReasonCode::from_connack_v3(code)
         }
-        .ok_or(DecodeError::malformed("unknown CONNACK code"))?;
-        // A server that refuses an unknown version may answer in an older one's form.
-        let properties = if version.is_v5() && !reader.is_empty() {
+        .ok_or(DecodeError::protocol("reason code not allowed in CONNACK"))?;
+        let properties = if version.is_v5() && !refusal_v3 {
             Properties::read(&mut reader, properties::CONNACK, limits)?
         } else {
             Properties::EMPTY
@@ -43,14 +47,19 @@ impl<'a> ConnAck<'a> {
         if !reader.is_empty() {
             return Err(DecodeError::malformed("bytes behind CONNACK"));
         }
-        Ok(Self { session_present: flags & 1 != 0, reason, properties })
+        if flags != 0 && reason.is_error() {
+            // [MQTT-3.2.2-6], 3.1.1 [MQTT-3.2.2-4]
+            return Err(DecodeError::protocol("Session Present in a refusal"));
+        }
+        Ok(Self { session_present: flags != 0, reason, properties })
     }
 
     /// Appends the packet.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         put_packet(out, 0x20, |out| {
-            // Version 3.1 has no Session Present flag.
-            out.push(u8::from(self.session_present && version != ProtocolVersion::V31));
+            // Version 3.1 has no Session Present flag; a refusal never sets it [MQTT-3.2.2-6].
+            let present = self.session_present && !self.reason.is_error();
+            out.push(u8::from(present && version != ProtocolVersion::V31));
             if version.is_v5() {
                 out.push(self.reason as u8);
                 self.properties.write(out);
@@ -59,4 +68,12 @@ impl<'a> ConnAck<'a> {
             }
         });
     }
+}
+
+/// The codes of the table in §3.2.2.2 [MQTT-3.2.2-8].
+fn is_allowed(code: u8) -> bool {
+    matches!(
+        code,
+        0x00 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F
+    )
 }

@@ -1,6 +1,6 @@
 //! CONNECT (MQTT 5 §3.1).
 
-use crate::encode::{put_binary, put_packet, put_u16};
+use crate::encode::{put_binary, put_packet, put_text, put_u16};
 use crate::properties::{self, Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS, ReasonCode};
@@ -85,8 +85,13 @@ impl<'a> Connect<'a> {
         } else {
             None
         };
-        let username = if flags & USER_NAME != 0 { Some(reader.text()?) } else { None };
-        let password = if flags & PASSWORD != 0 { Some(reader.binary()?) } else { None };
+        // In version 3.1 the Remaining Length overrules these two flags: a string that is missing
+        // at the end is valid (3.1 §3.1).
+        let ends_early = |reader: &Reader<'_>| version == ProtocolVersion::V31 && reader.is_empty();
+        let has_name = flags & USER_NAME != 0 && !ends_early(&reader);
+        let username = if has_name { Some(reader.text()?) } else { None };
+        let has_password = flags & PASSWORD != 0 && !ends_early(&reader);
+        let password = if has_password { Some(reader.binary()?) } else { None };
         if !reader.is_empty() {
             return Err(DecodeError::malformed("bytes behind the payload of CONNECT"));
         }
@@ -116,23 +121,23 @@ impl<'a> Connect<'a> {
             flags |= PASSWORD;
         }
         put_packet(out, 0x10, |out| {
-            put_binary(out, self.version.name().as_bytes());
+            put_text(out, self.version.name());
             out.push(self.version.level());
             out.push(flags);
             put_u16(out, self.keep_alive);
             if self.version.is_v5() {
                 self.properties.write(out);
             }
-            put_binary(out, self.client_id.as_bytes());
+            put_text(out, self.client_id);
             if let Some(will) = &self.will {
                 if self.version.is_v5() {
                     will.properties.write(out);
                 }
-                put_binary(out, will.topic.as_bytes());
+                put_text(out, will.topic);
                 put_binary(out, will.payload);
             }
             if let Some(name) = self.username {
-                put_binary(out, name.as_bytes());
+                put_text(out, name);
             }
             if let Some(password) = self.password {
                 put_binary(out, password);
@@ -191,10 +196,11 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, ConnectError
 }
 
 fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
-    if flags & 1 != 0 {
+    let v31 = version == ProtocolVersion::V31; // what is not used there means nothing
+    if flags & 1 != 0 && !v31 {
         return Err(DecodeError::malformed("reserved Connect Flag is set")); // [MQTT-3.1.2-3]
     }
-    if flags & WILL_FLAG == 0 && flags & 0x38 != 0 {
+    if flags & WILL_FLAG == 0 && flags & 0x38 != 0 && !v31 {
         // [MQTT-3.1.2-11, -13]
         return Err(DecodeError::malformed("Will QoS or Will Retain without a will"));
     }

@@ -35,9 +35,7 @@ impl<'a> Disconnect<'a> {
         }
         let code = reader.u8()?;
         packet.reason = ReasonCode::from_u8(code)
-            .filter(
-                |_| matches!(code, 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B | 0x8D..=0xA2),
-            )
+            .filter(|_| is_allowed(code))
             .ok_or(DecodeError::protocol("reason code not allowed in DISCONNECT"))?;
         if !reader.is_empty() {
             packet.properties = Properties::read(&mut reader, properties::DISCONNECT, limits)?;
@@ -62,4 +60,10 @@ impl<'a> Disconnect<'a> {
             }
         });
     }
+}
+
+/// The codes of the table in §3.14.2.1 [MQTT-3.14.2-1], and 0x8C, which only §2.4 gives to
+/// DISCONNECT.
+fn is_allowed(code: u8) -> bool {
+    matches!(code, 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B..=0x90 | 0x93..=0xA2)
 }

@@ -26,10 +26,22 @@ pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
 /// Binary data with its two-byte length; what exceeds 65 535 bytes is cut, since no valid packet
 /// can hold it.
 pub(crate) fn put_binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    debug_assert!(bytes.len() <= usize::from(u16::MAX), "strings have at most 65 535 bytes");
-    let len = bytes.len().min(usize::from(u16::MAX));
+    debug_assert!(bytes.len() <= MAX_STRING, "binary data has at most 65 535 bytes");
+    let len = bytes.len().min(MAX_STRING);
     put_u16(out, len as u16);
     out.extend_from_slice(&bytes[..len]);
+}
+
+/// A UTF-8 string with its two-byte length; what exceeds 65 535 bytes is cut in front of a
+/// character, so that what remains is still UTF-8.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_binary(out, fitting(text).as_bytes());
+}
+
+/// As much of a string as its two-byte length can tell.
+pub(crate) fn fitting(text: &str) -> &str {
+    debug_assert!(text.len() <= MAX_STRING, "strings have at most 65 535 bytes");
+    text.get(..text.floor_char_boundary(MAX_STRING)).unwrap_or(text)
 }
 
 /// Writes a fixed header and whatever `body` appends, with the Remaining Length in between.
@@ -56,6 +68,9 @@ pub(crate) fn put_with_length(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)
     }
     out[at + extra] = rest as u8;
 }
+
+/// The longest string or binary data (§1.5.4, §1.5.6).
+const MAX_STRING: usize = u16::MAX as usize;
 
 /// The largest variable byte integer, 268 435 455.
 pub(crate) const MAX_VARINT: usize = 0x0FFF_FFFF;

@@ -36,7 +36,7 @@ impl<'a> Packet<'a> {
     ) -> Result<Self, DecodeError> {
         use PacketType as T;
         let kind = PacketType::of(first).ok_or(DecodeError::malformed("control packet type 0"))?;
-        check_flags(kind, first)?;
+        check_flags(kind, first, version)?;
         let ack = |kind| Ack::decode(kind, body, version, limits).map(Self::Ack);
         match kind {
             T::Publish => Publish::decode(first & 0x0F, body, version, limits).map(Self::Publish),
@@ -84,8 +84,10 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Fixed header flags (§2.1.3): 0010 for PUBREL, SUBSCRIBE and UNSUBSCRIBE, else 0000.
-fn check_flags(kind: PacketType, first: u8) -> Result<(), DecodeError> {
+/// Fixed header flags (§2.1.3): 0010 for PUBREL, SUBSCRIBE and UNSUBSCRIBE, else 0000. In version
+/// 3.1 (§2.1, §3 there) the former are QoS 1 and may be sent again with DUP, and what is not used
+/// means nothing.
+fn check_flags(kind: PacketType, first: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
     use PacketType as T;
     if kind == T::Publish {
         return Ok(()); // DUP, QoS and RETAIN, which PUBLISH checks itself
@@ -94,7 +96,12 @@ fn check_flags(kind: PacketType, first: u8) -> Result<(), DecodeError> {
         T::PubRel | T::Subscribe | T::Unsubscribe => 0b0010,
         _ => 0,
     };
-    if first & 0x0F == expected {
+    let used = match (version, kind) {
+        (_, T::Connect) | (ProtocolVersion::V311 | ProtocolVersion::V5, _) => 0x0F,
+        (ProtocolVersion::V31, T::PubRel | T::Subscribe | T::Unsubscribe) => 0b0110,
+        (ProtocolVersion::V31, _) => 0,
+    };
+    if first & used == expected {
         Ok(())
     } else {
         Err(DecodeError::malformed("reserved flags of the fixed header"))

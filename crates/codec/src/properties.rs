@@ -40,7 +40,8 @@ impl<'a> Properties<'a> {
     pub const EMPTY: Self = Self { raw: &[], seen: 0 };
 
     /// Reads a Property Length and that many bytes, and checks that every property is allowed in
-    /// the packet and stands once (§2.2.2.2).
+    /// the packet (else it is malformed, §2.2.2.2) and stands once (else a protocol error, the
+    /// section of each property).
     pub(crate) fn read(
         reader: &mut Reader<'a>,
         allowed: Allowed,
@@ -57,7 +58,7 @@ impl<'a> Properties<'a> {
             let property = Property::read(&mut rest)?;
             let bit = property.id().bit();
             if allowed.once & bit == 0 {
-                return Err(DecodeError::protocol("property not allowed in this packet"));
+                return Err(DecodeError::malformed("property not allowed in this packet"));
             }
             if seen & bit != 0 && allowed.repeated & bit == 0 {
                 return Err(DecodeError::protocol("property stands twice"));
@@ -66,12 +67,13 @@ impl<'a> Properties<'a> {
             if let Property::Pair(name, value) = property {
                 users += 1;
                 user_bytes += name.len() + value.len();
+                // Checked at once: what is over the bound costs no more than the bound.
+                if users > limits.max_user_properties
+                    || user_bytes > limits.max_user_property_bytes as usize
+                {
+                    return Err(TOO_MANY_USER_PROPERTIES);
+                }
             }
-        }
-        if users > limits.max_user_properties
-            || user_bytes > limits.max_user_property_bytes as usize
-        {
-            return Err(DecodeError::with(ReasonCode::QuotaExceeded, "too many User Properties"));
         }
         Ok(Self { raw, seen })
     }
@@ -107,8 +109,13 @@ impl<'a> Properties<'a> {
         )
     }
 
+    /// Itself if it holds the property, else nothing: looking for an absent one costs no pass.
+    fn only(&self, id: PropertyId) -> Self {
+        if self.has(id) { *self } else { Self::EMPTY }
+    }
+
     fn find(&self, id: PropertyId) -> Option<Property<'a>> {
-        if self.has(id) { self.iter().find(|p| p.id() == id) } else { None }
+        self.only(id).iter().find(|p| p.id() == id)
     }
 
     /// The value of a one-byte property.
@@ -152,8 +159,7 @@ impl<'a> Properties<'a> {
 
     /// The User Properties, in order.
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let present = self.has(P::UserProperty);
-        self.iter().filter(move |_| present).filter_map(|p| match p {
+        self.only(P::UserProperty).iter().filter_map(|p| match p {
             Property::Pair(name, value) => Some((name, value)),
             _ => None,
         })
@@ -161,8 +167,7 @@ impl<'a> Properties<'a> {
 
     /// The Subscription Identifiers of a PUBLISH that the server sent, in order.
     pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + use<'a> {
-        let present = self.has(P::SubscriptionIdentifier);
-        self.iter().filter(move |_| present).filter_map(|p| match p {
+        self.only(P::SubscriptionIdentifier).iter().filter_map(|p| match p {
             Property::VarInt(P::SubscriptionIdentifier, value) => Some(value),
             _ => None,
         })
@@ -243,6 +248,9 @@ const fn set(ids: &[PropertyId]) -> Allowed {
     }
     Allowed { once, repeated: P::UserProperty.bit() | P::SubscriptionIdentifier.bit() }
 }
+
+const TOO_MANY_USER_PROPERTIES: DecodeError =
+    DecodeError::with(ReasonCode::QuotaExceeded, "too many User Properties");
 
 const PER_HOP: u64 = P::TopicAlias.bit()
     | P::SubscriptionIdentifier.bit()

@@ -1,7 +1,7 @@
 //! The properties of MQTT 5 §2.2.2.2.
 
 use crate::DecodeError;
-use crate::encode::{put_binary, put_u16, put_varint};
+use crate::encode::{put_binary, put_text, put_u16, put_varint};
 use crate::reader::Reader;
 
 macro_rules! properties {
@@ -153,11 +153,11 @@ impl<'a> Property<'a> {
             Self::U16(_, value) => put_u16(out, value),
             Self::U32(_, value) => out.extend_from_slice(&value.to_be_bytes()),
             Self::VarInt(_, value) => put_varint(out, value as usize),
-            Self::Text(_, value) => put_binary(out, value.as_bytes()),
+            Self::Text(_, value) => put_text(out, value),
             Self::Binary(_, value) => put_binary(out, value),
             Self::Pair(name, value) => {
-                put_binary(out, name.as_bytes());
-                put_binary(out, value.as_bytes());
+                put_text(out, name);
+                put_text(out, value);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! PUBLISH (MQTT 5 §3.3).
 
-use crate::encode::{put_u16, put_varint, varint_len};
+use crate::encode::{fitting, put_text, put_u16, put_varint, varint_len};
 use crate::properties::{self, Properties, PropertyLimits};
 use crate::property::PropertyId as P;
 use crate::reader::Reader;
@@ -97,7 +97,8 @@ pub struct PublishHead<'a> {
     pub message_expiry: Option<u32>,
     /// Identifiers of the subscriptions that this delivery serves.
     pub subscription_identifiers: &'a [u32],
-    /// Everything that is forwarded unaltered.
+    /// Everything that is forwarded unaltered: none that has a field of its own above, since no
+    /// property but User Property may stand twice ([`Properties::forwarded`] leaves them out).
     pub properties: Properties<'a>,
     /// Bytes of payload that follow.
     pub payload_len: usize,
@@ -112,8 +113,7 @@ impl PublishHead<'_> {
         out.reserve(5 + remaining - self.payload_len);
         out.push(0x30 | u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain));
         put_varint(out, remaining);
-        put_u16(out, self.topic.len() as u16);
-        out.extend_from_slice(self.topic.as_bytes());
+        put_text(out, self.topic);
         let mut id_at = 0;
         if self.qos != QoS::AtMostOnce {
             id_at = out.len();
@@ -149,7 +149,7 @@ impl PublishHead<'_> {
         let id_len = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         let all_properties =
             if version.is_v5() { varint_len(properties_len) + properties_len } else { 0 };
-        2 + self.topic.len() + id_len + all_properties + self.payload_len
+        2 + fitting(self.topic).len() + id_len + all_properties + self.payload_len
     }
 
     fn properties_len(&self) -> usize {

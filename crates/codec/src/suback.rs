@@ -35,8 +35,16 @@ impl<'a> SubAck<'a> {
         if codes.is_empty() {
             return Err(DecodeError::protocol("SUBACK without a code"));
         }
-        if codes.iter().any(|&code| !matches!(code, 0..=2 | 0x80..)) {
-            return Err(DecodeError::malformed("unknown SUBACK code"));
+        let allowed: fn(u8) -> bool = if version.is_v5() {
+            // §3.9.3
+            |code| {
+                matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+            }
+        } else {
+            |code| matches!(code, 0..=2 | 0x80) // 3.1.1 [MQTT-3.9.3-2]
+        };
+        if !codes.iter().all(|&code| allowed(code)) {
+            return Err(DecodeError::protocol("reason code not allowed in SUBACK"));
         }
         Ok(Self { packet_id, properties, codes })
     }
@@ -76,8 +84,13 @@ impl<'a> UnsubAck<'a> {
         if !version.is_v5() && !codes.is_empty() {
             return Err(DecodeError::malformed("bytes behind UNSUBACK"));
         }
-        if codes.iter().any(|&code| ReasonCode::from_u8(code).is_none()) {
-            return Err(DecodeError::malformed("unknown UNSUBACK code"));
+        if version.is_v5() && codes.is_empty() {
+            return Err(DecodeError::protocol("UNSUBACK without a code"));
+        }
+        // §3.11.3
+        let allowed = |&code: &u8| matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91);
+        if !codes.iter().all(allowed) {
+            return Err(DecodeError::protocol("reason code not allowed in UNSUBACK"));
         }
         Ok(Self { packet_id, properties, codes })
     }

@@ -1,6 +1,6 @@
 //! SUBSCRIBE (MQTT 5 §3.8).
 
-use crate::encode::{put_binary, put_packet, put_u16};
+use crate::encode::{put_packet, put_text, put_u16};
 use crate::properties::{self, Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS};
@@ -97,7 +97,7 @@ impl<'a> Subscribe<'a> {
                 properties.write(out);
             }
             for SubscribeFilter { filter, options } in filters {
-                put_binary(out, filter.as_bytes());
+                put_text(out, filter);
                 out.push(if version.is_v5() { options.to_byte() } else { options.qos as u8 });
             }
         });
@@ -123,17 +123,20 @@ impl SubscriptionOptions {
     }
 
     fn from_byte(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let qos = QoS::from_bits(byte & 3).ok_or(DecodeError::malformed("QoS 3"))?;
-        if !version.is_v5() {
-            return match byte >> 2 {
-                0 => Ok(Self::at(qos)),
-                _ => Err(DecodeError::malformed("reserved SUBSCRIBE bits are set")),
-            };
-        }
-        if byte & 0xC0 != 0 {
-            // [MQTT-3.8.3-5]
+        let reserved = match version {
+            ProtocolVersion::V31 => 0,     // not used, so not looked at (3.1 §3.8)
+            ProtocolVersion::V311 => 0xFC, // 3.1.1 [MQTT-3-8.3-4]
+            ProtocolVersion::V5 => 0xC0,   // [MQTT-3.8.3-5]
+        };
+        if byte & reserved != 0 {
             return Err(DecodeError::malformed("reserved Subscription Options are set"));
         }
+        let qos = QoS::from_bits(byte & 3);
+        if !version.is_v5() {
+            return qos.map(Self::at).ok_or(DecodeError::malformed("QoS 3"));
+        }
+        // §3.8.3.1: the field can be read, its value is not allowed.
+        let qos = qos.ok_or(DecodeError::protocol("Maximum QoS 3"))?;
         let retain_handling = match byte >> 4 & 3 {
             0 => RetainHandling::Send,
             1 => RetainHandling::SendIfNew,

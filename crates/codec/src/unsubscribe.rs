@@ -1,6 +1,6 @@
 //! UNSUBSCRIBE (MQTT 5 §3.10).
 
-use crate::encode::{put_binary, put_packet, put_u16};
+use crate::encode::{put_packet, put_text, put_u16};
 use crate::properties::{self, Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion};
@@ -58,7 +58,7 @@ impl<'a> Unsubscribe<'a> {
                 properties.write(out);
             }
             for filter in filters {
-                put_binary(out, filter.as_bytes());
+                put_text(out, filter);
             }
         });
     }

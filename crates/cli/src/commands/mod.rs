@@ -1,9 +1,12 @@
-//! The client's subcommands.
+//! The subcommands.
 
 pub(crate) mod completion;
+pub(crate) mod config;
 pub(crate) mod contexts;
+pub(crate) mod limits;
 pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod serve;
 pub(crate) mod subscribe;
 pub(crate) mod version;

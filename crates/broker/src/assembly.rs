@@ -1,0 +1,118 @@
+//! From a configuration to the parts that a broker is made of.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agentmq_net::{
+    AllowedOrigins, ClientCertificates, Endpoint, Listener, ListenerOptions, NetError, ProxyPolicy,
+    TlsFiles, TlsServer, WebSocketOptions,
+};
+use agentmq_router::{Settings, ShareStrategy};
+use agentmq_shard::Door;
+
+use crate::{Config, ListenerConfig, Strategy, TlsConfig};
+
+/// The sockets of a broker, bound, and the TLS identities that they use.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) doors: Vec<Door>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) tls: Vec<TlsServer>,
+}
+
+/// What the router needs to know of a configuration.
+pub(crate) fn settings(config: &Config) -> Settings {
+    let mqtt = &config.mqtt;
+    Settings {
+        limits: config.limits.clone(),
+        maximum_qos: mqtt.maximum_qos,
+        retain_available: mqtt.retain_available,
+        wildcard_subscriptions: mqtt.wildcard_subscriptions,
+        subscription_identifiers: mqtt.subscription_identifiers,
+        shared_subscriptions: mqtt.shared_subscriptions,
+        server_keep_alive: mqtt.server_keep_alive_secs,
+        retained_gap_ms: config.session.retained_gap_ms,
+        hold_on_resume_ms: config.session.hold_on_resume_ms,
+        queue_qos0: false,
+        response_information: mqtt.response_information.as_str().into(),
+        share_strategy: share_strategy(config.shared.strategy),
+        share_strategies: config
+            .shared
+            .groups
+            .iter()
+            .map(|(name, &strategy)| (name.clone(), share_strategy(strategy)))
+            .collect(),
+    }
+}
+
+/// Binds every listener of a configuration, or none.
+pub(crate) fn bind(config: &Config) -> Result<Bound, NetError> {
+    let mut bound = Bound::default();
+    for listener in &config.listeners {
+        let (options, tls) = listener_options(listener, config.limits.packet_bytes)?;
+        let socket = Listener::bind(&options)?;
+        bound.endpoints.push(socket.endpoint().clone());
+        bound.doors.push(Door::new(socket, listener.max_connections));
+        bound.tls.extend(tls);
+    }
+    Ok(bound)
+}
+
+fn listener_options(
+    listener: &ListenerConfig,
+    packet_bytes: u32,
+) -> Result<(ListenerOptions, Option<TlsServer>), NetError> {
+    let mut options = ListenerOptions::new(listener.url.parse()?);
+    let tls = listener.tls.as_ref().map(tls_files).map(TlsServer::load).transpose()?;
+    options.tls = tls.clone();
+    options.websocket = WebSocketOptions {
+        allowed_origins: allowed_origins(&listener.allowed_origins),
+        max_frame_bytes: u64::from(packet_bytes).max(WebSocketOptions::default().max_frame_bytes),
+    };
+    if !listener.proxy_from.is_empty() {
+        let networks = listener.proxy_from.iter().map(|text| text.parse());
+        options.proxy_protocol = ProxyPolicy::RequiredFrom(networks.collect::<Result<_, _>>()?);
+    }
+    options.unix_mode = listener.socket_mode();
+    Ok((options, tls))
+}
+
+fn tls_files(tls: &TlsConfig) -> TlsFiles {
+    let client_certificates = match (&tls.client_ca, tls.require_client_cert) {
+        (None, _) => ClientCertificates::NotAsked,
+        (Some(ca), false) => ClientCertificates::Optional(ca.clone()),
+        (Some(ca), true) => ClientCertificates::Required(ca.clone()),
+    };
+    let owned = Path::to_path_buf;
+    TlsFiles {
+        certificate_chain: owned(&tls.cert),
+        private_key: owned(&tls.key),
+        client_certificates,
+    }
+}
+
+fn allowed_origins(origins: &[String]) -> AllowedOrigins {
+    if origins.is_empty() {
+        AllowedOrigins::SameHost
+    } else if origins.iter().any(|origin| origin == "*") {
+        AllowedOrigins::Any
+    } else {
+        AllowedOrigins::Listed(origins.to_vec())
+    }
+}
+
+fn share_strategy(strategy: Strategy) -> ShareStrategy {
+    match strategy {
+        Strategy::RoundRobin => ShareStrategy::RoundRobin,
+        Strategy::Random => ShareStrategy::Random,
+        Strategy::LeastInflight => ShareStrategy::LeastInFlight,
+        Strategy::Sticky => ShareStrategy::Sticky,
+        Strategy::HashClient => ShareStrategy::HashClient,
+        Strategy::HashTopic => ShareStrategy::HashTopic,
+    }
+}
+
+/// The settings of a configuration, to share between shards.
+pub(crate) fn shared_settings(config: &Config) -> Arc<Settings> {
+    Arc::new(settings(config))
+}

@@ -1,0 +1,291 @@
+use std::path::{Path, PathBuf};
+
+use agentmq_session::Limits;
+
+use crate::config_file::{self, Reading};
+use crate::environment;
+use crate::listener_address::ListenerAddress;
+use crate::value::choices;
+use crate::{
+    ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig, Place, SessionConfig,
+    SharedConfig, limits_config, mqtt_config, shared_config,
+};
+
+/// Everything that can be said about a broker before it starts. The default is what
+/// [`crate::DEFAULT_TOML`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients arrive; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// The folder that keeps the broker's state.
+    pub data_dir: PathBuf,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// What a client finds when it comes back.
+    pub session: SessionConfig,
+    /// What CONNACK offers.
+    pub mqtt: MqttConfig,
+    /// Shared subscriptions.
+    pub shared: SharedConfig,
+    /// The `$SYS` topics.
+    pub sys: SysConfig,
+    /// What the broker writes about itself.
+    pub log: LogConfig,
+    /// How many cores are used.
+    pub threads: ThreadsConfig,
+    /// Every bound.
+    pub limits: Limits,
+}
+
+/// What an acknowledgement promises of a message that must survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk: survives a loss of power.
+    Fsync,
+    /// The operating system has it: survives a crash of the broker.
+    Os,
+    /// The broker has it: survives the client, not the broker.
+    Memory,
+}
+
+choices!(Durability { "fsync" => Fsync, "os" => Os, "memory" => Memory });
+
+/// `[sys]`: the broker's own topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SysConfig {
+    /// Seconds between two publications of `$SYS` topics; 0: none.
+    pub interval_secs: u32,
+}
+
+/// `[threads]`: how many cores are used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThreadsConfig {
+    /// Shards, of which each is a thread with its own connections; 0: one a core.
+    pub shards: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: ["mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083/mqtt"]
+                .map(ListenerConfig::new)
+                .into(),
+            data_dir: "agentmq-data".into(),
+            durability: Durability::Memory,
+            session: SessionConfig::default(),
+            mqtt: MqttConfig::default(),
+            shared: SharedConfig::default(),
+            sys: SysConfig { interval_secs: 10 },
+            log: LogConfig::default(),
+            threads: ThreadsConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Reads a file without the environment and applies every rule: what `agentmq config check` does.
+pub fn check(path: &Path) -> Result<Config, ConfigError> {
+    Config::load(Some(path), &Environment::new())
+}
+
+impl Config {
+    /// The defaults, changed by the file, if there is one, changed by the environment.
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Self::parse("", Path::new(""), environment) };
+        let text = config_file::read(path)?;
+        Self::parse(&text, path, environment)
+    }
+
+    /// Like [`Config::load`], with the text of the file; `path` is only its name in messages.
+    pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut reading = Reading::default();
+        config_file::apply(text, path, &mut reading);
+        environment::apply(environment, &mut reading);
+        if reading.findings.is_empty() {
+            for (key, message) in reading.config.problems() {
+                reading.report(&key, message, text, path);
+            }
+        }
+        reading.findings.into_result()?;
+        Ok(reading.config)
+    }
+
+    /// Applies every rule to a configuration that a program has made.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut findings = crate::error::Findings::default();
+        for (key, message) in self.problems() {
+            findings.report(|| Place::Key(key), || message);
+        }
+        findings.into_result()
+    }
+
+    /// What an operator should read at the start, a line each.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if self.durability == Durability::Memory {
+            notices.push(
+                "durability is \"memory\": sessions, queued and retained messages last until the \
+                 broker stops"
+                    .to_owned(),
+            );
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.allow_anonymous) {
+            if ListenerAddress::parse(&listener.url).is_ok_and(|address| !address.is_local()) {
+                notices.push(format!("{} lets everybody in: allow_anonymous", listener.url));
+            }
+        }
+        notices.extend(limits_config::notices(self));
+        notices
+    }
+
+    /// Every rule that is broken, as key and message.
+    fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = self.listener_problems();
+        if self.data_dir.as_os_str().is_empty() {
+            problems.push(("data_dir".into(), "the folder's name is missing".into()));
+        }
+        if self.durability != Durability::Memory {
+            let why = format!(
+                "this release keeps its state in memory and cannot promise {:?}: write \"memory\"",
+                self.durability.name()
+            );
+            problems.push(("durability".into(), why));
+        }
+        let response_information = &self.mqtt.response_information;
+        if let Some(why) = mqtt_config::response_information_problem(response_information) {
+            problems.push(("mqtt.response_information".into(), why.into()));
+        }
+        for name in self.shared.groups.keys() {
+            if let Some(why) = shared_config::share_name_problem(name) {
+                problems.push((format!("shared.groups.{name}"), why.into()));
+            }
+        }
+        problems
+    }
+
+    fn listener_problems(&self) -> Vec<(String, String)> {
+        if self.listeners.is_empty() {
+            return vec![("listeners".into(), "there is no listener: nobody could connect".into())];
+        }
+        if self.listeners.len() > LISTENERS {
+            let why = format!("there are more than {LISTENERS} listeners");
+            return vec![("listeners".into(), why)];
+        }
+        let mut problems = Vec::new();
+        let mut addresses: Vec<ListenerAddress> = Vec::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            for (key, message) in listener.problems() {
+                let dot = if key.is_empty() { "" } else { "." };
+                problems.push((format!("listeners.{index}{dot}{key}"), message));
+            }
+            let Ok(address) = ListenerAddress::parse(&listener.url) else { continue };
+            if addresses.iter().any(|earlier| earlier.collides_with(&address)) {
+                let why = "an earlier listener has the same address and port";
+                problems.push((format!("listeners.{index}.url"), why.into()));
+            }
+            addresses.push(address);
+        }
+        problems
+    }
+}
+
+/// Listeners at most; each costs a descriptor in the accepting shard.
+pub(crate) const LISTENERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let path = Path::new("agentmq.toml");
+        Config::parse(text, path, &Environment::new()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_and_no_file_are_the_default() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        assert_eq!(Config::load(None, &Environment::new()).ok(), Some(Config::default()));
+        assert!(Config::default().validate().is_ok());
+    }
+
+    #[test]
+    fn a_durability_that_would_not_be_kept_is_refused() {
+        for name in ["fsync", "os"] {
+            let error = parse(&format!("\ndurability = \"{name}\"")).expect_err("is refused");
+            assert!(error.starts_with("agentmq.toml:2:14: this release"), "{error}");
+            assert!(error.ends_with("write \"memory\""), "{error}");
+        }
+        let config = parse("durability = 'memory'").expect("is kept");
+        assert!(config.notices()[0].contains("until the broker stops"));
+    }
+
+    #[test]
+    fn an_open_door_is_noticed_at_the_start() {
+        let text = "[[listeners]]\nurl = 'mqtt://0.0.0.0:0'\nallow_anonymous = true";
+        let notices = parse(text).expect("is allowed").notices();
+        assert!(
+            notices.iter().any(|line| line.starts_with("mqtt://0.0.0.0:0 lets")),
+            "{notices:?}"
+        );
+    }
+
+    #[test]
+    fn broken_rules_are_told_with_their_place() {
+        for (text, expected) in [
+            ("listeners = []", "agentmq.toml:1:13: there is no listener"),
+            ("[[listeners]]\n", "agentmq.toml:1:1: the listener has no url"),
+            ("[[listeners]]\nurl = 'mqtt://0.0.0.0'", "agentmq.toml:2:7: `mqtt://0.0.0.0` can be"),
+            (
+                "[[listeners]]\nurl = 'mqtts://127.0.0.1'\ntls = { cert = 'a' }",
+                "agentmq.toml:3:7: TLS needs tls.key",
+            ),
+            (
+                "[[listeners]]\nurl = 'mqtt://[::1]'\n[[listeners]]\nurl = 'ws://[::1]:1883'",
+                "agentmq.toml:4:7: an earlier listener",
+            ),
+            ("data_dir = ''", "agentmq.toml:1:12: the folder's name is missing"),
+            ("[shared.groups]\n'a/b' = 'random'", "agentmq.toml:2:9: a group's name holds"),
+            ("mqtt.response_information = '''\\\n'''", ""),
+            ("mqtt.response_information = \"\\u0000\"", "agentmq.toml:1:29: an MQTT string"),
+        ] {
+            match parse(text) {
+                Ok(_) => assert_eq!(expected, "", "{text}"),
+                Err(error) => {
+                    assert!(!expected.is_empty() && error.starts_with(expected), "{text}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn listeners_of_the_file_replace_the_default_ones() {
+        let config = parse("[[listeners]]\nurl = 'unix:///run/a.sock'\nmode = '0660'").unwrap();
+        let mut expected = ListenerConfig::new("unix:///run/a.sock");
+        expected.mode = Some(0o660);
+        assert_eq!(config.listeners, [expected]);
+    }
+
+    #[test]
+    fn a_program_s_configuration_is_checked_by_key() {
+        let mut config = Config::default();
+        config.listeners[1].url = "mqtt://0.0.0.0".into();
+        config.durability = Durability::Os;
+        let error = config.validate().expect_err("is wrong");
+        let places: Vec<_> =
+            error.problems().iter().map(|problem| problem.place.to_string()).collect();
+        assert_eq!(places, ["listeners.1.url", "durability"]);
+    }
+
+    #[test]
+    fn check_reads_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agentmq.toml");
+        assert!(matches!(check(&path), Err(ConfigError::Unreadable { .. })));
+        std::fs::write(&path, "threads.shards = 2").unwrap();
+        assert_eq!(check(&path).unwrap().threads.shards, 2);
+        std::fs::write(&path, b"a = 1\nb = '\xff'").unwrap();
+        let error = check(&path).expect_err("is not UTF-8").to_string();
+        assert!(error.ends_with(":2:6: the file is not UTF-8 from here on"), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Every key of the configuration: its type, its range, and where its value lives.
+
+use agentmq_session::{LimitInfo, Limits};
+
+use crate::value::{Allowed, Setting, Value, choices};
+use crate::{Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limits_config};
+
+/// When a changed value takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// At the reload.
+    AtOnce,
+    /// At the reload, for clients that connect from then on.
+    NewConnections,
+    /// At the next start.
+    Restart,
+}
+
+choices!(Reload {
+    "at once" => AtOnce,
+    "for new connections" => NewConnections,
+    "at the next start" => Restart,
+});
+
+/// A key of the type `T`, which is the configuration or one listener.
+pub(crate) struct Field<T> {
+    /// Path in the file, with dots.
+    pub(crate) name: &'static str,
+    pub(crate) allowed: Allowed,
+    pub(crate) reload: Reload,
+    /// `None` when the key is not set and has no default.
+    pub(crate) get: fn(&T) -> Option<Value>,
+    /// Sets an allowed value; the error says what is wrong beyond type and range.
+    pub(crate) set: fn(&mut T, Value) -> Result<(), String>,
+}
+
+/// A field that lives where its key says.
+macro_rules! field {
+    ($first:ident $(. $rest:ident)*, $allowed:expr, $reload:ident) => {
+        $crate::key::Field {
+            name: concat!(stringify!($first) $(, ".", stringify!($rest))*),
+            allowed: $allowed,
+            reload: $crate::key::Reload::$reload,
+            get: |target| Some($crate::value::Setting::to_value(&target.$first $(.$rest)*)),
+            set: |target, value| {
+                target.$first $(.$rest)* = $crate::key::fitting(value)?;
+                Ok(())
+            },
+        }
+    };
+}
+pub(crate) use field;
+
+/// `value` as a Rust type.
+pub(crate) fn fitting<T: Setting>(value: Value) -> Result<T, String> {
+    let shown = value.to_string();
+    T::from_value(value).ok_or_else(|| format!("{shown} does not fit"))
+}
+
+/// What keys are set on: the configuration, or one listener.
+pub(crate) trait Target {
+    /// What the key of this name allows; `None` when there is no such key.
+    fn allowed(key: &str) -> Option<Allowed>;
+    /// Sets an allowed value.
+    fn set(&mut self, key: &str, value: Value) -> Result<(), String>;
+    /// Names of all keys, in the order of the file.
+    fn names() -> Vec<String>;
+}
+
+/// A key outside the listeners.
+#[derive(Clone, Copy)]
+pub(crate) enum Key {
+    Field(&'static Field<Config>),
+    Limit(&'static LimitInfo),
+}
+
+impl Key {
+    /// All keys, in the order of the file.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        FIELDS.iter().map(Self::Field).chain(Limits::TABLE.iter().map(Self::Limit))
+    }
+
+    /// The key of this name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        match name.strip_prefix("limits.") {
+            Some(limit) => Limits::TABLE.iter().find(|info| info.name == limit).map(Self::Limit),
+            None => FIELDS.iter().find(|field| field.name == name).map(Self::Field),
+        }
+    }
+
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Field(field) => field.name.to_owned(),
+            Self::Limit(info) => format!("limits.{}", info.name),
+        }
+    }
+
+    pub(crate) fn allowed(self) -> Allowed {
+        match self {
+            Self::Field(field) => field.allowed,
+            Self::Limit(info) => limits_config::allowed(info),
+        }
+    }
+
+    pub(crate) fn reload(self) -> Reload {
+        match self {
+            Self::Field(field) => field.reload,
+            Self::Limit(info) => limits_config::reload(info),
+        }
+    }
+
+    pub(crate) fn get(self, config: &Config) -> Option<Value> {
+        match self {
+            Self::Field(field) => (field.get)(config),
+            Self::Limit(info) => config.limits.get(info.name).map(Value::Integer),
+        }
+    }
+
+    pub(crate) fn set(self, config: &mut Config, value: Value) -> Result<(), String> {
+        match (self, value) {
+            (Self::Field(field), value) => (field.set)(config, value),
+            (Self::Limit(info), Value::Integer(number)) => {
+                config.limits.set(info.name, number).map_err(|error| error.to_string())
+            }
+            (Self::Limit(_), value) => Err(format!("{value} does not fit")),
+        }
+    }
+}
+
+impl Target for Config {
+    fn allowed(key: &str) -> Option<Allowed> {
+        Key::find(key).map(Key::allowed)
+    }
+
+    fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
+        Key::find(key).map_or_else(|| Err("is no key".into()), |key| key.set(self, value))
+    }
+
+    fn names() -> Vec<String> {
+        Key::all().map(Key::name).collect()
+    }
+}
+
+const fn milliseconds(maximum: u64) -> Allowed {
+    Allowed::Integer { minimum: 0, maximum }
+}
+
+static FIELDS: &[Field<Config>] = &[
+    field!(data_dir, Allowed::Text, Restart),
+    field!(durability, Allowed::Choice(Durability::NAMES), Restart),
+    field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
+    field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
+    field!(session.queue_policy, Allowed::Choice(QueuePolicy::NAMES), AtOnce),
+    field!(
+        mqtt.server_keep_alive_secs,
+        Allowed::Integer { minimum: 0, maximum: u16::MAX as u64 },
+        NewConnections
+    ),
+    field!(mqtt.maximum_qos, Allowed::Integer { minimum: 0, maximum: 2 }, NewConnections),
+    field!(mqtt.retain_available, Allowed::Boolean, NewConnections),
+    field!(mqtt.wildcard_subscriptions, Allowed::Boolean, NewConnections),
+    field!(mqtt.subscription_identifiers, Allowed::Boolean, NewConnections),
+    field!(mqtt.shared_subscriptions, Allowed::Boolean, NewConnections),
+    field!(mqtt.response_information, Allowed::Text, NewConnections),
+    field!(shared.strategy, Allowed::Choice(Strategy::NAMES), AtOnce),
+    field!(sys.interval_secs, Allowed::Integer { minimum: 0, maximum: 86_400 }, AtOnce),
+    field!(log.level, Allowed::Choice(LogLevel::NAMES), AtOnce),
+    field!(log.format, Allowed::Choice(LogFormat::NAMES), Restart),
+    field!(threads.shards, Allowed::Integer { minimum: 0, maximum: 256 }, Restart),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_takes_what_it_allows_and_gives_it_back() {
+        for key in Key::all() {
+            let values = match key.allowed() {
+                Allowed::Boolean => vec![Value::Boolean(false), Value::Boolean(true)],
+                Allowed::Integer { minimum, maximum } => {
+                    vec![Value::Integer(minimum), Value::Integer(maximum)]
+                }
+                Allowed::Text => vec![Value::Text("text".into())],
+                Allowed::Choice(names) => {
+                    names.iter().map(|name| Value::Text((*name).to_owned())).collect()
+                }
+                Allowed::List => vec![Value::List(vec!["text".into()])],
+            };
+            for value in values {
+                let mut config = Config::default();
+                assert_eq!(key.set(&mut config, value.clone()), Ok(()), "{}", key.name());
+                assert_eq!(key.get(&config), Some(value), "{}", key.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_found_by_its_name_and_has_an_allowed_default() {
+        for key in Key::all() {
+            let name = key.name();
+            assert_eq!(Key::find(&name).map(Key::name), Some(name.clone()));
+            let default = key.get(&Config::default()).expect("has a default");
+            assert_eq!(key.allowed().accept(default.clone()), Ok(default), "{name}");
+        }
+        assert!(Key::find("limits").is_none());
+        assert!(Key::find("limits.").is_none());
+        assert!(Key::find("").is_none());
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        let mut config = Config::default();
+        for key in Key::all() {
+            assert!(key.set(&mut config, Value::List(vec![])).is_err(), "{}", key.name());
+        }
+        assert_eq!(config, Config::default());
+    }
+}

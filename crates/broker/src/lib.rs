@@ -1,0 +1,44 @@
+//! The broker as a library: one configuration file, from which a broker is assembled and run.
+//!
+//! The command line and the tests call it. [`Config`] comes from `agentmq.toml` and from
+//! `AGENTMQ_` variables that the caller passes in; nothing here reads the process environment.
+//! Knows nothing of packets or topics: it only says what the crates that do are allowed.
+#![forbid(unsafe_code)]
+
+mod assembly;
+mod config;
+mod config_file;
+mod default_file;
+mod environment;
+mod error;
+mod explain;
+mod key;
+mod lifecycle;
+mod limits_config;
+mod listener_address;
+mod listener_config;
+mod log_config;
+mod mqtt_config;
+mod print;
+mod reload;
+mod session_config;
+mod shared_config;
+mod suggestion;
+mod value;
+
+pub use agentmq_session::{LimitInfo, Limits};
+pub use config::{Config, Durability, SysConfig, ThreadsConfig, check};
+pub use default_file::DEFAULT_TOML;
+pub use environment::{Environment, RESERVED};
+pub use error::{ConfigError, Place, Problem};
+pub use explain::{Explanation, explain, key_names, nearest_key};
+pub use key::Reload;
+pub use lifecycle::{Broker, BrokerError};
+pub use listener_config::{ListenerConfig, TlsConfig};
+pub use log_config::{LogConfig, LogFormat, LogLevel};
+pub use mqtt_config::MqttConfig;
+pub use print::print;
+pub use reload::{Change, ReloadPlan, diff_reloadable};
+pub use session_config::{QueuePolicy, SessionConfig};
+pub use shared_config::{SharedConfig, Strategy};
+pub use value::{Allowed, Value};

@@ -1,0 +1,61 @@
+use agentmq_codec::QoS;
+
+use crate::value::{Setting, Value};
+
+/// `[mqtt]`: what CONNACK offers (MQTT 5 §3.2.2.3). The numbers among it are limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Server Keep Alive in seconds for every client; 0 leaves each client its own.
+    pub server_keep_alive_secs: u16,
+    /// Maximum QoS [MQTT-3.2.2-9].
+    pub maximum_qos: QoS,
+    /// Retain Available [MQTT-3.2.2-13].
+    pub retain_available: bool,
+    /// Wildcard Subscription Available.
+    pub wildcard_subscriptions: bool,
+    /// Subscription Identifiers Available.
+    pub subscription_identifiers: bool,
+    /// Shared Subscription Available.
+    pub shared_subscriptions: bool,
+    /// Response Information for clients that request it; empty: none.
+    pub response_information: String,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            server_keep_alive_secs: 0,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            subscription_identifiers: true,
+            shared_subscriptions: true,
+            response_information: String::new(),
+        }
+    }
+}
+
+impl Setting for QoS {
+    fn to_value(&self) -> Value {
+        Value::Integer(*self as u64)
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Integer(level) => Self::from_bits(u8::try_from(level).ok()?),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a Response Information, if anything is: it is a UTF-8 Encoded String
+/// [MQTT-1.5.4-2], whose length is two bytes.
+pub(crate) fn response_information_problem(text: &str) -> Option<&'static str> {
+    if text.contains('\0') {
+        return Some("an MQTT string holds no U+0000");
+    }
+    if text.len() > usize::from(u16::MAX) {
+        return Some("an MQTT string has 65535 bytes at most");
+    }
+    None
+}

@@ -1,0 +1,225 @@
+//! `agentmq serve` and `agentmq dev`: run a broker in the foreground.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use agentmq_broker::{
+    Broker, BrokerError, Config, Durability, Environment, ListenerConfig, LogFormat,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Run the broker.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Configuration file; without it ./agentmq.toml is read if it exists.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here instead of where the configuration says; may repeat. mqtt://, mqtts://, ws://,
+    /// wss:// or unix://; port 0 takes any free one.
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Folder that keeps the broker's state.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What an acknowledgement promises.
+    #[arg(long, value_name = "fsync|os|memory", value_parser = durability)]
+    durability: Option<Durability>,
+}
+
+/// Run a broker for development: loopback, no configuration, free ports if the usual are taken.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Listen here instead of on ports 1883 and 8083; may repeat.
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+}
+
+pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
+    let config = args.load()?;
+    start_log(&config);
+    for notice in config.notices() {
+        tracing::warn!("{notice}");
+    }
+    let broker = Broker::start(config).map_err(broker_failure)?;
+    announce(&broker, output)?;
+    run(broker, Some(&args))
+}
+
+pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
+    let mut config = Config::default();
+    if !args.listen.is_empty() {
+        config.listeners = args.listen.iter().map(ListenerConfig::new).collect();
+    }
+    start_log(&config);
+    let broker = match Broker::start(config.clone()) {
+        Err(BrokerError::Net(error)) if args.listen.is_empty() => {
+            output.note(&format!("{error}; taking free ports instead"));
+            let free = ["mqtt://127.0.0.1:0", "ws://127.0.0.1:0/mqtt"];
+            config.listeners = free.map(ListenerConfig::new).into();
+            Broker::start(config)
+        }
+        other => other,
+    }
+    .map_err(broker_failure)?;
+    announce(&broker, output)?;
+    if let Some(url) = broker.endpoints().first() {
+        output.note("\nIn two other terminals:");
+        output.note(&format!("  agentmq sub --url {url} 'demo/#'"));
+        output.note(&format!("  agentmq pub --url {url} demo/hello '{{\"hi\":1}}'"));
+        output.note("\nCtrl-C ends the broker.");
+    }
+    run(broker, None)
+}
+
+impl Args {
+    /// The configuration of file, environment and command line.
+    fn load(&self) -> Result<Config, Failure> {
+        let usual = Path::new("agentmq.toml");
+        let path = self.config.as_deref().or_else(|| usual.exists().then_some(usual));
+        let mut config = Config::load(path, &environment()).map_err(config_failure)?;
+        if !self.listen.is_empty() {
+            config.listeners = self
+                .listen
+                .iter()
+                .map(|url| {
+                    let known = config.listeners.iter().find(|listener| listener.url == *url);
+                    known.cloned().unwrap_or_else(|| ListenerConfig::new(url))
+                })
+                .collect();
+        }
+        if let Some(data) = &self.data {
+            config.data_dir.clone_from(data);
+        }
+        if let Some(durability) = self.durability {
+            config.durability = durability;
+        }
+        config.validate().map_err(config_failure)?;
+        Ok(config)
+    }
+}
+
+/// The `AGENTMQ_` variables of this process.
+pub(crate) fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("AGENTMQ_"))
+        .collect()
+}
+
+pub(crate) fn config_failure(error: agentmq_broker::ConfigError) -> Failure {
+    let fix = "`agentmq config explain KEY` tells what a key may be";
+    Failure::with(Exit::Usage, error.to_string(), fix)
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    Durability::from_name(text).ok_or_else(|| "one of fsync, os, memory".to_owned())
+}
+
+fn broker_failure(error: BrokerError) -> Failure {
+    match error {
+        BrokerError::Config(error) => config_failure(error),
+        other => Failure::new(other.to_string()),
+    }
+}
+
+/// Says where the broker listens: the first line on standard output, for people or programs.
+fn announce(broker: &Broker, output: &Output) -> Result<(), Failure> {
+    let urls: Vec<String> = broker.endpoints().iter().map(ToString::to_string).collect();
+    let listeners: Vec<_> = urls.iter().map(|url| json!({ "url": url })).collect();
+    let object = json!({
+        "event": "listening",
+        "listeners": listeners,
+        "pid": std::process::id(),
+        "durability": broker.config().durability.name(),
+    });
+    output.result(&format!("listening on {}", urls.join(" ")), &object)
+}
+
+/// Serves until a signal ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
+fn run(mut broker: Broker, args: Option<&Args>) -> Result<(), Failure> {
+    raise_file_limit();
+    let signals = signals()?;
+    loop {
+        match signals.recv_timeout(CHECK) {
+            Ok(SIGHUP) => reload(&mut broker, args),
+            Ok(signal) => {
+                tracing::info!(signal, "shutting down");
+                broker.drain();
+                break;
+            }
+            Err(RecvTimeoutError::Timeout) if !broker.has_ended() => {}
+            Err(_) => break,
+        }
+    }
+    broker.wait().map_err(broker_failure)
+}
+
+fn signals() -> Result<Receiver<i32>, Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
+    let (sender, receiver) = channel();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
+    Ok(receiver)
+}
+
+fn reload(broker: &mut Broker, args: Option<&Args>) {
+    let Some(args) = args else { return };
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(failure) => return tracing::error!("reload refused, nothing has changed: {failure}"),
+    };
+    match broker.reload(&config) {
+        Ok(plan) => {
+            for change in &plan.applied {
+                tracing::info!("reloaded {change}");
+            }
+            for change in &plan.waiting {
+                tracing::warn!("waits for a restart: {change}");
+            }
+            tracing::info!("reload done");
+        }
+        Err(error) => tracing::error!("reload refused, nothing has changed: {error}"),
+    }
+}
+
+/// Each connection takes a descriptor: use as many as the system lets us have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AGENTMQ_LOG__LEVEL")
+        .unwrap_or_else(|_| config.log.level.name().into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let _ = match config.log.format {
+        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.with_target(false).try_init(),
+    };
+}
+
+/// How often the main thread looks whether the broker has ended by itself.
+const CHECK: Duration = Duration::from_secs(1);

@@ -1,0 +1,14 @@
+//! Who a client is, and the one function that says what it may do.
+//!
+//! The router asks [`Authenticator`] at CONNECT (and at every AUTH) and [`Principal::authorize`]
+//! on every path that carries a message. What must be fetched (keys, hooks) is supplied by the
+//! broker; this crate does no I/O and reads no clock.
+#![forbid(unsafe_code)]
+
+mod authenticate;
+mod authorize;
+mod principal;
+
+pub use authenticate::{Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal};
+pub use authorize::{Action, Decision};
+pub use principal::Principal;

@@ -1,0 +1,117 @@
+//! The protocol side of one connection.
+
+use std::sync::Arc;
+
+use agentmq_codec::{PropertyLimits, ProtocolVersion};
+use agentmq_identity::{Exchange, Principal};
+use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Time};
+
+/// A connection's number, given by the shard and free for another connection once the shard has
+/// said [`Router::closed`](crate::Router::closed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u32);
+
+/// Where a connection comes from, for logs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// Address and transport as text.
+    pub address: Arc<str>,
+}
+
+/// One connection from its CONNECT on.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) generation: u32,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) phase: Phase,
+    pub(crate) session: u32,
+    pub(crate) principal: Principal,
+    pub(crate) outbox: Outbox,
+    pub(crate) acks: PendingAcks,
+    pub(crate) aliases_in: InboundAliases,
+    pub(crate) aliases_out: OutboundAliases,
+    /// The client's Maximum Packet Size in bytes.
+    pub(crate) max_packet: u32,
+    /// Whether acknowledgements may carry Reason Strings [MQTT-3.1.2-29].
+    pub(crate) wants_problems: bool,
+    /// 1.5 times the keep alive; 0 for none [MQTT-3.1.2-22].
+    pub(crate) keep_alive_ms: u32,
+    pub(crate) last_packet: Time,
+    /// Stands in the router's list of connections to write to.
+    pub(crate) is_dirty: bool,
+    /// The session's queue stopped for the outbox: go on when it is written.
+    pub(crate) has_more: bool,
+    /// Publications since `second` began.
+    pub(crate) publishes: u32,
+    /// The second that they are counted in.
+    pub(crate) second: u32,
+    /// Enhanced authentication.
+    pub(crate) auth: Option<Box<AuthState>>,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// CONNECT came; an exchange of AUTH packets decides.
+    Authenticating,
+    /// CONNACK with success is sent.
+    Connected,
+    /// Nothing more is read; the socket closes once the outbox is written.
+    Closing,
+}
+
+/// The enhanced authentication of a connection (§4.12).
+#[derive(Debug)]
+pub(crate) struct AuthState {
+    pub(crate) method: Box<str>,
+    /// Judges the next AUTH; `None` between exchanges.
+    pub(crate) exchange: Option<Box<dyn Exchange>>,
+    /// The body of the CONNECT that waits for the verdict.
+    pub(crate) connect: Option<Box<[u8]>>,
+}
+
+impl Connection {
+    pub(crate) fn new(generation: u32, version: ProtocolVersion, now: Time) -> Self {
+        Self {
+            generation,
+            version,
+            phase: Phase::Authenticating,
+            session: NO_SESSION,
+            principal: Principal::ANONYMOUS,
+            outbox: Outbox::default(),
+            acks: PendingAcks::default(),
+            aliases_in: InboundAliases::default(),
+            aliases_out: OutboundAliases::default(),
+            max_packet: u32::MAX,
+            wants_problems: true,
+            keep_alive_ms: 0,
+            last_packet: now,
+            is_dirty: false,
+            has_more: false,
+            publishes: 0,
+            second: 0,
+            auth: None,
+        }
+    }
+
+    /// The index of the session that it serves.
+    pub(crate) fn session(&self) -> Option<u32> {
+        (self.session != NO_SESSION).then_some(self.session)
+    }
+
+    /// When silence becomes a keep alive timeout.
+    pub(crate) fn deadline(&self) -> Time {
+        self.last_packet.after_millis(u64::from(self.keep_alive_ms))
+    }
+}
+
+/// Bounds on properties that the settings ask for.
+pub(crate) fn property_limits(limits: &agentmq_session::Limits) -> PropertyLimits {
+    PropertyLimits {
+        max_user_properties: limits.user_properties,
+        max_user_property_bytes: limits.user_property_bytes,
+    }
+}
+
+/// No session is attached.
+pub(crate) const NO_SESSION: u32 = u32::MAX;

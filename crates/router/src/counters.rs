@@ -1,0 +1,54 @@
+//! What a shard counts.
+
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($name:ident: $doc:literal;)*) => {
+        /// Counts since the shard started, and gauges where the text says so. Plain integers: only
+        /// the owning shard writes them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counters { $(#[doc = $doc] pub $name: u64,)* }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) { $(self.$name += other.$name;)* }
+        }
+
+        impl Counters {
+            /// Name, value and meaning of each.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+                [$((stringify!($name), self.$name, $doc),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    connections: "Connections accepted by the protocol (CONNACK success).";
+    connections_refused: "CONNECTs answered with an error.";
+    connections_now: "Connected clients (gauge).";
+    connections_max: "Most clients connected at once (gauge).";
+    sessions_now: "Sessions, offline ones included (gauge).";
+    sessions_expired: "Sessions whose expiry ran out.";
+    sessions_taken_over: "Connections closed with 0x8E.";
+    subscriptions_now: "Subscriptions (gauge).";
+    retained_now: "Retained messages (gauge).";
+    retained_bytes: "Bytes of retained messages (gauge).";
+    bytes_received: "Bytes of packets read.";
+    bytes_sent: "Bytes of packets handed to connections.";
+    packets_received: "Packets read.";
+    publish_received: "PUBLISH packets read.";
+    publish_sent: "PUBLISH packets sent.";
+    publish_refused: "PUBLISH packets answered with an error.";
+    dropped_queue_full: "Messages dropped because a session's queue was full.";
+    dropped_slow_consumer: "QoS 0 messages dropped because their receiver does not read.";
+    dropped_too_large: "Messages not sent because they exceed the receiver's Maximum Packet Size.";
+    dropped_expired: "Messages whose expiry ran out before delivery.";
+    dropped_offline: "QoS 0 messages for absent clients.";
+    protocol_errors: "Connections closed for malformed packets or protocol errors.";
+    keep_alive_timeouts: "Connections closed because nothing came for 1.5 keep alives.";
+    slow_consumers: "Connections closed because their client did not read.";
+    wills_sent: "Wills published.";
+    retained_refused: "Retained messages that exceeded a limit and were only delivered.";
+    shared_rerouted: "Messages given to another member of a shared group.";
+    queued_now: "Messages that wait in session queues (gauge, refreshed on report).";
+}

@@ -1,0 +1,344 @@
+//! From one message to the outboxes and queues of all its receivers.
+
+use std::sync::Arc;
+
+use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
+use agentmq_session::{Delivery, Message, OutboundAlias, SubscriptionIds, Time};
+
+use crate::connection::{Connection, ConnectionId};
+use crate::route::{Grant, Own, Route};
+use crate::router::Router;
+use crate::shared_group::Choice;
+
+/// A message on its way: borrowed from the packet that brought it, made shared only when
+/// something must keep it.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    /// What is forwarded unaltered.
+    pub(crate) properties: Properties<'a>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Remaining seconds.
+    pub(crate) expiry: Option<u32>,
+    /// The publisher's session, for No Local.
+    pub(crate) publisher: Option<u32>,
+    pub(crate) now: Time,
+    pub(crate) shared: Option<Arc<Message>>,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// In an outbox or a queue.
+    Taken,
+    /// The receiver cannot have it: counted.
+    Dropped,
+}
+
+impl<'a> Source<'a> {
+    /// A message that is shared already.
+    pub(crate) fn of(message: &'a Arc<Message>, now: Time) -> Self {
+        Self {
+            topic: &message.topic,
+            payload: &message.payload,
+            properties: message.properties.view(),
+            qos: message.qos,
+            retain: message.retain,
+            expiry: message.remaining_expiry(now),
+            publisher: None,
+            now,
+            shared: Some(Arc::clone(message)),
+        }
+    }
+
+    /// The message as something that can be kept.
+    pub(crate) fn message(&mut self) -> &Arc<Message> {
+        self.shared.get_or_insert_with(|| {
+            Arc::new(Message {
+                topic: self.topic.into(),
+                payload: self.payload.into(),
+                properties: self.properties.iter().collect(),
+                qos: self.qos,
+                retain: self.retain,
+                expires_at: self.expiry.map(|secs| self.now.after_secs(secs)),
+            })
+        })
+    }
+
+    fn delivery(&mut self, terms: &Terms<'_>) -> Delivery {
+        Delivery {
+            message: Arc::clone(self.message()),
+            qos: terms.qos,
+            retain: terms.retain,
+            ids: terms.ids.clone(),
+            group: terms.group,
+        }
+    }
+
+    fn head<'h>(&'h self, terms: &Terms<'h>) -> PublishHead<'h> {
+        PublishHead {
+            dup: false,
+            qos: terms.qos,
+            retain: terms.retain,
+            topic: self.topic,
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry: self.expiry,
+            subscription_identifiers: terms.ids.as_deref().unwrap_or_default(),
+            properties: self.properties,
+            payload_len: self.payload.len(),
+        }
+    }
+}
+
+/// The terms of one delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) ids: &'a SubscriptionIds,
+    pub(crate) group: Option<u32>,
+}
+
+/// The encoding that the last receiver got, for the next one with the same layout: receivers of
+/// one message differ in their packet identifier at most.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    key: Option<LayoutKey>,
+    bytes: Vec<u8>,
+    id_at: usize,
+}
+
+#[derive(Debug)]
+struct LayoutKey {
+    is_v5: bool,
+    qos: QoS,
+    retain: bool,
+    ids: SubscriptionIds,
+}
+
+impl LayoutKey {
+    fn fits(&self, version: ProtocolVersion, terms: &Terms<'_>) -> bool {
+        let same_ids = match (&self.ids, terms.ids) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours == theirs,
+            _ => false,
+        };
+        self.is_v5 == version.is_v5()
+            && self.qos == terms.qos
+            && self.retain == terms.retain
+            && same_ids
+    }
+}
+
+impl Router {
+    /// Delivers to everyone on the route. Returns whether anybody took it.
+    pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
+        self.begin_message();
+        let mut taken = false;
+        for receiver in &route.receivers {
+            let own = source.publisher == Some(receiver.session);
+            let grant = match (&receiver.own, own) {
+                (Own::Nothing, true) => continue,
+                (Own::Other(grant), true) => grant,
+                _ => &receiver.grant,
+            };
+            let delivered = self.deliver(source, receiver.session, &source.terms(grant, None));
+            taken |= delivered == Delivered::Taken;
+        }
+        for &group in &route.groups {
+            taken |= self.deliver_to_group(source, group);
+        }
+        taken
+    }
+
+    /// Forgets the encodings of the message before.
+    pub(crate) fn begin_message(&mut self) {
+        self.layout.key = None;
+    }
+
+    /// Delivers to one member of a shared group, if any can take it.
+    pub(crate) fn deliver_to_group(&mut self, source: &mut Source<'_>, group: u32) -> bool {
+        let entropy = self.random();
+        let publisher = source
+            .publisher
+            .and_then(|session| self.sessions.get(session as usize))
+            .map_or("", |session| &session.client_id);
+        let choice = Choice { topic: source.topic, publisher, entropy };
+        let (sessions, connections) = (&self.sessions, &self.connections);
+        let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));
+        let online = |member: &crate::subscribers::Subscriber| {
+            let (session, connection) = load(member.session)?;
+            let connection = connections.get(connection? as usize)?.as_ref()?;
+            let fits = source.payload.len() + source.topic.len() < connection.max_packet as usize;
+            fits.then(|| usize::from(session.window.open_count()) + session.queue.len())
+        };
+        let absent = |member: &crate::subscribers::Subscriber| {
+            let (session, _) = load(member.session)?;
+            session.connection.is_none().then(|| session.queue.len())
+        };
+        let mut member = self.groups.choose(group, choice, online);
+        if member.is_none() && source.qos > QoS::AtMostOnce {
+            member = self.groups.choose(group, choice, absent);
+        }
+        let Some(member) = member else { return false };
+        let grant = Grant::of(std::iter::once(&member));
+        self.deliver(source, member.session, &source.terms(&grant, Some(group))) == Delivered::Taken
+    }
+
+    /// Delivers to one session: into its connection's outbox, or into its queue.
+    pub(crate) fn deliver(
+        &mut self,
+        source: &mut Source<'_>,
+        index: u32,
+        terms: &Terms<'_>,
+    ) -> Delivered {
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Delivered::Dropped;
+        };
+        let Some(connection) = session.connection else {
+            if terms.qos == QoS::AtMostOnce && !self.settings.queue_qos0 {
+                self.counters.dropped_offline += 1;
+                return Delivered::Dropped;
+            }
+            return self.enqueue(source, index, terms);
+        };
+        if !session.may_send(terms.qos, source.now) {
+            let delivered = self.enqueue(source, index, terms);
+            return delivered;
+        }
+        let id = ConnectionId(connection);
+        let limit = self.settings.limits.outbox_bytes as usize;
+        let Some(connection) = self.connection_mut(id) else { return Delivered::Dropped };
+        if connection.outbox.len() > limit {
+            if terms.qos == QoS::AtMostOnce {
+                self.counters.dropped_slow_consumer += 1;
+                return Delivered::Dropped;
+            }
+            connection.has_more = true;
+            return self.enqueue(source, index, terms);
+        }
+        self.send(source, index, id, terms)
+    }
+
+    /// Sends to a connected session whose window has room.
+    fn send(
+        &mut self,
+        source: &mut Source<'_>,
+        index: u32,
+        id: ConnectionId,
+        terms: &Terms<'_>,
+    ) -> Delivered {
+        if self.is_too_large(id, &source.head(terms)) {
+            return Delivered::Dropped;
+        }
+        let mut packet_id = 0;
+        if terms.qos != QoS::AtMostOnce
+            && let Some(session) = self.sessions.get_mut(index as usize)
+        {
+            let shared = terms.group.is_some();
+            packet_id = session.begin(terms.qos, || source.delivery(terms), shared);
+        }
+        self.counters.publish_sent += 1;
+        let mut layout = std::mem::take(&mut self.layout);
+        if let Some(connection) = self.dirty_connection(id) {
+            connection.write_publish(source, terms, packet_id, &mut layout);
+        }
+        self.layout = layout;
+        Delivered::Taken
+    }
+
+    /// Counts and tells whether a packet exceeds the client's Maximum Packet Size: it is then
+    /// treated as if it had been delivered [MQTT-3.1.2-24, -25].
+    pub(crate) fn is_too_large(&mut self, id: ConnectionId, head: &PublishHead<'_>) -> bool {
+        let Some(connection) = self.connection_mut(id) else { return true };
+        let too_large = connection.max_packet < u32::MAX
+            && head.packet_len(connection.version) > connection.max_packet as usize;
+        self.counters.dropped_too_large += u64::from(too_large);
+        too_large
+    }
+
+    fn enqueue(&mut self, source: &mut Source<'_>, index: u32, terms: &Terms<'_>) -> Delivered {
+        let bound = self.settings.queue_bound();
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Delivered::Dropped;
+        };
+        let dropped = session.enqueue(source.delivery(terms), bound);
+        self.counters.dropped_queue_full += dropped as u64;
+        Delivered::Taken
+    }
+}
+
+impl Source<'_> {
+    pub(crate) fn terms<'t>(&self, grant: &'t Grant, group: Option<u32>) -> Terms<'t> {
+        Terms {
+            qos: self.qos.min(grant.qos),
+            // [MQTT-3.3.1-12, -13]
+            retain: self.retain && grant.retain_as_published,
+            ids: &grant.ids,
+            group,
+        }
+    }
+}
+
+impl Connection {
+    /// Appends a PUBLISH to the outbox.
+    fn write_publish(
+        &mut self,
+        source: &mut Source<'_>,
+        terms: &Terms<'_>,
+        packet_id: u16,
+        layout: &mut Layout,
+    ) {
+        if source.payload.len() >= REFERENCE_FROM {
+            source.message();
+        }
+        if self.aliases_out.is_enabled() {
+            let mut head = PublishHead { packet_id, ..source.head(terms) };
+            self.apply_alias(&mut head);
+            head.encode(self.version, self.outbox.bytes());
+            return self.write_payload(source);
+        }
+        let fits = layout.key.as_ref().is_some_and(|key| key.fits(self.version, terms));
+        if !fits {
+            layout.bytes.clear();
+            layout.id_at = source.head(terms).encode(self.version, &mut layout.bytes);
+            let (qos, retain, ids) = (terms.qos, terms.retain, terms.ids.clone());
+            layout.key = Some(LayoutKey { is_v5: self.version.is_v5(), qos, retain, ids });
+        }
+        let out = self.outbox.bytes();
+        let at = out.len();
+        out.extend_from_slice(&layout.bytes);
+        if packet_id != 0
+            && let Some(slot) = out.get_mut(at + layout.id_at..at + layout.id_at + 2)
+        {
+            slot.copy_from_slice(&packet_id.to_be_bytes());
+        }
+        self.write_payload(source);
+    }
+
+    fn write_payload(&mut self, source: &Source<'_>) {
+        match &source.shared {
+            Some(message) => self.outbox.push_payload(message),
+            None => self.outbox.bytes().extend_from_slice(source.payload),
+        }
+    }
+
+    /// Gives the topic an alias, or uses the one it has (§3.3.2.3.4).
+    pub(crate) fn apply_alias(&mut self, head: &mut PublishHead<'_>) {
+        match self.aliases_out.assign(head.topic) {
+            OutboundAlias::None => {}
+            OutboundAlias::Set(alias) => head.topic_alias = Some(alias),
+            OutboundAlias::Use(alias) => {
+                head.topic_alias = Some(alias);
+                head.topic = "";
+            }
+        }
+    }
+}
+
+/// Payloads from this size on are shared by reference when there are several receivers; the
+/// outbox decides by the same size.
+const REFERENCE_FROM: usize = agentmq_session::REFERENCE_FROM;

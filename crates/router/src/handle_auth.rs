@@ -1,0 +1,98 @@
+//! AUTH: enhanced authentication and re-authentication (MQTT 5 §4.12).
+
+use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, ReasonCode};
+use agentmq_identity::{Challenge, Credentials, Outcome};
+use agentmq_session::Time;
+
+use crate::connection::{ConnectionId, Phase, property_limits};
+use crate::router::Router;
+
+impl Router {
+    pub(crate) fn handle_auth(&mut self, id: ConnectionId, auth: &Auth<'_>, now: Time) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let phase = connection.phase;
+        let method = auth.properties.text(P::AuthenticationMethod).unwrap_or_default();
+        let data = auth.properties.binary(P::AuthenticationData).unwrap_or_default();
+        let Some(state) = connection.auth.as_mut().filter(|state| *state.method == *method) else {
+            // [MQTT-4.12.0-6, 4.12.1-1]
+            let what = "AUTH with another method than CONNECT, or none there";
+            return self.refuse(id, ReasonCode::ProtocolError, what, now);
+        };
+        match (auth.reason, state.exchange.take()) {
+            (ReasonCode::ContinueAuthentication, Some(exchange)) => {
+                let waiting = state.connect.take();
+                let outcome = exchange.step(data);
+                match waiting {
+                    Some(body) => self.go_on_with_connect(id, body, outcome, now),
+                    None => self.reauthenticated(id, outcome, now),
+                }
+            }
+            (ReasonCode::ReAuthenticate, None) if phase == Phase::Connected => {
+                let method = state.method.clone();
+                let client_id = self.client_id(id).cloned();
+                let credentials = Credentials {
+                    client_id: client_id.as_deref().unwrap_or_default(),
+                    method: Some((&method, data)),
+                    ..Credentials::default()
+                };
+                let outcome = self.authenticator.authenticate(&credentials);
+                self.reauthenticated(id, outcome, now);
+            }
+            _ => self.refuse(id, ReasonCode::ProtocolError, "AUTH out of turn", now),
+        }
+    }
+
+    /// Sends AUTH 0x18 and waits for the client's answer.
+    pub(crate) fn challenge(&mut self, id: ConnectionId, challenge: Challenge) {
+        let Some(connection) = self.dirty_connection(id) else { return };
+        let Some(state) = connection.auth.as_mut() else { return };
+        state.exchange = Some(challenge.exchange);
+        let properties = auth_properties(&state.method, Some(&challenge.data));
+        let reason = ReasonCode::ContinueAuthentication;
+        Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+    }
+
+    fn go_on_with_connect(
+        &mut self,
+        id: ConnectionId,
+        body: Box<[u8]>,
+        outcome: Outcome,
+        now: Time,
+    ) {
+        let limits = property_limits(&self.settings.limits);
+        let Ok(connect) = Connect::decode(&body, &limits) else { return };
+        if matches!(outcome, Outcome::Continue(_))
+            && let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut())
+        {
+            state.connect = Some(body.clone());
+        }
+        self.connect_outcome(id, &connect, outcome, now);
+    }
+
+    fn reauthenticated(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
+        match outcome {
+            Outcome::Continue(challenge) => self.challenge(id, challenge),
+            Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, refusal.why, now),
+            Outcome::Accepted(principal, data) => {
+                if let Some((_, session)) = self.connected(id) {
+                    session.principal = principal.clone();
+                }
+                let Some(connection) = self.dirty_connection(id) else { return };
+                connection.principal = principal;
+                let Some(state) = &connection.auth else { return };
+                let properties = auth_properties(&state.method, data.as_deref());
+                let reason = ReasonCode::Success;
+                Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+            }
+        }
+    }
+}
+
+fn auth_properties(method: &str, data: Option<&[u8]>) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    properties.push(Property::Text(P::AuthenticationMethod, method));
+    if let Some(data) = data {
+        properties.push(Property::Binary(P::AuthenticationData, data));
+    }
+    properties
+}

@@ -1,0 +1,220 @@
+//! PUBLISH from a client.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
+use agentmq_identity::Action;
+use agentmq_session::{Message, PendingAck, Time};
+use agentmq_topic::check_name;
+
+use crate::connection::{Connection, ConnectionId};
+use crate::fan_out::Source;
+use crate::retained::RetainedBound;
+use crate::route::Route;
+use crate::router::{Router, second_of};
+
+impl Router {
+    pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
+        self.counters.publish_received += 1;
+        self.count_publish(id, now);
+        if let Err(error) = self.check_publish(id, publish) {
+            return self.refuse(id, error.reason, error.what, now);
+        }
+        let mut alias_topic = std::mem::take(&mut self.alias_topic);
+        let routed = match self.resolve_topic(id, publish, &mut alias_topic) {
+            Ok(topic) => self.publish_from(id, publish, topic, now),
+            Err(error) => Err(error),
+        };
+        self.alias_topic = alias_topic;
+        match routed {
+            Ok(Some(reason)) => self.acknowledge_publish(id, publish, reason),
+            Ok(None) => {}
+            Err(error) => self.refuse(id, error.reason, error.what, now),
+        }
+    }
+
+    fn count_publish(&mut self, id: ConnectionId, now: Time) {
+        if self.settings.limits.publishes_per_second == 0 {
+            return;
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            let second = second_of(now);
+            if connection.second != second {
+                (connection.second, connection.publishes) = (second, 0);
+            }
+            connection.publishes += 1;
+        }
+    }
+
+    /// What a PUBLISH may not do, whatever its topic.
+    fn check_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), DecodeError> {
+        use ReasonCode as R;
+        if publish.properties.has(PropertyId::SubscriptionIdentifier) {
+            // [MQTT-3.3.4-6]
+            return Err(DecodeError::protocol("Subscription Identifier in a client's PUBLISH"));
+        }
+        if publish.qos > self.settings.maximum_qos {
+            return Err(DecodeError::with(R::QoSNotSupported, "QoS above Maximum QoS"));
+        }
+        if publish.retain && !self.settings.retain_available {
+            return Err(DecodeError::with(R::RetainNotSupported, "retained messages are off"));
+        }
+        if publish.qos == QoS::AtMostOnce {
+            return Ok(());
+        }
+        let maximum = usize::from(self.settings.limits.receive_maximum);
+        let Some((connection, session)) = self.connected(id) else { return Ok(()) };
+        let open = connection.acks.len() + session.unreleased.len();
+        let repeats = session.unreleased.contains(publish.packet_id);
+        if connection.version.is_v5() && open >= maximum && !repeats {
+            // [MQTT-3.3.4-7]
+            return Err(DecodeError::with(
+                R::ReceiveMaximumExceeded,
+                "more unacknowledged publications than Receive Maximum",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The topic that a PUBLISH means: its own, or the one that its alias stands for.
+    fn resolve_topic<'a>(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'a>,
+        text: &'a mut String,
+    ) -> Result<&'a str, DecodeError> {
+        let Some(alias) = publish.properties.u16(PropertyId::TopicAlias) else {
+            return Ok(publish.topic);
+        };
+        let maximum = self.settings.limits.topic_aliases_in;
+        let topic_limits = self.settings.topic_limits();
+        let Some(connection) = self.connection_mut(id) else { return Ok(publish.topic) };
+        if !publish.topic.is_empty() && check_name(publish.topic, &topic_limits).is_err() {
+            return Err(TOPIC_INVALID);
+        }
+        let topic = connection.aliases_in.resolve(alias, publish.topic, maximum)?;
+        if !publish.topic.is_empty() {
+            return Ok(publish.topic);
+        }
+        text.clear();
+        text.push_str(topic);
+        Ok(text)
+    }
+
+    /// Routes a client's publication. Returns the reason for its acknowledgement, `None` when it
+    /// needs none.
+    fn publish_from(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Time,
+    ) -> Result<Option<ReasonCode>, DecodeError> {
+        let Some((connection, session)) = self.connected(id) else { return Ok(None) };
+        if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
+            return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
+        }
+        if !connection.principal.authorize(Action::Publish, topic).allowed {
+            self.counters.publish_refused += 1;
+            return Ok(Some(ReasonCode::NotAuthorized));
+        }
+        let publisher = connection.session();
+        let route = self.route(topic)?;
+        let filtered: PropertiesBuf;
+        let properties = if publish.properties.has_per_hop() {
+            filtered = publish.properties.forwarded();
+            filtered.view()
+        } else {
+            publish.properties
+        };
+        let mut source = Source {
+            topic,
+            payload: publish.payload,
+            properties,
+            qos: publish.qos,
+            retain: publish.retain,
+            expiry: publish.properties.integer(PropertyId::MessageExpiryInterval),
+            publisher,
+            now,
+            shared: None,
+        };
+        let mut reason = self.publish(&mut source, &route);
+        if publish.qos == QoS::ExactlyOnce
+            && !reason.is_error()
+            && let Some((_, session)) = self.connected(id)
+        {
+            session.unreleased.insert(publish.packet_id);
+        }
+        if publish.qos == QoS::AtMostOnce {
+            reason = ReasonCode::Success;
+        }
+        Ok(Some(reason))
+    }
+
+    /// Retains and fans out one message.
+    pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
+        let mut reason = ReasonCode::NoMatchingSubscribers;
+        if source.retain {
+            let limits = &self.settings.limits;
+            let bound = RetainedBound {
+                messages: limits.retained_messages as usize,
+                bytes: limits.retained_bytes,
+            };
+            if !self.retained.store(source.message(), bound) {
+                self.counters.retained_refused += 1;
+                reason = ReasonCode::QuotaExceeded;
+            }
+        }
+        if self.fan_out(source, route) && reason == ReasonCode::NoMatchingSubscribers {
+            reason = ReasonCode::Success;
+        }
+        reason
+    }
+
+    /// Publishes a message that no PUBLISH of a connected client brought: a will, a statistic.
+    pub(crate) fn publish_message(&mut self, message: Message, now: Time) {
+        let message = Arc::new(message);
+        if let Ok(route) = self.route(&message.topic) {
+            self.publish(&mut Source::of(&message, now), &route);
+        }
+    }
+
+    /// The route of a topic. A name that exceeds the limits is found here, before it is cached.
+    pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, DecodeError> {
+        if let Some(route) = self.routes.get(topic, &self.subscriptions) {
+            return Ok(route);
+        }
+        check_name(topic, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
+        let bound = self.settings.limits.route_cache as usize;
+        Ok(self.routes.resolve(topic, &self.subscriptions, bound))
+    }
+
+    /// A connection and the session that it serves.
+    pub(crate) fn connected(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<(&mut Connection, &mut agentmq_session::Session)> {
+        let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
+        let session = self.sessions.get_mut(connection.session()? as usize)?;
+        Some((connection, session))
+    }
+
+    fn acknowledge_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, reason: ReasonCode) {
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        self.acknowledge(id, PendingAck::Ack(kind, publish.packet_id, reason));
+    }
+}
+
+const TOPIC_INVALID: DecodeError = DecodeError::with(
+    ReasonCode::TopicNameInvalid,
+    "topic name exceeds topic_levels or topic_bytes; `agentmq limits` shows them",
+);

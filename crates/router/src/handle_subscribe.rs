@@ -1,0 +1,141 @@
+//! SUBSCRIBE from a client.
+
+use agentmq_codec::{
+    DecodeError, Properties, PropertyId, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscribeFilter,
+};
+use agentmq_identity::Action;
+use agentmq_session::{PendingAck, RetainedCursor, Time};
+use agentmq_topic::Subscription;
+
+use crate::connection::ConnectionId;
+use crate::router::Router;
+use crate::subscribers::Subscriber;
+
+impl Router {
+    pub(crate) fn handle_subscribe(&mut self, id: ConnectionId, packet: &Subscribe<'_>, now: Time) {
+        let identifier = packet.properties.integer(PropertyId::SubscriptionIdentifier);
+        if identifier.is_some() && !self.settings.subscription_identifiers {
+            let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
+            return self.refuse(id, reason, "Subscription Identifiers are off", now);
+        }
+        let (mut codes, mut cursors) = (Vec::new(), Vec::new());
+        for request in packet.filters() {
+            match self.subscribe(id, request, identifier.unwrap_or(0)) {
+                Ok((code, cursor)) => {
+                    codes.push(code);
+                    cursors.extend(cursor);
+                }
+                Err(error) => return self.refuse(id, error.reason, error.what, now),
+            }
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        let (version, index) = (connection.version, connection.session);
+        let mut suback = Vec::new();
+        let properties = Properties::EMPTY;
+        SubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut suback);
+        self.acknowledge(id, PendingAck::Encoded(suback.into_boxed_slice()));
+        for cursor in cursors {
+            self.queue_retained(index, cursor, now);
+        }
+        self.rebalance(index, now);
+    }
+
+    /// One filter: its SUBACK code, and the retained messages that it asks for. An error ends the
+    /// connection.
+    fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        request: SubscribeFilter<'_>,
+        identifier: u32,
+    ) -> Result<(ReasonCode, Option<RetainedCursor>), DecodeError> {
+        let refused = |reason| Ok((reason, None));
+        let SubscribeFilter { filter: text, options } = request;
+        let settings = std::sync::Arc::clone(&self.settings);
+        let Ok(subscription) = Subscription::parse(text, &settings.topic_limits()) else {
+            return refused(ReasonCode::TopicFilterInvalid);
+        };
+        if subscription.share.is_some() {
+            if options.no_local {
+                // [MQTT-3.8.3-4]
+                return Err(DecodeError::protocol("No Local on a shared subscription"));
+            }
+            if !settings.shared_subscriptions {
+                return refused(ReasonCode::SharedSubscriptionsNotSupported);
+            }
+        }
+        if !settings.wildcard_subscriptions && subscription.filter.contains(['+', '#']) {
+            return refused(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        let limit = settings.limits.subscriptions_per_session as usize;
+        let Some((connection, session)) = self.connected(id) else {
+            return refused(ReasonCode::UnspecifiedError);
+        };
+        if !connection.principal.authorize(Action::Subscribe, subscription.filter).allowed {
+            return refused(ReasonCode::NotAuthorized);
+        }
+        let exists = session.subscriptions.iter().any(|known| **known == *text);
+        if !exists {
+            if session.subscriptions.len() >= limit {
+                return refused(ReasonCode::QuotaExceeded);
+            }
+            session.subscriptions.push(text.into());
+        }
+        let index = connection.session;
+        let mut options = options;
+        options.qos = options.qos.min(settings.maximum_qos);
+        let subscriber = Subscriber { session: index, options, id: identifier };
+        let wanted = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !exists, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        if let Some(share) = subscription.share {
+            self.join(text, share, subscription.filter, subscriber);
+            return Ok((ReasonCode::granted(options.qos), None));
+        }
+        self.subscriptions.insert(subscription.filter, subscriber);
+        let cursor = wanted.then(|| RetainedCursor {
+            filter: subscription.filter.into(),
+            after: None,
+            up_to: 0,
+            due: Time::ZERO,
+            qos: options.qos,
+            ids: (identifier != 0).then(|| [identifier].into()),
+        });
+        Ok((ReasonCode::granted(options.qos), cursor))
+    }
+
+    fn join(&mut self, text: &str, share: &str, filter: &str, member: Subscriber) {
+        let strategies = &self.settings.share_strategies;
+        let strategy = strategies.get(share).copied().unwrap_or(self.settings.share_strategy);
+        let (group, is_new_group, is_new) = self.groups.join(text, filter, strategy, member);
+        if is_new_group {
+            self.subscriptions.insert_group(filter, group);
+        }
+        if is_new {
+            self.subscriptions.count_member(true);
+        }
+    }
+
+    /// A member has come: what absent members of its groups hold is for those who are here.
+    pub(crate) fn rebalance(&mut self, index: u32, now: Time) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let groups: Vec<u32> =
+            session.subscriptions.iter().filter_map(|text| self.groups.find(text)).collect();
+        let mut moved = Vec::new();
+        for group in groups {
+            let Some(members) = self.groups.get(group).map(|it| &it.members) else { continue };
+            for member in members {
+                let Some(other) = self.sessions.get_mut(member.session as usize) else { continue };
+                if other.connection.is_none() {
+                    moved.extend(other.queue.take_shared(|it| it == group));
+                }
+            }
+        }
+        self.reroute(moved, now);
+    }
+}

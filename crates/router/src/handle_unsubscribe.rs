@@ -1,0 +1,55 @@
+//! UNSUBSCRIBE from a client.
+
+use agentmq_codec::{Properties, ReasonCode, UnsubAck, Unsubscribe};
+use agentmq_session::PendingAck;
+use agentmq_topic::Subscription;
+
+use crate::connection::ConnectionId;
+use crate::router::Router;
+
+impl Router {
+    pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, packet: &Unsubscribe<'_>) {
+        let mut codes = Vec::new();
+        for filter in packet.filters() {
+            codes.push(self.unsubscribe(id, filter));
+        }
+        let Some(version) = self.connection_mut(id).map(|it| it.version) else { return };
+        let mut unsuback = Vec::new();
+        let properties = Properties::EMPTY;
+        UnsubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut unsuback);
+        self.acknowledge(id, PendingAck::Encoded(unsuback.into_boxed_slice()));
+    }
+
+    fn unsubscribe(&mut self, id: ConnectionId, text: &str) -> ReasonCode {
+        let limits = self.settings.topic_limits();
+        if Subscription::parse(text, &limits).is_err() {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        let Some((connection, session)) = self.connected(id) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let index = connection.session;
+        let Some(at) = session.subscriptions.iter().position(|known| **known == *text) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        session.subscriptions.swap_remove(at);
+        self.remove_subscription(index, text);
+        ReasonCode::Success
+    }
+
+    /// Takes a session's subscription out of the index or out of its group.
+    pub(crate) fn remove_subscription(&mut self, index: u32, text: &str) {
+        let limits = self.settings.topic_limits();
+        let Ok(subscription) = Subscription::parse(text, &limits) else { return };
+        if subscription.share.is_none() {
+            self.subscriptions.remove(subscription.filter, index);
+            return;
+        }
+        if let Some((group, gone)) = self.groups.leave(text, index) {
+            self.subscriptions.count_member(false);
+            if let Some(filter) = gone {
+                self.subscriptions.remove_group(&filter, group);
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! One shard's brain: it owns the sessions of the clients that live on the shard, their
+//! subscriptions, the retained messages and the shared groups, and it routes every message.
+//!
+//! The shard feeds it packets, closed sockets and the time, and writes what it leaves in the
+//! [`Outbox`](agentmq_session::Outbox)es of [`Router::dirty`] connections. Sans-I/O: it never sees
+//! a socket, a thread or a clock, so tests drive thousands of simulated hours in seconds.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod counters;
+mod fan_out;
+mod flapping;
+mod handle_ack;
+mod handle_auth;
+mod handle_connect;
+mod handle_disconnect;
+mod handle_publish;
+mod handle_subscribe;
+mod handle_unsubscribe;
+mod queue_drain;
+mod retained;
+mod route;
+mod route_cache;
+mod router;
+mod session_end;
+mod settings;
+mod shared_group;
+mod subscribers;
+mod subscriptions;
+mod sys_topics;
+mod timers;
+
+pub use connection::{Connection, ConnectionId, Peer};
+pub use counters::Counters;
+pub use handle_disconnect::CloseCause;
+pub use router::Router;
+pub use settings::{Settings, ShareStrategy};
+pub use sys_topics::SysReport;

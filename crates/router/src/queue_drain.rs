@@ -1,0 +1,200 @@
+//! Moving what waits in a session's queue to its connection.
+
+use std::sync::Arc;
+
+use agentmq_codec::{PublishHead, QoS};
+use agentmq_session::{Delivery, RetainedCursor, Time};
+
+use crate::connection::{ConnectionId, Phase};
+use crate::router::{DRAIN_BYTES, Router};
+use crate::timers::Due;
+
+/// Why the queue stops.
+enum Stop {
+    /// Nothing more can go now; an acknowledgement or a new message will start it again.
+    Wait,
+    /// Not before this point.
+    Until(Time),
+    /// The outbox is full enough: go on when it is written.
+    Outbox,
+}
+
+impl Router {
+    /// Sends from the queue while window, outbox and holds allow it.
+    pub(crate) fn drain(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let Some(id) = session.connection.map(ConnectionId) else { return };
+        let generation = session.generation;
+        if session.queue.is_empty() {
+            return;
+        }
+        let stop = loop {
+            match self.drain_one(index, id, now) {
+                Ok(()) => {}
+                Err(stop) => break stop,
+            }
+        };
+        match stop {
+            Stop::Wait => {}
+            Stop::Until(at) => self.timers.arm(at, Due::Drain(index, generation)),
+            Stop::Outbox => {
+                // In the list even when nothing was appended, so that the shard comes back.
+                if let Some(connection) = self.dirty_connection(id) {
+                    connection.has_more = true;
+                }
+            }
+        }
+    }
+
+    fn drain_one(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
+        let connection = self.connection_mut(id).ok_or(Stop::Wait)?;
+        if connection.phase != Phase::Connected {
+            return Err(Stop::Wait);
+        }
+        if connection.outbox.len() >= DRAIN_BYTES {
+            return Err(Stop::Outbox);
+        }
+        let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
+        if now < session.hold_until {
+            return Err(Stop::Until(session.hold_until));
+        }
+        if let Some(cursor) = session.queue.front_cursor() {
+            if now < cursor.due {
+                return Err(Stop::Until(cursor.due));
+            }
+            return self.expand(index, id, now);
+        }
+        let next = session.queue.front().ok_or(Stop::Wait)?;
+        if next.message.is_expired(now) {
+            session.queue.pop();
+            self.counters.dropped_expired += 1;
+            return Ok(());
+        }
+        if next.qos > QoS::AtMostOnce && !session.window.has_room(session.receive_maximum) {
+            return Err(Stop::Wait);
+        }
+        if let Some(delivery) = session.queue.pop() {
+            self.send_queued(index, id, delivery, now);
+        }
+        Ok(())
+    }
+
+    /// Sends the next retained messages of the cursor at the head of the queue.
+    fn expand(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
+        let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
+        let room = session.receive_maximum.saturating_sub(session.window.open_count());
+        let Some(cursor) = session.queue.front_cursor() else { return Ok(()) };
+        let granted = cursor.qos;
+        let count = if granted == QoS::AtMostOnce { PORTION } else { PORTION.min(room.into()) };
+        if count == 0 {
+            return Err(Stop::Wait);
+        }
+        let mut found = Vec::new();
+        let more = self.retained.next(cursor, count, now, &mut found);
+        let ids = cursor.ids.clone();
+        if !more {
+            session.queue.pop();
+        }
+        for message in found {
+            let qos = granted.min(message.qos);
+            let delivery = Delivery { message, qos, retain: true, ids: ids.clone(), group: None };
+            self.send_queued(index, id, delivery, now);
+        }
+        Ok(())
+    }
+
+    /// Sends one delivery that was kept.
+    fn send_queued(&mut self, index: u32, id: ConnectionId, delivery: Delivery, now: Time) {
+        if self.is_too_large(id, &delivery.message.head(&delivery, now)) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let mut packet_id = 0;
+        if delivery.qos != QoS::AtMostOnce {
+            let shared = delivery.group.is_some();
+            packet_id = session.begin(delivery.qos, || delivery.clone(), shared);
+        }
+        self.write_delivery(id, &delivery, packet_id, false, now);
+    }
+
+    /// Appends a kept delivery to the outbox.
+    pub(crate) fn write_delivery(
+        &mut self,
+        id: ConnectionId,
+        delivery: &Delivery,
+        packet_id: u16,
+        dup: bool,
+        now: Time,
+    ) {
+        self.counters.publish_sent += 1;
+        let Some(connection) = self.dirty_connection(id) else { return };
+        let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
+        if connection.aliases_out.is_enabled() {
+            connection.apply_alias(&mut head);
+        }
+        head.encode(connection.version, connection.outbox.bytes());
+        connection.outbox.push_payload(&delivery.message);
+    }
+
+    /// Puts the retained messages that a filter matches in line, if there are any.
+    pub(crate) fn queue_retained(&mut self, index: u32, mut cursor: RetainedCursor, now: Time) {
+        if !self.retained.may_match(&cursor.filter) {
+            return;
+        }
+        cursor.due = now.after_millis(u64::from(self.settings.retained_gap_ms));
+        cursor.up_to = self.retained.clock();
+        let due = cursor.due;
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let generation = session.generation;
+        session.queue.push_cursor(cursor);
+        if due > now {
+            self.timers.arm(due, Due::Drain(index, generation));
+        } else if let Some(id) = session.connection.map(ConnectionId)
+            && let Some(connection) = self.dirty_connection(id)
+        {
+            // Behind the flush that carries the SUBACK: a write of its own.
+            connection.has_more = true;
+        }
+    }
+
+    /// Sends again what the client has not acknowledged, on a resumed session [MQTT-4.4.0-1].
+    pub(crate) fn resend(&mut self, index: u32, id: ConnectionId, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let packets: Vec<_> = session
+            .window
+            .resend()
+            .map(|resend| match resend {
+                agentmq_session::Resend::Publish(packet_id, delivery) => {
+                    (packet_id, Some(delivery.clone()))
+                }
+                agentmq_session::Resend::Release(packet_id) => (packet_id, None),
+            })
+            .collect();
+        for (packet_id, delivery) in packets {
+            match delivery {
+                Some(delivery) => self.write_delivery(id, &delivery, packet_id, true, now),
+                None => self.write_pubrel(id, packet_id),
+            }
+        }
+    }
+
+    /// Gives back what a vanished or absent member of shared groups has not acknowledged.
+    pub(crate) fn reroute(&mut self, deliveries: Vec<Delivery>, now: Time) {
+        for delivery in deliveries {
+            let Some(group) = delivery.group else { continue };
+            if delivery.message.is_expired(now) {
+                self.counters.dropped_expired += 1;
+                continue;
+            }
+            let message = Arc::clone(&delivery.message);
+            let mut source = crate::fan_out::Source::of(&message, now);
+            self.begin_message();
+            if self.deliver_to_group(&mut source, group) {
+                self.counters.shared_rerouted += 1;
+            }
+        }
+    }
+}
+
+/// Retained messages that one step of a cursor sends.
+const PORTION: usize = 256;

@@ -1,0 +1,423 @@
+//! The router: its state, and the doors through which the shard drives it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use agentmq_codec::{
+    Connect, Disconnect, Packet, PacketType, PropertiesBuf, Property, PropertyId, ReasonCode,
+};
+use agentmq_identity::Authenticator;
+use agentmq_session::{CommitEngine, Outbox, PendingAck, Session, Ticket, Time};
+use slab::Slab;
+
+use crate::connection::{Connection, ConnectionId, Phase, property_limits};
+use crate::counters::Counters;
+use crate::fan_out::Layout;
+use crate::flapping::Flapping;
+use crate::retained::Retained;
+use crate::route_cache::RouteCache;
+use crate::settings::Settings;
+use crate::shared_group::SharedGroups;
+use crate::subscriptions::Subscriptions;
+use crate::timers::{Due, Timers};
+
+/// The brain of one shard.
+#[derive(Debug)]
+pub struct Router {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) commit: Box<dyn CommitEngine>,
+    pub(crate) connections: Vec<Option<Connection>>,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) by_client: HashMap<Arc<str>, u32>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) routes: RouteCache,
+    pub(crate) groups: SharedGroups,
+    pub(crate) retained: Retained,
+    pub(crate) timers: Timers,
+    pub(crate) flapping: Flapping,
+    pub(crate) counters: Counters,
+    pub(crate) layout: Layout,
+    /// Text of a topic that an alias stood for; kept for its memory.
+    pub(crate) alias_topic: String,
+    dirty: Vec<ConnectionId>,
+    /// Buffers of outboxes that are empty.
+    buffers: Vec<Vec<u8>>,
+    generations: u32,
+    entropy: u64,
+}
+
+impl Router {
+    /// A router without connections. `entropy` seeds client identifiers and random choices.
+    pub fn new(
+        settings: Arc<Settings>,
+        authenticator: Arc<dyn Authenticator>,
+        commit: Box<dyn CommitEngine>,
+        entropy: u64,
+    ) -> Self {
+        let mut timers = Timers::default();
+        timers.arm(Time::ZERO, Due::Sweep);
+        Self {
+            settings,
+            authenticator,
+            commit,
+            connections: Vec::new(),
+            sessions: Slab::new(),
+            by_client: HashMap::new(),
+            subscriptions: Subscriptions::default(),
+            routes: RouteCache::default(),
+            groups: SharedGroups::default(),
+            retained: Retained::new(),
+            timers,
+            flapping: Flapping::default(),
+            counters: Counters::default(),
+            layout: Layout::default(),
+            alias_topic: String::new(),
+            dirty: Vec::new(),
+            buffers: Vec::new(),
+            generations: 0,
+            entropy,
+        }
+    }
+
+    /// Takes over new settings. Connections keep what their CONNACK told them.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// Handles one packet of a connection: its first byte and its body. The first packet must be
+    /// CONNECT [MQTT-3.1.0-1]; after that, whatever breaks the protocol ends the connection with
+    /// the standard's reason code.
+    pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
+        self.counters.packets_received += 1;
+        self.counters.bytes_received += body.len() as u64 + 2;
+        let Some(connection) = self.connection_mut(id) else {
+            self.first_packet(id, first, body, now);
+            return;
+        };
+        connection.last_packet = now;
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let (version, phase) = (connection.version, connection.phase);
+        let limits = property_limits(&self.settings.limits);
+        let packet = match Packet::decode(first, body, version, &limits) {
+            Ok(packet) => packet,
+            Err(error) => return self.refuse(id, error.reason, error.what, now),
+        };
+        match packet {
+            Packet::Auth(auth) => self.handle_auth(id, &auth, now),
+            Packet::Disconnect(packet) => self.handle_disconnect(id, &packet, now),
+            _ if phase == Phase::Authenticating => {
+                self.refuse(id, ReasonCode::ProtocolError, "only AUTH may follow CONNECT", now);
+            }
+            Packet::Publish(publish) => self.handle_publish(id, &publish, now),
+            Packet::Ack(ack) => self.handle_ack(id, &ack, now),
+            Packet::Subscribe(packet) => self.handle_subscribe(id, &packet, now),
+            Packet::Unsubscribe(packet) => self.handle_unsubscribe(id, &packet),
+            Packet::PingReq => {
+                if let Some(connection) = self.dirty_connection(id) {
+                    connection.outbox.bytes().extend_from_slice(&[0xD0, 0]);
+                }
+            }
+            Packet::Connect(_) => {
+                // [MQTT-3.1.0-2]
+                self.refuse(id, ReasonCode::ProtocolError, "a second CONNECT", now);
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                let what = "a packet that only servers send";
+                self.refuse(id, ReasonCode::ProtocolError, what, now);
+            }
+        }
+    }
+
+    /// The stream of a connection cannot be cut into packets: ends it with `reason`.
+    pub fn malformed(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
+        self.refuse(id, reason, what, now);
+    }
+
+    /// The socket is gone. Frees the connection's number; its session, if any, goes on by itself
+    /// or ends, and its will is published by the standard's rules.
+    pub fn closed(&mut self, id: ConnectionId, now: Time) {
+        self.detach(id, true, now);
+        if let Some(slot) = self.connections.get_mut(id.0 as usize) {
+            *slot = None;
+        }
+    }
+
+    /// Does everything that is due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(due) = self.timers.pop(now) {
+            match due {
+                Due::KeepAlive(index, generation) => self.keep_alive_due(index, generation, now),
+                Due::Session(index, generation) => self.session_due(index, generation, now),
+                Due::Drain(index, generation) => {
+                    if self
+                        .sessions
+                        .get(index as usize)
+                        .is_some_and(|it| it.generation == generation)
+                    {
+                        self.drain(index, now);
+                    }
+                }
+                Due::Sweep => {
+                    self.retained.sweep(now);
+                    self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
+                }
+            }
+        }
+    }
+
+    /// Until when a connection's socket is not to be read, because its client has published as much
+    /// as it may in a second.
+    pub fn paused_until(&self, id: ConnectionId, now: Time) -> Option<Time> {
+        let limit = self.settings.limits.publishes_per_second;
+        if limit == 0 {
+            return None;
+        }
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        let is_over = connection.second == second_of(now) && connection.publishes >= limit;
+        is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Moves the list of connections that have something to write, or are to be closed, into
+    /// `list`, which is empty and kept for its memory.
+    pub fn dirty(&mut self, list: &mut Vec<ConnectionId>) {
+        debug_assert!(list.is_empty(), "the shard has worked off the last list");
+        std::mem::swap(&mut self.dirty, list);
+        for id in list.iter() {
+            if let Some(connection) =
+                self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
+            {
+                connection.is_dirty = false;
+            }
+        }
+    }
+
+    /// The bytes to write to a connection.
+    pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        Some(&mut self.connection_mut(id)?.outbox)
+    }
+
+    /// Whether the socket is to be closed once its outbox is written.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id.0 as usize)
+            .and_then(Option::as_ref)
+            .is_none_or(|connection| connection.phase == Phase::Closing)
+    }
+
+    /// Whether an exchange of AUTH packets has not decided yet about the connection.
+    pub fn is_authenticating(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|connection| connection.phase == Phase::Authenticating)
+    }
+
+    /// The outbox has been written as far as the socket takes it: an empty one gives its memory
+    /// back, and a queue that had to stop goes on.
+    pub fn flushed(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        if connection.outbox.is_empty() {
+            connection.outbox.release(&mut self.buffers);
+        }
+        if connection.has_more && connection.outbox.len() < DRAIN_BYTES {
+            connection.has_more = false;
+            if let Some(session) = connection.session() {
+                self.drain(session, now);
+            }
+        }
+    }
+
+    /// The commit engine has completed more tickets: sends what waited for them.
+    pub fn committed(&mut self) {
+        for index in 0..self.connections.len() {
+            let id = ConnectionId(index as u32);
+            let waits = self.connection_mut(id).is_some_and(|it| !it.acks.is_empty());
+            if waits {
+                let completed = self.commit.completed();
+                if let Some(connection) = self.dirty_connection(id) {
+                    let Connection { acks, outbox, version, .. } = connection;
+                    acks.release(completed, *version, outbox);
+                }
+            }
+        }
+    }
+
+    /// The shard closes a connection for a reason of its own: a client that does not read, a
+    /// broker that shuts down.
+    pub fn evict(&mut self, id: ConnectionId, reason: ReasonCode, why: &str, now: Time) {
+        if reason == ReasonCode::QuotaExceeded {
+            self.counters.slow_consumers += 1;
+        }
+        self.disconnect(id, reason, why, now);
+    }
+
+    /// Connections that serve a session or negotiate one.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        let open = |(index, slot): (usize, &Option<Connection>)| {
+            slot.as_ref().map(|_| ConnectionId(index as u32))
+        };
+        self.connections.iter().enumerate().filter_map(open)
+    }
+
+    /// The client identifier that a connection serves.
+    pub fn client_id(&self, id: ConnectionId) -> Option<&Arc<str>> {
+        let session = self.connections.get(id.0 as usize)?.as_ref()?.session()?;
+        self.sessions.get(session as usize).map(|session| &session.client_id)
+    }
+
+    /// What the shard has counted.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters;
+        counters.sessions_now = self.sessions.len() as u64;
+        counters.subscriptions_now = self.subscriptions.len();
+        counters.retained_now = self.retained.len() as u64;
+        counters.retained_bytes = self.retained.bytes();
+        counters.queued_now = self.sessions.iter().map(|(_, it)| it.queue.len() as u64).sum();
+        counters
+    }
+
+    pub(crate) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// A connection that is about to get output: puts it into the list and gives it a buffer.
+    pub(crate) fn dirty_connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            connection.outbox.adopt(&mut self.buffers);
+            self.dirty.push(id);
+        }
+        Some(connection)
+    }
+
+    /// Releases an acknowledgement by a ticket of everything recorded so far.
+    pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
+        let ticket: Ticket = self.commit.draw();
+        let completed = self.commit.completed();
+        if let Some(connection) = self.dirty_connection(id) {
+            let Connection { acks, outbox, version, .. } = connection;
+            acks.push(ticket, ack, completed, *version, outbox);
+        }
+    }
+
+    pub(crate) fn next_generation(&mut self) -> u32 {
+        self.generations = self.generations.wrapping_add(1);
+        self.generations
+    }
+
+    /// The next random number (SplitMix64).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.entropy;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Ends a connection whose client broke the protocol [MQTT-4.13.1-1].
+    pub(crate) fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
+        self.counters.protocol_errors += 1;
+        tracing::info!(
+            client = self.client_id(id).map(AsRef::as_ref).unwrap_or_default(),
+            %reason,
+            what,
+            "closing a connection that broke the protocol"
+        );
+        self.disconnect(id, reason, what, now);
+    }
+
+    /// Sends DISCONNECT (version 5) and closes; the will is sent.
+    pub(crate) fn disconnect(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        why: &str,
+        now: Time,
+    ) {
+        if let Some(connection) = self.dirty_connection(id) {
+            let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
+            connection.phase = Phase::Closing;
+            if may_tell {
+                let text = Property::Text(PropertyId::ReasonString, why);
+                let mut properties = PropertiesBuf::new().with(text);
+                if properties.view().as_bytes().len() + 16 > connection.max_packet as usize {
+                    properties = PropertiesBuf::new(); // [MQTT-3.14.2-3]
+                }
+                Disconnect { reason, properties: properties.view() }
+                    .encode(connection.version, connection.outbox.bytes());
+            }
+        }
+        self.detach(id, true, now);
+    }
+
+    fn first_packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
+        let index = id.0 as usize;
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        let generation = self.next_generation();
+        let version = agentmq_codec::ProtocolVersion::V311;
+        self.connections[index] = Some(Connection::new(generation, version, now));
+        if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
+            self.counters.protocol_errors += 1;
+            self.disconnect(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", now);
+            return;
+        }
+        let limits = property_limits(&self.settings.limits);
+        match Connect::decode(body, &limits) {
+            Ok(connect) => self.handle_connect(id, &connect, body, now),
+            Err(refused) => {
+                self.counters.protocol_errors += 1;
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.version = refused.answer_in.unwrap_or_default();
+                }
+                let tell = refused.answer_in.is_some_and(|version| {
+                    // Before version 5 only an unknown level has an answer of its own.
+                    version.is_v5()
+                        || refused.error.reason == ReasonCode::UnsupportedProtocolVersion
+                });
+                if tell {
+                    self.refuse_connect(id, refused.error.reason, refused.error.what);
+                } else {
+                    self.disconnect(id, refused.error.reason, refused.error.what, now);
+                }
+            }
+        }
+    }
+
+    fn keep_alive_due(&mut self, index: u32, generation: u32, now: Time) {
+        let id = ConnectionId(index);
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.generation != generation || connection.phase == Phase::Closing {
+            return;
+        }
+        let deadline = connection.deadline();
+        if deadline > now {
+            self.timers.arm(deadline, Due::KeepAlive(index, generation));
+            return;
+        }
+        self.counters.keep_alive_timeouts += 1;
+        self.disconnect(id, ReasonCode::KeepAliveTimeout, "nothing came for 1.5 keep alives", now);
+    }
+}
+
+/// The second that publications are counted in.
+pub(crate) fn second_of(now: Time) -> u32 {
+    (now.as_millis() / 1000) as u32
+}
+
+/// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
+/// reaches its client in portions and others get their turn.
+pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
+/// Milliseconds between sweeps for expired retained messages.
+const SWEEP_MS: u64 = 1_000;

@@ -1,0 +1,118 @@
+//! When a session loses its connection, and when it ends.
+
+use agentmq_identity::Action;
+use agentmq_session::Time;
+
+use crate::connection::{ConnectionId, NO_SESSION};
+use crate::router::Router;
+use crate::timers::Due;
+
+impl Router {
+    /// Parts a session from its connection. `with_will` says whether the will is to be sent. The
+    /// session then waits for its client or ends.
+    pub(crate) fn detach(&mut self, id: ConnectionId, with_will: bool, now: Time) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(index) = connection.session() else { return };
+        connection.session = NO_SESSION;
+        self.counters.connections_now -= 1;
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let dropped = session.disconnect() as u64;
+        if !with_will {
+            session.will = None;
+        }
+        self.counters.dropped_offline += dropped;
+        if !session.is_persistent() {
+            self.end_session(index, now);
+            return;
+        }
+        session.expires_at = (session.expiry != u32::MAX).then(|| now.after_secs(session.expiry));
+        let delay = session.will.as_ref().map(|will| will.delay);
+        let will_at = delay.map(|delay| now.after_secs(delay));
+        session.will_at = will_at;
+        if delay == Some(0) {
+            self.send_will(index, now);
+        }
+        self.arm_session(index, will_at.filter(|&at| at > now));
+        self.leave_to_others(index, now);
+    }
+
+    /// Ends a session: its subscriptions go, its will is sent if it still waits, and what it had
+    /// not acknowledged of shared groups goes to their other members.
+    pub(crate) fn end_session(&mut self, index: u32, now: Time) {
+        self.send_will(index, now);
+        let Some(mut session) = self.sessions.try_remove(index as usize) else { return };
+        self.by_client.remove(&session.client_id);
+        for text in std::mem::take(&mut session.subscriptions) {
+            self.remove_subscription(index, &text);
+        }
+        let mut shared = session.window.take_shared(|_| true);
+        shared.extend(session.queue.take_shared(|_| true));
+        self.reroute(shared, now);
+    }
+
+    /// A deadline of an absent client's session: its will's delay, or its end.
+    pub(crate) fn session_due(&mut self, index: u32, generation: u32, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        if session.generation != generation || session.connection.is_some() {
+            return;
+        }
+        if session.expires_at.is_some_and(|at| at <= now) {
+            self.counters.sessions_expired += 1;
+            self.end_session(index, now);
+            return;
+        }
+        if session.will_at.is_some_and(|at| at <= now) {
+            self.send_will(index, now);
+        }
+    }
+
+    fn arm_session(&mut self, index: u32, will_at: Option<Time>) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let due = Due::Session(index, session.generation);
+        for at in [session.expires_at, will_at].into_iter().flatten() {
+            self.timers.arm(at, due);
+        }
+    }
+
+    /// Publishes a session's will, if it has one and may still publish there.
+    pub(crate) fn send_will(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        session.will_at = None;
+        let Some(will) = session.will.take() else { return };
+        let allowed = session.principal.authorize(Action::Publish, will.topic()).allowed;
+        if !allowed || (will.retains() && !self.settings.retain_available) {
+            self.counters.publish_refused += 1;
+            return;
+        }
+        self.counters.wills_sent += 1;
+        self.publish_message(will.into_message(now), now);
+    }
+
+    /// An absent member of shared groups leaves what it has not acknowledged to members that are
+    /// here, if there are any.
+    fn leave_to_others(&mut self, index: u32, now: Time) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let is_here = |session: u32| {
+            self.sessions.get(session as usize).is_some_and(|it| it.connection.is_some())
+        };
+        let served: Vec<u32> = session
+            .subscriptions
+            .iter()
+            .filter_map(|text| self.groups.find(text))
+            .filter(|&group| {
+                let members = self.groups.get(group).map(|it| it.members.as_slice());
+                members.unwrap_or_default().iter().any(|member| is_here(member.session))
+            })
+            .collect();
+        if served.is_empty() {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let mut shared = session.window.take_shared(|group| served.contains(&group));
+        shared.extend(session.queue.take_shared(|group| served.contains(&group)));
+        self.reroute(shared, now);
+    }
+}

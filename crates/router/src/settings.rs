@@ -1,0 +1,109 @@
+//! What an operator may choose about the protocol, beside the limits.
+
+use std::collections::BTreeMap;
+
+use agentmq_codec::QoS;
+use agentmq_session::{Limits, QueueBound};
+use agentmq_topic::TopicLimits;
+
+/// The router's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// All bounds.
+    pub limits: Limits,
+    /// Highest QoS that clients may publish with; stated in CONNACK where below 2.
+    pub maximum_qos: QoS,
+    /// Whether retained messages are accepted.
+    pub retain_available: bool,
+    /// Whether filters may hold wildcards.
+    pub wildcard_subscriptions: bool,
+    /// Whether subscriptions may have identifiers.
+    pub subscription_identifiers: bool,
+    /// Whether `$share` filters are accepted.
+    pub shared_subscriptions: bool,
+    /// Seconds that version 5 clients are told to use as their keep alive; 0: what they ask for.
+    pub server_keep_alive: u16,
+    /// Milliseconds between a SUBACK and the first retained message that it causes.
+    pub retained_gap_ms: u32,
+    /// Milliseconds for which a resumed session's messages wait.
+    pub hold_on_resume_ms: u32,
+    /// Whether QoS 0 messages are kept for absent clients.
+    pub queue_qos0: bool,
+    /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: none.
+    pub response_information: Box<str>,
+    /// How a shared group chooses the receiver.
+    pub share_strategy: ShareStrategy,
+    /// Exceptions by group name.
+    pub share_strategies: BTreeMap<String, ShareStrategy>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            subscription_identifiers: true,
+            shared_subscriptions: true,
+            server_keep_alive: 0,
+            retained_gap_ms: 10,
+            hold_on_resume_ms: 0,
+            queue_qos0: false,
+            response_information: Box::default(),
+            share_strategy: ShareStrategy::RoundRobin,
+            share_strategies: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn topic_limits(&self) -> TopicLimits {
+        TopicLimits {
+            max_levels: usize::from(self.limits.topic_levels),
+            max_bytes: usize::from(self.limits.topic_bytes),
+        }
+    }
+
+    pub(crate) fn queue_bound(&self) -> QueueBound {
+        QueueBound {
+            messages: self.limits.queue_messages as usize,
+            bytes: self.limits.queue_bytes as usize,
+        }
+    }
+}
+
+/// How a shared group chooses one of its members for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShareStrategy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The one with the fewest messages in flight and in its queue.
+    LeastInFlight,
+    /// The same one until it goes.
+    Sticky,
+    /// By a hash of the publisher's client identifier.
+    HashClient,
+    /// By a hash of the topic name.
+    HashTopic,
+}
+
+impl ShareStrategy {
+    /// All of them, with the names that the configuration uses.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("round_robin", Self::RoundRobin),
+        ("random", Self::Random),
+        ("least_inflight", Self::LeastInFlight),
+        ("sticky", Self::Sticky),
+        ("hash_client", Self::HashClient),
+        ("hash_topic", Self::HashTopic),
+    ];
+
+    /// The strategy with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, strategy)| strategy)
+    }
+}

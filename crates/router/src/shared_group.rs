@@ -1,0 +1,199 @@
+//! Shared subscriptions (MQTT 5 §4.8.2).
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use crate::settings::ShareStrategy;
+use crate::subscribers::Subscriber;
+
+/// All shared groups of the shard, by number and by `$share/NAME/FILTER`.
+#[derive(Debug, Default)]
+pub(crate) struct SharedGroups {
+    groups: HashMap<u32, SharedGroup, foldhash::fast::RandomState>,
+    by_text: HashMap<Box<str>, u32>,
+    next: u32,
+    hasher: foldhash::fast::RandomState,
+}
+
+/// One group: its members in the order they joined, and where its strategy stands.
+#[derive(Debug)]
+pub(crate) struct SharedGroup {
+    pub(crate) filter: Box<str>,
+    pub(crate) members: Vec<Subscriber>,
+    strategy: ShareStrategy,
+    turn: usize,
+    sticky: Option<u32>,
+}
+
+/// What a strategy may look at to choose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) topic: &'a str,
+    /// The publisher's client identifier.
+    pub(crate) publisher: &'a str,
+    /// Entropy for [`ShareStrategy::Random`].
+    pub(crate) entropy: u64,
+}
+
+impl SharedGroups {
+    pub(crate) fn get(&self, group: u32) -> Option<&SharedGroup> {
+        self.groups.get(&group)
+    }
+
+    pub(crate) fn find(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).copied()
+    }
+
+    /// Whether any group has this many members or none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Adds or replaces a member. Returns the group, whether it is a new group, and whether the
+    /// member is new.
+    pub(crate) fn join(
+        &mut self,
+        text: &str,
+        filter: &str,
+        strategy: ShareStrategy,
+        member: Subscriber,
+    ) -> (u32, bool, bool) {
+        if let Some(&number) = self.by_text.get(text)
+            && let Some(group) = self.groups.get_mut(&number)
+        {
+            let known = group.members.iter_mut().find(|it| it.session == member.session);
+            let is_new = known.is_none();
+            match known {
+                Some(known) => *known = member,
+                None => group.members.push(member),
+            }
+            return (number, false, is_new);
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.by_text.insert(text.into(), number);
+        let members = vec![member];
+        let filter = filter.into();
+        let group = SharedGroup { filter, members, strategy, turn: 0, sticky: None };
+        self.groups.insert(number, group);
+        (number, true, true)
+    }
+
+    /// Removes a member. `None` when it was none; else the group, and whether it is gone.
+    pub(crate) fn leave(&mut self, text: &str, session: u32) -> Option<(u32, Option<Box<str>>)> {
+        let number = *self.by_text.get(text)?;
+        let group = self.groups.get_mut(&number)?;
+        let at = group.members.iter().position(|it| it.session == session)?;
+        group.members.remove(at);
+        if at < group.turn {
+            group.turn -= 1;
+        }
+        if !group.members.is_empty() {
+            return Some((number, None));
+        }
+        self.by_text.remove(text);
+        let gone = self.groups.remove(&number)?;
+        Some((number, Some(gone.filter)))
+    }
+
+    /// Chooses a member by the group's strategy among those whose load `load` tells; members for
+    /// which it says `None` cannot take the message.
+    pub(crate) fn choose(
+        &mut self,
+        group: u32,
+        choice: Choice<'_>,
+        load: impl Fn(&Subscriber) -> Option<usize>,
+    ) -> Option<Subscriber> {
+        let hasher = &self.hasher;
+        let group = self.groups.get_mut(&group)?;
+        let count = group.members.len();
+        let start = match group.strategy {
+            ShareStrategy::RoundRobin => group.turn,
+            ShareStrategy::Random => choice.entropy as usize,
+            ShareStrategy::HashClient => hasher.hash_one(choice.publisher) as usize,
+            ShareStrategy::HashTopic => hasher.hash_one(choice.topic) as usize,
+            ShareStrategy::Sticky => group
+                .sticky
+                .and_then(|session| group.members.iter().position(|it| it.session == session))
+                .unwrap_or(0),
+            ShareStrategy::LeastInFlight => {
+                let able = group.members.iter().filter_map(|it| load(it).map(|load| (load, it)));
+                return able.min_by_key(|&(load, _)| load).map(|(_, member)| *member);
+            }
+        };
+        let at = (0..count)
+            .map(|step| start.wrapping_add(step) % count)
+            .find(|&at| load(&group.members[at]).is_some())?;
+        group.turn = (at + 1) % count;
+        let member = group.members[at];
+        group.sticky = Some(member.session);
+        Some(member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentmq_codec::SubscriptionOptions;
+
+    use super::*;
+
+    fn member(session: u32) -> Subscriber {
+        Subscriber { session, options: SubscriptionOptions::default(), id: 0 }
+    }
+
+    fn group(strategy: ShareStrategy, members: u32) -> (SharedGroups, u32) {
+        let mut groups = SharedGroups::default();
+        for session in 0..members {
+            groups.join("$share/g/t", "t", strategy, member(session));
+        }
+        let number = groups.find("$share/g/t").expect("just joined");
+        (groups, number)
+    }
+
+    fn chosen(groups: &mut SharedGroups, number: u32, topic: &str, able: &[u32]) -> Option<u32> {
+        let choice = Choice { topic, publisher: "p", entropy: 7 };
+        let load = |it: &Subscriber| able.contains(&it.session).then_some(it.session as usize);
+        groups.choose(number, choice, load).map(|it| it.session)
+    }
+
+    #[test]
+    fn round_robin_skips_those_who_cannot() {
+        let (mut groups, number) = group(ShareStrategy::RoundRobin, 3);
+        let turns: Vec<_> = (0..4).map(|_| chosen(&mut groups, number, "t", &[0, 2])).collect();
+        assert_eq!(turns, [Some(0), Some(2), Some(0), Some(2)]);
+        assert_eq!(chosen(&mut groups, number, "t", &[]), None);
+    }
+
+    #[test]
+    fn sticky_stays_until_its_member_goes() {
+        let (mut groups, number) = group(ShareStrategy::Sticky, 3);
+        assert_eq!(chosen(&mut groups, number, "t", &[1, 2]), Some(1));
+        assert_eq!(chosen(&mut groups, number, "t", &[0, 1, 2]), Some(1));
+        groups.leave("$share/g/t", 1);
+        assert_eq!(chosen(&mut groups, number, "t", &[0, 2]), Some(0));
+    }
+
+    #[test]
+    fn hash_topic_keeps_a_topic_with_its_member() {
+        let (mut groups, number) = group(ShareStrategy::HashTopic, 4);
+        let all = [0, 1, 2, 3];
+        for topic in ["a", "b", "c"] {
+            let first = chosen(&mut groups, number, topic, &all);
+            assert_eq!(chosen(&mut groups, number, topic, &all), first);
+        }
+    }
+
+    #[test]
+    fn least_in_flight_takes_the_lowest_load() {
+        let (mut groups, number) = group(ShareStrategy::LeastInFlight, 3);
+        assert_eq!(chosen(&mut groups, number, "t", &[1, 2]), Some(1));
+    }
+
+    #[test]
+    fn the_last_member_takes_the_group_along() {
+        let (mut groups, number) = group(ShareStrategy::RoundRobin, 1);
+        assert_eq!(groups.leave("$share/g/t", 9), None);
+        assert_eq!(groups.leave("$share/g/t", 0), Some((number, Some("t".into()))));
+        assert!(groups.is_empty());
+    }
+}

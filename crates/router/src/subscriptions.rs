@@ -1,0 +1,130 @@
+//! The shard's subscriptions: filter → sessions and shared groups.
+
+use std::hash::BuildHasher;
+
+use agentmq_topic::FilterTrie;
+
+use crate::subscribers::{Subscriber, Subscribers};
+
+/// The subscription index, with generations that tell a cached route whether it still holds.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    trie: FilterTrie<FilterEntry>,
+    count: u64,
+    /// One generation for each slot of hashed first levels.
+    generations: Box<[u32]>,
+    /// Bumped by filters that begin with a wildcard, which concern every topic.
+    wildcard_generation: u32,
+    hasher: foldhash::fast::RandomState,
+}
+
+/// What one filter leads to.
+#[derive(Debug, Default)]
+pub(crate) struct FilterEntry {
+    pub(crate) subscribers: Subscribers,
+    /// Shared groups of this filter.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// The state of the subscriptions that concern one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation {
+    slot: u32,
+    wildcard: u32,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self {
+            trie: FilterTrie::new(),
+            count: 0,
+            generations: vec![0; SLOTS].into_boxed_slice(),
+            wildcard_generation: 0,
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Subscriptions of sessions, members of groups included.
+    pub(crate) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds or replaces a session's subscription; true when it is new.
+    pub(crate) fn insert(&mut self, filter: &str, subscriber: Subscriber) -> bool {
+        self.touch(filter);
+        let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
+        let is_new = entry.subscribers.insert(subscriber);
+        self.count += u64::from(is_new);
+        is_new
+    }
+
+    /// Removes a session's subscription; false when there was none.
+    pub(crate) fn remove(&mut self, filter: &str, session: u32) -> bool {
+        let Some(entry) = self.trie.get_mut(filter) else { return false };
+        if !entry.subscribers.remove(session) {
+            return false;
+        }
+        self.count -= 1;
+        self.prune(filter);
+        true
+    }
+
+    /// Makes a group receive what matches `filter`.
+    pub(crate) fn insert_group(&mut self, filter: &str, group: u32) {
+        self.touch(filter);
+        self.trie.get_or_insert_with(filter, FilterEntry::default).groups.push(group);
+    }
+
+    /// Ends that.
+    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) {
+        if let Some(entry) = self.trie.get_mut(filter) {
+            entry.groups.retain(|&other| other != group);
+            self.prune(filter);
+        }
+    }
+
+    /// Members of groups count as subscriptions.
+    pub(crate) fn count_member(&mut self, joined: bool) {
+        self.count = if joined { self.count + 1 } else { self.count.saturating_sub(1) };
+    }
+
+    pub(crate) fn for_each_match(&self, topic: &str, visit: impl FnMut(&FilterEntry)) {
+        self.trie.for_each_match(topic, visit);
+    }
+
+    /// The generation of what concerns `topic`.
+    pub(crate) fn generation(&self, topic: &str) -> Generation {
+        let slot = self.generations[self.slot(topic)];
+        Generation { slot, wildcard: self.wildcard_generation }
+    }
+
+    /// Makes cached routes of topics that `filter` may match look again.
+    fn touch(&mut self, filter: &str) {
+        if filter.starts_with(['+', '#']) {
+            self.wildcard_generation = self.wildcard_generation.wrapping_add(1);
+        } else {
+            let slot = self.slot(filter);
+            self.generations[slot] = self.generations[slot].wrapping_add(1);
+        }
+    }
+
+    fn prune(&mut self, filter: &str) {
+        self.touch(filter);
+        let is_unused = self
+            .trie
+            .get(filter)
+            .is_some_and(|entry| entry.subscribers.is_empty() && entry.groups.is_empty());
+        if is_unused {
+            self.trie.remove(filter);
+        }
+    }
+
+    fn slot(&self, topic: &str) -> usize {
+        let end = topic.as_bytes().iter().position(|&b| b == b'/').unwrap_or(topic.len());
+        self.hasher.hash_one(&topic.as_bytes()[..end]) as usize % SLOTS
+    }
+}
+
+const SLOTS: usize = 1024;

@@ -1,0 +1,32 @@
+//! One client's protocol state: what MQTT remembers of a client across its connections, and the
+//! bytes and bounds of one connection.
+//!
+//! The router owns a [`Session`] per client and tells it what happened; time is an argument, and
+//! output goes into an [`Outbox`]. Knows nothing of other clients, subscriptions or sockets.
+#![forbid(unsafe_code)]
+
+mod in_flight;
+mod limits;
+mod message;
+mod outbox;
+mod queue;
+mod retained_cursor;
+mod session;
+mod ticket;
+mod time;
+mod topic_alias;
+mod unreleased;
+mod will;
+
+pub use in_flight::{AckOutcome, InFlight, Resend, Window};
+pub use limits::{LimitInfo, Limits, UnknownLimit};
+pub use message::{Delivery, Message, SubscriptionIds};
+pub use outbox::{Outbox, REFERENCE_FROM};
+pub use queue::{Queue, QueueBound};
+pub use retained_cursor::RetainedCursor;
+pub use session::Session;
+pub use ticket::{CommitEngine, MemoryEngine, PendingAck, PendingAcks, Ticket};
+pub use time::Time;
+pub use topic_alias::{InboundAliases, OutboundAlias, OutboundAliases};
+pub use unreleased::Unreleased;
+pub use will::Will;

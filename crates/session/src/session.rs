@@ -1,0 +1,107 @@
+//! What MQTT remembers of one client (MQTT 5 §4.1).
+
+use std::sync::Arc;
+
+use agentmq_codec::{ProtocolVersion, QoS};
+use agentmq_identity::Principal;
+
+use crate::{Delivery, Queue, QueueBound, Time, Unreleased, Will, Window};
+
+/// One client's session, connected or not.
+#[derive(Debug)]
+pub struct Session {
+    /// Client identifier.
+    pub client_id: Arc<str>,
+    /// Tells this session from later ones in the same place, for timers that outlive it.
+    pub generation: u32,
+    /// Version of the newest connection.
+    pub version: ProtocolVersion,
+    /// Whose session it is: the rights under which its will is published.
+    pub principal: Principal,
+    /// Session Expiry Interval in seconds: 0 ends the session with its connection, `u32::MAX`
+    /// never (§3.1.2.11.2).
+    pub expiry: u32,
+    /// Publications that the client accepts unacknowledged.
+    pub receive_maximum: u16,
+    /// Exchanges towards the client.
+    pub window: Window,
+    /// What waits for the client.
+    pub queue: Queue,
+    /// Exchanges from the client.
+    pub unreleased: Unreleased,
+    /// Its filters, with their share prefix.
+    pub subscriptions: Vec<Box<str>>,
+    /// Published if the connection breaks.
+    pub will: Option<Box<Will>>,
+    /// When the will of an absent client is due.
+    pub will_at: Option<Time>,
+    /// The connection that serves it.
+    pub connection: Option<u32>,
+    /// Deliveries wait until this point (a hold on resume).
+    pub hold_until: Time,
+    /// Ends at this point, when no client is connected.
+    pub expires_at: Option<Time>,
+    /// Messages that its queue could not hold.
+    pub dropped: u64,
+}
+
+impl Session {
+    /// A new session.
+    pub fn new(client_id: Arc<str>, generation: u32, version: ProtocolVersion) -> Self {
+        Self {
+            client_id,
+            generation,
+            version,
+            principal: Principal::ANONYMOUS,
+            expiry: 0,
+            receive_maximum: u16::MAX,
+            window: Window::default(),
+            queue: Queue::default(),
+            unreleased: Unreleased::default(),
+            subscriptions: Vec::new(),
+            will: None,
+            will_at: None,
+            connection: None,
+            hold_until: Time::ZERO,
+            expires_at: None,
+            dropped: 0,
+        }
+    }
+
+    /// Whether the session outlives its connection.
+    pub fn is_persistent(&self) -> bool {
+        self.expiry > 0
+    }
+
+    /// Whether a new delivery of this QoS may go out at once, ahead of nothing: QoS 0 waits only
+    /// behind retained messages and holds, never for the window.
+    pub fn may_send(&self, qos: QoS, now: Time) -> bool {
+        if self.queue.has_cursor() || now < self.hold_until {
+            return false;
+        }
+        qos == QoS::AtMostOnce
+            || (self.queue.is_empty() && self.window.has_room(self.receive_maximum))
+    }
+
+    /// Begins an exchange. The delivery is kept only where it may be needed again: in a session
+    /// that can be resumed, or for another member of the group.
+    pub fn begin(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery, shared: bool) -> u16 {
+        let kept = (self.is_persistent() || shared).then(delivery);
+        self.window.begin(qos, kept)
+    }
+
+    /// Puts a delivery in line; returns how many messages were dropped.
+    pub fn enqueue(&mut self, delivery: Delivery, bound: QueueBound) -> usize {
+        let dropped = self.queue.push(delivery, bound);
+        self.dropped += dropped as u64;
+        dropped
+    }
+
+    /// What a lost connection takes with it: retained messages not yet sent, QoS 0 messages, and
+    /// the window's claim on the old connection. Returns how many messages were dropped.
+    pub fn disconnect(&mut self) -> usize {
+        self.connection = None;
+        self.queue.drop_cursors();
+        self.queue.take_qos0().len()
+    }
+}

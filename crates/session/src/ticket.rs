@@ -1,0 +1,113 @@
+//! Acknowledgements that leave only after what they promise is safe.
+
+use std::collections::VecDeque;
+
+use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode};
+
+use crate::Outbox;
+
+/// A position in the commit order. An acknowledgement with ticket *n* may leave once the engine
+/// has completed *n*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// Where promises are kept. The memory engine completes a ticket in the turn that drew it; an
+/// engine with a disk completes it with its group commit.
+pub trait CommitEngine: std::fmt::Debug {
+    /// Draws the ticket of everything recorded so far.
+    fn draw(&mut self) -> Ticket;
+    /// The newest ticket that is complete, and with it all before.
+    fn completed(&self) -> Ticket;
+}
+
+/// Keeps nothing: every ticket is complete at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MemoryEngine;
+
+impl CommitEngine for MemoryEngine {
+    fn draw(&mut self) -> Ticket {
+        Ticket(0)
+    }
+
+    fn completed(&self) -> Ticket {
+        Ticket(0)
+    }
+}
+
+/// One acknowledgement that waits for its ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingAck {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP with its packet identifier.
+    Ack(AckKind, u16, ReasonCode),
+    /// SUBACK or UNSUBACK, encoded.
+    Encoded(Box<[u8]>),
+}
+
+/// The acknowledgements of one connection, sent in the order of what they acknowledge
+/// [MQTT-4.6.0-2, -3]. Bounded by the Receive Maximum that the server announced.
+#[derive(Debug, Default)]
+pub struct PendingAcks {
+    waiting: VecDeque<(Ticket, PendingAck)>,
+}
+
+impl PendingAcks {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Sends the acknowledgement when its ticket is complete and none waits before it; else it
+    /// waits.
+    pub fn push(
+        &mut self,
+        ticket: Ticket,
+        ack: PendingAck,
+        completed: Ticket,
+        version: ProtocolVersion,
+        out: &mut Outbox,
+    ) {
+        if self.waiting.is_empty() && ticket <= completed {
+            ack.encode(version, out);
+        } else {
+            self.waiting.push_back((ticket, ack));
+        }
+    }
+
+    /// Sends everything whose ticket is complete.
+    pub fn release(&mut self, completed: Ticket, version: ProtocolVersion, out: &mut Outbox) {
+        while let Some((_, ack)) = self.waiting.pop_front_if(|(ticket, _)| *ticket <= completed) {
+            ack.encode(version, out);
+        }
+    }
+}
+
+impl PendingAck {
+    fn encode(self, version: ProtocolVersion, out: &mut Outbox) {
+        match self {
+            Self::Ack(kind, id, reason) => Ack::new(kind, id, reason).encode(version, out.bytes()),
+            Self::Encoded(packet) => out.bytes().extend_from_slice(&packet),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_wait_for_their_ticket_and_keep_their_order() {
+        let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
+        let ack = |id| PendingAck::Ack(AckKind::PubAck, id, ReasonCode::Success);
+        acks.push(Ticket(2), ack(1), Ticket(1), ProtocolVersion::V5, &mut out);
+        acks.push(Ticket(0), ack(2), Ticket(1), ProtocolVersion::V5, &mut out);
+        assert!(out.is_empty(), "the second may not overtake the first");
+        acks.release(Ticket(2), ProtocolVersion::V5, &mut out);
+        assert_eq!(out.bytes().as_slice(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+        assert!(acks.is_empty());
+    }
+}

@@ -1,0 +1,38 @@
+//! Time as an argument.
+
+/// Milliseconds on the broker's monotonic clock, from an arbitrary start. The sans-I/O crates
+/// never ask what time it is; whoever drives them says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(u64);
+
+impl Time {
+    /// The start of the clock.
+    pub const ZERO: Self = Self(0);
+
+    /// A point in time.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the start of the clock.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The point `millis` later.
+    #[must_use]
+    pub const fn after_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// The point `secs` later.
+    #[must_use]
+    pub const fn after_secs(self, secs: u32) -> Self {
+        self.after_millis(secs as u64 * 1000)
+    }
+
+    /// Milliseconds from `earlier` to this point; 0 when it is not earlier.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

@@ -1,0 +1,107 @@
+//! Packet identifiers of QoS 2 publications received and not yet released (MQTT 5 §4.3.3).
+
+/// The set of identifiers between PUBLISH and PUBREL. Small sets are a list in the order of
+/// arrival, in which PUBREL usually finds its identifier first; large ones become a bitmap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unreleased {
+    list: Vec<u16>,
+    bitmap: Option<Box<Bitmap>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bitmap {
+    words: [u64; 1024],
+    count: usize,
+}
+
+impl Unreleased {
+    /// How many identifiers wait for their release.
+    pub fn len(&self) -> usize {
+        self.bitmap.as_ref().map_or(self.list.len(), |bitmap| bitmap.count)
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `id` waits for its release: a PUBLISH with it is a repetition [MQTT-4.3.3-10].
+    pub fn contains(&self, id: u16) -> bool {
+        match &self.bitmap {
+            Some(bitmap) => bitmap.words[usize::from(id) / 64] >> (id % 64) & 1 == 1,
+            None => self.list.contains(&id),
+        }
+    }
+
+    /// Adds an identifier; false when it was there.
+    pub fn insert(&mut self, id: u16) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        if self.list.len() == LIST_MAX {
+            let mut bitmap = Box::new(Bitmap { words: [0; 1024], count: LIST_MAX });
+            for id in self.list.drain(..) {
+                bitmap.words[usize::from(id) / 64] |= 1 << (id % 64);
+            }
+            self.bitmap = Some(bitmap);
+        }
+        match &mut self.bitmap {
+            Some(bitmap) => {
+                bitmap.words[usize::from(id) / 64] |= 1 << (id % 64);
+                bitmap.count += 1;
+            }
+            None => self.list.push(id),
+        }
+        true
+    }
+
+    /// Removes an identifier; false when it was not there.
+    pub fn remove(&mut self, id: u16) -> bool {
+        if let Some(bitmap) = &mut self.bitmap {
+            let (word, bit) = (usize::from(id) / 64, 1 << (id % 64));
+            if bitmap.words[word] & bit == 0 {
+                return false;
+            }
+            bitmap.words[word] &= !bit;
+            bitmap.count -= 1;
+            if bitmap.count == 0 {
+                self.bitmap = None;
+            }
+            return true;
+        }
+        let Some(at) = self.list.iter().position(|&other| other == id) else { return false };
+        self.list.remove(at);
+        if self.list.is_empty() {
+            self.list = Vec::new();
+        }
+        true
+    }
+}
+
+/// Identifiers kept in the list; a scan of these is a few cache lines.
+const LIST_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), 1u16..700), 0..3000)) {
+            let (mut ours, mut model) = (Unreleased::default(), HashSet::new());
+            for (insert, id) in steps {
+                if insert {
+                    prop_assert_eq!(ours.insert(id), model.insert(id));
+                } else {
+                    prop_assert_eq!(ours.remove(id), model.remove(&id));
+                }
+                prop_assert_eq!(ours.len(), model.len());
+                prop_assert_eq!(ours.contains(id), model.contains(&id));
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The will of a client (MQTT 5 §3.1.2.5).
+
+use agentmq_codec::{self as codec, PropertiesBuf, PropertyId, QoS};
+
+use crate::message::expiry;
+use crate::{Message, Time};
+
+/// A will as the session keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    topic: Box<str>,
+    payload: Box<[u8]>,
+    properties: PropertiesBuf,
+    qos: QoS,
+    retain: bool,
+    message_expiry: Option<u32>,
+    /// Will Delay Interval, in seconds.
+    pub delay: u32,
+}
+
+impl Will {
+    /// The will of a CONNECT.
+    pub fn new(will: &codec::Will<'_>) -> Self {
+        Self {
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            properties: will.properties.forwarded(),
+            qos: will.qos,
+            retain: will.retain,
+            message_expiry: expiry(will.properties),
+            delay: will.properties.integer(PropertyId::WillDelayInterval).unwrap_or(0),
+        }
+    }
+
+    /// Will Topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Will Retain.
+    pub fn retains(&self) -> bool {
+        self.retain
+    }
+
+    /// The message to publish now. Its expiry counts from the publication.
+    pub fn into_message(self, now: Time) -> Message {
+        Message {
+            topic: self.topic,
+            payload: self.payload,
+            properties: self.properties,
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: self.message_expiry.map(|secs| now.after_secs(secs)),
+        }
+    }
+}

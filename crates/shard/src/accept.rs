@@ -1,0 +1,174 @@
+//! New connections.
+
+use agentmq_net::{Link, Listener, should_pause_accepting};
+use agentmq_session::{Limits, Time};
+use mio::{Interest, Token};
+
+use crate::conn::Conn;
+use crate::deadlines::Deadline;
+use crate::event_loop::Shard;
+
+/// A listener and how many connections it may have.
+#[derive(Debug)]
+pub struct Door {
+    /// The listening socket.
+    pub listener: Listener,
+    /// Connections at most; 0: no bound of its own.
+    pub max_connections: u32,
+    pub(crate) open: u32,
+}
+
+impl Door {
+    /// A listener with a bound on its connections; 0 for none.
+    pub fn new(listener: Listener, max_connections: u32) -> Self {
+        Self { listener, max_connections, open: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.max_connections > 0 && self.open >= self.max_connections
+    }
+}
+
+/// Which listeners may have connections waiting. `mio` announces them once, so what is not
+/// accepted at once must be remembered.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    ready: Vec<bool>,
+    paused_until: Option<Time>,
+    /// Connections accepted in `second`.
+    accepted: u32,
+    second: u64,
+}
+
+impl Accepting {
+    pub(crate) fn all(listeners: usize) -> Self {
+        Self { ready: vec![true; listeners], paused_until: None, accepted: 0, second: 0 }
+    }
+
+    pub(crate) fn ready(&mut self, listener: usize) {
+        if let Some(ready) = self.ready.get_mut(listener) {
+            *ready = true;
+        }
+    }
+
+    /// Whether the next turn should come at once.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.paused_until.is_none() && self.ready.contains(&true)
+    }
+
+    /// Counts one connection; true when it must wait. The rate bites only once many connections
+    /// wait for their CONNECT: an idle broker takes a burst at once.
+    fn is_too_fast(&mut self, connecting: usize, limits: &Limits, now: Time) -> bool {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            (self.second, self.accepted) = (second, 0);
+        }
+        let is_over = limits.connects_per_second > 0 && self.accepted >= limits.connects_per_second;
+        if is_over && connecting >= BUSY_CONNECTING {
+            return true;
+        }
+        self.accepted += 1;
+        false
+    }
+
+    pub(crate) fn resume_at(&self) -> Option<Time> {
+        self.paused_until
+    }
+}
+
+impl Shard {
+    /// Accepts a portion from each listener that has connections waiting.
+    pub(crate) fn accept_pending(&mut self) {
+        if self.draining_until.is_some() {
+            return;
+        }
+        if let Some(until) = self.accepting.paused_until {
+            if self.now < until {
+                return;
+            }
+            self.accepting.paused_until = None;
+        }
+        for index in 0..self.doors.len() {
+            if self.accepting.ready.get(index) == Some(&true) {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..PORTION {
+            if self.accepting.is_too_fast(self.connecting_now, &self.settings.limits, self.now) {
+                self.pause("the limit `connects_per_second` is reached");
+                return;
+            }
+            if self.connecting_now >= self.settings.limits.connecting as usize {
+                self.pause("the limit `connecting` is reached");
+                return;
+            }
+            let Some(door) = self.doors.get_mut(index) else { return };
+            if door.is_full() {
+                self.pause("the limit `max_connections` of a listener is reached");
+                return;
+            }
+            match door.listener.accept() {
+                Ok(Some(link)) => self.adopt(link, index),
+                Ok(None) => {
+                    self.accepting.ready[index] = false;
+                    return;
+                }
+                Err(error) if should_pause_accepting(&error) => {
+                    self.pause("no file descriptors or memory are left (raise ulimit -n)");
+                    return;
+                }
+                Err(error) => {
+                    let listener = door.listener.endpoint();
+                    tracing::error!(%error, %listener, "a listener failed; it accepts no more");
+                    self.accepting.ready[index] = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Connections wait in the kernel until there is room again.
+    fn pause(&mut self, why: &'static str) {
+        tracing::warn!(why, "accepting pauses");
+        self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
+    }
+
+    fn adopt(&mut self, link: Link, door: usize) {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let key = self.conns.insert(Conn::new(link, generation, door as u16));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let link = &mut self.conns[key].link;
+        if let Err(error) = self.poll.registry().register(link, Token(key), interest) {
+            tracing::warn!(%error, "a connection could not be registered");
+            self.conns.remove(key);
+            return;
+        }
+        self.connecting_now += 1;
+        if let Some(door) = self.doors.get_mut(door) {
+            door.open += 1;
+        }
+        let timeout = u64::from(self.settings.limits.connect_timeout_ms);
+        let at = self.now.after_millis(timeout);
+        self.connecting.push(Deadline { at, conn: key, generation });
+    }
+}
+
+impl Shard {
+    /// A connection that came through a door has gone.
+    pub(crate) fn leave_door(&mut self, conn: &Conn) {
+        if let Some(door) = self.doors.get_mut(usize::from(conn.door)) {
+            door.open = door.open.saturating_sub(1);
+        }
+    }
+}
+
+/// Connections that wait for their CONNECT, from which the rate of new ones is bounded.
+const BUSY_CONNECTING: usize = 20_000;
+/// Connections that one listener may bring in one turn.
+const PORTION: usize = 256;
+/// Milliseconds for which accepting pauses.
+const PAUSE_MS: u64 = 50;

@@ -1,0 +1,269 @@
+//! The event loop: its state and one turn of it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use agentmq_identity::Authenticator;
+use agentmq_router::{ConnectionId, Router, Settings, SysReport};
+use agentmq_session::{CommitEngine, Time};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::accept::{Accepting, Door};
+use crate::clock::Clock;
+use crate::command::{Command, ShardHandle};
+use crate::conn::Conn;
+use crate::deadlines::Deadlines;
+use crate::report::ReportBoard;
+
+/// What a shard is started with.
+#[derive(Debug)]
+pub struct ShardOptions {
+    /// The shard's number; shard 0 publishes the statistics.
+    pub number: usize,
+    /// Sockets to accept from.
+    pub doors: Vec<Door>,
+    /// Protocol settings and limits.
+    pub settings: Arc<Settings>,
+    /// Who may come in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What releases acknowledgements.
+    pub commit: Box<dyn CommitEngine + Send>,
+    /// The broker's clock.
+    pub clock: Clock,
+    /// Seed for client identifiers and random choices.
+    pub entropy: u64,
+    /// Where the shard leaves its counters.
+    pub board: Arc<ReportBoard>,
+    /// Seconds between `$SYS` publications; 0 turns them off.
+    pub sys_interval_secs: u32,
+    /// Program and version for `$SYS/broker/version`.
+    pub version: String,
+}
+
+/// Why a shard cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// The system gave no event queue or refused a registration.
+    #[error(
+        "the event loop failed: {0}; check the limits on open files and threads (ulimit -n, -u)"
+    )]
+    EventLoop(#[from] io::Error),
+}
+
+/// One core's connections and the router that serves them.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) poll: Poll,
+    pub(crate) router: Router,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) conns: Slab<Conn>,
+    pub(crate) doors: Vec<Door>,
+    pub(crate) accepting: Accepting,
+    /// What every connection reads into.
+    pub(crate) scratch: Vec<u8>,
+    /// Connections with more to read than their turn allowed.
+    pub(crate) again: Vec<ConnectionId>,
+    pub(crate) dirty: Vec<ConnectionId>,
+    pub(crate) connecting: Deadlines,
+    pub(crate) blocked: Deadlines,
+    pub(crate) lingering: Deadlines,
+    pub(crate) paused: Deadlines,
+    pub(crate) now: Time,
+    pub(crate) generation: u32,
+    /// Sockets whose CONNECT has not come.
+    pub(crate) connecting_now: usize,
+    pub(crate) draining_until: Option<Time>,
+    commands: Receiver<Command>,
+    clock: Clock,
+    board: Arc<ReportBoard>,
+    report_at: Time,
+    sys_at: Time,
+    options: ReportOptions,
+}
+
+#[derive(Debug)]
+struct ReportOptions {
+    number: usize,
+    sys_interval_secs: u32,
+    version: String,
+}
+
+impl Shard {
+    /// Starts a shard on a thread of its own. Its listeners accept when this returns.
+    pub fn spawn(
+        mut options: ShardOptions,
+    ) -> Result<(ShardHandle, JoinHandle<Result<(), ShardError>>), ShardError> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (sender, commands) = channel();
+        for (index, door) in options.doors.iter_mut().enumerate() {
+            let token = Token(FIRST_LISTENER - index);
+            poll.registry().register(&mut door.listener, token, Interest::READABLE)?;
+        }
+        let name = format!("shard-{}", options.number);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || Self::new(options, poll, commands).run())?;
+        Ok((ShardHandle { commands: sender, waker }, thread))
+    }
+
+    fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
+        let settings = options.settings;
+        let router = Router::new(
+            Arc::clone(&settings),
+            options.authenticator,
+            options.commit,
+            options.entropy,
+        );
+        Self {
+            poll,
+            router,
+            settings,
+            conns: Slab::new(),
+            accepting: Accepting::all(options.doors.len()),
+            doors: options.doors,
+            scratch: vec![0; SCRATCH_BYTES],
+            again: Vec::new(),
+            dirty: Vec::new(),
+            connecting: Deadlines::default(),
+            blocked: Deadlines::default(),
+            lingering: Deadlines::default(),
+            paused: Deadlines::default(),
+            now: options.clock.now(),
+            generation: 0,
+            connecting_now: 0,
+            draining_until: None,
+            commands,
+            clock: options.clock,
+            board: options.board,
+            report_at: Time::ZERO,
+            sys_at: Time::ZERO,
+            options: ReportOptions {
+                number: options.number,
+                sys_interval_secs: options.sys_interval_secs,
+                version: options.version,
+            },
+        }
+    }
+
+    /// Runs turns until the shard has drained.
+    fn run(mut self) -> Result<(), ShardError> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_drained() {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            self.turn(&events);
+        }
+        self.board.write(self.options.number, self.router.counters());
+        Ok(())
+    }
+
+    /// One turn: read what arrived, do what is due, write once to everyone who got something.
+    fn turn(&mut self, events: &Events) {
+        self.now = self.clock.now();
+        let mut again = std::mem::take(&mut self.again);
+        for event in events {
+            self.event(event);
+        }
+        for id in again.drain(..) {
+            self.read_again(id);
+        }
+        if self.again.is_empty() {
+            self.again = again; // keeps the list's memory
+        }
+        self.accept_pending();
+        self.router.tick(self.now);
+        self.deadlines();
+        self.flush_all();
+        self.report();
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event.token() {
+            WAKER => self.obey(),
+            Token(token) if token > FIRST_LISTENER - MAX_LISTENERS => {
+                self.accepting.ready(FIRST_LISTENER - token);
+            }
+            Token(token) => {
+                if event.is_writable() {
+                    self.writable(token);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.read(token, event.is_read_closed() || event.is_error());
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Reconfigure(settings) => {
+                    self.settings = Arc::clone(&settings);
+                    self.router.reconfigure(settings);
+                }
+                Command::Drain => self.begin_drain(),
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() || !self.dirty.is_empty() || self.accepting.is_pending() {
+            return Some(Duration::ZERO);
+        }
+        let mut next = self.router.next_deadline();
+        let report = Some(self.report_at);
+        let own = [
+            self.connecting.next(),
+            self.blocked.next(),
+            self.lingering.next(),
+            self.paused.next(),
+            self.accepting.resume_at(),
+            self.draining_until,
+            report,
+        ];
+        for at in own.into_iter().flatten() {
+            next = Some(next.map_or(at, |next| next.min(at)));
+        }
+        let now = self.clock.now();
+        next.map(|at| Duration::from_millis(at.millis_since(now)))
+    }
+
+    /// Leaves the counters on the board, and publishes the statistics of all shards from shard 0.
+    fn report(&mut self) {
+        if self.now < self.report_at {
+            return;
+        }
+        self.report_at = self.now.after_millis(REPORT_MS);
+        self.board.write(self.options.number, self.router.counters());
+        let interval = self.options.sys_interval_secs;
+        if self.options.number != 0 || interval == 0 || self.now < self.sys_at {
+            return;
+        }
+        self.sys_at = self.now.after_secs(interval);
+        let report = SysReport {
+            version: &self.options.version,
+            uptime_secs: self.now.as_millis() / 1000,
+            counters: self.board.total(),
+        };
+        self.router.publish_sys(&report, self.now);
+    }
+}
+
+/// Bytes that one connection may bring in one turn.
+const SCRATCH_BYTES: usize = 64 * 1024;
+const EVENTS: usize = 1024;
+/// Milliseconds between reports to the board.
+const REPORT_MS: u64 = 1_000;
+const WAKER: Token = Token(usize::MAX);
+/// Listeners count down from here; connections count up from 0.
+const FIRST_LISTENER: usize = usize::MAX - 1;
+const MAX_LISTENERS: usize = 1024;

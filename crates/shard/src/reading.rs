@@ -1,0 +1,246 @@
+//! From a socket's bytes to packets for the router.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use agentmq_codec::{DecodeError, PacketType, frame};
+use agentmq_net::Read;
+use agentmq_router::{ConnectionId, Router};
+use agentmq_session::Time;
+
+use crate::conn::Phase;
+use crate::deadlines::Deadline;
+use crate::event_loop::Shard;
+
+/// What became of the bytes at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// All whole packets are handled; the rest, from here on, is the beginning of one.
+    Rest(usize),
+    /// The connection is closing; nothing more of it counts.
+    Stop,
+    /// The client has published as much as it may for now; the rest, from here on, waits.
+    Paused(usize, Time),
+    /// Not MQTT at all: there is nobody to answer.
+    Foreign,
+}
+
+impl Shard {
+    /// Reads one connection's turn. `ended` says that the peer has closed its side, so that a
+    /// short read does not mean that nothing more is to come.
+    pub(crate) fn read(&mut self, key: usize, ended: bool) {
+        let mut left = TURN_BYTES;
+        loop {
+            let Some(conn) = self.conns.get(key) else { return };
+            if conn.paused_until.is_some() {
+                return; // resumed by its deadline, which reads to the end
+            }
+            let used = if conn.partial.len() >= OWN_BUFFER_FROM {
+                self.read_into_partial(key)
+            } else {
+                self.read_into_scratch(key)
+            };
+            match used {
+                Ok(Read::Data { drained: true, .. }) if !ended => return,
+                Ok(Read::Data { bytes, .. }) => left = left.saturating_sub(bytes.max(1)),
+                Ok(Read::Closed) => return self.drop_conn(key),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a connection failed");
+                    return self.drop_conn(key);
+                }
+            }
+            if left == 0 {
+                return self.later(key);
+            }
+        }
+    }
+
+    /// Goes on with a connection whose turn was not enough.
+    pub(crate) fn read_again(&mut self, id: ConnectionId) {
+        let key = id.0 as usize;
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.reads_again
+        {
+            conn.reads_again = false;
+            // Whether the peer has closed its side is not known any more: read to the end.
+            self.read(key, true);
+        }
+    }
+
+    fn later(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.reads_again
+        {
+            conn.reads_again = true;
+            self.again.push(ConnectionId(key as u32));
+        }
+    }
+
+    /// Reads behind the short rest of the last read, all in the scratch buffer.
+    fn read_into_scratch(&mut self, key: usize) -> io::Result<Read> {
+        let conn = &mut self.conns[key];
+        let held = conn.partial.len();
+        self.scratch[..held].copy_from_slice(&conn.partial);
+        let read = conn.link.read(&mut self.scratch[held..])?;
+        let Read::Data { bytes, .. } = read else { return Ok(read) };
+        if bytes == 0 {
+            return Ok(read);
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        let filled = &scratch[..held + bytes];
+        let cut = self.handle_bytes(key, filled);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.partial.clear();
+                    if at < filled.len() {
+                        conn.partial.extend_from_slice(&filled[at..]);
+                    } else if conn.partial.capacity() > 0 {
+                        conn.partial = Vec::new();
+                    }
+                }
+            }
+            Cut::Stop => self.forget_partial(key),
+            Cut::Foreign => self.drop_conn(key),
+        }
+        self.scratch = scratch;
+        Ok(read)
+    }
+
+    /// Reads a long packet into a buffer of its own, which grows with what has arrived.
+    fn read_into_partial(&mut self, key: usize) -> io::Result<Read> {
+        let conn = &mut self.conns[key];
+        let mut buffer = std::mem::take(&mut conn.partial);
+        let held = buffer.len();
+        buffer.resize(held + held.clamp(SCRATCH_MIN, TURN_BYTES), 0);
+        let read = conn.link.read(&mut buffer[held..]);
+        let bytes = match read {
+            Ok(Read::Data { bytes, .. }) => bytes,
+            _ => 0,
+        };
+        buffer.truncate(held + bytes);
+        let cut = self.handle_bytes(key, &buffer);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
+                if at > 0 {
+                    buffer.drain(..at);
+                    buffer.shrink_to_fit();
+                }
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.partial = buffer;
+                }
+            }
+            Cut::Stop => self.forget_partial(key),
+            Cut::Foreign => self.drop_conn(key),
+        }
+        read
+    }
+
+    /// Hands every whole packet to the router. A panic costs this connection only.
+    fn handle_bytes(&mut self, key: usize, bytes: &[u8]) -> Cut {
+        let Some(conn) = self.conns.get_mut(key) else { return Cut::Stop };
+        if conn.phase == Phase::Lingering {
+            return Cut::Stop;
+        }
+        let id = ConnectionId(key as u32);
+        let max = self.settings.limits.packet_bytes as usize;
+        let (router, now, phase) = (&mut self.router, self.now, &mut conn.phase);
+        let was = *phase;
+        let caught = catch_unwind(AssertUnwindSafe(|| cut_all(router, id, phase, bytes, max, now)));
+        if was == Phase::Connecting && *phase != Phase::Connecting {
+            self.connecting_now -= 1;
+        }
+        caught.unwrap_or_else(|_| {
+            tracing::error!(connection = key, "a packet caused a panic; its connection is closed");
+            Cut::Foreign
+        })
+    }
+
+    /// Leaves a socket unread until its client may publish again.
+    fn pause_if_told(&mut self, key: usize, cut: Cut) {
+        if let (Cut::Paused(_, until), Some(conn)) = (cut, self.conns.get_mut(key)) {
+            conn.paused_until = Some(until);
+            let generation = conn.generation;
+            self.paused.push(Deadline { at: until, conn: key, generation });
+        }
+    }
+
+    /// A client may publish again: what waits in its partial buffer first, then its socket.
+    pub(crate) fn resume(&mut self, due: Deadline) {
+        let key = due.conn;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.generation != due.generation || conn.paused_until.take().is_none() {
+            return;
+        }
+        let held = std::mem::take(&mut conn.partial);
+        let cut = self.handle_bytes(key, &held);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.partial = held.get(at..).unwrap_or_default().to_vec();
+                }
+                self.read(key, true);
+            }
+            Cut::Stop => {}
+            Cut::Foreign => self.drop_conn(key),
+        }
+    }
+
+    fn forget_partial(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.partial = Vec::new();
+        }
+    }
+}
+
+/// Cuts `bytes` into packets for the router.
+fn cut_all(
+    router: &mut Router,
+    id: ConnectionId,
+    phase: &mut Phase,
+    bytes: &[u8],
+    max: usize,
+    now: Time,
+) -> Cut {
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        let Some(&first) = rest.first() else { return Cut::Rest(at) };
+        if *phase == Phase::Connecting && PacketType::of(first) != Some(PacketType::Connect) {
+            return Cut::Foreign; // before any of it is stored
+        }
+        match frame::cut(rest, max) {
+            Ok(Some(frame)) => {
+                *phase = Phase::Open;
+                router.packet(id, frame.first, &rest[frame.body_at..frame.total], now);
+                at += frame.total;
+                if router.is_closing(id) {
+                    return Cut::Stop;
+                }
+                if let Some(until) = router.paused_until(id, now) {
+                    return Cut::Paused(at, until);
+                }
+            }
+            Ok(None) => return Cut::Rest(at),
+            Err(DecodeError { reason, what }) => {
+                if *phase == Phase::Connecting {
+                    return Cut::Foreign;
+                }
+                router.malformed(id, reason, what, now);
+                return Cut::Stop;
+            }
+        }
+    }
+}
+
+/// Bytes that one connection may bring in one turn.
+const TURN_BYTES: usize = 256 * 1024;
+/// The beginning of a packet that is at least this long gets a buffer of its own, so that a long
+/// packet is not copied again with each read.
+const OWN_BUFFER_FROM: usize = 16 * 1024;
+const SCRATCH_MIN: usize = 64 * 1024;
