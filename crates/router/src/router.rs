@@ -41,6 +41,8 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
+    /// Silence before this point is not the clients'.
+    listening_since: Time,
     /// Buffers of outboxes that are empty.
     buffers: Vec<Vec<u8>>,
     generations: u32,
@@ -74,6 +76,7 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
+            listening_since: Time::ZERO,
             buffers: Vec::new(),
             generations: 0,
             entropy,
@@ -178,6 +181,11 @@ impl Router {
         let connection = self.connections.get(id.0 as usize)?.as_ref()?;
         let is_over = connection.second == second_of(now) && connection.publishes >= limit;
         is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
+    }
+
+    /// The shard could not read until now: keep alives count from here.
+    pub fn listens_again(&mut self, now: Time) {
+        self.listening_since = now;
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -397,11 +405,13 @@ impl Router {
 
     fn keep_alive_due(&mut self, index: u32, generation: u32, now: Time) {
         let id = ConnectionId(index);
+        let listening_since = self.listening_since;
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.generation != generation || connection.phase == Phase::Closing {
             return;
         }
-        let deadline = connection.deadline();
+        let silent = u64::from(connection.keep_alive_ms);
+        let deadline = connection.deadline().max(listening_since.after_millis(silent));
         if deadline > now {
             self.timers.arm(deadline, Due::KeepAlive(index, generation));
             return;
