@@ -2,6 +2,7 @@
 //! nothing here opens a socket or reads a clock.
 
 mod commit_ticket;
+mod delivery_model;
 mod enhanced_auth;
 mod flow_control;
 mod harness;
