@@ -7,7 +7,8 @@ use agentmq_session::Time;
 
 /// Counts connects by client identifier, a minute at a time, and bans those that exceed the limit.
 /// It bites only while the broker is busy: below [`BUSY`] connects a minute nobody is counted.
-/// Identifiers are kept as hashes. Memory is bounded by the connects of one minute and the bans of five.
+/// Identifiers are kept as hashes; memory is bounded by the connects of one minute and the bans of
+/// five.
 #[derive(Debug, Default)]
 pub(crate) struct Flapping {
     minute: u64,

@@ -78,6 +78,8 @@ pub struct Shard {
     /// Sockets whose CONNECT has not come.
     pub(crate) connecting_now: usize,
     pub(crate) draining_until: Option<Time>,
+    /// Sockets that full reports in a row have named.
+    unheard: usize,
     commands: Receiver<Command>,
     clock: Clock,
     board: Arc<ReportBoard>,
@@ -138,6 +140,7 @@ impl Shard {
             generation: 0,
             connecting_now: 0,
             draining_until: None,
+            unheard: 0,
             commands,
             clock: options.clock,
             board: options.board,
@@ -180,10 +183,26 @@ impl Shard {
             self.again = again; // keeps the list's memory
         }
         self.accept_pending();
-        self.router.tick(self.now);
-        self.deadlines();
+        if self.has_heard_everybody(events) {
+            self.router.tick(self.now);
+            self.deadlines();
+        }
         self.flush_all();
         self.report();
+    }
+
+    /// Whether nobody can have been left out of `events`. One call reports a bounded number of
+    /// sockets; after a pause of the whole process more may have something to say, and whoever has
+    /// must not be disconnected for silence before it is read. The next calls report the others
+    /// first; after as many as all connections need, deadlines count in any case.
+    fn has_heard_everybody(&mut self, events: &Events) -> bool {
+        let heard = events.iter().count();
+        self.unheard = if heard < EVENTS { 0 } else { self.unheard + heard };
+        let everybody = self.unheard == 0 || self.unheard > self.conns.len();
+        if everybody {
+            self.unheard = 0;
+        }
+        everybody
     }
 
     fn event(&mut self, event: &Event) {

@@ -190,7 +190,7 @@ fn run(
     let mut flow = Flow::new(version, run, shape, load, args.qos, templates);
     flow.first_subscriber = receivers.connections.start;
     flow.first_publisher = senders.connections.start;
-    flow.window = senders.receive_maximum.into();
+    flow.window = senders.receive_maximum.min(args.common.window).into();
     let mut report =
         Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
     for (name, value) in parameters {

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let meter = Meter::start(args.common.broker_pid)?;
     let template =
         Template::new(version, &topic, args.qos, false, &PropertiesBuf::new(), args.size);
-    let window = u64::from(fleet.receive_maximum);
+    let window = u64::from(fleet.receive_maximum.min(args.common.window));
     let feed = Feed::new(publisher, args.qos, window, args.messages, run, |_| template.clone());
     let seconds = feed.run(&mut engine, output, "queueing")?;
     let mut queued = Report::default();

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let (publisher, subscriber) = (fleet.connections.start, fleet.connections.start + 1);
     let topic = |n: u64| format!("bench/{run:08x}/{}/{n}", n % 100);
     let none = PropertiesBuf::new();
-    let window = u64::from(fleet.receive_maximum);
+    let window = u64::from(fleet.receive_maximum.min(args.common.window));
     let stamped = |n| Template::new(version, &topic(n), args.qos, true, &none, args.size);
     let mut report =
         Report { scenario: "retained", at: target.endpoint.to_string(), ..Report::default() };

@@ -33,7 +33,7 @@ impl Mosquitto {
         let at = dir.path().display();
         let access = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
         let config = format!(
-            "{access}\nmax_queued_messages 0\nmax_inflight_messages 100\nlog_type information\n\
+            "{access}\nmax_queued_messages 0\nmax_inflight_messages 1000\nlog_type information\n\
              log_type error\nuser root\nset_tcp_nodelay true\n{more}\n\
              listener {port} 127.0.0.1\n\
              listener {ws_port} 127.0.0.1\nprotocol websockets\n\
