@@ -24,9 +24,10 @@ pub fn run(
     contenders: &[Contender],
     rounds: usize,
 ) -> Result<Results> {
-    let surroundings = surroundings::observe()?;
+    let surroundings = surroundings::observe(&workspace.root)?;
     let scratch = workspace.scratch("bench")?;
     let mut cells: BTreeMap<(&str, &str), Vec<Measured>> = BTreeMap::new();
+    let mut failures: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     let mut units: BTreeMap<&str, String> = BTreeMap::new();
     for round in 0..rounds {
         for scenario in scenarios {
@@ -44,7 +45,11 @@ pub fn run(
                         cells.entry((scenario.name, &contender.name)).or_default().push(measured);
                         units.insert(scenario.name, unit);
                     }
-                    Err(error) => println!("{label} {:<12} FAILED: {error:#}", contender.name),
+                    Err(error) => {
+                        println!("{label} {:<12} FAILED: {error:#}", contender.name);
+                        let key = (scenario.name, contender.name.as_str());
+                        failures.entry(key).or_default().push(first_line(&error));
+                    }
                 }
             }
         }
@@ -57,8 +62,10 @@ pub fn run(
         brokers: contenders
             .iter()
             .filter_map(|contender| {
-                let rounds = cells.get(&(scenario.name, contender.name.as_str()))?;
-                Some((contender.name.clone(), Measured::of(rounds)?))
+                let key = (scenario.name, contender.name.as_str());
+                let mut measured = Measured::of(cells.get(&key)?)?;
+                measured.failures.extend(failures.get(&key).into_iter().flatten().cloned());
+                Some((contender.name.clone(), measured))
             })
             .collect(),
     };
@@ -137,6 +144,12 @@ fn complaint(output: &str) -> Option<String> {
 
 fn objects(output: &str) -> impl Iterator<Item = Value> {
     output.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
+/// A round that gave nothing, as the results file says it.
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    format!("a round failed: {}", text.lines().next().unwrap_or_default())
 }
 
 /// One measurement, for who watches.

@@ -22,6 +22,8 @@ pub struct Results {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Surroundings {
     pub date: String,
+    /// Of this repository.
+    pub commit: String,
     pub kernel: String,
     pub processor: String,
     pub cores: usize,

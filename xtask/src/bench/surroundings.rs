@@ -11,7 +11,7 @@ use super::results::{Raised, Surroundings};
 use crate::process;
 
 /// The machine as it is now.
-pub fn observe() -> Result<Surroundings> {
+pub fn observe(root: &Path) -> Result<Surroundings> {
     let line = |command: &mut Command| -> Result<String> {
         Ok(process::run_quietly(command)?.trim().to_owned())
     };
@@ -20,6 +20,7 @@ pub fn observe() -> Result<Surroundings> {
     let processors = fs::read_to_string("/proc/cpuinfo").context("read the processor's name")?;
     Ok(Surroundings {
         date: line(Command::new("date").args(["-u", "+%F"]))?,
+        commit: line(Command::new("git").current_dir(root).args(["rev-parse", "--short", "HEAD"]))?,
         kernel: line(Command::new("uname").args(["-sr"]))?,
         processor: processor(&processors).unwrap_or("unknown").to_owned(),
         cores: std::thread::available_parallelism()?.get(),

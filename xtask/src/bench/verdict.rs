@@ -88,6 +88,7 @@ pub mod tests {
         Results {
             surroundings: Surroundings {
                 date: "2000-01-01".to_owned(),
+                commit: "0000000".to_owned(),
                 kernel: "Linux 1".to_owned(),
                 processor: "one".to_owned(),
                 cores: 2,

@@ -46,8 +46,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// What the scheduler has given to the threads that live, in steps of a nanosecond. Not every kernel
-/// tells.
+/// What the scheduler has given to the threads that live, in steps of a nanosecond. Not every
+/// kernel tells.
 fn threads_cpu_seconds(pid: &str) -> Option<f64> {
     let mut nanoseconds = 0u64;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
