@@ -109,6 +109,26 @@ fn qos_0_behind_retained_messages_is_not_overtaken_by_later_qos_0() {
 }
 
 #[test]
+fn qos_0_behind_a_full_outbox_is_not_overtaken_by_later_qos_0() {
+    // [MQTT-4.6.0-6]
+    let broker = Broker::with(|settings| settings.retained_gap_ms = 10);
+    let publisher = broker.connect("p");
+    publisher.retain("t", "retained");
+    let client = broker.connect("c");
+    client.subscribe("t", 0);
+    for _ in 0..200 {
+        publisher.publish("t", &"x".repeat(3000), 0);
+    }
+    client.stall();
+    broker.wait(1); // the outbox takes a part of them
+    publisher.publish("t", "last", 0);
+    client.unstall();
+    let payloads = client.payloads();
+    assert_eq!(payloads.len(), 202);
+    assert_eq!(payloads.last().map(String::as_str), Some("last"));
+}
+
+#[test]
 fn a_hold_on_resume_lets_nothing_through_and_then_everything_in_order() {
     let broker = Broker::with(|settings| settings.hold_on_resume_ms = 100);
     let client = broker.returning("c").by_hand().connect();

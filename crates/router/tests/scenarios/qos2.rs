@@ -154,6 +154,7 @@ fn a_publish_that_a_limit_keeps_from_being_retained_is_still_delivered_once() {
     receiver.subscribe("t", 2);
     let sender = broker.returning("s").by_hand().connect();
     sender.publishing("t", "x").qos(2).retain().id(7).send();
+    assert_eq!(sender.packets(), [Got::PubRec(7, 0)], "an error would end the exchange");
     sender.vanish();
     let sender = broker.returning("s").by_hand().connect();
     sender.publishing("t", "x").qos(2).retain().id(7).dup().send();
