@@ -154,7 +154,8 @@ impl Flow {
     /// Waits for what is under way, as long as something comes.
     pub(crate) fn drain(&mut self, engine: &mut Engine) -> Result<(), crate::failure::Failure> {
         let (mut seen, mut since) = (self.delivered, Instant::now());
-        while self.under_way() > 0 && since.elapsed() < DRAIN && self.failure.is_none() {
+        // Not what is counted as under way: that leaves out what a stall delayed.
+        while self.integrity().lost > 0 && since.elapsed() < DRAIN && self.failure.is_none() {
             engine.turn(Duration::from_millis(50), self)?;
             if self.delivered != seen {
                 (seen, since) = (self.delivered, Instant::now());
