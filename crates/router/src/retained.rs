@@ -61,6 +61,10 @@ impl Retained {
         let fits = self.bytes - old.unwrap_or(0) + size <= bound.bytes
             && (old.is_some() || self.tree.len() < bound.messages);
         if !fits {
+            if let Some(old) = self.tree.remove(&message.topic) {
+                // Better none than one that has been replaced [MQTT-3.3.1-5].
+                self.bytes -= old.message.size() as u64;
+            }
             return false;
         }
         self.clock += 1;
@@ -75,14 +79,10 @@ impl Retained {
         self.tree.get(topic).is_some_and(|stored| *stored.message.payload == *payload)
     }
 
-    /// Whether a filter matches any retained message.
+    /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
-        let mut found = false;
-        self.tree.for_each_match_after(filter, None, |_, _| {
-            found = true;
-            ControlFlow::Break(())
-        });
-        found
+        let stop = |_: &str, _: &Stored| ControlFlow::Break(());
+        self.tree.for_each_match_within(filter, None, LOOKS, stop).is_some()
     }
 
     /// The next messages for a cursor, at most `count`, and whether there may be more.
@@ -93,20 +93,22 @@ impl Retained {
         now: Time,
         found: &mut Vec<Arc<Message>>,
     ) -> bool {
-        let (mut last, mut visited) = (None::<Box<str>>, 0);
-        self.tree.for_each_match_after(&cursor.filter, cursor.after.as_deref(), |topic, stored| {
-            visited += 1;
-            if stored.stored_at <= cursor.up_to && !stored.message.is_expired(now) {
-                found.push(Arc::clone(&stored.message));
-            }
-            if found.len() < count && visited < VISITS {
-                return ControlFlow::Continue(());
-            }
-            last = Some(topic.into());
-            ControlFlow::Break(())
-        });
-        let more = last.is_some();
-        cursor.after = last;
+        let (after, mut last) = (cursor.after.as_deref(), None);
+        let stopped =
+            self.tree.for_each_match_within(&cursor.filter, after, LOOKS, |topic, stored| {
+                if last.is_some() {
+                    return ControlFlow::Break(()); // there is another one for the next step
+                }
+                if stored.stored_at <= cursor.up_to && !stored.message.is_expired(now) {
+                    found.push(Arc::clone(&stored.message));
+                }
+                if found.len() >= count {
+                    last = Some(topic.to_owned());
+                }
+                ControlFlow::Continue(())
+            });
+        let more = stopped.is_some();
+        cursor.after = last.or(stopped).map(String::into_boxed_str);
         more
     }
 
@@ -134,7 +136,7 @@ impl Retained {
     }
 }
 
-/// Topics that one step of a cursor looks at.
-const VISITS: usize = 1024;
+/// Topics that one step of a cursor looks at, matching or not.
+const LOOKS: usize = 1024;
 /// Topics that one sweep looks at.
 const SWEEP_VISITS: usize = 4096;

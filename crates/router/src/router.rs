@@ -41,6 +41,8 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
+    /// Connections whose acknowledgements wait for their tickets.
+    waiting: Vec<ConnectionId>,
     /// Buffers of outboxes that are empty.
     buffers: Vec<Vec<u8>>,
     generations: u32,
@@ -74,6 +76,7 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
+            waiting: Vec::new(),
             buffers: Vec::new(),
             generations: 0,
             entropy,
@@ -140,8 +143,11 @@ impl Router {
     /// or ends, and its will is published by the standard's rules.
     pub fn closed(&mut self, id: ConnectionId, now: Time) {
         self.detach(id, true, now);
-        if let Some(slot) = self.connections.get_mut(id.0 as usize) {
-            *slot = None;
+        if let Some(slot) = self.connections.get_mut(id.0 as usize)
+            && let Some(connection) = slot.take()
+        {
+            let due = Due::KeepAlive(id.0, connection.generation);
+            self.timers.cancel(connection.keep_alive_at, due);
         }
     }
 
@@ -238,17 +244,26 @@ impl Router {
 
     /// The commit engine has completed more tickets: sends what waited for them.
     pub fn committed(&mut self) {
-        for index in 0..self.connections.len() {
-            let id = ConnectionId(index as u32);
-            let waits = self.connection_mut(id).is_some_and(|it| !it.acks.is_empty());
-            if waits {
-                let completed = self.commit.completed();
-                if let Some(connection) = self.dirty_connection(id) {
-                    let Connection { acks, outbox, version, .. } = connection;
-                    acks.release(completed, *version, outbox);
-                }
-            }
+        let completed = self.commit.completed();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|&id| self.release_acks(id, completed));
+        self.waiting = waiting;
+    }
+
+    /// Sends the acknowledgements of a connection whose tickets are complete; true when more wait.
+    fn release_acks(&mut self, id: ConnectionId, completed: Ticket) -> bool {
+        if self.connection_mut(id).is_none_or(|it| it.acks.is_empty()) {
+            return false;
         }
+        let Some(connection) = self.dirty_connection(id) else { return false };
+        let Connection { acks, outbox, version, phase, has_more, .. } = connection;
+        if *phase != Phase::Connected {
+            acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
+            return false;
+        }
+        acks.release(completed, *version, outbox);
+        *has_more = true; // retained messages may have waited for their SUBACK
+        !acks.is_empty()
     }
 
     /// The shard closes a connection for a reason of its own: a client that does not read, a
@@ -272,6 +287,16 @@ impl Router {
     pub fn client_id(&self, id: ConnectionId) -> Option<&Arc<str>> {
         let session = self.connections.get(id.0 as usize)?.as_ref()?.session()?;
         self.sessions.get(session as usize).map(|session| &session.client_id)
+    }
+
+    /// The session of a client identifier.
+    pub fn session(&self, client_id: &str) -> Option<&Session> {
+        self.sessions.get(*self.by_client.get(client_id)? as usize)
+    }
+
+    /// How many deadlines wait, for those who look for leaks.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
     }
 
     /// What the shard has counted.
@@ -305,8 +330,15 @@ impl Router {
         let ticket: Ticket = self.commit.draw();
         let completed = self.commit.completed();
         if let Some(connection) = self.dirty_connection(id) {
-            let Connection { acks, outbox, version, .. } = connection;
+            let Connection { acks, outbox, version, suback, .. } = connection;
+            if matches!(ack, PendingAck::Encoded(_)) {
+                *suback = ticket;
+            }
+            let waited = !acks.is_empty();
             acks.push(ticket, ack, completed, *version, outbox);
+            if !waited && !acks.is_empty() {
+                self.waiting.push(id);
+            }
         }
     }
 
@@ -344,6 +376,18 @@ impl Router {
         why: &str,
         now: Time,
     ) {
+        if self
+            .connection_mut(id)
+            .is_some_and(|it| it.version.is_v5() && it.phase == Phase::Authenticating)
+        {
+            // Before CONNACK there is no DISCONNECT to send [MQTT-3.2.0-1], and CONNACK has another
+            // word for it (§3.2.2.2).
+            let reason = match reason {
+                ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+                other => other,
+            };
+            return self.refuse_connect(id, reason, why);
+        }
         if let Some(connection) = self.dirty_connection(id) {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
             connection.phase = Phase::Closing;
@@ -403,6 +447,7 @@ impl Router {
         }
         let deadline = connection.deadline();
         if deadline > now {
+            connection.keep_alive_at = deadline;
             self.timers.arm(deadline, Due::KeepAlive(index, generation));
             return;
         }
