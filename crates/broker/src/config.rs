@@ -8,7 +8,7 @@ use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
     ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig, Place, SessionConfig,
-    SharedConfig, limits_config, mqtt_config, shared_config,
+    SharedConfig, limit_keys, mqtt_config, shared_config,
 };
 
 /// Everything that can be said about a broker before it starts. The default is what
@@ -135,7 +135,7 @@ impl Config {
                 notices.push(format!("{} lets everybody in: allow_anonymous", listener.url));
             }
         }
-        notices.extend(limits_config::notices(self));
+        notices.extend(limit_keys::notices(self));
         notices
     }
 

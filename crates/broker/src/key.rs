@@ -3,7 +3,7 @@
 use agentmq_session::{LimitInfo, Limits};
 
 use crate::value::{Allowed, Setting, Value, choices};
-use crate::{Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limits_config};
+use crate::{Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limit_keys};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,14 @@ impl Key {
     pub(crate) fn allowed(self) -> Allowed {
         match self {
             Self::Field(field) => field.allowed,
-            Self::Limit(info) => limits_config::allowed(info),
+            Self::Limit(info) => limit_keys::allowed(info),
         }
     }
 
     pub(crate) fn reload(self) -> Reload {
         match self {
             Self::Field(field) => field.reload,
-            Self::Limit(info) => limits_config::reload(info),
+            Self::Limit(info) => limit_keys::reload(info),
         }
     }
 

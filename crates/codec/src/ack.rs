@@ -1,7 +1,8 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5 §3.4 to §3.7), which share one layout.
 
+use crate::allowed_properties;
 use crate::encode::{put_packet, put_u16};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, ReasonCode};
 
@@ -50,7 +51,7 @@ impl<'a> Ack<'a> {
         if version.is_v5() && !reader.is_empty() {
             ack.reason = allowed_reason(kind, reader.u8()?)?;
             if !reader.is_empty() {
-                ack.properties = Properties::read(&mut reader, properties::ACK, limits)?;
+                ack.properties = Properties::read(&mut reader, allowed_properties::ACK, limits)?;
             }
         }
         if !reader.is_empty() {

@@ -1,7 +1,8 @@
 //! AUTH (MQTT 5 §3.15).
 
+use crate::allowed_properties;
 use crate::encode::put_packet;
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, PropertyId, ProtocolVersion, ReasonCode};
 
@@ -31,7 +32,7 @@ impl<'a> Auth<'a> {
                 .filter(|_| matches!(code, 0x00 | 0x18 | 0x19))
                 .ok_or(DecodeError::protocol("reason code not allowed in AUTH"))?;
             // Only an AUTH without any body may leave the properties out (§3.15.2.1).
-            auth.properties = Properties::read(&mut reader, properties::AUTH, limits)?;
+            auth.properties = Properties::read(&mut reader, allowed_properties::AUTH, limits)?;
         }
         if !reader.is_empty() {
             return Err(DecodeError::malformed("bytes behind AUTH"));

@@ -1,7 +1,8 @@
 //! CONNACK (MQTT 5 §3.2).
 
+use crate::allowed_properties;
 use crate::encode::put_packet;
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, ReasonCode};
 
@@ -40,7 +41,7 @@ impl<'a> ConnAck<'a> {
         }
         .ok_or(DecodeError::protocol("reason code not allowed in CONNACK"))?;
         let properties = if version.is_v5() && !refusal_v3 {
-            Properties::read(&mut reader, properties::CONNACK, limits)?
+            Properties::read(&mut reader, allowed_properties::CONNACK, limits)?
         } else {
             Properties::EMPTY
         };

@@ -1,7 +1,8 @@
 //! CONNECT (MQTT 5 §3.1).
 
+use crate::allowed_properties;
 use crate::encode::{put_binary, put_packet, put_text, put_u16};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS, ReasonCode};
 
@@ -69,7 +70,7 @@ impl<'a> Connect<'a> {
         check_flags(flags, version)?;
         let keep_alive = reader.u16()?;
         let properties = if version.is_v5() {
-            let properties = Properties::read(&mut reader, properties::CONNECT, limits)?;
+            let properties = Properties::read(&mut reader, allowed_properties::CONNECT, limits)?;
             if properties.has(crate::PropertyId::AuthenticationData)
                 && !properties.has(crate::PropertyId::AuthenticationMethod)
             {
@@ -155,7 +156,7 @@ impl<'a> Will<'a> {
     ) -> Result<Self, DecodeError> {
         let qos = QoS::from_bits(flags >> 3 & 3).ok_or(DecodeError::malformed("Will QoS 3"))?;
         let properties = if version.is_v5() {
-            Properties::read(reader, properties::WILL, limits)?
+            Properties::read(reader, allowed_properties::WILL, limits)?
         } else {
             Properties::EMPTY
         };

@@ -1,7 +1,8 @@
 //! DISCONNECT (MQTT 5 §3.14).
 
+use crate::allowed_properties;
 use crate::encode::put_packet;
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, ReasonCode};
 
@@ -38,7 +39,8 @@ impl<'a> Disconnect<'a> {
             .filter(|_| is_allowed(code))
             .ok_or(DecodeError::protocol("reason code not allowed in DISCONNECT"))?;
         if !reader.is_empty() {
-            packet.properties = Properties::read(&mut reader, properties::DISCONNECT, limits)?;
+            packet.properties =
+                Properties::read(&mut reader, allowed_properties::DISCONNECT, limits)?;
         }
         if !reader.is_empty() {
             return Err(DecodeError::malformed("bytes behind DISCONNECT"));

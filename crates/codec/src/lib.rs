@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod allowed_properties;
 mod auth;
 mod connack;
 mod connect;

@@ -1,5 +1,6 @@
 //! A packet's properties: checked once, kept encoded, forwarded as bytes.
 
+use crate::allowed_properties::Allowed;
 use crate::encode::put_varint;
 use crate::property::PropertyId as P;
 use crate::reader::Reader;
@@ -232,23 +233,6 @@ impl<'a> FromIterator<Property<'a>> for PropertiesBuf {
     }
 }
 
-/// Which properties a packet may carry, and which of them more than once.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Allowed {
-    once: u64,
-    repeated: u64,
-}
-
-const fn set(ids: &[PropertyId]) -> Allowed {
-    let mut once = P::UserProperty.bit();
-    let mut index = 0;
-    while index < ids.len() {
-        once |= ids[index].bit();
-        index += 1;
-    }
-    Allowed { once, repeated: P::UserProperty.bit() | P::SubscriptionIdentifier.bit() }
-}
-
 const TOO_MANY_USER_PROPERTIES: DecodeError =
     DecodeError::with(ReasonCode::QuotaExceeded, "too many User Properties");
 
@@ -256,59 +240,3 @@ const PER_HOP: u64 = P::TopicAlias.bit()
     | P::SubscriptionIdentifier.bit()
     | P::MessageExpiryInterval.bit()
     | P::WillDelayInterval.bit();
-
-pub(crate) const CONNECT: Allowed = set(&[
-    P::SessionExpiryInterval,
-    P::ReceiveMaximum,
-    P::MaximumPacketSize,
-    P::TopicAliasMaximum,
-    P::RequestResponseInformation,
-    P::RequestProblemInformation,
-    P::AuthenticationMethod,
-    P::AuthenticationData,
-]);
-pub(crate) const WILL: Allowed = set(&[
-    P::WillDelayInterval,
-    P::PayloadFormatIndicator,
-    P::MessageExpiryInterval,
-    P::ContentType,
-    P::ResponseTopic,
-    P::CorrelationData,
-]);
-pub(crate) const CONNACK: Allowed = set(&[
-    P::SessionExpiryInterval,
-    P::ReceiveMaximum,
-    P::MaximumQoS,
-    P::RetainAvailable,
-    P::MaximumPacketSize,
-    P::AssignedClientIdentifier,
-    P::TopicAliasMaximum,
-    P::ReasonString,
-    P::WildcardSubscriptionAvailable,
-    P::SubscriptionIdentifierAvailable,
-    P::SharedSubscriptionAvailable,
-    P::ServerKeepAlive,
-    P::ResponseInformation,
-    P::ServerReference,
-    P::AuthenticationMethod,
-    P::AuthenticationData,
-]);
-pub(crate) const PUBLISH: Allowed = set(&[
-    P::PayloadFormatIndicator,
-    P::MessageExpiryInterval,
-    P::TopicAlias,
-    P::ResponseTopic,
-    P::CorrelationData,
-    P::SubscriptionIdentifier,
-    P::ContentType,
-]);
-pub(crate) const ACK: Allowed = set(&[P::ReasonString]);
-pub(crate) const SUBSCRIBE: Allowed = Allowed {
-    once: P::UserProperty.bit() | P::SubscriptionIdentifier.bit(),
-    repeated: P::UserProperty.bit(),
-};
-pub(crate) const UNSUBSCRIBE: Allowed = set(&[]);
-pub(crate) const DISCONNECT: Allowed =
-    set(&[P::SessionExpiryInterval, P::ReasonString, P::ServerReference]);
-pub(crate) const AUTH: Allowed =
-    set(&[P::AuthenticationMethod, P::AuthenticationData, P::ReasonString]);

@@ -1,7 +1,8 @@
 //! PUBLISH (MQTT 5 §3.3).
 
+use crate::allowed_properties;
 use crate::encode::{fitting, put_text, put_u16, put_varint, varint_len};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::property::PropertyId as P;
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS, ReasonCode};
@@ -42,7 +43,7 @@ impl<'a> Publish<'a> {
         let topic = reader.topic_name()?;
         let packet_id = if qos == QoS::AtMostOnce { 0 } else { reader.packet_id()? };
         let properties = if version.is_v5() {
-            Properties::read(&mut reader, properties::PUBLISH, limits)?
+            Properties::read(&mut reader, allowed_properties::PUBLISH, limits)?
         } else {
             Properties::EMPTY
         };

@@ -1,7 +1,8 @@
 //! SUBACK and UNSUBACK (MQTT 5 §3.9, §3.11).
 
+use crate::allowed_properties;
 use crate::encode::{put_packet, put_u16};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, ReasonCode};
 
@@ -126,7 +127,7 @@ fn read_body<'a>(
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
     let properties = if version.is_v5() {
-        Properties::read(&mut reader, properties::ACK, limits)?
+        Properties::read(&mut reader, allowed_properties::ACK, limits)?
     } else {
         Properties::EMPTY
     };

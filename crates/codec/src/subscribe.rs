@@ -1,7 +1,8 @@
 //! SUBSCRIBE (MQTT 5 §3.8).
 
+use crate::allowed_properties;
 use crate::encode::{put_packet, put_text, put_u16};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS};
 
@@ -60,7 +61,7 @@ impl<'a> Subscribe<'a> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
         let properties = if version.is_v5() {
-            Properties::read(&mut reader, properties::SUBSCRIBE, limits)?
+            Properties::read(&mut reader, allowed_properties::SUBSCRIBE, limits)?
         } else {
             Properties::EMPTY
         };

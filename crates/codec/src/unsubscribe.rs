@@ -1,7 +1,8 @@
 //! UNSUBSCRIBE (MQTT 5 §3.10).
 
+use crate::allowed_properties;
 use crate::encode::{put_packet, put_text, put_u16};
-use crate::properties::{self, Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion};
 
@@ -24,7 +25,7 @@ impl<'a> Unsubscribe<'a> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
         let properties = if version.is_v5() {
-            Properties::read(&mut reader, properties::UNSUBSCRIBE, limits)?
+            Properties::read(&mut reader, allowed_properties::UNSUBSCRIBE, limits)?
         } else {
             Properties::EMPTY
         };
