@@ -24,6 +24,8 @@ pub(crate) struct Source<'a> {
     pub(crate) expiry: Option<u32>,
     /// The publisher's session, for No Local.
     pub(crate) publisher: Option<u32>,
+    /// The client identifier of a publisher on another shard, where a group may ask for it.
+    pub(crate) publisher_id: Option<&'a str>,
     pub(crate) now: Time,
     pub(crate) shared: Option<Arc<Message>>,
 }
@@ -48,6 +50,7 @@ impl<'a> Source<'a> {
             retain: message.retain,
             expiry: message.remaining_expiry(now),
             publisher: None,
+            publisher_id: None,
             now,
             shared: Some(Arc::clone(message)),
         }
@@ -165,7 +168,9 @@ impl Router {
         let publisher = source
             .publisher
             .and_then(|session| self.sessions.get(session as usize))
-            .map_or("", |session| &session.client_id);
+            .map(|session| &*session.client_id)
+            .or(source.publisher_id)
+            .unwrap_or_default();
         let choice = Choice { topic: source.topic, publisher, entropy };
         let (sessions, connections) = (&self.sessions, &self.connections);
         let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));

@@ -10,6 +10,7 @@ use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
+use crate::mail::Stamp;
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::Router;
@@ -126,6 +127,7 @@ impl Router {
             retain: publish.retain,
             expiry: publish.properties.integer(PropertyId::MessageExpiryInterval),
             publisher,
+            publisher_id: None,
             now,
             shared: None,
         };
@@ -142,24 +144,49 @@ impl Router {
         Ok(Some(reason))
     }
 
-    /// Retains and fans out one message.
+    /// Retains and fans out one message, here and to the other shards that want it.
     pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
         let mut reason = ReasonCode::NoMatchingSubscribers;
+        let (mut places, mut stamp) = (route.places, None);
         if source.retain {
-            let limits = &self.settings.limits;
-            let bound = RetainedBound {
-                messages: limits.retained_messages as usize,
-                bytes: limits.retained_bytes,
-            };
-            if !self.retained.store(source.message(), bound) {
-                self.counters.retained_refused += 1;
+            stamp = self.retain(source);
+            if stamp.is_some() {
+                places = self.peers.active;
+            } else {
                 reason = ReasonCode::QuotaExceeded;
             }
         }
-        if self.fan_out(source, route) && reason == ReasonCode::NoMatchingSubscribers {
+        let mut taken = self.fan_out(source, route);
+        if !places.is_empty() {
+            self.post_publish(source, places, stamp);
+            taken |= !route.places.is_empty();
+        }
+        if taken && reason == ReasonCode::NoMatchingSubscribers {
             reason = ReasonCode::Success;
         }
         reason
+    }
+
+    /// Stores a message as its topic's retained one, if there is room for it.
+    fn retain(&mut self, source: &mut Source<'_>) -> Option<Stamp> {
+        let limits = &self.settings.limits;
+        let bound = RetainedBound {
+            messages: limits.retained_messages as usize,
+            bytes: limits.retained_bytes,
+        };
+        let now = source.now;
+        let message = source.message();
+        if !self.retained.has_room(message, bound) {
+            self.counters.retained_refused += 1;
+            return None;
+        }
+        let stamp = self.peers.stamp();
+        if self.peers.is_alone() {
+            self.retained.store(message, stamp);
+        } else {
+            self.retained.replicate(message, stamp, now);
+        }
+        Some(stamp)
     }
 
     /// Publishes a message that no PUBLISH of a connected client brought: a will, a statistic.

@@ -5,7 +5,7 @@ use agentmq_codec::{
     SubscribeFilter,
 };
 use agentmq_identity::Action;
-use agentmq_session::{PendingAck, RetainedCursor, Time};
+use agentmq_session::{PendingAck, RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
@@ -34,8 +34,10 @@ impl Router {
         let mut suback = Vec::new();
         let properties = Properties::EMPTY;
         SubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut suback);
-        self.acknowledge(id, PendingAck::Encoded(suback.into_boxed_slice()));
-        for cursor in cursors {
+        let interest = self.await_interest(id);
+        self.acknowledge_at(id, interest, PendingAck::Encoded(suback.into_boxed_slice()));
+        for mut cursor in cursors {
+            cursor.interest = interest;
             self.queue_retained(index, cursor, now);
         }
         self.rebalance(index, now);
@@ -94,12 +96,16 @@ impl Router {
             self.join(text, share, subscription.filter, subscriber);
             return Ok((ReasonCode::granted(options.qos), None));
         }
-        self.subscriptions.insert(subscription.filter, subscriber);
+        let added = self.subscriptions.insert(subscription.filter, subscriber);
+        if added.is_first {
+            self.announce(subscription.filter, true);
+        }
         let cursor = wanted.then(|| RetainedCursor {
             filter: subscription.filter.into(),
             after: None,
             up_to: 0,
             due: Time::ZERO,
+            interest: Ticket::default(),
             qos: options.qos,
             ids: (identifier != 0).then(|| [identifier].into()),
         });
@@ -110,8 +116,8 @@ impl Router {
         let strategies = &self.settings.share_strategies;
         let strategy = strategies.get(share).copied().unwrap_or(self.settings.share_strategy);
         let (group, is_new_group, is_new) = self.groups.join(text, filter, strategy, member);
-        if is_new_group {
-            self.subscriptions.insert_group(filter, group);
+        if is_new_group && self.subscriptions.insert_group(filter, group) {
+            self.announce(filter, true);
         }
         if is_new {
             self.subscriptions.count_member(true);

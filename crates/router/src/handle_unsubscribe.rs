@@ -6,6 +6,7 @@ use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
 use crate::router::Router;
+use crate::subscriptions::Removed;
 
 impl Router {
     pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, packet: &Unsubscribe<'_>) {
@@ -42,13 +43,17 @@ impl Router {
         let limits = self.settings.topic_limits();
         let Ok(subscription) = Subscription::parse(text, &limits) else { return };
         if subscription.share.is_none() {
-            self.subscriptions.remove(subscription.filter, index);
+            if self.subscriptions.remove(subscription.filter, index) == Removed::Last {
+                self.announce(subscription.filter, false);
+            }
             return;
         }
         if let Some((group, gone)) = self.groups.leave(text, index) {
             self.subscriptions.count_member(false);
-            if let Some(filter) = gone {
-                self.subscriptions.remove_group(&filter, group);
+            if let Some(filter) = gone
+                && self.subscriptions.remove_group(&filter, group)
+            {
+                self.announce(&filter, false);
             }
         }
     }

@@ -59,6 +59,9 @@ impl Router {
             return Err(Stop::Until(session.hold_until));
         }
         if let Some(cursor) = session.queue.front_cursor() {
+            if cursor.interest > self.peers.barrier.confirmed() {
+                return Err(Stop::Wait);
+            }
             if now < cursor.due {
                 return Err(Stop::Until(cursor.due));
             }
@@ -144,10 +147,13 @@ impl Router {
         cursor.due = now.after_millis(u64::from(self.settings.retained_gap_ms));
         cursor.up_to = self.retained.clock();
         let due = cursor.due;
+        let waits = cursor.interest > self.peers.barrier.confirmed();
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let generation = session.generation;
         session.queue.push_cursor(cursor);
-        if due > now {
+        if waits {
+            // Its place in line counts from now on; it goes behind the SUBACK.
+        } else if due > now {
             self.timers.arm(due, Due::Drain(index, generation));
         } else if let Some(id) = session.connection.map(ConnectionId)
             && let Some(connection) = self.dirty_connection(id)

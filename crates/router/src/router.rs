@@ -7,12 +7,13 @@ use agentmq_codec::{
     Connect, Disconnect, Packet, PacketType, PropertiesBuf, Property, PropertyId, ReasonCode,
 };
 use agentmq_identity::Authenticator;
-use agentmq_session::{CommitEngine, Outbox, PendingAck, Session, Ticket, Time};
+use agentmq_session::{CommitEngine, Gates, Outbox, PendingAck, Session, Ticket, Time};
 use slab::Slab;
 
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
+use crate::places::{Peers, Place};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
 use crate::settings::Settings;
@@ -33,6 +34,7 @@ pub struct Router {
     pub(crate) routes: RouteCache,
     pub(crate) groups: SharedGroups,
     pub(crate) retained: Retained,
+    pub(crate) peers: Peers,
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
     pub(crate) layout: Layout,
@@ -66,6 +68,7 @@ impl Router {
             routes: RouteCache::default(),
             groups: SharedGroups::default(),
             retained: Retained::new(),
+            peers: Peers::default(),
             timers,
             counters: Counters::default(),
             layout: Layout::default(),
@@ -221,10 +224,10 @@ impl Router {
             let id = ConnectionId(index as u32);
             let waits = self.connection_mut(id).is_some_and(|it| !it.acks.is_empty());
             if waits {
-                let completed = self.commit.completed();
+                let passed = self.passed();
                 if let Some(connection) = self.dirty_connection(id) {
                     let Connection { acks, outbox, version, .. } = connection;
-                    acks.release(completed, *version, outbox);
+                    acks.release(passed, *version, outbox);
                 }
             }
         }
@@ -258,8 +261,11 @@ impl Router {
         let mut counters = self.counters;
         counters.sessions_now = self.sessions.len() as u64;
         counters.subscriptions_now = self.subscriptions.len();
-        counters.retained_now = self.retained.len() as u64;
-        counters.retained_bytes = self.retained.bytes();
+        if self.peers.own == Place(0) {
+            // Every active shard has them all; the first is always active.
+            counters.retained_now = self.retained.len() as u64;
+            counters.retained_bytes = self.retained.bytes();
+        }
         counters.queued_now = self.sessions.iter().map(|(_, it)| it.queue.len() as u64).sum();
         counters
     }
@@ -281,11 +287,16 @@ impl Router {
 
     /// Releases an acknowledgement by a ticket of everything recorded so far.
     pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
-        let ticket: Ticket = self.commit.draw();
-        let completed = self.commit.completed();
+        self.acknowledge_at(id, Ticket::default(), ack);
+    }
+
+    /// Like [`Self::acknowledge`], and waits for the confirmation of announced interest too.
+    pub(crate) fn acknowledge_at(&mut self, id: ConnectionId, interest: Ticket, ack: PendingAck) {
+        let gates = Gates { commit: self.commit.draw(), interest };
+        let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
-            acks.push(ticket, ack, completed, *version, outbox);
+            acks.push(gates, ack, passed, *version, outbox);
         }
     }
 

@@ -65,6 +65,12 @@ impl Settings {
         }
     }
 
+    /// Whether any shared group may ask for a publisher's client identifier.
+    pub(crate) fn any_hash_client(&self) -> bool {
+        self.share_strategy == ShareStrategy::HashClient
+            || self.share_strategies.values().any(|&it| it == ShareStrategy::HashClient)
+    }
+
     pub(crate) fn queue_bound(&self) -> QueueBound {
         QueueBound {
             messages: self.limits.queue_messages as usize,

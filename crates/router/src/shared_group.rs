@@ -44,6 +44,13 @@ impl SharedGroups {
         self.by_text.get(text).copied()
     }
 
+    /// Each group's text and how many members it has.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.by_text.iter().filter_map(|(text, number)| {
+            self.groups.get(number).map(|group| (&**text, group.members.len()))
+        })
+    }
+
     /// Whether any group has this many members or none at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
