@@ -20,6 +20,29 @@ impl Router {
         self
     }
 
+    /// Whether a session of this client identifier lives here.
+    pub fn has_session(&self, client_id: &str) -> bool {
+        self.by_client.contains_key(client_id)
+    }
+
+    /// Moves the sessions that have begun (true) and ended since the last call to the end of
+    /// `list`, in order. Shard 0 keeps no account.
+    pub fn take_session_changes(&mut self, list: &mut Vec<(Arc<str>, bool)>) {
+        list.append(&mut self.peers.session_changes);
+    }
+
+    /// What the other shards hold, which counts towards the limits of the broker.
+    pub fn set_elsewhere(&mut self, connections: u64, sessions: u64) {
+        self.peers.connections_elsewhere = connections;
+        self.peers.sessions_elsewhere = sessions;
+    }
+
+    pub(crate) fn note_session(&mut self, client_id: &Arc<str>, has_begun: bool) {
+        if self.peers.own != Place(0) {
+            self.peers.session_changes.push((Arc::clone(client_id), has_begun));
+        }
+    }
+
     /// Moves the mail for other shards to the end of `list`.
     pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
         list.append(&mut self.peers.outgoing);

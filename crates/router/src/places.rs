@@ -95,6 +95,10 @@ pub(crate) struct Peers {
     pub(crate) barrier: InterestBarrier,
     pub(crate) outgoing: Vec<(Place, Mail)>,
     pub(crate) group_homes: Option<Arc<dyn GroupHomes>>,
+    /// Sessions that have begun (true) or ended here.
+    pub(crate) session_changes: Vec<(Arc<str>, bool)>,
+    pub(crate) connections_elsewhere: u64,
+    pub(crate) sessions_elsewhere: u64,
     retained_order: Arc<AtomicU64>,
     /// Takes the place of `retained_order` while this shard is alone.
     own_order: u64,
@@ -109,6 +113,9 @@ impl Default for Peers {
             barrier: InterestBarrier::default(),
             outgoing: Vec::new(),
             group_homes: None,
+            session_changes: Vec::new(),
+            connections_elsewhere: 0,
+            sessions_elsewhere: 0,
             retained_order: Arc::default(),
             own_order: 0,
         }

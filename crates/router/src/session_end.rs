@@ -42,6 +42,7 @@ impl Router {
         self.send_will(index, now);
         let Some(mut session) = self.sessions.try_remove(index as usize) else { return };
         self.by_client.remove(&session.client_id);
+        self.note_session(&session.client_id, false);
         for text in std::mem::take(&mut session.subscriptions) {
             self.remove_subscription(index, &text);
         }

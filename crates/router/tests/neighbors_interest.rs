@@ -1,6 +1,8 @@
 //! Subscriptions, retained messages and the activation of shards, over all orders in which mail
 //! between shards can arrive.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod neighbors;
 
 use std::collections::{BTreeMap, BTreeSet};

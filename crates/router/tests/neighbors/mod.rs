@@ -1,6 +1,8 @@
 //! Several routers in one test, with mail between them that keeps its order from one router to
 //! another and otherwise arrives when the test says so.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSlice;
