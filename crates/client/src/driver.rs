@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentmq_codec::{Disconnect, ReasonCode};
 use tokio::io::AsyncWriteExt;
@@ -100,14 +100,16 @@ impl Driver {
     pub(crate) async fn run(mut self, mut opened: Opened) {
         let mut attempt = 0;
         loop {
-            let since = Instant::now();
             let (link, accepted) = opened;
             let mut connection = Connection::new(link, accepted, &self.options);
             self.connected(&mut connection);
             let end = std::future::poll_fn(|cx| self.poll_turn(&mut connection, cx)).await;
+            let useful = connection.useful;
             drop(connection);
             let End::Lost(error) = end else { break };
-            if since.elapsed() >= STABLE {
+            // A server that accepts and closes, or whose packets we cannot bear, is not asked
+            // again at once.
+            if useful && !matches!(error, Error::Protocol(_)) {
                 attempt = 0;
             }
             match self.reconnect(error, &mut attempt).await {
@@ -194,6 +196,3 @@ impl Driver {
         self.routes.close();
     }
 }
-
-/// A connection that lasted so long was a good one: the next back-off starts from the beginning.
-const STABLE: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ fn options(url: &str, id: &str) -> Options {
     options.client_id = id.into();
     options.session_expiry = 300;
     options.reconnect.first = Duration::from_millis(10);
+    options.reconnect.longest = Duration::from_millis(100);
     options
 }
 
@@ -30,6 +31,8 @@ async fn a_resumed_session_loses_nothing() {
         let connect = |url: &str, id: &str| {
             let mut options = options(url, id);
             options.version = version;
+            // Mosquitto drops what exceeds its own bounds, in 3.1.1 without a word.
+            options.max_in_flight = 50;
             Client::connect(options)
         };
         let (subscriber, mut messages) = connect(&far.url(), "subscriber").await.unwrap();

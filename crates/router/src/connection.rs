@@ -41,6 +41,10 @@ pub struct Connection {
     pub(crate) is_dirty: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
+    /// Publications since `second` began.
+    pub(crate) publishes: u32,
+    /// The second that they are counted in.
+    pub(crate) second: u32,
     /// Enhanced authentication.
     pub(crate) auth: Option<Box<AuthState>>,
 }
@@ -84,6 +88,8 @@ impl Connection {
             last_packet: now,
             is_dirty: false,
             has_more: false,
+            publishes: 0,
+            second: 0,
             auth: None,
         }
     }

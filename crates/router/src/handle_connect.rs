@@ -31,6 +31,11 @@ impl Router {
             connect.properties.integer(P::MaximumPacketSize).unwrap_or(u32::MAX);
         connection.wants_problems =
             connect.properties.byte(P::RequestProblemInformation).unwrap_or(1) == 1;
+        let limit = self.settings.limits.flapping_connects;
+        if !connect.client_id.is_empty() && self.flapping.is_banned(connect.client_id, limit, now) {
+            let why = "this client identifier connects too often: banned for five minutes";
+            return self.refuse_connect(id, ReasonCode::Banned, why);
+        }
         if let Err((reason, why)) = self.check_connect(connect) {
             return self.refuse_connect(id, reason, why);
         }

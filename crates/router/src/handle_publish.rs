@@ -13,11 +13,12 @@ use crate::fan_out::Source;
 use crate::mail::Stamp;
 use crate::retained::RetainedBound;
 use crate::route::Route;
-use crate::router::Router;
+use crate::router::{Router, second_of};
 
 impl Router {
     pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
+        self.count_publish(id, now);
         if let Err(error) = self.check_publish(id, publish) {
             return self.refuse(id, error.reason, error.what, now);
         }
@@ -31,6 +32,19 @@ impl Router {
             Ok(Some(reason)) => self.acknowledge_publish(id, publish, reason),
             Ok(None) => {}
             Err(error) => self.refuse(id, error.reason, error.what, now),
+        }
+    }
+
+    fn count_publish(&mut self, id: ConnectionId, now: Time) {
+        if self.settings.limits.publishes_per_second == 0 {
+            return;
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            let second = second_of(now);
+            if connection.second != second {
+                (connection.second, connection.publishes) = (second, 0);
+            }
+            connection.publishes += 1;
         }
     }
 

@@ -10,6 +10,7 @@ mod activation;
 mod connection;
 mod counters;
 mod fan_out;
+mod flapping;
 mod handle_ack;
 mod handle_auth;
 mod handle_connect;

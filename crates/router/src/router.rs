@@ -13,6 +13,7 @@ use slab::Slab;
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
+use crate::flapping::Flapping;
 use crate::places::{Peers, Place};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
@@ -36,6 +37,7 @@ pub struct Router {
     pub(crate) retained: Retained,
     pub(crate) peers: Peers,
     pub(crate) timers: Timers,
+    pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
@@ -70,6 +72,7 @@ impl Router {
             retained: Retained::new(),
             peers: Peers::default(),
             timers,
+            flapping: Flapping::default(),
             counters: Counters::default(),
             layout: Layout::default(),
             alias_topic: String::new(),
@@ -168,6 +171,18 @@ impl Router {
         }
     }
 
+    /// Until when a connection's socket is not to be read, because its client has published as much
+    /// as it may in a second.
+    pub fn paused_until(&self, id: ConnectionId, now: Time) -> Option<Time> {
+        let limit = self.settings.limits.publishes_per_second;
+        if limit == 0 {
+            return None;
+        }
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        let is_over = connection.second == second_of(now) && connection.publishes >= limit;
+        is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
+    }
+
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
@@ -198,6 +213,12 @@ impl Router {
             .get(id.0 as usize)
             .and_then(Option::as_ref)
             .is_none_or(|connection| connection.phase == Phase::Closing)
+    }
+
+    /// Whether an exchange of AUTH packets has not decided yet about the connection.
+    pub fn is_authenticating(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|connection| connection.phase == Phase::Authenticating)
     }
 
     /// The outbox has been written as far as the socket takes it: an empty one gives its memory
@@ -399,6 +420,11 @@ impl Router {
         self.counters.keep_alive_timeouts += 1;
         self.disconnect(id, ReasonCode::KeepAliveTimeout, "nothing came for 1.5 keep alives", now);
     }
+}
+
+/// The second that publications are counted in.
+pub(crate) fn second_of(now: Time) -> u32 {
+    (now.as_millis() / 1000) as u32
 }
 
 /// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue

@@ -2,7 +2,7 @@
 
 use agentmq_net::{Link, Listener, should_pause_accepting};
 use agentmq_router::Place;
-use agentmq_session::Time;
+use agentmq_session::{Limits, Time};
 use mio::{Interest, Token};
 
 use crate::conn::Conn;
@@ -37,11 +37,14 @@ impl Door {
 pub(crate) struct Accepting {
     ready: Vec<bool>,
     paused_until: Option<Time>,
+    /// Connections accepted in `second`.
+    accepted: u32,
+    second: u64,
 }
 
 impl Accepting {
     pub(crate) fn all(listeners: usize) -> Self {
-        Self { ready: vec![true; listeners], paused_until: None }
+        Self { ready: vec![true; listeners], paused_until: None, accepted: 0, second: 0 }
     }
 
     pub(crate) fn ready(&mut self, listener: usize) {
@@ -53,6 +56,21 @@ impl Accepting {
     /// Whether the next turn should come at once.
     pub(crate) fn is_pending(&self) -> bool {
         self.paused_until.is_none() && self.ready.contains(&true)
+    }
+
+    /// Counts one connection; true when it must wait. The rate bites only once many connections
+    /// wait for their CONNECT: an idle broker takes a burst at once.
+    fn is_too_fast(&mut self, connecting: usize, limits: &Limits, now: Time) -> bool {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            (self.second, self.accepted) = (second, 0);
+        }
+        let is_over = limits.connects_per_second > 0 && self.accepted >= limits.connects_per_second;
+        if is_over && connecting >= BUSY_CONNECTING {
+            return true;
+        }
+        self.accepted += 1;
+        false
     }
 
     pub(crate) fn resume_at(&self) -> Option<Time> {
@@ -81,6 +99,10 @@ impl Shard {
 
     fn accept_from(&mut self, index: usize) {
         for _ in 0..PORTION {
+            if self.accepting.is_too_fast(self.connecting_now, &self.settings.limits, self.now) {
+                self.pause("the limit `connects_per_second` is reached");
+                return;
+            }
             if self.connecting_now >= self.settings.limits.connecting as usize {
                 self.pause("the limit `connecting` is reached");
                 return;
@@ -155,6 +177,8 @@ impl Shard {
     }
 }
 
+/// Connections that wait for their CONNECT, from which the rate of new ones is bounded.
+const BUSY_CONNECTING: usize = 20_000;
 /// Connections that one listener may bring in one turn.
 const PORTION: usize = 256;
 /// Milliseconds for which accepting pauses.

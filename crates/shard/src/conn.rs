@@ -18,6 +18,8 @@ pub(crate) struct Conn {
     pub(crate) phase: Phase,
     /// The socket has taken nothing since then.
     pub(crate) blocked_since: Option<Time>,
+    /// Its client has published as much as it may: not read until then.
+    pub(crate) paused_until: Option<Time>,
     /// Stands in the list of connections to read again in the next turn.
     pub(crate) reads_again: bool,
     /// Writing has failed: what is sent to it is dropped, what it sent is still read.
@@ -46,6 +48,7 @@ impl Conn {
             is_handed_over: false,
             phase: Phase::Connecting,
             blocked_since: None,
+            paused_until: None,
             reads_again: false,
             write_failed: false,
         }

@@ -1,4 +1,5 @@
-//! Deadlines that all lie equally far ahead when they are set, so that a queue keeps them sorted.
+//! Deadlines that lie equally far ahead when they are set, so that a queue keeps them sorted for
+//! next to nothing.
 
 use std::collections::VecDeque;
 
@@ -19,12 +20,15 @@ pub(crate) struct Deadline {
 }
 
 impl Deadlines {
+    /// Puts a deadline in its place: the end, unless a reload has shortened the time.
     pub(crate) fn push(&mut self, deadline: Deadline) {
-        debug_assert!(
-            self.queue.back().is_none_or(|last| last.at <= deadline.at),
-            "deadlines of one kind lie equally far ahead"
-        );
-        self.queue.push_back(deadline);
+        let place = match self.queue.back() {
+            Some(last) if last.at > deadline.at => {
+                self.queue.partition_point(|earlier| earlier.at <= deadline.at)
+            }
+            _ => self.queue.len(),
+        };
+        self.queue.insert(place, deadline);
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
@@ -33,5 +37,25 @@ impl Deadlines {
 
     pub(crate) fn pop(&mut self, now: Time) -> Option<Deadline> {
         self.queue.pop_front_if(|deadline| deadline.at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_time_comes_first() {
+        let mut deadlines = Deadlines::default();
+        for (conn, millis) in [(1, 60_000), (2, 60_001), (3, 1_000), (4, 1_001), (5, 60_001)] {
+            let at = Time::from_millis(millis);
+            deadlines.push(Deadline { at, conn, generation: 0 });
+        }
+        assert_eq!(deadlines.next(), Some(Time::from_millis(1_000)));
+        let end = Time::from_millis(60_001);
+        let order: Vec<usize> =
+            std::iter::from_fn(|| deadlines.pop(end)).map(|due| due.conn).collect();
+        assert_eq!(order, [3, 4, 1, 2, 5]);
+        assert!(deadlines.next().is_none());
     }
 }

@@ -84,6 +84,7 @@ pub struct Shard {
     pub(crate) connecting: Deadlines,
     pub(crate) blocked: Deadlines,
     pub(crate) lingering: Deadlines,
+    pub(crate) paused: Deadlines,
     pub(crate) now: Time,
     pub(crate) generation: u32,
     /// Sockets whose CONNECT has not come.
@@ -111,6 +112,8 @@ pub struct Shard {
     pub(crate) outgoing: Vec<(Place, Mail)>,
     pub(crate) session_changes: Vec<(Arc<str>, bool)>,
     meter: Option<LoadMeter>,
+    /// Sockets that full reports in a row have named.
+    unheard: usize,
     commands: Receiver<Command>,
     clock: Clock,
     board: Arc<ReportBoard>,
@@ -196,6 +199,8 @@ impl Shard {
             outgoing: Vec::new(),
             session_changes: Vec::new(),
             meter: is_one_of_several.then(|| LoadMeter::new(now)),
+            paused: Deadlines::default(),
+            unheard: 0,
             commands,
             clock: options.clock,
             board: options.board,
@@ -244,8 +249,10 @@ impl Shard {
             return;
         }
         self.accept_pending();
-        self.router.tick(self.now);
-        self.deadlines();
+        if self.has_heard_everybody(events) {
+            self.router.tick(self.now);
+            self.deadlines();
+        }
         if self.has_company() {
             self.send_mail(); // before the acknowledgements leave
         }
@@ -254,6 +261,20 @@ impl Shard {
             self.send_mail(); // the wills of connections that failed
         }
         self.report();
+    }
+
+    /// Whether nobody can have been left out of `events`. One call reports a bounded number of
+    /// sockets; after a pause of the whole process more may have something to say, and whoever has
+    /// must not be disconnected for silence before it is read. The next calls report the others
+    /// first; after as many as all connections need, deadlines count in any case.
+    fn has_heard_everybody(&mut self, events: &Events) -> bool {
+        let heard = events.iter().count();
+        self.unheard = if heard < EVENTS { 0 } else { self.unheard + heard };
+        let everybody = self.unheard == 0 || self.unheard > self.conns.len();
+        if everybody {
+            self.unheard = 0;
+        }
+        everybody
     }
 
     fn event(&mut self, event: &Event) {
@@ -312,11 +333,7 @@ impl Shard {
 
     fn own_timeout(&self) -> Option<Duration> {
         let reads_again = !self.again.is_empty() && !self.is_congested;
-        if reads_again
-            || !self.dirty.is_empty()
-            || !self.dirty.is_empty()
-            || self.accepting.is_pending()
-        {
+        if reads_again || !self.dirty.is_empty() || self.accepting.is_pending() {
             return Some(Duration::ZERO);
         }
         let mut next = self.router.next_deadline();
@@ -325,6 +342,7 @@ impl Shard {
             self.connecting.next(),
             self.blocked.next(),
             self.lingering.next(),
+            self.paused.next(),
             self.accepting.resume_at(),
             self.draining_until,
             report,

@@ -125,8 +125,10 @@ impl Shard {
     /// Connections that took too long.
     pub(crate) fn deadlines(&mut self) {
         while let Some(due) = self.connecting.pop(self.now) {
-            if self.is_in(due, Phase::Connecting) {
-                tracing::info!("closed a connection that sent no CONNECT in time");
+            let authenticates = self.is_in(due, Phase::Open)
+                && self.router.is_authenticating(ConnectionId(due.conn as u32));
+            if authenticates || self.is_in(due, Phase::Connecting) {
+                tracing::info!("closed a connection that did not finish its CONNECT in time");
                 self.drop_conn(due.conn);
             }
         }
@@ -134,6 +136,9 @@ impl Shard {
             if self.is_in(due, Phase::Lingering) {
                 self.drop_conn(due.conn);
             }
+        }
+        while let Some(due) = self.paused.pop(self.now) {
+            self.resume(due);
         }
         while let Some(due) = self.blocked.pop(self.now) {
             self.blocked_due(due);

@@ -9,6 +9,7 @@ use agentmq_router::{ConnectionId, Place, Router};
 use agentmq_session::Time;
 
 use crate::conn::Phase;
+use crate::deadlines::Deadline;
 use crate::directory::ClientKey;
 use crate::event_loop::Shard;
 
@@ -19,6 +20,8 @@ enum Cut {
     Rest(usize),
     /// The connection is closing; nothing more of it counts.
     Stop,
+    /// The client has published as much as it may for now; the rest, from here on, waits.
+    Paused(usize, Time),
     /// Not MQTT at all: there is nobody to answer.
     Foreign,
     /// The connection belongs to another shard, which gets it with these bytes.
@@ -35,6 +38,9 @@ impl Shard {
         let mut left = TURN_BYTES;
         loop {
             let Some(conn) = self.conns.get(key) else { return };
+            if conn.paused_until.is_some() {
+                return; // resumed by its deadline, which reads to the end
+            }
             let used = if conn.partial.len() >= OWN_BUFFER_FROM {
                 self.read_into_partial(key)
             } else {
@@ -90,8 +96,10 @@ impl Shard {
         }
         let scratch = std::mem::take(&mut self.scratch);
         let filled = &scratch[..held + bytes];
-        match self.handle_bytes(key, filled) {
-            Cut::Rest(at) => {
+        let cut = self.handle_bytes(key, filled);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
                 if let Some(conn) = self.conns.get_mut(key) {
                     conn.partial.clear();
                     if at < filled.len() {
@@ -121,8 +129,10 @@ impl Shard {
             _ => 0,
         };
         buffer.truncate(held + bytes);
-        match self.handle_bytes(key, &buffer) {
-            Cut::Rest(at) => {
+        let cut = self.handle_bytes(key, &buffer);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
                 if at > 0 {
                     buffer.drain(..at);
                     buffer.shrink_to_fit();
@@ -140,8 +150,10 @@ impl Shard {
 
     /// Handles what another shard has read of a connection.
     pub(crate) fn handle_first(&mut self, key: usize, mut bytes: Vec<u8>) {
-        match self.handle_bytes(key, &bytes) {
-            Cut::Rest(at) => {
+        let cut = self.handle_bytes(key, &bytes);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
                 if let Some(conn) = self.conns.get_mut(key) {
                     bytes.drain(..at);
                     conn.partial = bytes;
@@ -177,6 +189,38 @@ impl Shard {
         })
     }
 
+    /// Leaves a socket unread until its client may publish again.
+    fn pause_if_told(&mut self, key: usize, cut: Cut) {
+        if let (Cut::Paused(_, until), Some(conn)) = (cut, self.conns.get_mut(key)) {
+            conn.paused_until = Some(until);
+            let generation = conn.generation;
+            self.paused.push(Deadline { at: until, conn: key, generation });
+        }
+    }
+
+    /// A client may publish again: what waits in its partial buffer first, then its socket.
+    pub(crate) fn resume(&mut self, due: Deadline) {
+        let key = due.conn;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.generation != due.generation || conn.paused_until.take().is_none() {
+            return;
+        }
+        let held = std::mem::take(&mut conn.partial);
+        let cut = self.handle_bytes(key, &held);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.partial = held.get(at..).unwrap_or_default().to_vec();
+                }
+                self.read(key, true);
+            }
+            Cut::Stop => {}
+            Cut::Foreign => self.drop_conn(key),
+            Cut::Moves(to, client) => self.hand_off(key, to, client, held),
+        }
+    }
+
     fn forget_partial(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.partial = Vec::new();
@@ -207,6 +251,9 @@ fn cut_all(
                 at += frame.total;
                 if router.is_closing(id) {
                     return Cut::Stop;
+                }
+                if let Some(until) = router.paused_until(id, now) {
+                    return Cut::Paused(at, until);
                 }
             }
             Ok(None) => return Cut::Rest(at),

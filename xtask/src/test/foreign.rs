@@ -116,7 +116,7 @@ fn command(workspace: &Workspace, scenario: &Scenario, places: &Places<'_>) -> R
         ClientRuntime::PythonPaho1 => in_venv(&mut command, workspace, &Runtime::PAHO1)?,
         ClientRuntime::Python => in_venv(&mut command, workspace, &Runtime::PYTHON)?,
         ClientRuntime::Node => {
-            command.current_dir(tools::node_folder(workspace));
+            command.env("NODE_PATH", tools::node_modules(workspace));
         }
         ClientRuntime::Cargo => {
             // A workspace of its own, so that clients' dependencies stay out of our lock file.

@@ -55,9 +55,9 @@ impl Runtime {
     }
 }
 
-/// Where the Node scenarios are run: in a copy, because Node looks for packages beside the script.
-pub fn node_folder(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("foreign").join("node")
+/// Where the Node packages of the scenarios are.
+pub fn node_modules(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("foreign").join("mqttjs").join("node_modules")
 }
 
 fn debian() -> Result<()> {
@@ -112,24 +112,20 @@ fn python(workspace: &Workspace, runtime: &Runtime) -> Result<()> {
 
 fn node(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root.join(FOREIGN).join("mqttjs");
-    let folder = node_folder(workspace).join("mqttjs");
-    std::fs::create_dir_all(&folder)?;
-    let listed = std::fs::read_dir(&sources);
-    for entry in listed.with_context(|| format!("read {}", sources.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
-        }
-    }
     let (package, lock) = (sources.join("package.json"), sources.join("package-lock.json"));
-    let Some(wanted) = outdated(&[&package, &lock], &folder)? else { return Ok(()) };
+    let modules = node_modules(workspace);
+    let folder = modules.parent().context("node_modules has a parent")?;
+    let Some(wanted) = outdated(&[&package, &lock], folder)? else { return Ok(()) };
     println!("installing the Node packages into {}", folder.display());
-    process::run_quietly(Command::new("npm").current_dir(&folder).args([
+    std::fs::create_dir_all(folder)?;
+    std::fs::copy(&package, folder.join("package.json"))?;
+    std::fs::copy(&lock, folder.join("package-lock.json"))?;
+    process::run_quietly(Command::new("npm").current_dir(folder).args([
         "ci",
         "--no-audit",
         "--no-fund",
     ]))?;
-    stamp(&folder, &wanted)
+    stamp(folder, &wanted)
 }
 
 /// The text of `sources` if it is not what `folder` was installed from.

@@ -17,6 +17,9 @@ pub(crate) struct Common {
     /// Connections opened at once.
     #[arg(long, default_value_t = 64)]
     pub(crate) concurrency: usize,
+    /// Unacknowledged messages per publisher, at most what the broker announces.
+    #[arg(long, default_value_t = 65_535, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) window: u16,
     #[command(flatten)]
     connection: ConnectionArgs,
 }

@@ -13,6 +13,7 @@ use agentmq_codec::frame;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::bench::timer::{TIMER, Timer};
 use crate::failure::Failure;
 
 /// The connections and the loop.
@@ -28,8 +29,7 @@ pub(crate) struct Engine {
     /// Connections whose socket may hold more than was read.
     unread: Vec<usize>,
     dirty: Vec<usize>,
-    /// Kept open; see [`Self::tick_every`].
-    _timer: Option<std::os::fd::OwnedFd>,
+    timer: Option<Timer>,
 }
 
 #[derive(Debug)]
@@ -65,8 +65,10 @@ pub(crate) trait Handler {
     /// A connection ended.
     fn closed(&mut self, io: &mut Io, connection: usize, why: &io::Error);
 
-    /// The timer of [`Engine::tick_every`] went off.
-    fn tick(&mut self, _io: &mut Io) {}
+    /// The timer went off. Returns when it shall do so next, by the clock of [`Io::now`].
+    fn tick(&mut self, _io: &mut Io) -> Option<u64> {
+        None
+    }
 }
 
 impl Io {
@@ -105,7 +107,7 @@ impl Engine {
             scratch: vec![0; 256 << 10],
             unread: Vec::new(),
             dirty: Vec::new(),
-            _timer: None,
+            timer: None,
             at,
         })
     }
@@ -146,18 +148,13 @@ impl Engine {
         &self.at
     }
 
-    /// Calls [`Handler::tick`] at this interval, more precisely than the loop's own timeout.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn tick_every(&mut self, interval: Duration) -> Result<(), Failure> {
-        let timer = timer::start(&self.poll, interval)
+    /// Has [`Handler::tick`] called soon, and then whenever it wishes. More precise than the
+    /// loop's own timeout, which has milliseconds only.
+    pub(crate) fn start_timer(&mut self) -> Result<(), Failure> {
+        let timer = Timer::start(&self.poll)
             .map_err(|error| Failure::new(format!("cannot start a timer: {error}")))?;
-        self._timer = Some(timer);
+        self.timer = Some(timer);
         Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn tick_every(&mut self, _interval: Duration) -> Result<(), Failure> {
-        Err(Failure::new("a paced load needs Linux"))
     }
 
     /// One turn: waits at most so long, handles what came, writes what was appended.
@@ -182,7 +179,10 @@ impl Engine {
         for event in &events {
             let Token(connection) = event.token();
             if event.token() == TIMER {
-                handler.tick(&mut self.io);
+                let next = handler.tick(&mut self.io);
+                if let (Some(timer), Some(next)) = (&self.timer, next) {
+                    timer.set(Duration::from_nanos(next.saturating_sub(self.io.now)));
+                }
                 continue;
             }
             if event.is_writable() {
@@ -291,38 +291,6 @@ impl Engine {
         }
     }
 }
-
-/// A timer that `epoll` reports; the loop's own timeout has milliseconds only.
-#[cfg(target_os = "linux")]
-mod timer {
-    use std::os::fd::{AsRawFd, OwnedFd};
-    use std::time::Duration;
-
-    use mio::unix::SourceFd;
-    use mio::{Interest, Poll};
-    use rustix::time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-        timerfd_settime,
-    };
-
-    /// Starts it; it runs until the descriptor is dropped. It is never read: registered
-    /// edge-triggered, each expiry is an edge.
-    pub(super) fn start(poll: &Poll, interval: Duration) -> std::io::Result<OwnedFd> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let interval = Timespec {
-            tv_sec: interval.as_secs().cast_signed(),
-            tv_nsec: interval.subsec_nanos().into(),
-        };
-        let setting = Itimerspec { it_interval: interval, it_value: interval };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
-        let raw = timer.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&raw), super::TIMER, Interest::READABLE)?;
-        Ok(timer)
-    }
-}
-
-const TIMER: Token = Token(usize::MAX - 1);
 
 /// Then others have their turn.
 const READS_PER_TURN: usize = 4;

@@ -30,7 +30,7 @@ pub(crate) struct Fleet {
     pub(crate) connections: Range<usize>,
     /// From the start of the TCP connection to CONNACK.
     pub(crate) latency: Histogram<u64>,
-    /// The smallest Receive Maximum that the broker announced.
+    /// The smallest Receive Maximum that the broker announced; 100 before MQTT 5.
     pub(crate) receive_maximum: u16,
 }
 
@@ -51,7 +51,8 @@ pub(crate) fn open(
         started: Vec::with_capacity(plans.len()),
         ready: 0,
         latency: histogram(),
-        receive_maximum: u16::MAX,
+        // Older versions cannot announce one; brokers then mind more than this at QoS 2.
+        receive_maximum: if version.is_v5() { u16::MAX } else { OLD_WINDOW },
         failure: None,
     };
     let mut progress = Progress::new(output, plans.len() as u64, "connecting");
@@ -137,6 +138,9 @@ impl Handler for Opening<'_> {
 fn rejected(reason: ReasonCode) -> Failure {
     Error::Rejected { what: "a subscription".into(), reason, text: None }.into()
 }
+
+/// Unacknowledged messages per publisher before MQTT 5.
+const OLD_WINDOW: u16 = 100;
 
 /// Silence after which opening has failed.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -226,7 +226,7 @@ impl Flow {
     fn send_due(&mut self, io: &mut Io, rate: f64) {
         let (started, mut sent) = self.paced;
         while self.sending {
-            let due = started + (sent as f64 * 1e9 / rate) as u64;
+            let due = started + due_after(sent, rate);
             if due > io.now {
                 break;
             }
@@ -325,11 +325,17 @@ impl Handler for Flow {
         self.failure.get_or_insert(why);
     }
 
-    fn tick(&mut self, io: &mut Io) {
-        if let Load::Paced { rate } = self.load {
-            self.send_due(io, rate);
-        }
+    fn tick(&mut self, io: &mut Io) -> Option<u64> {
+        let Load::Paced { rate } = self.load else { return None };
+        self.send_due(io, rate);
+        let (started, sent) = self.paced;
+        self.sending.then(|| started + due_after(sent, rate))
     }
+}
+
+/// Nanoseconds from the start until message `number` is due.
+fn due_after(number: u64, rate: f64) -> u64 {
+    (number as f64 * 1e9 / rate) as u64
 }
 
 /// Silence that counts as a stall.

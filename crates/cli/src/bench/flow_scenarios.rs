@@ -190,7 +190,7 @@ fn run(
     let mut flow = Flow::new(version, run, shape, load, args.qos, templates);
     flow.first_subscriber = receivers.connections.start;
     flow.first_publisher = senders.connections.start;
-    flow.window = senders.receive_maximum.into();
+    flow.window = senders.receive_maximum.min(args.common.window).into();
     let mut report =
         Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
     for (name, value) in parameters {
@@ -222,10 +222,8 @@ fn measure(
     args: &FlowArgs,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    if let Load::Paced { rate } = flow.load {
-        // Twice as fine as the pace, so that a message is at most half an interval late.
-        let interval = Duration::from_secs_f64(0.5 / rate);
-        engine.tick_every(interval.max(Duration::from_micros(20)))?;
+    if matches!(flow.load, Load::Paced { .. }) {
+        engine.start_timer()?;
     }
     flow.start(&mut engine.io);
     flow.run_until(engine, Instant::now() + args.warm_up)?;

@@ -4,13 +4,19 @@
 //! broker, so what it does not use the broker has.
 
 mod args;
+mod connections;
 mod engine;
+mod feed;
 mod fleet;
 mod flow;
 mod flow_scenarios;
+mod offline;
 mod process;
 mod report;
+mod retained;
+mod rpc;
 mod sequence;
+mod timer;
 mod wire;
 
 use clap::Subcommand;
@@ -36,6 +42,16 @@ enum Scenario {
     Shared(flow_scenarios::SharedArgs),
     /// Pairs at a fixed rate, for latency.
     Paced(flow_scenarios::PacedArgs),
+    /// Request and response with a response topic and correlation data.
+    Rpc(rpc::Args),
+    /// Open many connections.
+    Connect(connections::Args),
+    /// Hold many idle connections.
+    Idle(connections::IdleArgs),
+    /// Store retained messages and read them all.
+    Retained(retained::Args),
+    /// Queue messages for a client that is away and drain them.
+    Offline(offline::Args),
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
@@ -45,5 +61,10 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         Scenario::FanIn(args) => flow_scenarios::fan_in(&args, output),
         Scenario::Shared(args) => flow_scenarios::shared(&args, output),
         Scenario::Paced(args) => flow_scenarios::paced(&args, output),
+        Scenario::Rpc(args) => rpc::run(&args, output),
+        Scenario::Connect(args) => connections::storm(&args, output),
+        Scenario::Idle(args) => connections::idle(&args, output),
+        Scenario::Retained(args) => retained::run(&args, output),
+        Scenario::Offline(args) => offline::run(&args, output),
     }
 }

@@ -66,8 +66,9 @@ pub(crate) struct Integrity {
 #[derive(Debug, Serialize)]
 pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
-    /// `count` divided by `cpu_seconds`.
-    pub(crate) per_cpu_second: f64,
+    /// `count` divided by `cpu_seconds`; absent when the interval was too short to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_cpu_second: Option<f64>,
     pub(crate) rss_kib: u64,
 }
 
@@ -113,8 +114,7 @@ impl Meter {
             let now = Usage::of(pid)?;
             let cpu_seconds = now.cpu_seconds - before.cpu_seconds;
             // Below one step of the kernel's clock the quotient would mean nothing.
-            let per_cpu_second =
-                if cpu_seconds > 0.0 { report.count as f64 / cpu_seconds } else { 0.0 };
+            let per_cpu_second = (cpu_seconds > 0.0).then(|| report.count as f64 / cpu_seconds);
             report.broker = Some(Cost { cpu_seconds, per_cpu_second, rss_kib: now.rss_kib });
         }
         report.generator_cpu_seconds =
@@ -167,11 +167,13 @@ impl Report {
             );
         }
         if let Some(Cost { cpu_seconds, per_cpu_second, rss_kib }) = &self.broker {
-            let efficiency = short(*per_cpu_second);
+            let efficiency = per_cpu_second
+                .map(|value| format!(", {} {unit}/CPU-s", short(value)))
+                .unwrap_or_default();
             let mib = *rss_kib as f64 / 1024.0;
             let _ = writeln!(
                 text,
-                "  broker: {cpu_seconds:.2} CPU-s, {efficiency} {unit}/CPU-s, {mib:.1} MiB resident"
+                "  broker: {cpu_seconds:.2} CPU-s{efficiency}, {mib:.1} MiB resident"
             );
         }
         if let Some(cpu) = self.generator_cpu_seconds {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 /// Follows the sequence numbers of every publisher.
 #[derive(Debug)]
 pub(crate) struct Sequences {
+    /// Words of bits that a stream may hold ahead of a gap.
+    max_words: usize,
     seen: Vec<Seen>,
     /// For each pair of receiver and publisher: the number expected next.
     next: Vec<u64>,
@@ -18,6 +20,7 @@ impl Sequences {
     /// which should ascend. They differ only where several receivers share one stream.
     pub(crate) fn new(streams: usize, orders: usize) -> Self {
         Self {
+            max_words: MAX_WORDS,
             seen: vec![Seen::default(); streams],
             next: vec![0; orders],
             unique: 0,
@@ -26,10 +29,16 @@ impl Sequences {
         }
     }
 
+    /// One stream of `count` numbers that may come in any order.
+    pub(crate) fn unordered(count: u64) -> Self {
+        let max_words = usize::try_from(count / 64 + 1).unwrap_or(usize::MAX);
+        Self { max_words, ..Self::new(1, 1) }
+    }
+
     /// Notes an arrival. Returns whether it is the first of its kind.
     pub(crate) fn arrived(&mut self, stream: usize, order: usize, sequence: u64) -> bool {
         let Some(seen) = self.seen.get_mut(stream) else { return false };
-        if !seen.insert(sequence) {
+        if !seen.insert(sequence, self.max_words) {
             self.duplicates += 1;
             return false;
         }
@@ -52,7 +61,7 @@ struct Seen {
 impl Seen {
     /// `false` if it was there. Numbers too far ahead of a gap push the gap out: what then comes
     /// late counts as a duplicate, but memory stays bounded.
-    fn insert(&mut self, number: u64) -> bool {
+    fn insert(&mut self, number: u64, max_words: usize) -> bool {
         if number == self.base && self.above.is_empty() {
             self.base += 1;
             return true;
@@ -60,10 +69,10 @@ impl Seen {
         let Some(ahead) = number.checked_sub(self.base) else { return false };
         let (word, bit) = ((ahead / 64) as usize, 1u64 << (ahead % 64));
         while self.above.len() <= word {
-            if self.above.len() >= MAX_WORDS {
+            if self.above.len() >= max_words {
                 self.above.pop_front();
                 self.base += 64;
-                return self.insert(number);
+                return self.insert(number, max_words);
             }
             self.above.push_back(0);
         }
@@ -116,7 +125,7 @@ mod tests {
         let mut seen = Seen::default();
         for round in 0..2 {
             for step in 0..1009u64 {
-                assert_eq!(seen.insert(step * 7 % 1009), round == 0, "{step}");
+                assert_eq!(seen.insert(step * 7 % 1009, MAX_WORDS), round == 0, "{step}");
             }
         }
         assert_eq!((seen.base, seen.above.len()), (1009, 0));
@@ -126,7 +135,7 @@ mod tests {
     fn a_gap_does_not_cost_unbounded_memory() {
         let mut seen = Seen::default();
         for number in 1..1_000_000 {
-            assert!(seen.insert(number));
+            assert!(seen.insert(number, MAX_WORDS));
         }
         assert!(seen.above.len() <= MAX_WORDS);
     }

@@ -1,7 +1,7 @@
 //! The packets of the load generator: encoded once, patched per message, read in place.
 
 use agentmq_client::{ProtocolVersion, QoS};
-use agentmq_codec::{Connect, PropertiesBuf, Property, PropertyId, PublishHead};
+use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, PropertyId, PublishHead};
 use agentmq_codec::{Subscribe, SubscribeFilter, SubscriptionOptions};
 
 /// What every payload begins with.
@@ -81,6 +81,26 @@ impl Template {
         Self { bytes, id_at, payload_at }
     }
 
+    /// A packet without payload, and so without a stamp, that removes a retained message.
+    pub(crate) fn empty_retained(version: ProtocolVersion, topic: &str, qos: QoS) -> Self {
+        let mut bytes = Vec::new();
+        let id_at = PublishHead {
+            dup: false,
+            qos,
+            retain: true,
+            topic,
+            packet_id: 1,
+            topic_alias: None,
+            message_expiry: None,
+            subscription_identifiers: &[],
+            properties: Properties::EMPTY,
+            payload_len: 0,
+        }
+        .encode(version, &mut bytes);
+        let payload_at = bytes.len();
+        Self { bytes, id_at, payload_at }
+    }
+
     /// Appends the packet with this identifier and stamp.
     pub(crate) fn append(&self, out: &mut Vec<u8>, packet_id: u16, stamp: Stamp) {
         let start = out.len();
@@ -89,7 +109,9 @@ impl Template {
         if self.id_at > 0 {
             packet[self.id_at..self.id_at + 2].copy_from_slice(&packet_id.to_be_bytes());
         }
-        packet[self.payload_at..self.payload_at + Stamp::LEN].copy_from_slice(&stamp.to_bytes());
+        if let Some(payload) = packet[self.payload_at..].first_chunk_mut() {
+            *payload = stamp.to_bytes();
+        }
     }
 }
 

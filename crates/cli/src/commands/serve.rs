@@ -48,9 +48,10 @@ pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
+    let signals = prepare()?;
     let broker = Broker::start(config).map_err(broker_failure)?;
     announce(&broker, output)?;
-    run(broker, Some(&args))
+    run(broker, &signals, Some(&args))
 }
 
 pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
@@ -59,6 +60,7 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
         config.listeners = args.listen.iter().map(ListenerConfig::new).collect();
     }
     start_log(&config);
+    let signals = prepare()?;
     let broker = match Broker::start(config.clone()) {
         Err(BrokerError::Net(error)) if args.listen.is_empty() => {
             output.note(&format!("{error}; taking free ports instead"));
@@ -76,7 +78,7 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
         output.note(&format!("  agentmq pub --url {url} demo/hello '{{\"hi\":1}}'"));
         output.note("\nCtrl-C ends the broker.");
     }
-    run(broker, None)
+    run(broker, &signals, None)
 }
 
 impl Args {
@@ -143,10 +145,15 @@ fn announce(broker: &Broker, output: &Output) -> Result<(), Failure> {
     output.result(&format!("listening on {}", urls.join(" ")), &object)
 }
 
-/// Serves until a signal ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
-fn run(mut broker: Broker, args: Option<&Args>) -> Result<(), Failure> {
+/// What must be so before anybody is told that the broker listens: whoever reads that may send a
+/// signal at once.
+fn prepare() -> Result<Receiver<i32>, Failure> {
     raise_file_limit();
-    let signals = signals()?;
+    signals()
+}
+
+/// Serves until a signal ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
+fn run(mut broker: Broker, signals: &Receiver<i32>, args: Option<&Args>) -> Result<(), Failure> {
     loop {
         match signals.recv_timeout(CHECK) {
             Ok(SIGHUP) => reload(&mut broker, args),

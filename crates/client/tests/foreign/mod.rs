@@ -16,7 +16,7 @@ pub(crate) struct Mosquitto {
     pub(crate) ws_port: u16,
     pub(crate) tls_port: u16,
     pub(crate) dir: tempfile::TempDir,
-    _process: Child,
+    process: Child,
 }
 
 impl Mosquitto {
@@ -33,7 +33,7 @@ impl Mosquitto {
         let at = dir.path().display();
         let access = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
         let config = format!(
-            "{access}\nmax_queued_messages 0\nmax_inflight_messages 100\nlog_type information\n\
+            "{access}\nmax_queued_messages 0\nmax_inflight_messages 1000\nlog_type information\n\
              log_type error\nuser root\nset_tcp_nodelay true\n{more}\n\
              listener {port} 127.0.0.1\n\
              listener {ws_port} 127.0.0.1\nprotocol websockets\n\
@@ -61,11 +61,15 @@ impl Mosquitto {
         }
         // Its log must be read on, or it blocks when the pipe is full.
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
-        Self { port, ws_port, tls_port, dir, _process: process }
+        Self { port, ws_port, tls_port, dir, process }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {

@@ -1,0 +1,37 @@
+//! The broker as a whole process: one file a scenario, each against the real binary on a free port.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
+
+mod connect_storm;
+mod drain;
+mod fd_exhaustion;
+mod idle_memory;
+mod malformed;
+mod malformed_inputs;
+mod never_acking;
+mod newcomer_burst;
+mod pause;
+mod proxy;
+mod readme;
+mod reload;
+mod reset_storm;
+mod slow_connect;
+mod slow_reader;
+mod suback_before_retained;
+mod sys_topics;
+mod takeover_race;
+mod tls;
+mod unix;
+mod websocket;
+
+use agentmq_testkit::Broker;
+
+/// The program under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_agentmq");
+
+/// A plain listener on a free port of loopback.
+const TCP: &str = "[[listeners]]\nurl = \"mqtt://127.0.0.1:0\"\n";
+
+/// A broker with a plain listener and these settings beside it.
+fn broker(settings: &str) -> Broker {
+    Broker::start(BINARY, &format!("{TCP}{settings}"))
+}

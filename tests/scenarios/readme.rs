@@ -1,0 +1,174 @@
+//! The README's commands do what it says. Comments before its `sh` blocks tell how: `skip` is not
+//! run, `background` goes on while the next ones run.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use agentmq_testkit::PATIENCE;
+
+#[test]
+fn every_command_exists() {
+    let blocks = blocks();
+    assert!(blocks.len() >= 5, "the README has its examples: {blocks:?}");
+    for (_, command) in &blocks {
+        for line in command.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["agentmq", subcommand, ..] => {
+                    let help = Command::new(crate::BINARY).args([subcommand, "--help"]).output();
+                    assert!(help.unwrap().status.success(), "`{line}`: no such subcommand");
+                }
+                ["cargo", "xtask", task, ..] => {
+                    let tasks = std::fs::read_to_string(root().join("xtask/src/main.rs")).unwrap();
+                    assert!(tasks.contains(&format!("\"{task}\"")), "`{line}`: no such task");
+                }
+                ["cargo", "install", ..] => {
+                    let folder = root().join(words.last().unwrap());
+                    assert!(folder.join("Cargo.toml").exists(), "`{line}`: no such package");
+                }
+                ["mosquitto_sub" | "mosquitto_pub", ..] => {} // somebody else's program
+                other => panic!("the README has a command that no test knows: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_ten_minutes_work() {
+    let mut broker = Background::start("agentmq dev", None);
+    assert!(broker.prints("mqtt://", PATIENCE), "the broker says where it listens");
+    let url = broker.words().find(|word| word.starts_with("mqtt://")).unwrap().to_owned();
+    let mut listeners: Vec<(String, Background)> = Vec::new();
+    for (kind, command) in blocks() {
+        let command = command.trim();
+        match kind {
+            Kind::Skip => {}
+            Kind::Background if command == "agentmq dev" => {}
+            Kind::Background if command.starts_with("mosquitto_") => {}
+            Kind::Background => {
+                listeners.push((command.to_owned(), Background::start(command, Some(&url))));
+            }
+            Kind::Run => publish(command, &url, &mut listeners),
+        }
+    }
+    // The retained message of the last example came to the one who subscribed later.
+    let (command, last) = listeners.last_mut().expect("the README has subscribers");
+    assert!(command.contains("demo/state"), "{command}");
+    assert!(last.prints("{\"ready\":true}", PATIENCE), "a retained message: {}", last.printed);
+}
+
+/// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
+/// when a subscriber that was just started is ready.
+fn publish(command: &str, url: &str, listeners: &mut [(String, Background)]) {
+    let payload = command.split('\'').nth(1).expect("a payload in quotes");
+    let (_, listener) = listeners.first_mut().expect("the README subscribes before it publishes");
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let status = shell(command, Some(url)).status().unwrap();
+        assert!(status.success(), "`{command}`: {status}");
+        if listener.prints(payload, Duration::from_millis(500)) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "`{command}`: no subscriber printed {payload}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Skip,
+    Background,
+    Run,
+}
+
+/// The `sh` blocks of the README with the word of the comment before them.
+fn blocks() -> Vec<(Kind, String)> {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    let mut kind = Kind::Run;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(word) = line.strip_prefix("<!-- readme: ") {
+            kind = match word.trim_end_matches(" -->") {
+                "skip" => Kind::Skip,
+                "background" => Kind::Background,
+                other => panic!("unknown mark in the README: {other}"),
+            };
+        } else if line == "```sh" {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push((std::mem::replace(&mut kind, Kind::Run), block.join("\n")));
+        }
+    }
+    blocks
+}
+
+/// A command of the README that goes on; it ends when this is dropped.
+struct Background {
+    child: Child,
+    lines: Receiver<String>,
+    /// All lines so far.
+    printed: String,
+}
+
+impl Background {
+    fn start(command: &str, url: Option<&str>) -> Self {
+        // `exec`, so that ending the child ends the program and not only its shell.
+        let mut shell = shell(&format!("exec {command}"), url);
+        let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, printed: String::new() }
+    }
+
+    /// Whether it prints `text` before it is silent for this long. White space does not count: JSON
+    /// is printed for people.
+    fn prints(&mut self, text: &str, patience: Duration) -> bool {
+        let dense = |text: &str| text.split_whitespace().collect::<String>();
+        while !dense(&self.printed).contains(&dense(text)) {
+            match self.lines.recv_timeout(patience) {
+                Ok(line) => self.printed.extend([&line, "\n"]),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended: {}", self.printed),
+            }
+        }
+        true
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.printed.split_whitespace()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line of the README in a shell that finds `agentmq`, and the broker at `url` by default.
+fn shell(command: &str, url: Option<&str>) -> Command {
+    let own = Path::new(crate::BINARY).parent().unwrap().to_path_buf();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path)));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env("PATH", path.unwrap()).stdin(Stdio::null());
+    shell.current_dir(std::env::temp_dir());
+    shell.env_remove("AGENTMQ_CONTEXT");
+    match url {
+        Some(url) => shell.env("AGENTMQ_URL", url),
+        None => shell.env_remove("AGENTMQ_URL"),
+    };
+    shell
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

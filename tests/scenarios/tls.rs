@@ -1,0 +1,221 @@
+//! MQTT over TLS: certificates, client certificates, reload.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentmq_testkit::codec::QoS;
+use agentmq_testkit::{Broker, PATIENCE, RawClient, Transport, WebSocket};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+#[test]
+fn clients_of_all_kinds_meet() {
+    let authority = Authority::new();
+    let broker = start(&authority, "");
+    let mut secure = RawClient::over(authority.dial(broker.port("mqtts"), None).unwrap());
+    secure.connect("secure");
+    let stream = authority.dial(broker.port("wss"), None).unwrap();
+    let mut web = RawClient::over(WebSocket::upgrade(stream, "/mqtt", "mqtt").unwrap());
+    web.connect("web");
+    let mut plain = broker.client("plain");
+    for (client, topic) in [(&mut secure, "to/secure"), (&mut web, "to/web")] {
+        assert!(!client.subscribe(topic, QoS::ExactlyOnce).is_error());
+        for size in [1, 16_384, 16_385, 500_000] {
+            plain.publish(topic, &vec![7; size], QoS::AtLeastOnce);
+            assert_eq!(client.receive_publish().publish().payload.len(), size);
+        }
+        client.publish("nobody", &vec![7; 500_000], QoS::ExactlyOnce);
+    }
+}
+
+#[test]
+fn other_certificates_and_other_protocols_are_turned_away() {
+    let authority = Authority::new();
+    let broker = start(&authority, "");
+    let stranger = Authority::new();
+    assert!(stranger.dial(broker.port("mqtts"), None).is_err(), "the client does not trust it");
+    // MQTT without TLS at the TLS port.
+    let connect = agentmq_testkit::connect_packet(Default::default(), "plain");
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port("mqtts"))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&connect).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer); // an alert at most, then the end
+    assert!(answer.is_empty() || answer[0] == 21, "{answer:02X?}");
+    authority.dial(broker.port("mqtts"), None).unwrap();
+}
+
+#[test]
+fn a_reload_brings_the_new_certificate_and_keeps_the_connections() {
+    let authority = Authority::new();
+    let config = config(&authority, "");
+    let broker = start(&authority, "");
+    let dial = || authority.dial(broker.port("mqtts"), None).unwrap();
+    let before = dial();
+    let first = presented(&before);
+    let mut open = RawClient::over(before);
+    open.connect("open");
+
+    authority.issue("server");
+    broker.reload(&config);
+    let log = broker.wait_for_log("reload done", 0);
+    let after = dial();
+    let second = presented(&after);
+    assert_ne!(first, second, "the new certificate is presented");
+    open.ping();
+
+    // Files that do not fit are refused, and the last good ones stay.
+    fs::write(authority.path("server.key"), "no key").unwrap();
+    broker.reload(&config);
+    let log = broker.wait_for_log("reload refused", log.len());
+    assert!(log.contains("server.key"), "the log names the file:\n{log}");
+    assert_eq!(presented(&dial()), second);
+    open.ping();
+}
+
+#[test]
+fn a_client_certificate_can_be_required() {
+    let authority = Authority::new();
+    authority.issue("client");
+    let ca = authority.path("ca.pem");
+    let broker = start(
+        &authority,
+        &format!(
+            "tls.client_ca = {:?}\ntls.require_client_cert = true\n",
+            ca.display().to_string()
+        ),
+    );
+    let port = broker.port("mqtts");
+    let mut known = RawClient::over(authority.dial(port, Some(&authority)).unwrap());
+    known.connect("known");
+    let stranger = Authority::new();
+    stranger.issue("client");
+    for presents in [None, Some(&stranger)] {
+        // TLS 1.3 tells the client only when it reads.
+        if let Ok(stream) = authority.dial(port, presents) {
+            let mut client = RawClient::over(stream);
+            let connect = agentmq_testkit::connect_packet(Default::default(), "unknown");
+            let _ = client.try_send_bytes(&connect);
+            assert_eq!(client.receive_or_end(), None);
+        }
+    }
+    known.ping();
+}
+
+/// A broker with `mqtt`, `mqtts` and `wss` listeners whose certificate the authority has issued.
+fn start(authority: &Authority, settings: &str) -> Broker {
+    authority.issue("server");
+    Broker::start(crate::BINARY, &config(authority, settings))
+}
+
+fn config(authority: &Authority, settings: &str) -> String {
+    let listener = |url: &str| {
+        format!(
+            "[[listeners]]\nurl = \"{url}\"\ntls.cert = {:?}\ntls.key = {:?}\n{settings}",
+            authority.path("server.pem").display().to_string(),
+            authority.path("server.key").display().to_string(),
+        )
+    };
+    let (mqtts, wss) = (listener("mqtts://127.0.0.1:0"), listener("wss://127.0.0.1:0/mqtt"));
+    format!("{}{mqtts}{wss}", crate::TCP)
+}
+
+fn presented(stream: &Tls) -> Vec<u8> {
+    stream.0.conn.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// A TLS connection as a transport.
+struct Tls(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Tls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Transport for Tls {
+    fn limit_reads(&mut self, patience: Duration) -> io::Result<()> {
+        self.0.sock.set_read_timeout(Some(patience))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.conn.send_close_notify();
+        self.0.flush()?;
+        self.0.sock.shutdown(Shutdown::Write)
+    }
+}
+
+/// A certificate authority and a folder with what it has issued.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`.
+    fn issue(&self, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    /// Connects and shakes hands, trusting this authority, with the client certificate of another
+    /// or of none.
+    fn dial(&self, port: u16, presents: Option<&Self>) -> io::Result<Tls> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match presents {
+            None => builder.with_no_client_auth(),
+            Some(issuer) => {
+                let chain = CertificateDer::from_pem_file(issuer.path("client.pem")).unwrap();
+                let key = PrivateKeyDer::from_pem_file(issuer.path("client.key")).unwrap();
+                builder.with_client_auth_cert(vec![chain], key).unwrap()
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = StreamOwned::new(connection, socket);
+        stream.conn.complete_io(&mut stream.sock)?;
+        Ok(Tls(stream))
+    }
+}
