@@ -6,6 +6,7 @@ use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{Delivery, Message, OutboundAlias, SubscriptionIds, Time};
 
 use crate::connection::{Connection, ConnectionId};
+use crate::group_mail::is_remote;
 use crate::route::{Grant, Own, Route};
 use crate::router::Router;
 use crate::shared_group::Choice;
@@ -173,14 +174,24 @@ impl Router {
             .unwrap_or_default();
         let choice = Choice { topic: source.topic, publisher, entropy };
         let (sessions, connections) = (&self.sessions, &self.connections);
+        let remote_members = &self.remote_members;
+        let size = source.payload.len() + source.topic.len();
         let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));
         let online = |member: &crate::subscribers::Subscriber| {
+            if is_remote(member.session) {
+                let remote = remote_members.get(member.session)?;
+                return (size < remote.present? as usize).then_some(remote.load);
+            }
             let (session, connection) = load(member.session)?;
             let connection = connections.get(connection? as usize)?.as_ref()?;
-            let fits = source.payload.len() + source.topic.len() < connection.max_packet as usize;
+            let fits = size < connection.max_packet as usize;
             fits.then(|| usize::from(session.window.open_count()) + session.queue.len())
         };
         let absent = |member: &crate::subscribers::Subscriber| {
+            if is_remote(member.session) {
+                let remote = remote_members.get(member.session)?;
+                return remote.present.is_none().then_some(remote.load);
+            }
             let (session, _) = load(member.session)?;
             session.connection.is_none().then(|| session.queue.len())
         };
@@ -189,6 +200,9 @@ impl Router {
             member = self.groups.choose(group, choice, absent);
         }
         let Some(member) = member else { return false };
+        if is_remote(member.session) {
+            return self.deliver_remote(source, group, member.session) == Delivered::Taken;
+        }
         let grant = Grant::of(std::iter::once(&member));
         self.deliver(source, member.session, &source.terms(&grant, Some(group))) == Delivered::Taken
     }

@@ -190,6 +190,7 @@ impl Router {
             self.timers.arm(deadline, due);
         }
         if session_present {
+            self.tell_presence(index);
             self.resend(index, id, now);
             self.rebalance(index, now);
             self.drain(index, now);

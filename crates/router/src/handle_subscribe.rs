@@ -9,6 +9,7 @@ use agentmq_session::{PendingAck, RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
+use crate::group_mail::is_remote;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
 
@@ -92,8 +93,8 @@ impl Router {
             RetainHandling::SendIfNew => !exists, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,
         };
-        if let Some(share) = subscription.share {
-            self.join(text, share, subscription.filter, subscriber);
+        if subscription.share.is_some() {
+            self.join(text, subscriber);
             return Ok((ReasonCode::granted(options.qos), None));
         }
         let added = self.subscriptions.insert(subscription.filter, subscriber);
@@ -112,16 +113,32 @@ impl Router {
         Ok((ReasonCode::granted(options.qos), cursor))
     }
 
-    fn join(&mut self, text: &str, share: &str, filter: &str, member: Subscriber) {
+    fn join(&mut self, text: &str, member: Subscriber) {
+        if let Some(home) = self.join_home(text, member.session) {
+            self.join_away(text, home, member);
+        } else {
+            self.join_group(text, member);
+        }
+    }
+
+    /// Makes a session, of this shard or another, a member of a group of this shard; true when it
+    /// was none.
+    pub(crate) fn join_group(&mut self, text: &str, member: Subscriber) -> bool {
+        let limits = self.settings.topic_limits();
+        let Ok(Subscription { share: Some(share), filter }) = Subscription::parse(text, &limits)
+        else {
+            return false;
+        };
         let strategies = &self.settings.share_strategies;
         let strategy = strategies.get(share).copied().unwrap_or(self.settings.share_strategy);
         let (group, is_new_group, is_new) = self.groups.join(text, filter, strategy, member);
         if is_new_group && self.subscriptions.insert_group(filter, group) {
             self.announce(filter, true);
         }
-        if is_new {
+        if is_new && !is_remote(member.session) {
             self.subscriptions.count_member(true);
         }
+        is_new
     }
 
     /// A member has come: what absent members of its groups hold is for those who are here.
@@ -132,14 +149,26 @@ impl Router {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let groups: Vec<u32> =
             session.subscriptions.iter().filter_map(|text| self.groups.find(text)).collect();
-        let mut moved = Vec::new();
         for group in groups {
-            let Some(members) = self.groups.get(group).map(|it| &it.members) else { continue };
-            for member in members {
-                let Some(other) = self.sessions.get_mut(member.session as usize) else { continue };
-                if other.connection.is_none() {
-                    moved.extend(other.queue.take_shared(|it| it == group));
+            self.gather(Some(group), now);
+        }
+    }
+
+    /// Takes what absent members of a group hold for those who are here.
+    pub(crate) fn gather(&mut self, group: Option<u32>, now: Time) {
+        let Some(group) = group else { return };
+        let Some(members) = self.groups.get(group).map(|it| it.members.clone()) else { return };
+        let mut moved = Vec::new();
+        for member in members {
+            if is_remote(member.session) {
+                let remote = self.remote_members.get(member.session);
+                if remote.is_some_and(|it| it.present.is_none()) {
+                    self.reclaim(group, member.session, false);
                 }
+            } else if let Some(other) = self.sessions.get_mut(member.session as usize)
+                && other.connection.is_none()
+            {
+                moved.extend(other.queue.take_shared(|it| it == group));
             }
         }
         self.reroute(moved, now);

@@ -5,6 +5,8 @@ use agentmq_session::PendingAck;
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
+use crate::group_mail::is_remote;
+use crate::remote_member::SessionName;
 use crate::router::Router;
 use crate::subscriptions::Removed;
 
@@ -34,12 +36,14 @@ impl Router {
             return ReasonCode::NoSubscriptionExisted;
         };
         session.subscriptions.swap_remove(at);
-        self.remove_subscription(index, text);
+        let session = SessionName { index, generation: session.generation };
+        self.remove_subscription(session, text);
         ReasonCode::Success
     }
 
     /// Takes a session's subscription out of the index or out of its group.
-    pub(crate) fn remove_subscription(&mut self, index: u32, text: &str) {
+    pub(crate) fn remove_subscription(&mut self, session: SessionName, text: &str) {
+        let index = session.index;
         let limits = self.settings.topic_limits();
         let Ok(subscription) = Subscription::parse(text, &limits) else { return };
         if subscription.share.is_none() {
@@ -48,13 +52,23 @@ impl Router {
             }
             return;
         }
-        if let Some((group, gone)) = self.groups.leave(text, index) {
-            self.subscriptions.count_member(false);
-            if let Some(filter) = gone
-                && self.subscriptions.remove_group(&filter, group)
-            {
-                self.announce(&filter, false);
-            }
+        if !self.leave_away(text, session) && self.leave_group(text, index) {
+            self.leave_home(text);
         }
+    }
+
+    /// Takes a session, of this shard or another, out of a group of this shard; false when it was
+    /// no member.
+    pub(crate) fn leave_group(&mut self, text: &str, index: u32) -> bool {
+        let Some((group, gone)) = self.groups.leave(text, index) else { return false };
+        if !is_remote(index) {
+            self.subscriptions.count_member(false);
+        }
+        if let Some(filter) = gone
+            && self.subscriptions.remove_group(&filter, group)
+        {
+            self.announce(&filter, false);
+        }
+        true
     }
 }

@@ -130,9 +130,17 @@ impl Router {
         ticket
     }
 
+    /// Confirms to other shards what depends on announcements of this one.
+    pub(crate) fn pay_confirmations(&mut self) {
+        while let Some((place, ticket)) = self.peers.barrier.pop_owed() {
+            self.peers.post(place, Mail::Confirm(ticket));
+        }
+    }
+
     /// Sends the acknowledgements that waited for interest, and starts the retained messages
     /// behind them.
     fn barrier_moved(&mut self, now: Time) {
+        self.pay_confirmations();
         let passed = self.passed();
         while let Some(waiting) = self.peers.barrier.pop() {
             let id = waiting.connection;

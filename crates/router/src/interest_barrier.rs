@@ -20,6 +20,8 @@ pub(crate) struct InterestBarrier {
     /// For each shard the tickets that it has not confirmed, ascending.
     open: Vec<VecDeque<u64>>,
     waiting: VecDeque<Waiting>,
+    /// Confirmations that this shard owes to others, each once an own ticket is confirmed.
+    owed: VecDeque<(Ticket, Place, Ticket)>,
 }
 
 /// A connection with an acknowledgement that waits.
@@ -60,13 +62,33 @@ impl InterestBarrier {
         self.settle();
     }
 
-    /// A shard has confirmed a ticket; mail between two shards keeps its order, so it is the
-    /// oldest one.
+    /// A new announcement to one shard only.
+    pub(crate) fn draw_for(&mut self, place: Place) -> Ticket {
+        let ticket = self.draw();
+        self.asks(place);
+        ticket
+    }
+
+    /// A shard has confirmed a ticket: mostly its oldest.
     pub(crate) fn confirm(&mut self, place: Place, ticket: Ticket) {
-        if let Some(open) = self.open.get_mut(usize::from(place.0)) {
-            while open.pop_front_if(|oldest| *oldest <= ticket.0).is_some() {}
+        if let Some(open) = self.open.get_mut(usize::from(place.0))
+            && let Some(at) = open.iter().position(|&it| it == ticket.0)
+        {
+            open.remove(at);
         }
         self.settle();
+    }
+
+    /// Another shard is owed a confirmation once the own ticket is confirmed.
+    pub(crate) fn owe(&mut self, own: Ticket, to: Place, theirs: Ticket) {
+        self.owed.push_back((own, to, theirs));
+    }
+
+    /// The next confirmation that is due.
+    pub(crate) fn pop_owed(&mut self) -> Option<(Place, Ticket)> {
+        let confirmed = self.confirmed;
+        let (_, to, theirs) = self.owed.pop_front_if(|(own, ..)| own.0 <= confirmed)?;
+        Some((to, theirs))
     }
 
     pub(crate) fn wait(&mut self, waiting: Waiting) {
@@ -100,10 +122,13 @@ mod tests {
         barrier.asks(b);
         let waiting = Waiting { ticket: second, connection: ConnectionId(4), generation: 1 };
         barrier.wait(waiting);
+        barrier.owe(first, b, Ticket(9));
         barrier.confirm(b, first);
+        assert_eq!(barrier.pop_owed(), None);
         assert_eq!(barrier.confirmed(), Ticket(0));
         barrier.confirm(a, first);
         assert_eq!(barrier.confirmed(), first);
+        assert_eq!(barrier.pop_owed(), Some((b, Ticket(9))));
         assert_eq!(barrier.pop(), None);
         barrier.confirm(b, second);
         assert_eq!(barrier.confirmed(), second);

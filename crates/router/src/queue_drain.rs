@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use agentmq_codec::{PublishHead, QoS};
-use agentmq_session::{Delivery, RetainedCursor, Time};
+use agentmq_session::{Delivery, Message, RetainedCursor, Time};
 
 use crate::connection::{ConnectionId, Phase};
+use crate::group_mail::is_remote;
 use crate::router::{DRAIN_BYTES, Router};
 use crate::timers::Due;
 
@@ -193,11 +194,20 @@ impl Router {
                 continue;
             }
             let message = Arc::clone(&delivery.message);
-            let mut source = crate::fan_out::Source::of(&message, now);
-            self.begin_message();
-            if self.deliver_to_group(&mut source, group) {
-                self.counters.shared_rerouted += 1;
+            if is_remote(group) {
+                self.send_back(group, message);
+            } else {
+                self.reroute_one(&message, group, now);
             }
+        }
+    }
+
+    /// Gives a message of a shared group to another member.
+    pub(crate) fn reroute_one(&mut self, message: &Arc<Message>, group: u32, now: Time) {
+        let mut source = crate::fan_out::Source::of(message, now);
+        self.begin_message();
+        if self.deliver_to_group(&mut source, group) {
+            self.counters.shared_rerouted += 1;
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::places::{Peers, Place};
+use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
 use crate::settings::Settings;
@@ -36,6 +37,8 @@ pub struct Router {
     pub(crate) groups: SharedGroups,
     pub(crate) retained: Retained,
     pub(crate) peers: Peers,
+    pub(crate) remote_members: RemoteMembers,
+    pub(crate) away_groups: AwayGroups,
     pub(crate) timers: Timers,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
@@ -71,6 +74,8 @@ impl Router {
             groups: SharedGroups::default(),
             retained: Retained::new(),
             peers: Peers::default(),
+            remote_members: RemoteMembers::default(),
+            away_groups: AwayGroups::default(),
             timers,
             flapping: Flapping::default(),
             counters: Counters::default(),
@@ -165,6 +170,7 @@ impl Router {
                 }
                 Due::Sweep => {
                     self.retained.sweep(now);
+                    self.away_groups.sweep();
                     self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
                 }
             }
