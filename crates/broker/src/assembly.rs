@@ -119,7 +119,11 @@ pub(crate) fn shared_settings(config: &Config) -> Arc<Settings> {
 
 /// How many shards a configuration asks for: at most one for each bit of a set of places.
 pub(crate) fn shard_count(config: &Config) -> usize {
-    usize::from(config.threads.shards).clamp(1, Place::MAX)
+    let wanted = match config.threads.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        wanted => usize::from(wanted),
+    };
+    wanted.min(Place::MAX)
 }
 
 /// How a configuration spreads clients over shards.

@@ -137,6 +137,27 @@ fn retained_messages_are_everywhere() {
 }
 
 #[test]
+fn members_of_a_group_on_all_shards_share_its_messages() {
+    let (broker, port) = start(3, ClientPlacement::Spread);
+    let mut members: Vec<_> =
+        (0..3).map(|n| PlainClient::connect(port, &format!("member-{n}"), true).0).collect();
+    for member in &mut members {
+        member.subscribe("$share/workers/job", 1);
+    }
+    let (mut publisher, _) = PlainClient::connect(port, "publisher", true);
+    for number in 0..30 {
+        publisher.publish_acknowledged("job", &number.to_string(), false);
+    }
+    let mut done: Vec<i32> = Vec::new();
+    for member in &mut members {
+        done.extend((0..10).map(|_| member.receive().parse::<i32>().unwrap()));
+    }
+    done.sort_unstable();
+    assert_eq!(done, (0..30).collect::<Vec<_>>());
+    end(broker);
+}
+
+#[test]
 fn an_idle_broker_uses_one_shard() {
     let (broker, port) = start(4, ClientPlacement::ByLoad);
     let mut clients: Vec<_> =
