@@ -1,5 +1,6 @@
 //! The broker as a whole process: one file a scenario, each against the real binary on a free port.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading in a passing test too")]
 
 mod connect_storm;
 mod drain;

@@ -140,6 +140,7 @@ fn wrong_answer(broker: &Broker, input: &Input) -> Option<String> {
 }
 
 const INPUTS: usize = 10_000;
-/// What the allocator may keep of connections that have come and gone.
+/// What the allocator may keep of connections that have come and gone, and a deadline for each that
+/// came in the last ten seconds.
 const GROWTH_BYTES: u64 = 2 << 20;
 const STRANGERS: u64 = 1_000;

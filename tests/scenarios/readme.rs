@@ -38,7 +38,9 @@ fn every_command_exists() {
 
 #[test]
 fn the_first_ten_minutes_work() {
-    let mut broker = Background::start("agentmq dev", None);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut broker = Background::start("agentmq dev", folder, None);
     assert!(broker.prints("mqtt://", PATIENCE), "the broker says where it listens");
     let url = broker.words().find(|word| word.starts_with("mqtt://")).unwrap().to_owned();
     let mut listeners: Vec<(String, Background)> = Vec::new();
@@ -49,9 +51,10 @@ fn the_first_ten_minutes_work() {
             Kind::Background if command == "agentmq dev" => {}
             Kind::Background if command.starts_with("mosquitto_") => {}
             Kind::Background => {
-                listeners.push((command.to_owned(), Background::start(command, Some(&url))));
+                listeners
+                    .push((command.to_owned(), Background::start(command, folder, Some(&url))));
             }
-            Kind::Run => publish(command, &url, &mut listeners),
+            Kind::Run => publish(command, folder, &url, &mut listeners),
         }
     }
     // The retained message of the last example came to the one who subscribed later.
@@ -62,12 +65,12 @@ fn the_first_ten_minutes_work() {
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
 /// when a subscriber that was just started is ready.
-fn publish(command: &str, url: &str, listeners: &mut [(String, Background)]) {
+fn publish(command: &str, folder: &Path, url: &str, listeners: &mut [(String, Background)]) {
     let payload = command.split('\'').nth(1).expect("a payload in quotes");
     let (_, listener) = listeners.first_mut().expect("the README subscribes before it publishes");
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let status = shell(command, Some(url)).status().unwrap();
+        let status = shell(command, folder, Some(url)).status().unwrap();
         assert!(status.success(), "`{command}`: {status}");
         if listener.prints(payload, Duration::from_millis(500)) {
             return;
@@ -113,9 +116,9 @@ struct Background {
 }
 
 impl Background {
-    fn start(command: &str, url: Option<&str>) -> Self {
+    fn start(command: &str, folder: &Path, url: Option<&str>) -> Self {
         // `exec`, so that ending the child ends the program and not only its shell.
-        let mut shell = shell(&format!("exec {command}"), url);
+        let mut shell = shell(&format!("exec {command}"), folder, url);
         let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -154,14 +157,14 @@ impl Drop for Background {
 }
 
 /// A line of the README in a shell that finds `agentmq`, and the broker at `url` by default.
-fn shell(command: &str, url: Option<&str>) -> Command {
+fn shell(command: &str, folder: &Path, url: Option<&str>) -> Command {
     let own = Path::new(crate::BINARY).parent().unwrap().to_path_buf();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path)));
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).env("PATH", path.unwrap()).stdin(Stdio::null());
-    shell.current_dir(std::env::temp_dir());
-    shell.env_remove("AGENTMQ_CONTEXT");
+    // Nothing of whoever runs the tests: neither their folder nor their contexts.
+    shell.current_dir(folder).env("XDG_CONFIG_HOME", folder).env_remove("AGENTMQ_CONTEXT");
     match url {
         Some(url) => shell.env("AGENTMQ_URL", url),
         None => shell.env_remove("AGENTMQ_URL"),

@@ -109,6 +109,34 @@ fn a_client_certificate_can_be_required() {
     known.ping();
 }
 
+#[test]
+fn a_handshake_that_stops_is_closed_in_time() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let config = config(&authority, "") + "[limits]\nconnect_timeout_ms = 1_500\n";
+    let broker = Broker::start(crate::BINARY, &config);
+    let mut known = RawClient::over(authority.dial(broker.port("mqtts"), None).unwrap());
+    known.connect("known");
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03";
+    let mut waiting = Vec::new();
+    for scheme in ["mqtts", "wss"] {
+        for sent in [0, 1, 5, hello.len()] {
+            let mut stream =
+                TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port(scheme))).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&hello[..sent]).unwrap();
+            waiting.push(stream);
+        }
+    }
+    // Shaken hands, and then no CONNECT.
+    let mut silent = RawClient::over(authority.dial(broker.port("mqtts"), None).unwrap());
+    for mut stream in waiting {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    assert_eq!(silent.receive_or_end(), None);
+    known.ping();
+}
+
 /// A broker with `mqtt`, `mqtts` and `wss` listeners whose certificate the authority has issued.
 fn start(authority: &Authority, settings: &str) -> Broker {
     authority.issue("server");

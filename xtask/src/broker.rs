@@ -25,13 +25,31 @@ impl Broker {
     ///
     /// Its folder is `scratch`, where it also leaves `broker.log`.
     pub fn start(binary: &Path, options: &[&str], scratch: &Path) -> Result<Self> {
+        let listeners = ["mqtt://127.0.0.1:0", "ws://127.0.0.1:0/mqtt"];
+        Self::start_on(binary, &listeners, options, scratch)
+    }
+
+    /// The same with listeners of the caller's choice.
+    pub fn start_on(
+        binary: &Path,
+        listeners: &[&str],
+        options: &[&str],
+        scratch: &Path,
+    ) -> Result<Self> {
         let log_path = scratch.join("broker.log");
         let log = File::create(&log_path).context("create the broker's log")?;
+        let mut command = Command::new(binary);
+        // The broker would read settings from them, and refuses what it does not know.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AGENTMQ_") {
+                command.env_remove(name);
+            }
+        }
         let mut group = Group::spawn(
-            Command::new(binary)
+            command
                 .current_dir(scratch)
-                .args(["serve", "--listen", "mqtt://127.0.0.1:0"])
-                .args(["--listen", "ws://127.0.0.1:0/mqtt", "--json"])
+                .args(["serve", "--json"])
+                .args(listeners.iter().flat_map(|url| ["--listen", url]))
                 .args(options)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
@@ -62,6 +80,11 @@ impl Broker {
     pub fn port(&self, scheme: &str) -> Result<u16> {
         let listener = self.listeners.iter().find(|(listed, _)| listed == scheme);
         listener.map(|(_, port)| *port).with_context(|| format!("the broker has no {scheme}://"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.group.id()
     }
 
     /// Its exit status if it is no longer there.

@@ -76,6 +76,10 @@ cargo xtask TASK
        --only NAME        tests whose name contains NAME
        --timeout SECONDS  limit of one test (default 60)
   bench                 count instructions, then measure the running broker
-       --save             make the counted instructions the new baseline
        --only instructions|broker
+       --save             make the counted instructions the new baseline, write docs/benchmarks.*
+       --rounds N         rounds over all scenarios (default 3); reported are medians
+       --scenario NAME    measure this scenario (may be repeated)
+       --broker NAME=COMMAND,PORT
+                          measure this broker too (may be repeated)
 ";

@@ -112,6 +112,11 @@ impl Group {
         Ok(Self { id, child: Some(child) })
     }
 
+    /// The leader's process id, which is the group's.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
     pub fn child(&mut self) -> Option<&mut Child> {
         self.child.as_mut()
     }

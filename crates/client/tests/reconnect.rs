@@ -46,9 +46,8 @@ async fn a_resumed_session_loses_nothing() {
             for n in 0..COUNT {
                 if n % 100 == 50 {
                     near.cut();
-                }
-                if n % 100 == 80 {
-                    far.cut();
+                    // Mosquitto repeats QoS 2 messages when it is cut off while it resumes.
+                    while events.next().await.unwrap() != Event::Resumed {}
                 }
                 for (topic, qos) in [("twice", QoS::ExactlyOnce), ("once", QoS::AtLeastOnce)] {
                     let publish = Publish::new(topic, n.to_string()).qos(qos);
@@ -68,20 +67,15 @@ async fn a_resumed_session_loses_nothing() {
             if message.topic == "twice" {
                 assert_eq!(n, twice, "QoS 2, version {version}");
                 twice += 1;
+                if n % 100 == 80 {
+                    far.cut();
+                }
             } else {
                 assert!(n <= once, "QoS 1 lost {once}..{n}, version {version}");
                 once = once.max(n + 1);
             }
         }
         sender.await.unwrap();
-        let mut resumed = false;
-        drop(subscriber);
-        while let Ok(Some(event)) =
-            tokio::time::timeout(Duration::from_millis(1), events.next()).await
-        {
-            resumed |= event == Event::Resumed;
-        }
-        assert!(resumed, "the proxy cut nothing");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{PropertyLimits, ProtocolVersion};
 use agentmq_identity::{Exchange, Principal};
-use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Time};
+use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
 
 /// A connection's number, given by the shard and free for another connection once the shard has
 /// said [`Router::closed`](crate::Router::closed).
@@ -37,6 +37,13 @@ pub struct Connection {
     /// 1.5 times the keep alive; 0 for none [MQTT-3.1.2-22].
     pub(crate) keep_alive_ms: u32,
     pub(crate) last_packet: Time,
+    /// When the keep alive is looked at next.
+    pub(crate) keep_alive_at: Time,
+    /// Retained messages wait for the SUBACK with this ticket.
+    pub(crate) suback: Ticket,
+    /// Receive Maximum and Topic Alias Maximum as CONNACK told them.
+    pub(crate) receive_maximum: u16,
+    pub(crate) topic_alias_maximum: u16,
     /// Stands in the router's list of connections to write to.
     pub(crate) is_dirty: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
@@ -86,6 +93,10 @@ impl Connection {
             wants_problems: true,
             keep_alive_ms: 0,
             last_packet: now,
+            keep_alive_at: now,
+            suback: Ticket::default(),
+            receive_maximum: u16::MAX,
+            topic_alias_maximum: 0,
             is_dirty: false,
             has_more: false,
             publishes: 0,

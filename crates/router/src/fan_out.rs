@@ -173,27 +173,34 @@ impl Router {
             .or(source.publisher_id)
             .unwrap_or_default();
         let choice = Choice { topic: source.topic, publisher, entropy };
-        let (sessions, connections) = (&self.sessions, &self.connections);
+        let (sessions, connections, message) = (&self.sessions, &self.connections, &*source);
         let remote_members = &self.remote_members;
-        let size = source.payload.len() + source.topic.len();
         let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));
         let online = |member: &crate::subscribers::Subscriber| {
             if is_remote(member.session) {
                 let remote = remote_members.get(member.session)?;
+                let size = message.payload.len() + message.topic.len();
                 return (size < remote.present? as usize).then_some(remote.load);
             }
             let (session, connection) = load(member.session)?;
             let connection = connections.get(connection? as usize)?.as_ref()?;
-            let fits = size < connection.max_packet as usize;
+            let fits = connection.max_packet == u32::MAX || {
+                let grant = Grant::of(std::iter::once(member));
+                let head = message.head(&message.terms(&grant, Some(group)));
+                head.packet_len(connection.version) <= connection.max_packet as usize
+            };
             fits.then(|| usize::from(session.window.open_count()) + session.queue.len())
         };
         let absent = |member: &crate::subscribers::Subscriber| {
             if is_remote(member.session) {
                 let remote = remote_members.get(member.session)?;
-                return remote.present.is_none().then_some(remote.load);
+                let keeps = remote.present.is_none() && member.options.qos > QoS::AtMostOnce;
+                return keeps.then_some(remote.load);
             }
             let (session, _) = load(member.session)?;
-            session.connection.is_none().then(|| session.queue.len())
+            // What it was granted with QoS 0 is not kept for it.
+            let keeps = session.connection.is_none() && member.options.qos > QoS::AtMostOnce;
+            keeps.then(|| session.queue.len())
         };
         let mut member = self.groups.choose(group, choice, online);
         if member.is_none() && source.qos > QoS::AtMostOnce {
@@ -347,6 +354,10 @@ impl Connection {
 
     /// Gives the topic an alias, or uses the one it has (§3.3.2.3.4).
     pub(crate) fn apply_alias(&mut self, head: &mut PublishHead<'_>) {
+        // An alias adds up to four bytes, which the client's Maximum Packet Size must allow.
+        if head.packet_len(self.version) + 4 > self.max_packet as usize {
+            return;
+        }
         match self.aliases_out.assign(head.topic) {
             OutboundAlias::None => {}
             OutboundAlias::Set(alias) => head.topic_alias = Some(alias),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{
     ConnAck, Connect, Disconnect, PropertiesBuf, Property, PropertyId as P, ProtocolVersion, QoS,
-    ReasonCode,
+    ReasonCode, varint_len,
 };
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
 use agentmq_session::{OutboundAliases, Session, Time, Will};
@@ -126,7 +126,10 @@ impl Router {
         tracing::info!(%reason, why, "refused a CONNECT");
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
-        let properties = PropertiesBuf::new().with(Property::Text(P::ReasonString, why));
+        let mut properties = PropertiesBuf::new().with(Property::Text(P::ReasonString, why));
+        if connack_len(&properties) > connection.max_packet as usize {
+            properties = PropertiesBuf::new(); // [MQTT-3.2.2-19]
+        }
         ConnAck { session_present: false, reason, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
     }
@@ -141,32 +144,10 @@ impl Router {
     ) {
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        self.take_over(client_id, connect.clean_start, now);
-        let (index, session_present) = self.open_session(client_id, connect.version);
         let limits = &self.settings.limits;
         let asked_expiry = asked_expiry(connect);
         let expiry = asked_expiry.min(limits.session_expiry_secs);
         let keep_alive = self.effective_keep_alive(connect.keep_alive);
-        let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
-        let receive_maximum = receive_maximum.min(limits.in_flight).max(1);
-        let aliases = connect.properties.u16(P::TopicAliasMaximum).unwrap_or(0);
-        let aliases = aliases.min(limits.topic_aliases_out);
-        let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
-        if let Some(session) = self.sessions.get_mut(index as usize) {
-            session.version = connect.version;
-            session.principal = principal.clone();
-            session.expiry = expiry;
-            session.receive_maximum = receive_maximum;
-            session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
-            session.will_at = None;
-            session.expires_at = None;
-            session.connection = Some(id.0);
-            session.hold_until = now.after_millis(u64::from(hold));
-        }
-        self.counters.connections += 1;
-        self.counters.connections_now += 1;
-        self.counters.connections_max =
-            self.counters.connections_max.max(self.counters.connections_now);
         let terms = Terms {
             expiry: (expiry != asked_expiry).then_some(expiry),
             keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
@@ -174,37 +155,99 @@ impl Router {
             auth_data,
         };
         let properties = self.connack_properties(connect, &terms);
+        if connect.version.is_v5()
+            && self
+                .connection_mut(id)
+                .is_some_and(|it| connack_len(&properties) > it.max_packet as usize)
+        {
+            let why = "Maximum Packet Size has no room for CONNACK";
+            return self.refuse_connect(id, ReasonCode::PacketTooLarge, why);
+        }
+        self.take_over(client_id, connect.clean_start, &principal, now);
+        let (index, session_present) = self.open_session(client_id, connect.version);
+        let limits = &self.settings.limits;
+        let aliases = connect.properties.u16(P::TopicAliasMaximum).unwrap_or(0);
+        let aliases = aliases.min(limits.topic_aliases_out);
+        let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
+        let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
+        self.attach(index, id, connect, &principal, expiry);
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.hold_until = now.after_millis(u64::from(hold));
+        }
+        self.counters.connections += 1;
+        self.counters.connections_now += 1;
+        self.counters.connections_max =
+            self.counters.connections_max.max(self.counters.connections_now);
         // Only version 5 can be told another keep alive.
         let keep_alive = if connect.version.is_v5() { keep_alive } else { connect.keep_alive };
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Connected;
         connection.session = index;
         connection.principal = principal;
+        connection.receive_maximum = receives;
+        connection.topic_alias_maximum = aliases_in;
         connection.aliases_out = OutboundAliases::new(aliases);
+        if let Some(state) = &mut connection.auth {
+            state.connect = None; // a later exchange is a re-authentication
+        }
         connection.keep_alive_ms = u32::from(keep_alive) * 1500;
         ConnAck { session_present, reason: ReasonCode::Success, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
         if connection.keep_alive_ms > 0 {
             let due = Due::KeepAlive(id.0, connection.generation);
             let deadline = connection.deadline();
+            connection.keep_alive_at = deadline;
             self.timers.arm(deadline, due);
         }
         if session_present {
-            self.tell_presence(index);
-            self.resend(index, id, now);
-            self.rebalance(index, now);
-            self.drain(index, now);
+            self.resume(index, id, now);
         }
     }
 
+    /// Gives a session its new connection, with what the CONNECT says of the client.
+    fn attach(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        principal: &Principal,
+        expiry: u32,
+    ) {
+        self.disarm_session(index);
+        let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
+        let in_flight = self.settings.limits.in_flight;
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        session.version = connect.version;
+        session.principal = principal.clone();
+        session.expiry = expiry;
+        session.receive_maximum = receive_maximum.min(in_flight).max(1);
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        session.connection = Some(id.0);
+    }
+
+    /// Goes on where the last connection of a session ended.
+    fn resume(&mut self, index: u32, id: ConnectionId, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        if session.hold_until > now {
+            // Whatever comes until then waits, and nothing else would start it.
+            self.timers.arm(session.hold_until, Due::Drain(index, session.generation));
+        }
+        self.tell_presence(index);
+        self.resend(index, id, now);
+        self.rebalance(index, now);
+        self.drain(index, now);
+    }
+
     /// Ends what an earlier connection or session of this client identifier has: the other
-    /// connection gets 0x8E [MQTT-3.1.4-3], a clean start ends the session [MQTT-3.1.2-4].
-    fn take_over(&mut self, client_id: &str, clean_start: bool, now: Time) {
+    /// connection gets 0x8E [MQTT-3.1.4-3], a clean start ends the session [MQTT-3.1.2-4]. So does
+    /// a client of another name: what waits in a session is for whom it was queued.
+    fn take_over(&mut self, client_id: &str, clean_start: bool, principal: &Principal, now: Time) {
         let Some(&index) = self.by_client.get(client_id) else { return };
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        let goes_on = session.is_persistent() && !clean_start;
+        let same_name = session.principal.name() == principal.name();
+        let goes_on = session.is_persistent() && !clean_start && same_name;
         if let Some(old) = session.connection.take() {
-            session.disconnect();
+            self.counters.dropped_offline += session.disconnect() as u64;
             self.counters.sessions_taken_over += 1;
             self.counters.connections_now -= 1;
             if let Some(connection) = self.dirty_connection(ConnectionId(old)) {
@@ -308,6 +351,13 @@ impl Router {
         }
         properties
     }
+}
+
+/// Bytes of a CONNACK with these properties, at most.
+fn connack_len(properties: &PropertiesBuf) -> usize {
+    let len = properties.view().as_bytes().len();
+    let remaining = 2 + varint_len(len) + len;
+    1 + varint_len(remaining) + remaining
 }
 
 /// What a CONNACK tells beside the settings.

@@ -10,7 +10,7 @@ use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
-use crate::mail::Stamp;
+use crate::mail::{Mail, Stamp};
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::{Router, second_of};
@@ -68,9 +68,9 @@ impl Router {
         if publish.qos == QoS::AtMostOnce {
             return Ok(());
         }
-        let maximum = usize::from(self.settings.limits.receive_maximum);
         let Some((connection, session)) = self.connected(id) else { return Ok(()) };
-        let open = connection.acks.len() + session.unreleased.len();
+        let maximum = usize::from(connection.receive_maximum);
+        let open = connection.acks.ending() + session.unreleased.len();
         let repeats = session.unreleased.contains(publish.packet_id);
         if connection.version.is_v5() && open >= maximum && !repeats {
             // [MQTT-3.3.4-7]
@@ -92,12 +92,12 @@ impl Router {
         let Some(alias) = publish.properties.u16(PropertyId::TopicAlias) else {
             return Ok(publish.topic);
         };
-        let maximum = self.settings.limits.topic_aliases_in;
         let topic_limits = self.settings.topic_limits();
         let Some(connection) = self.connection_mut(id) else { return Ok(publish.topic) };
         if !publish.topic.is_empty() && check_name(publish.topic, &topic_limits).is_err() {
             return Err(TOPIC_INVALID);
         }
+        let maximum = connection.topic_alias_maximum;
         let topic = connection.aliases_in.resolve(alias, publish.topic, maximum)?;
         if !publish.topic.is_empty() {
             return Ok(publish.topic);
@@ -147,13 +147,14 @@ impl Router {
         };
         let mut reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
-            && !reason.is_error()
             && let Some((_, session)) = self.connected(id)
         {
             session.unreleased.insert(publish.packet_id);
-        }
-        if publish.qos == QoS::AtMostOnce {
-            reason = ReasonCode::Success;
+            if reason.is_error() {
+                // It was delivered, if not retained. An error would end the exchange
+                // [MQTT-4.3.3-4], and a client that misses the PUBREC would publish it again.
+                reason = ReasonCode::Success;
+            }
         }
         Ok(Some(reason))
     }
@@ -190,11 +191,14 @@ impl Router {
         };
         let now = source.now;
         let message = source.message();
+        let stamp = self.peers.stamp();
         if !self.retained.has_room(message, bound) {
             self.counters.retained_refused += 1;
+            // Better none than one that has been replaced [MQTT-3.3.1-5].
+            let clearing = Message::plain(source.topic, b"", QoS::AtMostOnce, true);
+            self.clear_retained(Arc::new(clearing), stamp, now);
             return None;
         }
-        let stamp = self.peers.stamp();
         if self.peers.is_alone() {
             self.retained.store(message, stamp);
         } else {
@@ -203,11 +207,22 @@ impl Router {
         Some(stamp)
     }
 
-    /// Publishes a message that no PUBLISH of a connected client brought: a will, a statistic.
-    pub(crate) fn publish_message(&mut self, message: Message, now: Time) {
+    /// Takes a topic's retained message away, here and on the other shards.
+    fn clear_retained(&mut self, clearing: Arc<Message>, stamp: Stamp, now: Time) {
+        if self.peers.is_alone() {
+            return self.retained.store(&clearing, stamp);
+        }
+        self.retained.replicate(&clearing, stamp, now);
+        self.peers.post_all(|| Mail::Clear(Arc::clone(&clearing), stamp));
+    }
+
+    /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,
+    /// which is its session's publication for No Local.
+    pub(crate) fn publish_message(&mut self, message: Message, publisher: Option<u32>, now: Time) {
         let message = Arc::new(message);
         if let Ok(route) = self.route(&message.topic) {
-            self.publish(&mut Source::of(&message, now), &route);
+            let mut source = Source { publisher, ..Source::of(&message, now) };
+            self.publish(&mut source, &route);
         }
     }
 

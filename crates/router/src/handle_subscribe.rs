@@ -20,8 +20,9 @@ impl Router {
             let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
             return self.refuse(id, reason, "Subscription Identifiers are off", now);
         }
-        let (mut codes, mut cursors) = (Vec::new(), Vec::new());
+        let (mut codes, mut cursors, mut shares) = (Vec::new(), Vec::new(), false);
         for request in packet.filters() {
+            shares |= request.filter.starts_with("$share/");
             match self.subscribe(id, request, identifier.unwrap_or(0)) {
                 Ok((code, cursor)) => {
                     codes.push(code);
@@ -41,7 +42,9 @@ impl Router {
             cursor.interest = interest;
             self.queue_retained(index, cursor, now);
         }
-        self.rebalance(index, now);
+        if shares {
+            self.rebalance(index, now);
+        }
     }
 
     /// One filter: its SUBACK code, and the retained messages that it asks for. An error ends the
@@ -77,22 +80,27 @@ impl Router {
         if !connection.principal.authorize(Action::Subscribe, subscription.filter).allowed {
             return refused(ReasonCode::NotAuthorized);
         }
-        let exists = session.subscriptions.iter().any(|known| **known == *text);
-        if !exists {
+        let place = session.find_subscription(text);
+        let wanted = match options.retain_handling {
+            _ if subscription.share.is_some() => false,
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => place.is_err(), // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        // A client may ask for retained messages again and again without taking any.
+        if wanted && session.queue.cursors() >= limit {
+            return refused(ReasonCode::QuotaExceeded);
+        }
+        if let Err(at) = place {
             if session.subscriptions.len() >= limit {
                 return refused(ReasonCode::QuotaExceeded);
             }
-            session.subscriptions.push(text.into());
+            session.subscriptions.insert(at, text.into());
         }
         let index = connection.session;
         let mut options = options;
         options.qos = options.qos.min(settings.maximum_qos);
         let subscriber = Subscriber { session: index, options, id: identifier };
-        let wanted = match options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => !exists, // [MQTT-3.3.1-10]
-            RetainHandling::DoNotSend => false,
-        };
         if subscription.share.is_some() {
             self.join(text, subscriber);
             return Ok((ReasonCode::granted(options.qos), None));

@@ -2,7 +2,7 @@
 
 use agentmq_codec::{Properties, ReasonCode, UnsubAck, Unsubscribe};
 use agentmq_session::PendingAck;
-use agentmq_topic::Subscription;
+use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
@@ -25,17 +25,19 @@ impl Router {
 
     fn unsubscribe(&mut self, id: ConnectionId, text: &str) -> ReasonCode {
         let limits = self.settings.topic_limits();
-        if Subscription::parse(text, &limits).is_err() {
-            return ReasonCode::TopicFilterInvalid;
-        }
         let Some((connection, session)) = self.connected(id) else {
             return ReasonCode::UnspecifiedError;
         };
         let index = connection.session;
-        let Some(at) = session.subscriptions.iter().position(|known| **known == *text) else {
-            return ReasonCode::NoSubscriptionExisted;
+        let Ok(at) = session.find_subscription(text) else {
+            let is_filter = Subscription::parse(text, &limits).is_ok();
+            return if is_filter {
+                ReasonCode::NoSubscriptionExisted
+            } else {
+                ReasonCode::TopicFilterInvalid
+            };
         };
-        session.subscriptions.swap_remove(at);
+        session.subscriptions.remove(at);
         let session = SessionName { index, generation: session.generation };
         self.remove_subscription(session, text);
         ReasonCode::Success
@@ -44,7 +46,8 @@ impl Router {
     /// Takes a session's subscription out of the index or out of its group.
     pub(crate) fn remove_subscription(&mut self, session: SessionName, text: &str) {
         let index = session.index;
-        let limits = self.settings.topic_limits();
+        // The limits may have been lowered since it was made.
+        let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
         let Ok(subscription) = Subscription::parse(text, &limits) else { return };
         if subscription.share.is_none() {
             if self.subscriptions.remove(subscription.filter, index) == Removed::Last {

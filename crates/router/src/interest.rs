@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use agentmq_session::{Gates, Ticket, Time};
 
-use crate::connection::Connection;
 use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
@@ -52,6 +51,7 @@ impl Router {
     pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
         match mail {
             Mail::Publish(published) => self.deliver_published(&published, now),
+            Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
             Mail::Interest { filter, wanted, ticket } => {
                 self.subscriptions.set_place(&filter, from, wanted);
                 if wanted {
@@ -149,10 +149,10 @@ impl Router {
             if !is_same {
                 continue;
             }
-            let Some(connection) = self.dirty_connection(id) else { continue };
-            let Connection { acks, outbox, version, session, .. } = connection;
-            acks.release(passed, *version, outbox);
-            let index = *session;
+            if self.release_acks(id, passed) && !self.waiting.contains(&id) {
+                self.waiting.push(id); // the rest waits for its commit
+            }
+            let Some(index) = self.connection_mut(id).and_then(|it| it.session()) else { continue };
             let due = now.after_millis(u64::from(self.settings.retained_gap_ms));
             let Some(session) = self.sessions.get_mut(index as usize) else { continue };
             if !session.queue.has_cursor() {

@@ -22,6 +22,8 @@ pub struct Stamp {
 pub enum Mail {
     /// A message for the receivers at the other place, and for its retained messages.
     Publish(Published),
+    /// A topic's retained message is gone, without a publication that says so.
+    Clear(Arc<Message>, Stamp),
     /// The sender wants, or no longer wants, what matches a filter.
     Interest {
         /// The topic filter.
@@ -64,6 +66,7 @@ impl Mail {
     pub fn size(&self) -> usize {
         let kept = match self {
             Self::Publish(published) => published.message.size(),
+            Self::Clear(message, _) => message.size(),
             Self::Interest { filter, .. } => filter.len(),
             Self::Confirm(_) | Self::Hello => 0,
             Self::Welcome(welcome) => {

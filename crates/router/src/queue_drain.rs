@@ -26,7 +26,7 @@ impl Router {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let Some(id) = session.connection.map(ConnectionId) else { return };
         let generation = session.generation;
-        if session.queue.is_empty() {
+        if session.queue.is_empty() && !session.window.is_owing() {
             return;
         }
         let stop = loop {
@@ -48,6 +48,7 @@ impl Router {
     }
 
     fn drain_one(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
+        let completed = self.commit.completed();
         let connection = self.connection_mut(id).ok_or(Stop::Wait)?;
         if connection.phase != Phase::Connected {
             return Err(Stop::Wait);
@@ -55,9 +56,14 @@ impl Router {
         if connection.outbox.len() >= DRAIN_BYTES {
             return Err(Stop::Outbox);
         }
+        let is_promised = connection.suback <= completed;
         let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
         if now < session.hold_until {
             return Err(Stop::Until(session.hold_until));
+        }
+        if let Some((packet_id, delivery)) = session.window.next_owed(session.receive_maximum) {
+            self.send_again(index, id, packet_id, &delivery, now);
+            return Ok(());
         }
         if let Some(cursor) = session.queue.front_cursor() {
             if cursor.interest > self.peers.barrier.confirmed() {
@@ -66,18 +72,20 @@ impl Router {
             if now < cursor.due {
                 return Err(Stop::Until(cursor.due));
             }
+            if !is_promised {
+                return Err(Stop::Wait); // the SUBACK goes first, with its ticket
+            }
             return self.expand(index, id, now);
         }
         let next = session.queue.front().ok_or(Stop::Wait)?;
-        if next.message.is_expired(now) {
-            session.queue.pop();
+        let may_go = next.qos == QoS::AtMostOnce
+            || next.message.is_expired(now)
+            || session.window.has_room(session.receive_maximum);
+        let next = if may_go { session.queue.pop() } else { session.queue.pop_qos0() };
+        let delivery = next.ok_or(Stop::Wait)?;
+        if delivery.message.is_expired(now) {
             self.counters.dropped_expired += 1;
-            return Ok(());
-        }
-        if next.qos > QoS::AtMostOnce && !session.window.has_room(session.receive_maximum) {
-            return Err(Stop::Wait);
-        }
-        if let Some(delivery) = session.queue.pop() {
+        } else {
             self.send_queued(index, id, delivery, now);
         }
         Ok(())
@@ -86,8 +94,13 @@ impl Router {
     /// Sends the next retained messages of the cursor at the head of the queue.
     fn expand(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
         let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
-        let room = session.receive_maximum.saturating_sub(session.window.open_count());
+        let room = session.window.room(session.receive_maximum);
         let Some(cursor) = session.queue.front_cursor() else { return Ok(()) };
+        let filter = &*cursor.filter;
+        if session.subscriptions.binary_search_by(|known| (**known).cmp(filter)).is_err() {
+            session.queue.pop(); // unsubscribed meanwhile
+            return Ok(());
+        }
         let granted = cursor.qos;
         let count = if granted == QoS::AtMostOnce { PORTION } else { PORTION.min(room.into()) };
         if count == 0 {
@@ -98,6 +111,8 @@ impl Router {
         let ids = cursor.ids.clone();
         if !more {
             session.queue.pop();
+        } else if found.is_empty() {
+            return Err(Stop::Outbox); // nothing among many topics: others get their turn
         }
         for message in found {
             let qos = granted.min(message.qos);
@@ -164,24 +179,36 @@ impl Router {
         }
     }
 
-    /// Sends again what the client has not acknowledged, on a resumed session [MQTT-4.4.0-1].
+    /// Sends again what the client has not acknowledged, on a resumed session: PUBLISHes as far as
+    /// a hold and its Receive Maximum allow, then PUBRELs [MQTT-4.4.0-1].
     pub(crate) fn resend(&mut self, index: u32, id: ConnectionId, now: Time) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
-        let packets: Vec<_> = session
-            .window
-            .resend()
-            .map(|resend| match resend {
-                agentmq_session::Resend::Publish(packet_id, delivery) => {
-                    (packet_id, Some(delivery.clone()))
-                }
-                agentmq_session::Resend::Release(packet_id) => (packet_id, None),
-            })
-            .collect();
-        for (packet_id, delivery) in packets {
-            match delivery {
-                Some(delivery) => self.write_delivery(id, &delivery, packet_id, true, now),
-                None => self.write_pubrel(id, packet_id),
-            }
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let released = session.window.resume();
+        let may_send = now >= session.hold_until;
+        while may_send
+            && let Some(session) = self.sessions.get_mut(index as usize)
+            && let Some((packet_id, delivery)) = session.window.next_owed(session.receive_maximum)
+        {
+            self.send_again(index, id, packet_id, &delivery, now);
+        }
+        for packet_id in released {
+            self.write_pubrel(id, packet_id);
+        }
+    }
+
+    /// Sends one PUBLISH again; its client may accept smaller packets than before.
+    fn send_again(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        packet_id: u16,
+        delivery: &Delivery,
+        now: Time,
+    ) {
+        if !self.is_too_large(id, &delivery.message.head(delivery, now)) {
+            self.write_delivery(id, delivery, packet_id, true, now);
+        } else if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.window.abandon(packet_id);
         }
     }
 

@@ -152,17 +152,13 @@ impl Retained {
             .is_some_and(|stored| !stored.is_cleared() && *stored.message.payload == *payload)
     }
 
-    /// Whether a filter matches any retained message.
+    /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
-        let mut found = false;
-        self.tree.for_each_match_after(filter, None, |_, stored| {
-            if stored.is_cleared() {
-                return ControlFlow::Continue(());
-            }
-            found = true;
-            ControlFlow::Break(())
-        });
-        found
+        let stop = |_: &str, stored: &Stored| match stored.is_cleared() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
+        self.tree.for_each_match_within(filter, None, LOOKS, stop).is_some()
     }
 
     /// The next messages for a cursor, at most `count`, and whether there may be more.
@@ -173,21 +169,23 @@ impl Retained {
         now: Time,
         found: &mut Vec<Arc<Message>>,
     ) -> bool {
-        let (mut last, mut visited) = (None::<Box<str>>, 0);
-        self.tree.for_each_match_after(&cursor.filter, cursor.after.as_deref(), |topic, stored| {
-            visited += 1;
-            let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
-            if is_due && !stored.message.is_expired(now) {
-                found.push(Arc::clone(&stored.message));
-            }
-            if found.len() < count && visited < VISITS {
-                return ControlFlow::Continue(());
-            }
-            last = Some(topic.into());
-            ControlFlow::Break(())
-        });
-        let more = last.is_some();
-        cursor.after = last;
+        let (after, mut last) = (cursor.after.as_deref(), None);
+        let stopped =
+            self.tree.for_each_match_within(&cursor.filter, after, LOOKS, |topic, stored| {
+                if last.is_some() {
+                    return ControlFlow::Break(()); // there is another one for the next step
+                }
+                let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
+                if is_due && !stored.message.is_expired(now) {
+                    found.push(Arc::clone(&stored.message));
+                }
+                if found.len() >= count {
+                    last = Some(topic.to_owned());
+                }
+                ControlFlow::Continue(())
+            });
+        let more = stopped.is_some();
+        cursor.after = last.or(stopped).map(String::into_boxed_str);
         more
     }
 
@@ -225,9 +223,9 @@ impl Retained {
     }
 }
 
-/// Topics that one step of a cursor looks at.
-const VISITS: usize = 1024;
 /// Milliseconds for which a cleared topic is remembered: longer than any mail is under way.
 const CLEARED_MS: u64 = 60_000;
+/// Topics that one step of a cursor looks at, matching or not.
+const LOOKS: usize = 1024;
 /// Topics that one sweep looks at.
 const SWEEP_VISITS: usize = 4096;

@@ -7,10 +7,13 @@ use crate::route::Route;
 use crate::subscriptions::{Generation, Subscriptions};
 
 /// Topic → route, valid while the generation of the subscriptions that concern the topic stands.
-/// Bounded: a full cache is emptied, which costs each topic one walk of the trie.
+/// Bounded by topics and by the receivers of all of them: a full cache is emptied, which costs each
+/// topic one walk of the trie.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCache {
     routes: HashMap<Box<str>, Cached, foldhash::quality::RandomState>,
+    /// Receivers of all routes.
+    receivers: usize,
 }
 
 #[derive(Debug)]
@@ -35,11 +38,21 @@ impl RouteCache {
         bound: usize,
     ) -> Rc<Route> {
         let route = Rc::new(Route::resolve(subscriptions, topic));
-        if self.routes.len() >= bound {
+        let count = route.receivers.len() + route.groups.len();
+        if self.routes.len() >= bound || self.receivers + count > bound * RECEIVERS_PER_TOPIC {
             self.routes.clear();
+            self.receivers = 0;
         }
+        self.receivers += count;
         let generation = subscriptions.generation(topic);
-        self.routes.insert(topic.into(), Cached { generation, route: Rc::clone(&route) });
+        let cached = Cached { generation, route: Rc::clone(&route) };
+        if let Some(Cached { route, .. }) = self.routes.insert(topic.into(), cached) {
+            self.receivers -= route.receivers.len() + route.groups.len();
+        }
         route
     }
 }
+
+/// Receivers that a topic may have on average before the cache counts as full. Without it, a few
+/// thousand subscriptions to `#` times all topics would fill the memory.
+const RECEIVERS_PER_TOPIC: usize = 16;

@@ -46,6 +46,10 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
+    /// Silence before this point is not the clients'.
+    listening_since: Time,
+    /// Connections whose acknowledgements wait for their tickets.
+    pub(crate) waiting: Vec<ConnectionId>,
     /// Buffers of outboxes that are empty.
     buffers: Vec<Vec<u8>>,
     generations: u32,
@@ -82,6 +86,8 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
+            listening_since: Time::ZERO,
+            waiting: Vec::new(),
             buffers: Vec::new(),
             generations: 0,
             entropy,
@@ -148,8 +154,11 @@ impl Router {
     /// or ends, and its will is published by the standard's rules.
     pub fn closed(&mut self, id: ConnectionId, now: Time) {
         self.detach(id, true, now);
-        if let Some(slot) = self.connections.get_mut(id.0 as usize) {
-            *slot = None;
+        if let Some(slot) = self.connections.get_mut(id.0 as usize)
+            && let Some(connection) = slot.take()
+        {
+            let due = Due::KeepAlive(id.0, connection.generation);
+            self.timers.cancel(connection.keep_alive_at, due);
         }
     }
 
@@ -187,6 +196,11 @@ impl Router {
         let connection = self.connections.get(id.0 as usize)?.as_ref()?;
         let is_over = connection.second == second_of(now) && connection.publishes >= limit;
         is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
+    }
+
+    /// The shard could not read until now: keep alives count from here.
+    pub fn listens_again(&mut self, now: Time) {
+        self.listening_since = now;
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -247,17 +261,26 @@ impl Router {
 
     /// The commit engine has completed more tickets: sends what waited for them.
     pub fn committed(&mut self) {
-        for index in 0..self.connections.len() {
-            let id = ConnectionId(index as u32);
-            let waits = self.connection_mut(id).is_some_and(|it| !it.acks.is_empty());
-            if waits {
-                let passed = self.passed();
-                if let Some(connection) = self.dirty_connection(id) {
-                    let Connection { acks, outbox, version, .. } = connection;
-                    acks.release(passed, *version, outbox);
-                }
-            }
+        let passed = self.passed();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|&id| self.release_acks(id, passed));
+        self.waiting = waiting;
+    }
+
+    /// Sends the acknowledgements of a connection whose gates are open; true when more wait.
+    pub(crate) fn release_acks(&mut self, id: ConnectionId, passed: Gates) -> bool {
+        if self.connection_mut(id).is_none_or(|it| it.acks.is_empty()) {
+            return false;
         }
+        let Some(connection) = self.dirty_connection(id) else { return false };
+        let Connection { acks, outbox, version, phase, has_more, .. } = connection;
+        if *phase != Phase::Connected {
+            acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
+            return false;
+        }
+        acks.release(passed, *version, outbox);
+        *has_more = true; // retained messages may have waited for their SUBACK
+        !acks.is_empty()
     }
 
     /// The shard closes a connection for a reason of its own: a client that does not read, a
@@ -281,6 +304,16 @@ impl Router {
     pub fn client_id(&self, id: ConnectionId) -> Option<&Arc<str>> {
         let session = self.connections.get(id.0 as usize)?.as_ref()?.session()?;
         self.sessions.get(session as usize).map(|session| &session.client_id)
+    }
+
+    /// The session of a client identifier.
+    pub fn session(&self, client_id: &str) -> Option<&Session> {
+        self.sessions.get(*self.by_client.get(client_id)? as usize)
+    }
+
+    /// How many deadlines wait, for those who look for leaks.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
     }
 
     /// What the shard has counted.
@@ -322,8 +355,16 @@ impl Router {
         let gates = Gates { commit: self.commit.draw(), interest };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
-            let Connection { acks, outbox, version, .. } = connection;
+            let Connection { acks, outbox, version, suback, .. } = connection;
+            if matches!(ack, PendingAck::Encoded(_)) {
+                *suback = gates.commit;
+            }
+            let waited = !acks.is_empty();
             acks.push(gates, ack, passed, *version, outbox);
+            // One that waits for interest only is released by that.
+            if !waited && gates.commit > passed.commit {
+                self.waiting.push(id);
+            }
         }
     }
 
@@ -361,6 +402,18 @@ impl Router {
         why: &str,
         now: Time,
     ) {
+        if self
+            .connection_mut(id)
+            .is_some_and(|it| it.version.is_v5() && it.phase == Phase::Authenticating)
+        {
+            // Before CONNACK there is no DISCONNECT to send [MQTT-3.2.0-1], and CONNACK has another
+            // word for it (§3.2.2.2).
+            let reason = match reason {
+                ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+                other => other,
+            };
+            return self.refuse_connect(id, reason, why);
+        }
         if let Some(connection) = self.dirty_connection(id) {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
             connection.phase = Phase::Closing;
@@ -414,12 +467,15 @@ impl Router {
 
     fn keep_alive_due(&mut self, index: u32, generation: u32, now: Time) {
         let id = ConnectionId(index);
+        let listening_since = self.listening_since;
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.generation != generation || connection.phase == Phase::Closing {
             return;
         }
-        let deadline = connection.deadline();
+        let silent = u64::from(connection.keep_alive_ms);
+        let deadline = connection.deadline().max(listening_since.after_millis(silent));
         if deadline > now {
+            connection.keep_alive_at = deadline;
             self.timers.arm(deadline, Due::KeepAlive(index, generation));
             return;
         }

@@ -42,6 +42,7 @@ impl Router {
     /// Ends a session: its subscriptions go, its will is sent if it still waits, and what it had
     /// not acknowledged of shared groups goes to their other members.
     pub(crate) fn end_session(&mut self, index: u32, now: Time) {
+        self.disarm_session(index);
         self.send_will(index, now);
         let Some(mut session) = self.sessions.try_remove(index as usize) else { return };
         self.by_client.remove(&session.client_id);
@@ -79,6 +80,15 @@ impl Router {
         }
     }
 
+    /// Forgets the deadlines of a session whose client is back, or that ends.
+    pub(crate) fn disarm_session(&mut self, index: u32) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let due = Due::Session(index, session.generation);
+        for at in [session.expires_at.take(), session.will_at.take()].into_iter().flatten() {
+            self.timers.cancel(at, due);
+        }
+    }
+
     /// Publishes a session's will, if it has one and may still publish there.
     pub(crate) fn send_will(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
@@ -90,7 +100,7 @@ impl Router {
             return;
         }
         self.counters.wills_sent += 1;
-        self.publish_message(will.into_message(now), now);
+        self.publish_message(will.into_message(now), Some(index), now);
     }
 
     /// Whether any member's client of a group of this shard is here, or on another shard.

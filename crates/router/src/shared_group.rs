@@ -151,7 +151,7 @@ impl SharedGroups {
             }
         };
         let at = (0..count)
-            .map(|step| start.wrapping_add(step) % count)
+            .map(|step| (start % count + step) % count)
             .find(|&at| load(&group.members[at]).is_some())?;
         group.turn = (at + 1) % count;
         let member = group.members[at];

@@ -68,6 +68,6 @@ impl Router {
             return;
         }
         let message = Message::plain(&topic, value.as_bytes(), QoS::AtMostOnce, true);
-        self.publish_message(message, now);
+        self.publish_message(message, None, now);
     }
 }

@@ -1,12 +1,10 @@
-//! Deadlines, in one heap.
+//! Deadlines, in the order in which they fall due.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 use agentmq_session::Time;
 
-/// What is due. The generation tells an entry whose owner has gone from one that still counts:
-/// cancelled timers stay in the heap until they are due and are then ignored.
+/// What is due. The generation tells an entry whose owner has gone from one that still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// Connection index and generation.
@@ -19,30 +17,34 @@ pub(crate) enum Due {
     Sweep,
 }
 
-/// A heap of deadlines.
+/// All deadlines. Those far away are cancelled when their owner goes: a client that comes and goes
+/// with a session of a year must not leave an entry for a year each time.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Time, Due)>>,
+    set: BTreeSet<(Time, Due)>,
 }
 
 impl Timers {
     pub(crate) fn arm(&mut self, at: Time, due: Due) {
-        self.heap.push(Reverse((at, due)));
+        self.set.insert((at, due));
+    }
+
+    pub(crate) fn cancel(&mut self, at: Time, due: Due) {
+        self.set.remove(&(at, due));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.set.len()
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.set.first().map(|&(at, _)| at)
     }
 
     pub(crate) fn pop(&mut self, now: Time) -> Option<Due> {
-        let Reverse((at, due)) = *self.heap.peek()?;
-        if at > now {
+        if self.next()? > now {
             return None;
         }
-        self.heap.pop();
-        if self.heap.is_empty() {
-            self.heap.shrink_to(64);
-        }
-        Some(due)
+        self.set.pop_first().map(|(_, due)| due)
     }
 }

@@ -16,6 +16,10 @@ pub struct Window {
     front: u16,
     /// Exchanges that count against the client's Receive Maximum.
     open: u16,
+    /// PUBLISHes of an earlier connection that must be sent again on this one.
+    owed: u16,
+    /// Place in the ring before which no PUBLISH is owed.
+    owed_from: usize,
     /// Order of PUBRELs.
     releases: u32,
 }
@@ -35,6 +39,8 @@ pub struct InFlight {
 enum State {
     /// Completed, behind one that is not.
     Done,
+    /// PUBLISH sent on an earlier connection; to be sent again on this one.
+    Owed,
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Sent,
     /// PUBREL sent; PUBCOMP awaited.
@@ -52,24 +58,30 @@ pub enum AckOutcome {
     Unknown,
 }
 
-/// One packet to send again on resume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resend<'a> {
-    /// PUBLISH with DUP [MQTT-4.4.0-1].
-    Publish(u16, &'a Delivery),
-    /// PUBREL.
-    Release(u16),
-}
-
 impl Window {
     /// Exchanges that count against the Receive Maximum [MQTT-4.9.0-1].
     pub fn open_count(&self) -> u16 {
         self.open
     }
 
+    /// How many more exchanges may begin under this Receive Maximum; none before those of an
+    /// earlier connection have gone on, which keeps the order.
+    pub fn room(&self, receive_maximum: u16) -> u16 {
+        if self.owed > 0 {
+            return 0;
+        }
+        let identifiers = u16::try_from(IDS - self.ring.len()).unwrap_or(u16::MAX);
+        receive_maximum.saturating_sub(self.open).min(identifiers)
+    }
+
     /// Whether one more exchange may begin under this Receive Maximum.
     pub fn has_room(&self, receive_maximum: u16) -> bool {
-        self.open < receive_maximum && self.ring.len() < IDS
+        self.room(receive_maximum) > 0
+    }
+
+    /// Whether PUBLISHes of an earlier connection are still to be sent again.
+    pub fn is_owing(&self) -> bool {
+        self.owed > 0
     }
 
     /// Begins an exchange; returns its packet identifier. The caller has asked [`Self::has_room`].
@@ -85,7 +97,7 @@ impl Window {
     /// PUBACK.
     pub fn acknowledge(&mut self, id: u16) -> AckOutcome {
         match self.find(id) {
-            Some(entry) if entry.state == State::Sent && entry.qos == QoS::AtLeastOnce => {
+            Some(entry) if entry.is_unanswered() && entry.qos == QoS::AtLeastOnce => {
                 self.complete(id)
             }
             _ => AckOutcome::Unknown,
@@ -96,13 +108,19 @@ impl Window {
     pub fn receive(&mut self, id: u16, is_error: bool) -> AckOutcome {
         let release = self.releases;
         match self.find(id) {
-            Some(entry) if entry.qos == QoS::ExactlyOnce && entry.state == State::Sent => {
+            Some(entry) if entry.qos == QoS::ExactlyOnce && entry.is_unanswered() => {
                 if is_error {
                     return self.complete(id);
                 }
+                let was_owed = entry.state == State::Owed;
                 entry.state = State::Released;
                 entry.release = release;
                 entry.delivery = None;
+                if was_owed {
+                    // It counts again, as if its PUBLISH had been sent on this connection.
+                    self.owed -= 1;
+                    self.open += 1;
+                }
                 self.releases = release.wrapping_add(1);
                 AckOutcome::Release
             }
@@ -119,34 +137,74 @@ impl Window {
         }
     }
 
-    /// Everything to send again on resume: PUBLISHes, then PUBRELs, each in the order in which
-    /// they were first sent [MQTT-4.6.0-1, -4].
-    pub fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
-        let numbered = || self.ring.iter().enumerate().map(|(at, entry)| (self.id_at(at), entry));
-        let publishes =
-            numbered().filter(|(_, entry)| entry.state == State::Sent).filter_map(|(id, entry)| {
-                entry.delivery.as_ref().map(|delivery| Resend::Publish(id, delivery))
-            });
-        let mut released: Vec<_> = numbered()
-            .filter(|(_, entry)| entry.state == State::Released)
-            .map(|(id, entry)| (entry.release, id))
-            .collect();
+    /// A new connection resumes the session: every PUBLISH that is not answered is owed again.
+    /// Returns the identifiers of the PUBRELs to send again, in the order of the PUBRECs that they
+    /// answer [MQTT-4.4.0-1, 4.6.0-4].
+    pub fn resume(&mut self) -> Vec<u16> {
+        let mut released = Vec::new();
+        for at in 0..self.ring.len() {
+            let id = self.id_at(at);
+            let Some(entry) = self.ring.get_mut(at) else { break };
+            match entry.state {
+                State::Sent => {
+                    entry.state = State::Owed;
+                    self.open -= 1;
+                    self.owed += 1;
+                }
+                State::Released => released.push((entry.release, id)),
+                State::Owed | State::Done => {}
+            }
+        }
+        self.owed_from = 0;
         let newest = self.releases;
         released.sort_by_key(|&(release, _)| std::cmp::Reverse(newest.wrapping_sub(release)));
-        publishes.chain(released.into_iter().map(|(_, id)| Resend::Release(id)))
+        released.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Takes back the publications of the shared groups that `wanted` names which the client has
-    /// not acknowledged (for QoS 2: not received), so that another member can get them. Ends those
-    /// exchanges.
+    /// The next PUBLISH to send again with DUP, in the order in which they were first sent
+    /// [MQTT-4.6.0-1]; `None` when there is none, or when the Receive Maximum of the new
+    /// connection leaves no room for it [MQTT-3.3.4-9]. It counts as sent.
+    pub fn next_owed(&mut self, receive_maximum: u16) -> Option<(u16, Delivery)> {
+        while self.owed > 0 && self.open < receive_maximum {
+            let at = self.owed_from;
+            let id = self.id_at(at);
+            let entry = self.ring.get_mut(at)?;
+            self.owed_from += 1;
+            if entry.state != State::Owed {
+                continue;
+            }
+            entry.state = State::Sent;
+            self.owed -= 1;
+            self.open += 1;
+            match &entry.delivery {
+                Some(delivery) => return Some((id, delivery.clone())),
+                None => drop(self.complete(id)), // nothing was kept: it cannot be sent again
+            }
+        }
+        None
+    }
+
+    /// Ends an exchange whose PUBLISH cannot be sent on this connection, as if it had been
+    /// answered [MQTT-3.1.2-25].
+    pub fn abandon(&mut self, id: u16) {
+        if self.find(id).is_some_and(|entry| entry.is_unanswered()) {
+            self.complete(id);
+        }
+    }
+
+    /// Takes back the QoS 1 publications of the shared groups that `wanted` names which the client
+    /// has not acknowledged, so that another member can get them; ends those exchanges. QoS 2
+    /// publications stay: once sent, nobody else may get them [MQTT-4.8.2-4, -5].
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         for entry in &mut self.ring {
             let shared = entry.delivery.as_ref().and_then(|it| it.group).is_some_and(&wanted);
-            if entry.state == State::Sent && shared {
+            if shared && entry.is_unanswered() && entry.qos == QoS::AtLeastOnce {
+                let count =
+                    if entry.state == State::Owed { &mut self.owed } else { &mut self.open };
+                *count -= 1;
                 taken.extend(entry.delivery.take());
                 entry.state = State::Done;
-                self.open -= 1;
             }
         }
         self.pop_done();
@@ -159,11 +217,12 @@ impl Window {
     }
 
     fn complete(&mut self, id: u16) -> AckOutcome {
-        let delivery = self.find(id).and_then(|entry| {
-            entry.state = State::Done;
-            entry.delivery.take()
-        });
-        self.open -= 1;
+        let Some(entry) = self.find(id) else { return AckOutcome::Unknown };
+        let was_owed = entry.state == State::Owed;
+        entry.state = State::Done;
+        let delivery = entry.delivery.take();
+        let count = if was_owed { &mut self.owed } else { &mut self.open };
+        *count -= 1;
         self.pop_done();
         AckOutcome::Completed(delivery)
     }
@@ -172,6 +231,7 @@ impl Window {
         while self.ring.front().is_some_and(|entry| entry.state == State::Done) {
             self.ring.pop_front();
             self.front = ((usize::from(self.front) + 1) % IDS) as u16;
+            self.owed_from = self.owed_from.saturating_sub(1);
         }
         if self.ring.is_empty() && self.ring.capacity() > KEPT {
             self.ring = VecDeque::new();
@@ -185,6 +245,12 @@ impl Window {
     fn index_of(&self, id: u16) -> Option<usize> {
         let id = usize::from(id.checked_sub(1)?);
         Some((id + IDS - usize::from(self.front)) % IDS)
+    }
+}
+
+impl InFlight {
+    fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Sent | State::Owed)
     }
 }
 
@@ -228,8 +294,13 @@ mod tests {
         assert_eq!(window.begin(QoS::AtLeastOnce, None), 4);
     }
 
+    /// Identifiers that the window wants sent again under a Receive Maximum.
+    fn owed(window: &mut Window, receive_maximum: u16) -> Vec<u16> {
+        std::iter::from_fn(|| window.next_owed(receive_maximum).map(|(id, _)| id)).collect()
+    }
+
     #[test]
-    fn resends_publishes_then_releases_in_the_order_of_pubrec() {
+    fn resends_publishes_and_releases_in_their_order() {
         let mut window = Window::default();
         let two = QoS::ExactlyOnce;
         for topic in ["a", "b", "c", "d"] {
@@ -237,14 +308,39 @@ mod tests {
         }
         assert_eq!(window.receive(3, false), AckOutcome::Release);
         assert_eq!(window.receive(1, false), AckOutcome::Release);
-        let order: Vec<_> = window
-            .resend()
-            .map(|resend| match resend {
-                Resend::Publish(id, _) => (id, "publish"),
-                Resend::Release(id) => (id, "pubrel"),
-            })
-            .collect();
-        assert_eq!(order, [(2, "publish"), (4, "publish"), (3, "pubrel"), (1, "pubrel")]);
+        assert_eq!(window.resume(), [3, 1]);
+        assert_eq!(owed(&mut window, 10), [2, 4]);
+        assert_eq!(window.open_count(), 4);
+        assert!(!window.is_owing());
+    }
+
+    #[test]
+    fn a_lower_receive_maximum_paces_what_is_sent_again() {
+        let mut window = Window::default();
+        let one = QoS::AtLeastOnce;
+        for topic in ["a", "b", "c"] {
+            window.begin(one, Some(delivery(topic, one)));
+        }
+        assert!(window.resume().is_empty());
+        assert_eq!(owed(&mut window, 1), [1]);
+        assert!(!window.has_room(1) && !window.has_room(10), "what is owed goes first");
+        window.acknowledge(1);
+        assert_eq!(owed(&mut window, 1), [2]);
+        window.abandon(2);
+        assert!(matches!(window.acknowledge(3), AckOutcome::Completed(Some(_))), "sent before");
+        assert_eq!((window.open_count(), window.is_owing()), (0, false));
+        assert!(window.has_room(1));
+    }
+
+    #[test]
+    fn only_qos_1_goes_to_another_member_of_the_group() {
+        let mut window = Window::default();
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
+            window.begin(qos, Some(Delivery { group: Some(7), ..delivery("a", qos) }));
+        }
+        assert_eq!(window.take_shared(|group| group == 8).len(), 0);
+        assert_eq!(window.take_shared(|group| group == 7).len(), 2);
+        assert_eq!(window.open_count(), 1);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use agentmq_codec::QoS;
+
 use crate::{Delivery, RetainedCursor, Time};
 
 /// The queue of one session, bounded by count and bytes. When a message would exceed a bound the
@@ -13,6 +15,10 @@ pub struct Queue<C = RetainedCursor> {
     messages: usize,
     bytes: usize,
     cursors: usize,
+    /// QoS 0 messages among the messages.
+    qos0: usize,
+    /// Messages of shared groups among the messages.
+    shared: usize,
 }
 
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub struct QueueBound {
 
 impl<C> Default for Queue<C> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), messages: 0, bytes: 0, cursors: 0 }
+        Self { entries: VecDeque::new(), messages: 0, bytes: 0, cursors: 0, qos0: 0, shared: 0 }
     }
 }
 
@@ -63,6 +69,11 @@ impl<C> Queue<C> {
         self.cursors
     }
 
+    /// Whether a QoS 0 message waits: the next one must not overtake it [MQTT-4.6.0-6].
+    pub fn has_qos0(&self) -> bool {
+        self.qos0 > 0
+    }
+
     /// Appends a message; returns how many were dropped to make room (the message itself counts
     /// when it alone exceeds the bound).
     pub fn push(&mut self, delivery: Delivery, bound: QueueBound) -> usize {
@@ -77,8 +88,7 @@ impl<C> Queue<C> {
             }
             dropped += 1;
         }
-        self.messages += 1;
-        self.bytes += size;
+        self.count_in(&delivery);
         self.entries.push_back(Entry::Message(delivery));
         dropped
     }
@@ -121,8 +131,7 @@ impl<C> Queue<C> {
         }
         match entry {
             Entry::Message(delivery) => {
-                self.messages -= 1;
-                self.bytes -= delivery.message.size();
+                self.count_out(&delivery);
                 Some(delivery)
             }
             Entry::Cursor(_) => {
@@ -132,25 +141,56 @@ impl<C> Queue<C> {
         }
     }
 
+    /// Removes the first QoS 0 message that no cursor stands before: it need not wait for the
+    /// window, which only QoS 1 and 2 need.
+    pub fn pop_qos0(&mut self) -> Option<Delivery> {
+        if self.qos0 == 0 {
+            return None;
+        }
+        let at =
+            self.entries.iter().take_while(|entry| matches!(entry, Entry::Message(_))).position(
+                |entry| matches!(entry, Entry::Message(it) if it.qos == QoS::AtMostOnce),
+            )?;
+        match self.entries.remove(at)? {
+            Entry::Message(delivery) => {
+                self.count_out(&delivery);
+                Some(delivery)
+            }
+            Entry::Cursor(_) => None,
+        }
+    }
+
     /// Drops what has expired; returns how many.
     pub fn drop_expired(&mut self, now: Time) -> usize {
         self.drop_where(|delivery| delivery.message.is_expired(now)).len()
     }
 
-    /// Forgets all cursors: retained messages belong to the connection that subscribed.
-    pub fn drop_cursors(&mut self) {
-        self.entries.retain(|entry| matches!(entry, Entry::Message(_)));
-        self.cursors = 0;
+    /// Forgets the cursors for which `keep` answers false.
+    pub fn retain_cursors(&mut self, keep: impl Fn(&C) -> bool) {
+        if self.cursors == 0 {
+            return;
+        }
+        self.entries.retain(|entry| match entry {
+            Entry::Message(_) => true,
+            Entry::Cursor(cursor) => keep(cursor),
+        });
+        self.cursors = self.entries.len() - self.messages;
     }
 
     /// Takes out the messages of the shared groups that `wanted` names.
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
+        if self.shared == 0 {
+            return Vec::new();
+        }
         self.drop_where(|delivery| delivery.group.is_some_and(&wanted))
     }
 
     /// Takes out the QoS 0 messages, which no session keeps for an absent client.
     pub fn take_qos0(&mut self) -> Vec<Delivery> {
-        self.drop_where(|delivery| delivery.qos == agentmq_codec::QoS::AtMostOnce)
+        if self.qos0 == 0 {
+            return Vec::new();
+        }
+        self.drop_where(|delivery| delivery.qos == QoS::AtMostOnce)
     }
 
     fn drop_where(&mut self, mut condition: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
@@ -159,8 +199,7 @@ impl<C> Queue<C> {
         for entry in entries {
             match entry {
                 Entry::Message(delivery) if condition(&delivery) => {
-                    self.messages -= 1;
-                    self.bytes -= delivery.message.size();
+                    self.count_out(&delivery);
                     taken.push(delivery);
                 }
                 entry => self.entries.push_back(entry),
@@ -173,10 +212,23 @@ impl<C> Queue<C> {
         let oldest = self.entries.iter().position(|entry| matches!(entry, Entry::Message(_)));
         let Some(at) = oldest else { return false };
         if let Some(Entry::Message(delivery)) = self.entries.remove(at) {
-            self.messages -= 1;
-            self.bytes -= delivery.message.size();
+            self.count_out(&delivery);
         }
         true
+    }
+
+    fn count_in(&mut self, delivery: &Delivery) {
+        self.messages += 1;
+        self.bytes += delivery.message.size();
+        self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
+        self.shared += usize::from(delivery.group.is_some());
+    }
+
+    fn count_out(&mut self, delivery: &Delivery) {
+        self.messages -= 1;
+        self.bytes -= delivery.message.size();
+        self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
+        self.shared -= usize::from(delivery.group.is_some());
     }
 }
 
@@ -186,8 +238,6 @@ const KEPT: usize = 16;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use agentmq_codec::QoS;
 
     use super::*;
     use crate::Message;
@@ -232,5 +282,21 @@ mod tests {
         assert_eq!(queue.front_cursor(), Some(&mut 7));
         queue.pop();
         assert_eq!(queue.front().map(|d| &*d.message.topic), Some("b"));
+    }
+
+    #[test]
+    fn qos_0_passes_what_waits_for_the_window_but_no_cursor() {
+        let mut queue: Queue<u8> = Queue::default();
+        let bound = QueueBound { messages: 10, bytes: 10_000 };
+        queue.push(delivery("a"), bound);
+        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("b") }, bound);
+        queue.push_cursor(7);
+        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("c") }, bound);
+        assert_eq!(queue.pop_qos0().map(|it| it.message.topic.to_string()).as_deref(), Some("b"));
+        assert_eq!(queue.pop_qos0(), None);
+        assert!(queue.has_qos0());
+        queue.retain_cursors(|_| false);
+        assert_eq!(queue.pop_qos0().map(|it| it.message.topic.to_string()).as_deref(), Some("c"));
+        assert_eq!((queue.len(), queue.cursors(), queue.has_qos0()), (1, 0, false));
     }
 }

@@ -29,7 +29,7 @@ pub struct Session {
     pub queue: Queue,
     /// Exchanges from the client.
     pub unreleased: Unreleased,
-    /// Its filters, with their share prefix.
+    /// Its filters, with their share prefix, sorted.
     pub subscriptions: Vec<Box<str>>,
     /// Published if the connection breaks.
     pub will: Option<Box<Will>>,
@@ -74,13 +74,20 @@ impl Session {
     }
 
     /// Whether a new delivery of this QoS may go out at once, ahead of nothing: QoS 0 waits only
-    /// behind retained messages and holds, never for the window.
+    /// behind retained messages, holds and other QoS 0, never for the window.
     pub fn may_send(&self, qos: QoS, now: Time) -> bool {
         if self.queue.has_cursor() || now < self.hold_until {
             return false;
         }
-        qos == QoS::AtMostOnce
-            || (self.queue.is_empty() && self.window.has_room(self.receive_maximum))
+        match qos {
+            QoS::AtMostOnce => !self.queue.has_qos0(),
+            _ => self.queue.is_empty() && self.window.has_room(self.receive_maximum),
+        }
+    }
+
+    /// The place of a filter among the subscriptions, or where it belongs.
+    pub fn find_subscription(&self, text: &str) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by(|known| (**known).cmp(text))
     }
 
     /// Begins an exchange. The delivery is kept only where it may be needed again: in a session
@@ -97,11 +104,12 @@ impl Session {
         dropped
     }
 
-    /// What a lost connection takes with it: retained messages not yet sent, QoS 0 messages, and
-    /// the window's claim on the old connection. Returns how many messages were dropped.
+    /// What a lost connection takes with it: QoS 0 messages, retained ones of a QoS 0
+    /// subscription included. What else waits is part of the session (§4.1). Returns how many
+    /// messages were dropped.
     pub fn disconnect(&mut self) -> usize {
         self.connection = None;
-        self.queue.drop_cursors();
+        self.queue.retain_cursors(|cursor| cursor.qos > QoS::AtMostOnce);
         self.queue.take_qos0().len()
     }
 }

@@ -62,10 +62,12 @@ pub enum PendingAck {
 }
 
 /// The acknowledgements of one connection, sent in the order of what they acknowledge
-/// [MQTT-4.6.0-2, -3]. Bounded by the Receive Maximum that the server announced.
+/// [MQTT-4.6.0-2, -3].
 #[derive(Debug, Default)]
 pub struct PendingAcks {
     waiting: VecDeque<(Gates, PendingAck)>,
+    /// Those that end an exchange of the client.
+    ending: usize,
 }
 
 impl PendingAcks {
@@ -77,6 +79,17 @@ impl PendingAcks {
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Exchanges of the client that end with an acknowledgement that waits: until then they count
+    /// against the server's Receive Maximum [MQTT-3.3.4-7].
+    pub fn ending(&self) -> usize {
+        self.ending
+    }
+
+    /// Forgets them all: the connection is closing.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// Sends the acknowledgement when its gates are open and none waits before it; else it
@@ -92,6 +105,7 @@ impl PendingAcks {
         if self.waiting.is_empty() && gates.are_open(passed) {
             ack.encode(version, out);
         } else {
+            self.ending += usize::from(ack.ends_exchange());
             self.waiting.push_back((gates, ack));
         }
     }
@@ -99,12 +113,22 @@ impl PendingAcks {
     /// Sends everything whose gates are open, up to the first whose gates are not.
     pub fn release(&mut self, passed: Gates, version: ProtocolVersion, out: &mut Outbox) {
         while let Some((_, ack)) = self.waiting.pop_front_if(|(gates, _)| gates.are_open(passed)) {
+            self.ending -= usize::from(ack.ends_exchange());
             ack.encode(version, out);
         }
     }
 }
 
 impl PendingAck {
+    /// Whether it is the last answer to a PUBLISH: a PUBREC is one when it tells of an error.
+    fn ends_exchange(&self) -> bool {
+        match self {
+            Self::Ack(AckKind::PubAck, ..) => true,
+            Self::Ack(AckKind::PubRec, _, reason) => reason.is_error(),
+            _ => false,
+        }
+    }
+
     fn encode(self, version: ProtocolVersion, out: &mut Outbox) {
         match self {
             Self::Ack(kind, id, reason) => Ack::new(kind, id, reason).encode(version, out.bytes()),
@@ -125,12 +149,31 @@ mod tests {
         acks.push(gates(2, 0), ack(1), gates(1, 0), ProtocolVersion::V5, &mut out);
         acks.push(gates(0, 1), ack(2), gates(1, 0), ProtocolVersion::V5, &mut out);
         assert!(out.is_empty(), "the second may not overtake the first");
+        assert_eq!((acks.len(), acks.ending()), (2, 2));
         acks.release(gates(1, 1), ProtocolVersion::V5, &mut out);
         assert!(out.is_empty(), "the first still waits for its commit");
         acks.release(gates(2, 0), ProtocolVersion::V5, &mut out);
         assert_eq!(acks.len(), 1, "the second waits for its interest");
         acks.release(gates(2, 1), ProtocolVersion::V5, &mut out);
         assert_eq!(out.bytes().as_slice(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
-        assert!(acks.is_empty());
+        assert_eq!((acks.len(), acks.ending()), (0, 0));
+    }
+
+    #[test]
+    fn only_the_last_answer_to_a_publish_ends_its_exchange() {
+        let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
+        let mut push = |acks: &mut PendingAcks, kind, reason| {
+            let ack = PendingAck::Ack(kind, 1, reason);
+            let gates = |commit| Gates { commit: Ticket(commit), ..Gates::default() };
+            acks.push(gates(2), ack, gates(1), ProtocolVersion::V5, &mut out);
+        };
+        for kind in [AckKind::PubRec, AckKind::PubRel, AckKind::PubComp] {
+            push(&mut acks, kind, ReasonCode::Success);
+        }
+        assert_eq!(acks.ending(), 0);
+        push(&mut acks, AckKind::PubRec, ReasonCode::NotAuthorized);
+        assert_eq!(acks.ending(), 1);
+        acks.clear();
+        assert_eq!((acks.len(), acks.ending()), (0, 0));
     }
 }

@@ -231,7 +231,10 @@ impl Shard {
 
     /// One turn: read what arrived, do what is due, write once to everyone who got something.
     fn turn(&mut self, events: &Events) {
-        self.now = self.clock.now();
+        if self.is_dormant {
+            self.now = self.clock.now(); // it has slept on purpose
+        }
+        let slept = self.has_stood_still();
         if self.has_company() {
             self.take_mail();
         }
@@ -249,7 +252,8 @@ impl Shard {
             return;
         }
         self.accept_pending();
-        if self.has_heard_everybody(events) {
+        let stood_still = self.has_stood_still() || slept;
+        if self.has_heard_everybody(events) && !stood_still {
             self.router.tick(self.now);
             self.deadlines();
         }
@@ -261,6 +265,21 @@ impl Shard {
             self.send_mail(); // the wills of connections that failed
         }
         self.report();
+    }
+
+    /// Reads the clock; true when this process stood still since it was last read: suspended,
+    /// frozen, without a CPU. What arrived meanwhile waits to be read, so nothing is due before the
+    /// next turn, and clients' silence counts from now on only.
+    fn has_stood_still(&mut self) -> bool {
+        let now = self.clock.now();
+        let millis = now.millis_since(self.now);
+        self.now = now;
+        if millis < STANDSTILL_MS {
+            return false;
+        }
+        tracing::warn!(millis, "the process stood still; keep alives count from now");
+        self.router.listens_again(now);
+        true
     }
 
     /// Whether nobody can have been left out of `events`. One call reports a bounded number of
@@ -398,8 +417,10 @@ impl Drop for EndsAll {
 /// Bytes that one connection may bring in one turn.
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
-/// Milliseconds between reports to the board.
+/// Milliseconds between reports to the board, which no sleep outlasts.
 const REPORT_MS: u64 = 1_000;
+/// Milliseconds between two looks at the clock that no turn takes.
+const STANDSTILL_MS: u64 = 2 * REPORT_MS;
 const WAKER: Token = Token(usize::MAX);
 /// Listeners count down from here; connections count up from 0.
 const FIRST_LISTENER: usize = usize::MAX - 1;

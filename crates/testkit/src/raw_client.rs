@@ -86,7 +86,7 @@ impl RawClient {
         }
         let publish = Publish { topic, payload, qos, packet_id, ..Publish::default() };
         self.send(&Packet::Publish(publish));
-        let answer = |kind| move |packet: &Packet<'_>| matches!(packet, Packet::Ack(ack) if ack.kind == kind && ack.packet_id == packet_id);
+        let answer = |kind| move |packet: &Packet<'_>| is_answer(packet, kind, packet_id);
         match qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => self.wait_for(answer(AckKind::PubAck)).reason(),
@@ -258,6 +258,10 @@ pub fn connect_packet(version: ProtocolVersion, client_id: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect { version, clean_start: true, client_id, ..Connect::default() }.encode(&mut bytes);
     bytes
+}
+
+fn is_answer(packet: &Packet<'_>, kind: AckKind, packet_id: u16) -> bool {
+    matches!(packet, Packet::Ack(ack) if ack.kind == kind && ack.packet_id == packet_id)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

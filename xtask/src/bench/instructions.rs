@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: instructions first, then the running broker.
+//! Instruction counts of the bench targets, compared with a baseline.
 //!
 //! Wall-clock numbers of a shared machine say little, instruction counts are the same everywhere.
 //! So a bench target named `instructions` is run under `valgrind --tool=callgrind`, twice per case;
@@ -11,38 +11,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::process;
 use crate::workspace::{Workspace, cargo};
 
-pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
-    let (mut save, mut only) = (false, None);
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        match argument.as_str() {
-            "--save" => save = true,
-            "--only" => only = rest.next().map(String::as_str),
-            other => bail!("bench knows --save and --only, not `{other}`"),
-        }
-    }
-    ensure!(matches!(only, None | Some("instructions" | "broker")), "--only instructions|broker");
-    let mut regressed = false;
-    if only != Some("broker") {
-        regressed = instructions(workspace, save)?;
-    }
-    if only != Some("instructions") {
-        let binary = workspace.build_agentmq()?;
-        ensure!(process::run_visibly(Command::new(binary).arg("bench"))?, "`agentmq bench` failed");
-    }
-    Ok(if regressed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
 /// Counts every case, compares with the baseline, and says whether one got dearer than allowed.
-fn instructions(workspace: &Workspace, save: bool) -> Result<bool> {
+pub fn run(workspace: &Workspace, save: bool) -> Result<bool> {
     let targets = bench_targets(workspace)?;
     if targets.is_empty() {
         println!("no crate has a bench target named `{TARGET}` yet");

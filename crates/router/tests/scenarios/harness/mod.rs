@@ -1,0 +1,130 @@
+//! A broker without sockets: a router, a clock that stands still until it is told to go, and
+//! clients that speak MQTT packets with it.
+
+mod authenticators;
+mod client;
+mod connecting;
+mod engine;
+mod got;
+mod publishing;
+mod world;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentmq_codec::ProtocolVersion;
+use agentmq_identity::{Authenticator, Open};
+use agentmq_router::{Counters, Settings};
+use agentmq_session::{CommitEngine, MemoryEngine};
+
+pub(crate) use authenticators::Riddle;
+pub(crate) use client::Client;
+pub(crate) use connecting::Connecting;
+pub(crate) use engine::DelayedEngine;
+pub(crate) use got::{Got, Message};
+pub(crate) use publishing::Publishing;
+pub(crate) use world::World;
+
+/// The broker, and whoever is connected to it.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    world: Rc<RefCell<World>>,
+}
+
+impl Broker {
+    /// A broker that lets everybody in and keeps its promises at once.
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with other settings. Retained messages come without their usual pause.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::build(change, Arc::new(Open), Box::new(MemoryEngine))
+    }
+
+    /// One with an authenticator of its own.
+    pub(crate) fn guarded(authenticator: impl Authenticator + 'static) -> Self {
+        Self::build(|_| {}, Arc::new(authenticator), Box::new(MemoryEngine))
+    }
+
+    /// One whose acknowledgements wait until the test says [`DelayedEngine::complete`] and
+    /// [`Self::committed`].
+    pub(crate) fn delayed(engine: &DelayedEngine) -> Self {
+        Self::build(|_| {}, Arc::new(Open), Box::new(engine.clone()))
+    }
+
+    fn build(
+        change: impl FnOnce(&mut Settings),
+        authenticator: Arc<dyn Authenticator>,
+        engine: Box<dyn CommitEngine>,
+    ) -> Self {
+        let mut settings = Settings { retained_gap_ms: 0, ..Settings::default() };
+        change(&mut settings);
+        let world = World::new(settings, authenticator, engine);
+        Self { world: Rc::new(RefCell::new(world)) }
+    }
+
+    /// Begins a CONNECT: version 5, clean start, a session that ends with its connection.
+    pub(crate) fn client<'a>(&self, client_id: &'a str) -> Connecting<'a> {
+        Connecting::new(Rc::clone(&self.world), client_id)
+    }
+
+    /// Connects such a client.
+    pub(crate) fn connect(&self, client_id: &str) -> Client {
+        self.client(client_id).connect()
+    }
+
+    /// A connection on which nothing has been sent yet.
+    pub(crate) fn dial(&self, version: ProtocolVersion) -> Client {
+        let line = self.world.borrow_mut().open(version, true);
+        Client::new(Rc::clone(&self.world), line)
+    }
+
+    /// A client of version 5 whose session lasts an hour and is resumed if it exists.
+    pub(crate) fn returning<'a>(&self, client_id: &'a str) -> Connecting<'a> {
+        self.client(client_id).resuming().expiry(3600)
+    }
+
+    /// Lets time pass; everything that falls due on the way happens at its moment.
+    pub(crate) fn wait_ms(&self, millis: u64) {
+        self.world.borrow_mut().advance(millis);
+    }
+
+    /// Lets seconds pass.
+    pub(crate) fn wait(&self, secs: u64) {
+        self.wait_ms(secs * 1000);
+    }
+
+    /// Lets a long time pass at once; what falls due on the way happens at its end.
+    pub(crate) fn sleep(&self, secs: u64) {
+        self.world.borrow_mut().jump(secs * 1000);
+    }
+
+    /// The commit engine has made progress.
+    pub(crate) fn committed(&self) {
+        self.world.borrow_mut().committed();
+    }
+
+    /// Changes the settings while clients are connected.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Settings)) {
+        self.world.borrow_mut().reconfigure(change);
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.world.borrow().router.counters()
+    }
+
+    /// Deadlines that the router keeps in mind.
+    pub(crate) fn deadlines(&self) -> usize {
+        self.world.borrow().router.deadlines()
+    }
+
+    /// What the broker remembers of a client: unacknowledged publications to it, messages that
+    /// wait, identifiers received and not released. `None` without a session.
+    pub(crate) fn memory_of(&self, client_id: &str) -> Option<(u16, usize, usize)> {
+        let world = self.world.borrow();
+        let session = world.router.session(client_id)?;
+        Some((session.window.open_count(), session.queue.len(), session.unreleased.len()))
+    }
+}

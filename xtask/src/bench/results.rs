@@ -1,0 +1,181 @@
+//! The committed results file: what was measured, where, and with what.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// All of `docs/benchmarks.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    pub surroundings: Surroundings,
+    /// Every figure is the median of so many rounds, except that losses are the worst of them.
+    pub rounds: usize,
+    pub brokers: Vec<BrokerVersion>,
+    /// Settings of the brokers that are not at their default.
+    pub raised: Vec<Raised>,
+    pub scenarios: Vec<Row>,
+}
+
+/// The machine and the day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Surroundings {
+    pub date: String,
+    /// Of this repository.
+    pub commit: String,
+    pub kernel: String,
+    pub processor: String,
+    pub cores: usize,
+    /// Processes that wanted to run in the minute before: near zero on a quiet machine.
+    pub load_before: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BrokerVersion {
+    pub name: String,
+    pub version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Raised {
+    pub file: String,
+    pub setting: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    pub value: String,
+}
+
+/// One scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub scenario: String,
+    pub about: String,
+    /// The arguments of `agentmq bench`.
+    pub generator: String,
+    /// What is counted: deliveries, calls or connections.
+    pub unit: String,
+    /// By broker. One that could not be measured at all is missing.
+    pub brokers: BTreeMap<String, Measured>,
+}
+
+/// One broker in one scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub per_second: f64,
+    /// CPU time, user and system, that the broker used in the measured interval.
+    pub cpu_seconds: f64,
+    /// Absent when nothing flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_cpu_second: Option<f64>,
+    /// The same of each round, to show how far they are apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_cpu_second_by_round: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p999_us: Option<f64>,
+    /// Resident memory at the end of the interval.
+    pub rss_kib: f64,
+    /// Resident memory that each connection, or each stored message, added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_each: Option<f64>,
+    pub lost: u64,
+    pub duplicates: u64,
+    pub out_of_order: u64,
+    /// What the load generator complained of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
+}
+
+impl Results {
+    #[cfg(test)]
+    pub fn load(root: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(root.join(PATH)).with_context(|| {
+            format!("read {PATH}; `cargo xtask bench --only broker --save` writes it")
+        })?;
+        serde_json::from_str(&text).context(PATH)
+    }
+
+    pub fn save(&self, root: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(root.join(PATH), text).context(PATH)
+    }
+}
+
+impl Row {
+    /// Ours divided by Mosquitto's work per CPU-second.
+    pub fn ratio(&self) -> Option<f64> {
+        let of = |name| self.brokers.get(name)?.per_cpu_second;
+        Some(of(OURS)? / of(MOSQUITTO)?).filter(|ratio| ratio.is_finite())
+    }
+}
+
+impl Measured {
+    /// The rounds' medians, or their worst.
+    pub fn of(rounds: &[Self]) -> Option<Self> {
+        let numbers = |of: fn(&Self) -> Option<f64>| rounds.iter().filter_map(of).collect();
+        let middle = |of: fn(&Self) -> Option<f64>| median(numbers(of));
+        let worst = |of: fn(&Self) -> u64| rounds.iter().map(of).max().unwrap_or_default();
+        Some(Self {
+            per_second: rounded(middle(|round| Some(round.per_second))?, 0),
+            cpu_seconds: rounded(middle(|round| Some(round.cpu_seconds))?, 4),
+            per_cpu_second: middle(|round| round.per_cpu_second).map(|value| rounded(value, 0)),
+            per_cpu_second_by_round: numbers(|round| round.per_cpu_second)
+                .into_iter()
+                .map(|value| rounded(value, 0))
+                .collect(),
+            p50_us: middle(|round| round.p50_us).map(|value| rounded(value, 1)),
+            p99_us: middle(|round| round.p99_us).map(|value| rounded(value, 1)),
+            p999_us: middle(|round| round.p999_us).map(|value| rounded(value, 1)),
+            rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
+            bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
+            lost: worst(|round| round.lost),
+            duplicates: worst(|round| round.duplicates),
+            out_of_order: worst(|round| round.out_of_order),
+            failures: rounds.iter().flat_map(|round| round.failures.clone()).collect(),
+        })
+    }
+}
+
+/// Of an even number of values, the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let high = *values.get(values.len() / 2)?;
+    let low = *values.get(values.len().checked_sub(1)? / 2)?;
+    Some(low.midpoint(high))
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+pub const PATH: &str = "docs/benchmarks.json";
+pub const OURS: &str = "AgentMQ";
+pub const MOSQUITTO: &str = "Mosquitto";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_the_worst() {
+        let round = |per_second, lost| Measured { per_second, lost, ..Measured::default() };
+        let of = |rounds: &[Measured]| Measured::of(rounds).map(|all| (all.per_second, all.lost));
+        assert_eq!(of(&[round(5.0, 0), round(1.0, 7), round(3.0, 0)]), Some((3.0, 7)));
+        assert_eq!(of(&[round(1.0, 0), round(3.0, 0)]), Some((2.0, 0)));
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::create_dir(folder.path().join("docs")).expect("docs");
+        let results = super::super::verdict::tests::good();
+        results.save(folder.path()).expect("saves");
+        assert_eq!(Results::load(folder.path()).expect("loads"), results);
+    }
+}

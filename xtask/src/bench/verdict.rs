@@ -1,0 +1,157 @@
+//! What the results must say: the promises about speed, as far as they are measured here.
+
+use super::results::{MOSQUITTO, Measured, OURS, Results, Row};
+use super::scenario::Scenario;
+
+/// Every promise that the results break; none is what they should say.
+pub fn problems(results: &Results, scenarios: &[Scenario]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for scenario in scenarios {
+        let name = scenario.name;
+        let row = results.scenarios.iter().find(|row| row.scenario == name);
+        let Some(row) = row else {
+            problems.push(format!("{name}: not measured"));
+            continue;
+        };
+        for broker in [OURS, MOSQUITTO] {
+            if !row.brokers.contains_key(broker) {
+                problems.push(format!("{name}: {broker} not measured"));
+            }
+        }
+        let Some(ours) = row.brokers.get(OURS) else { continue };
+        let found = if scenario.idle { memory(ours) } else { efficiency(row) };
+        let found = found.into_iter().chain(integrity(ours));
+        problems.extend(found.map(|what| format!("{name}: {what}")));
+    }
+    problems
+}
+
+fn efficiency(row: &Row) -> Option<String> {
+    match row.ratio() {
+        None => Some("no ratio to Mosquitto".to_owned()),
+        Some(ratio) if ratio < 1.0 => {
+            Some(format!("{ratio:.3} of Mosquitto's {} per CPU-second", row.unit))
+        }
+        Some(_) => None,
+    }
+}
+
+fn memory(ours: &Measured) -> Option<String> {
+    match ours.bytes_each {
+        None => Some("no memory per connection".to_owned()),
+        Some(bytes) if bytes > IDLE_BYTES => {
+            Some(format!("{bytes} bytes per connection, limit {IDLE_BYTES}"))
+        }
+        Some(_) => None,
+    }
+}
+
+fn integrity(ours: &Measured) -> Option<String> {
+    let Measured { lost, duplicates, out_of_order, failures, .. } = ours;
+    if !failures.is_empty() {
+        return Some(failures.join("; "));
+    }
+    let broken = *lost > 0 || *duplicates > 0 || *out_of_order > 0;
+    broken.then(|| format!("{lost} lost, {duplicates} duplicates, {out_of_order} out of order"))
+}
+
+/// Resident memory of an idle connection: 1.0 KiB.
+const IDLE_BYTES: f64 = 1024.0;
+
+#[cfg(test)]
+pub mod tests {
+    use std::path::Path;
+
+    use super::super::results::Surroundings;
+    use super::super::{page, scenario};
+    use super::*;
+
+    fn scenarios() -> Vec<Scenario> {
+        scenario::all(20_000)
+    }
+
+    /// Results that keep every promise.
+    pub fn good() -> Results {
+        let measured = |per_cpu_second: f64| Measured {
+            per_cpu_second: Some(per_cpu_second),
+            bytes_each: Some(500.0),
+            ..Measured::default()
+        };
+        let row = |scenario: &Scenario| Row {
+            scenario: scenario.name.to_owned(),
+            about: scenario.about.to_owned(),
+            generator: scenario.arguments.join(" "),
+            unit: "deliveries".to_owned(),
+            brokers: [(OURS.to_owned(), measured(2.0)), (MOSQUITTO.to_owned(), measured(1.0))]
+                .into(),
+        };
+        Results {
+            surroundings: Surroundings {
+                date: "2000-01-01".to_owned(),
+                commit: "0000000".to_owned(),
+                kernel: "Linux 1".to_owned(),
+                processor: "one".to_owned(),
+                cores: 2,
+                load_before: 0.5,
+            },
+            rounds: 3,
+            brokers: Vec::new(),
+            raised: Vec::new(),
+            scenarios: scenarios().iter().map(row).collect(),
+        }
+    }
+
+    /// Breaks one thing in good results and expects one problem that says so.
+    fn expect(scenario: &str, problem: &str, change: impl FnOnce(&mut Row)) {
+        let mut results = good();
+        let row = results.scenarios.iter_mut().find(|row| row.scenario == scenario);
+        change(row.expect("is a scenario"));
+        let found = problems(&results, &scenarios());
+        let [found] = found.as_slice() else { panic!("one problem, not {found:?}") };
+        assert!(found.contains(problem), "{found}");
+    }
+
+    fn ours(row: &mut Row) -> &mut Measured {
+        row.brokers.get_mut(OURS).expect("is measured")
+    }
+
+    #[test]
+    fn the_committed_results_keep_every_promise() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let results = Results::load(&root).expect("the results file is committed");
+        assert_eq!(problems(&results, &scenarios()), [""; 0]);
+    }
+
+    #[test]
+    fn the_committed_page_is_made_of_the_committed_results() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let results = Results::load(&root).expect("the results file is committed");
+        let committed = std::fs::read_to_string(root.join(page::PATH)).expect("the page too");
+        assert_eq!(committed, page::markdown(&results));
+    }
+
+    #[test]
+    fn good_results_have_no_problem() {
+        assert_eq!(problems(&good(), &scenarios()), [""; 0]);
+    }
+
+    #[test]
+    fn each_broken_promise_is_found() {
+        expect("rpc-1", "0.995 of", |row| ours(row).per_cpu_second = Some(0.995));
+        expect("rpc-1", "no ratio", |row| ours(row).per_cpu_second = None);
+        expect("fanout-q0", "1 lost", |row| ours(row).lost = 1);
+        expect("fanout-q0", "2 duplicates", |row| ours(row).duplicates = 2);
+        expect("fanout-q0", "3 out of order", |row| ours(row).out_of_order = 3);
+        expect("fanout-q0", "oh", |row| ours(row).failures = vec!["oh".into()]);
+        expect("idle", "1025 bytes", |row| ours(row).bytes_each = Some(1025.0));
+        expect("idle", "no memory", |row| ours(row).bytes_each = None);
+        expect("idle", "AgentMQ not measured", |row| drop(row.brokers.remove(OURS)));
+    }
+
+    #[test]
+    fn a_missing_scenario_is_found() {
+        let mut results = good();
+        results.scenarios.pop();
+        assert_eq!(problems(&results, &scenarios()), ["idle: not measured"]);
+    }
+}
