@@ -7,10 +7,10 @@ use agentmq_net::{
     AllowedOrigins, ClientCertificates, Endpoint, Listener, ListenerOptions, NetError, ProxyPolicy,
     TlsFiles, TlsServer, WebSocketOptions,
 };
-use agentmq_router::{Settings, ShareStrategy};
-use agentmq_shard::Door;
+use agentmq_router::{Place, Settings, ShareStrategy};
+use agentmq_shard::{Door, Placement};
 
-use crate::{Config, ListenerConfig, Strategy, TlsConfig};
+use crate::{ClientPlacement, Config, ListenerConfig, Strategy, TlsConfig};
 
 /// The sockets of a broker, bound, and the TLS identities that they use.
 #[derive(Debug, Default)]
@@ -115,4 +115,21 @@ fn share_strategy(strategy: Strategy) -> ShareStrategy {
 /// The settings of a configuration, to share between shards.
 pub(crate) fn shared_settings(config: &Config) -> Arc<Settings> {
     Arc::new(settings(config))
+}
+
+/// How many shards a configuration asks for: at most one for each bit of a set of places.
+pub(crate) fn shard_count(config: &Config) -> usize {
+    let wanted = match config.threads.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        wanted => usize::from(wanted),
+    };
+    wanted.min(Place::MAX)
+}
+
+/// How a configuration spreads clients over shards.
+pub(crate) fn placement(config: &Config) -> Placement {
+    match config.threads.placement {
+        ClientPlacement::ByLoad => Placement::ByLoad,
+        ClientPlacement::Spread => Placement::Spread,
+    }
 }

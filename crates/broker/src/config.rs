@@ -62,7 +62,21 @@ pub struct SysConfig {
 pub struct ThreadsConfig {
     /// Shards, of which each is a thread with its own connections; 0: one a core.
     pub shards: u16,
+    /// Which of them new clients go to.
+    pub placement: ClientPlacement,
 }
+
+/// How new clients are spread over shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClientPlacement {
+    /// To the least busy; a further shard is used only when all that are used are busy.
+    #[default]
+    ByLoad,
+    /// One after the other.
+    Spread,
+}
+
+choices!(ClientPlacement { "by_load" => ByLoad, "spread" => Spread });
 
 impl Default for Config {
     fn default() -> Self {

@@ -325,7 +325,7 @@ mod tests {
         for (text, expected) in [
             (
                 "threads.shards = 'four'",
-                "a.toml:1:18: threads.shards: write a whole number from 0 to 256 instead of a text",
+                "a.toml:1:18: threads.shards: write a whole number from 0 to 64 instead of a text",
             ),
             ("log = 1", "a.toml:1:7: log is a table: write [log]"),
             (

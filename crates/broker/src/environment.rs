@@ -197,7 +197,7 @@ mod tests {
             (
                 "AGENTMQ_THREADS__SHARDS",
                 "",
-                "AGENTMQ_THREADS__SHARDS: write a whole number from 0 to 256 instead of ``",
+                "AGENTMQ_THREADS__SHARDS: write a whole number from 0 to 64 instead of ``",
             ),
             (
                 "AGENTMQ_LISTENERS__7__URL",

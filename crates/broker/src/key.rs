@@ -3,7 +3,9 @@
 use agentmq_session::{LimitInfo, Limits};
 
 use crate::value::{Allowed, Setting, Value, choices};
-use crate::{Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limit_keys};
+use crate::{
+    ClientPlacement, Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limit_keys,
+};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,9 @@ const fn milliseconds(maximum: u64) -> Allowed {
     Allowed::Integer { minimum: 0, maximum }
 }
 
+/// Shards at most: a filter notes in one word which of them want what it matches.
+const SHARDS: u64 = agentmq_router::Place::MAX as u64;
+
 static FIELDS: &[Field<Config>] = &[
     field!(data_dir, Allowed::Text, Restart),
     field!(durability, Allowed::Choice(Durability::NAMES), Restart),
@@ -166,7 +171,8 @@ static FIELDS: &[Field<Config>] = &[
     field!(sys.interval_secs, Allowed::Integer { minimum: 0, maximum: 86_400 }, AtOnce),
     field!(log.level, Allowed::Choice(LogLevel::NAMES), AtOnce),
     field!(log.format, Allowed::Choice(LogFormat::NAMES), Restart),
-    field!(threads.shards, Allowed::Integer { minimum: 0, maximum: 256 }, Restart),
+    field!(threads.shards, Allowed::Integer { minimum: 0, maximum: SHARDS }, Restart),
+    field!(threads.placement, Allowed::Choice(ClientPlacement::NAMES), Restart),
 ];
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ mod suggestion;
 mod value;
 
 pub use agentmq_session::{LimitInfo, Limits};
-pub use config::{Config, Durability, SysConfig, ThreadsConfig, check};
+pub use config::{ClientPlacement, Config, Durability, SysConfig, ThreadsConfig, check};
 pub use default_file::DEFAULT_TOML;
 pub use environment::{Environment, RESERVED};
 pub use error::{ConfigError, Place, Problem};

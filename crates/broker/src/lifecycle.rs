@@ -8,9 +8,11 @@ use agentmq_identity::{Authenticator, Open};
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
 use agentmq_session::MemoryEngine;
-use agentmq_shard::{Clock, Command, ReportBoard, Shard, ShardError, ShardHandle, ShardOptions};
+use agentmq_shard::{
+    Clock, Command, Directory, Mailboxes, ReportBoard, Shard, ShardError, ShardHandle, ShardOptions,
+};
 
-use crate::assembly::{bind, shared_settings};
+use crate::assembly::{bind, placement, shard_count, shared_settings};
 use crate::{Config, ConfigError, ReloadPlan, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
@@ -55,22 +57,42 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         config.validate()?;
         let bound = bind(&config)?;
-        let board = Arc::new(ReportBoard::new(1));
-        let options = ShardOptions {
-            number: 0,
-            doors: bound.doors,
-            settings: shared_settings(&config),
-            authenticator,
-            commit: Box::new(MemoryEngine),
-            clock: Clock::new(),
-            entropy: RandomState::new().hash_one(std::process::id()),
-            board: Arc::clone(&board),
-            sys_interval_secs: config.sys.interval_secs,
-            version: format!("agentmq {}", env!("CARGO_PKG_VERSION")),
-        };
-        let (handle, thread) = Shard::spawn(options)?;
+        let count = shard_count(&config);
+        let board = Arc::new(ReportBoard::new(count));
+        let directory = Arc::new(Directory::new(count));
+        let mailboxes = Arc::new(Mailboxes::new(count));
+        let (clock, settings) = (Clock::new(), shared_settings(&config));
+        let mut doors = Some(bound.doors);
+        let (mut shards, mut threads) = (Vec::new(), Vec::new());
+        // Shard 0 last: nobody is let in before there is somebody to take him over.
+        for number in (0..count).rev() {
+            let options = ShardOptions {
+                number,
+                doors: doors.take_if(|_| number == 0).unwrap_or_default(),
+                settings: Arc::clone(&settings),
+                authenticator: Arc::clone(&authenticator),
+                commit: Box::new(MemoryEngine),
+                clock,
+                entropy: RandomState::new().hash_one((std::process::id(), number)),
+                board: Arc::clone(&board),
+                sys_interval_secs: config.sys.interval_secs,
+                version: format!("agentmq {}", env!("CARGO_PKG_VERSION")),
+                directory: Arc::clone(&directory),
+                mailboxes: Arc::clone(&mailboxes),
+                placement: placement(&config),
+            };
+            match Shard::spawn(options) {
+                Ok((handle, thread)) => {
+                    shards.push(handle);
+                    threads.push(thread);
+                }
+                Err(error) => {
+                    shards.iter().for_each(|shard: &ShardHandle| shard.send(Command::Drain));
+                    return Err(error.into());
+                }
+            }
+        }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
-        let (shards, threads) = (vec![handle], vec![thread]);
         Ok(Self { config, endpoints, tls, shards, threads, board })
     }
 

@@ -6,6 +6,7 @@ use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{Delivery, Message, OutboundAlias, SubscriptionIds, Time};
 
 use crate::connection::{Connection, ConnectionId};
+use crate::group_mail::is_remote;
 use crate::route::{Grant, Own, Route};
 use crate::router::Router;
 use crate::shared_group::Choice;
@@ -24,6 +25,8 @@ pub(crate) struct Source<'a> {
     pub(crate) expiry: Option<u32>,
     /// The publisher's session, for No Local.
     pub(crate) publisher: Option<u32>,
+    /// The client identifier of a publisher on another shard, where a group may ask for it.
+    pub(crate) publisher_id: Option<&'a str>,
     pub(crate) now: Time,
     pub(crate) shared: Option<Arc<Message>>,
 }
@@ -48,6 +51,7 @@ impl<'a> Source<'a> {
             retain: message.retain,
             expiry: message.remaining_expiry(now),
             publisher: None,
+            publisher_id: None,
             now,
             shared: Some(Arc::clone(message)),
         }
@@ -165,11 +169,19 @@ impl Router {
         let publisher = source
             .publisher
             .and_then(|session| self.sessions.get(session as usize))
-            .map_or("", |session| &session.client_id);
+            .map(|session| &*session.client_id)
+            .or(source.publisher_id)
+            .unwrap_or_default();
         let choice = Choice { topic: source.topic, publisher, entropy };
         let (sessions, connections, message) = (&self.sessions, &self.connections, &*source);
+        let remote_members = &self.remote_members;
         let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));
         let online = |member: &crate::subscribers::Subscriber| {
+            if is_remote(member.session) {
+                let remote = remote_members.get(member.session)?;
+                let size = message.payload.len() + message.topic.len();
+                return (size < remote.present? as usize).then_some(remote.load);
+            }
             let (session, connection) = load(member.session)?;
             let connection = connections.get(connection? as usize)?.as_ref()?;
             let fits = connection.max_packet == u32::MAX || {
@@ -180,6 +192,11 @@ impl Router {
             fits.then(|| usize::from(session.window.open_count()) + session.queue.len())
         };
         let absent = |member: &crate::subscribers::Subscriber| {
+            if is_remote(member.session) {
+                let remote = remote_members.get(member.session)?;
+                let keeps = remote.present.is_none() && member.options.qos > QoS::AtMostOnce;
+                return keeps.then_some(remote.load);
+            }
             let (session, _) = load(member.session)?;
             // What it was granted with QoS 0 is not kept for it.
             let keeps = session.connection.is_none() && member.options.qos > QoS::AtMostOnce;
@@ -190,6 +207,9 @@ impl Router {
             member = self.groups.choose(group, choice, absent);
         }
         let Some(member) = member else { return false };
+        if is_remote(member.session) {
+            return self.deliver_remote(source, group, member.session) == Delivered::Taken;
+        }
         let grant = Grant::of(std::iter::once(&member));
         self.deliver(source, member.session, &source.terms(&grant, Some(group))) == Delivered::Taken
     }

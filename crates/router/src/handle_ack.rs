@@ -27,7 +27,10 @@ impl Router {
             }
         };
         match (outcome, ack.kind) {
-            (AckOutcome::Completed(_), _) => self.drain(index, now),
+            (AckOutcome::Completed(_), _) => {
+                self.drain(index, now);
+                self.tell_load(index);
+            }
             (AckOutcome::Release, _) => {
                 let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
                 self.acknowledge(id, pubrel);

@@ -90,11 +90,13 @@ impl Router {
             }
         }
         let limits = &self.settings.limits;
-        if self.counters.connections_now >= u64::from(limits.connections) {
+        let connections = self.counters.connections_now + self.peers.connections_elsewhere;
+        if connections >= u64::from(limits.connections) {
             return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached"));
         }
         let is_new = !self.by_client.contains_key(connect.client_id);
-        if is_new && self.sessions.len() >= limits.sessions as usize {
+        let sessions = self.sessions.len() as u64 + self.peers.sessions_elsewhere;
+        if is_new && sessions >= u64::from(limits.sessions) {
             return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached"));
         }
         Ok(())
@@ -230,6 +232,7 @@ impl Router {
             // Whatever comes until then waits, and nothing else would start it.
             self.timers.arm(session.hold_until, Due::Drain(index, session.generation));
         }
+        self.tell_presence(index);
         self.resend(index, id, now);
         self.rebalance(index, now);
         self.drain(index, now);
@@ -280,6 +283,7 @@ impl Router {
         let client_id: Arc<str> = client_id.into();
         let session = Session::new(Arc::clone(&client_id), generation, version);
         let index = self.sessions.insert(session) as u32;
+        self.note_session(&client_id, true);
         self.by_client.insert(client_id, index);
         (index, false)
     }

@@ -10,6 +10,7 @@ use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
+use crate::mail::{Mail, Stamp};
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::{Router, second_of};
@@ -140,6 +141,7 @@ impl Router {
             retain: publish.retain,
             expiry: publish.properties.integer(PropertyId::MessageExpiryInterval),
             publisher,
+            publisher_id: None,
             now,
             shared: None,
         };
@@ -157,24 +159,61 @@ impl Router {
         Ok(Some(reason))
     }
 
-    /// Retains and fans out one message.
+    /// Retains and fans out one message, here and to the other shards that want it.
     pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
         let mut reason = ReasonCode::NoMatchingSubscribers;
+        let (mut places, mut stamp) = (route.places, None);
         if source.retain {
-            let limits = &self.settings.limits;
-            let bound = RetainedBound {
-                messages: limits.retained_messages as usize,
-                bytes: limits.retained_bytes,
-            };
-            if !self.retained.store(source.message(), bound) {
-                self.counters.retained_refused += 1;
+            stamp = self.retain(source);
+            if stamp.is_some() {
+                places = self.peers.active;
+            } else {
                 reason = ReasonCode::QuotaExceeded;
             }
         }
-        if self.fan_out(source, route) && reason == ReasonCode::NoMatchingSubscribers {
+        let mut taken = self.fan_out(source, route);
+        if !places.is_empty() {
+            self.post_publish(source, places, stamp);
+            taken |= !route.places.is_empty();
+        }
+        if taken && reason == ReasonCode::NoMatchingSubscribers {
             reason = ReasonCode::Success;
         }
         reason
+    }
+
+    /// Stores a message as its topic's retained one, if there is room for it.
+    fn retain(&mut self, source: &mut Source<'_>) -> Option<Stamp> {
+        let limits = &self.settings.limits;
+        let bound = RetainedBound {
+            messages: limits.retained_messages as usize,
+            bytes: limits.retained_bytes,
+        };
+        let now = source.now;
+        let message = source.message();
+        let stamp = self.peers.stamp();
+        if !self.retained.has_room(message, bound) {
+            self.counters.retained_refused += 1;
+            // Better none than one that has been replaced [MQTT-3.3.1-5].
+            let clearing = Message::plain(source.topic, b"", QoS::AtMostOnce, true);
+            self.clear_retained(Arc::new(clearing), stamp, now);
+            return None;
+        }
+        if self.peers.is_alone() {
+            self.retained.store(message, stamp);
+        } else {
+            self.retained.replicate(message, stamp, now);
+        }
+        Some(stamp)
+    }
+
+    /// Takes a topic's retained message away, here and on the other shards.
+    fn clear_retained(&mut self, clearing: Arc<Message>, stamp: Stamp, now: Time) {
+        if self.peers.is_alone() {
+            return self.retained.store(&clearing, stamp);
+        }
+        self.retained.replicate(&clearing, stamp, now);
+        self.peers.post_all(|| Mail::Clear(Arc::clone(&clearing), stamp));
     }
 
     /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,

@@ -5,10 +5,11 @@ use agentmq_codec::{
     SubscribeFilter,
 };
 use agentmq_identity::Action;
-use agentmq_session::{PendingAck, RetainedCursor, Time};
+use agentmq_session::{PendingAck, RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
+use crate::group_mail::is_remote;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
 
@@ -35,8 +36,10 @@ impl Router {
         let mut suback = Vec::new();
         let properties = Properties::EMPTY;
         SubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut suback);
-        self.acknowledge(id, PendingAck::Encoded(suback.into_boxed_slice()));
-        for cursor in cursors {
+        let interest = self.await_interest(id);
+        self.acknowledge_at(id, interest, PendingAck::Encoded(suback.into_boxed_slice()));
+        for mut cursor in cursors {
+            cursor.interest = interest;
             self.queue_retained(index, cursor, now);
         }
         if shares {
@@ -98,32 +101,52 @@ impl Router {
         let mut options = options;
         options.qos = options.qos.min(settings.maximum_qos);
         let subscriber = Subscriber { session: index, options, id: identifier };
-        if let Some(share) = subscription.share {
-            self.join(text, share, subscription.filter, subscriber);
+        if subscription.share.is_some() {
+            self.join(text, subscriber);
             return Ok((ReasonCode::granted(options.qos), None));
         }
-        self.subscriptions.insert(subscription.filter, subscriber);
+        let added = self.subscriptions.insert(subscription.filter, subscriber);
+        if added.is_first {
+            self.announce(subscription.filter, true);
+        }
         let cursor = wanted.then(|| RetainedCursor {
             filter: subscription.filter.into(),
             after: None,
             up_to: 0,
             due: Time::ZERO,
+            interest: Ticket::default(),
             qos: options.qos,
             ids: (identifier != 0).then(|| [identifier].into()),
         });
         Ok((ReasonCode::granted(options.qos), cursor))
     }
 
-    fn join(&mut self, text: &str, share: &str, filter: &str, member: Subscriber) {
+    fn join(&mut self, text: &str, member: Subscriber) {
+        if let Some(home) = self.join_home(text, member.session) {
+            self.join_away(text, home, member);
+        } else {
+            self.join_group(text, member);
+        }
+    }
+
+    /// Makes a session, of this shard or another, a member of a group of this shard; true when it
+    /// was none.
+    pub(crate) fn join_group(&mut self, text: &str, member: Subscriber) -> bool {
+        let limits = self.settings.topic_limits();
+        let Ok(Subscription { share: Some(share), filter }) = Subscription::parse(text, &limits)
+        else {
+            return false;
+        };
         let strategies = &self.settings.share_strategies;
         let strategy = strategies.get(share).copied().unwrap_or(self.settings.share_strategy);
         let (group, is_new_group, is_new) = self.groups.join(text, filter, strategy, member);
-        if is_new_group {
-            self.subscriptions.insert_group(filter, group);
+        if is_new_group && self.subscriptions.insert_group(filter, group) {
+            self.announce(filter, true);
         }
-        if is_new {
+        if is_new && !is_remote(member.session) {
             self.subscriptions.count_member(true);
         }
+        is_new
     }
 
     /// A member has come: what absent members of its groups hold is for those who are here.
@@ -134,14 +157,26 @@ impl Router {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let groups: Vec<u32> =
             session.subscriptions.iter().filter_map(|text| self.groups.find(text)).collect();
-        let mut moved = Vec::new();
         for group in groups {
-            let Some(members) = self.groups.get(group).map(|it| &it.members) else { continue };
-            for member in members {
-                let Some(other) = self.sessions.get_mut(member.session as usize) else { continue };
-                if other.connection.is_none() {
-                    moved.extend(other.queue.take_shared(|it| it == group));
+            self.gather(Some(group), now);
+        }
+    }
+
+    /// Takes what absent members of a group hold for those who are here.
+    pub(crate) fn gather(&mut self, group: Option<u32>, now: Time) {
+        let Some(group) = group else { return };
+        let Some(members) = self.groups.get(group).map(|it| it.members.clone()) else { return };
+        let mut moved = Vec::new();
+        for member in members {
+            if is_remote(member.session) {
+                let remote = self.remote_members.get(member.session);
+                if remote.is_some_and(|it| it.present.is_none()) {
+                    self.reclaim(group, member.session, false);
                 }
+            } else if let Some(other) = self.sessions.get_mut(member.session as usize)
+                && other.connection.is_none()
+            {
+                moved.extend(other.queue.take_shared(|it| it == group));
             }
         }
         self.reroute(moved, now);

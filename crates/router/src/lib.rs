@@ -6,10 +6,12 @@
 //! a socket, a thread or a clock, so tests drive thousands of simulated hours in seconds.
 #![forbid(unsafe_code)]
 
+mod activation;
 mod connection;
 mod counters;
 mod fan_out;
 mod flapping;
+mod group_mail;
 mod handle_ack;
 mod handle_auth;
 mod handle_connect;
@@ -17,7 +19,12 @@ mod handle_disconnect;
 mod handle_publish;
 mod handle_subscribe;
 mod handle_unsubscribe;
+mod interest;
+mod interest_barrier;
+mod mail;
+mod places;
 mod queue_drain;
+mod remote_member;
 mod retained;
 mod route;
 mod route_cache;
@@ -33,6 +40,9 @@ mod timers;
 pub use connection::{Connection, ConnectionId, Peer};
 pub use counters::Counters;
 pub use handle_disconnect::CloseCause;
+pub use mail::{Mail, Published, Stamp, Welcome};
+pub use places::{GroupHomes, Neighborhood, Place, PlaceSet};
+pub use remote_member::{GroupMail, Membership, SessionName};
 pub use router::Router;
 pub use settings::{Settings, ShareStrategy};
 pub use sys_topics::SysReport;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use agentmq_codec::{PublishHead, QoS};
-use agentmq_session::{Delivery, RetainedCursor, Time};
+use agentmq_session::{Delivery, Message, RetainedCursor, Time};
 
 use crate::connection::{ConnectionId, Phase};
+use crate::group_mail::is_remote;
 use crate::router::{DRAIN_BYTES, Router};
 use crate::timers::Due;
 
@@ -65,6 +66,9 @@ impl Router {
             return Ok(());
         }
         if let Some(cursor) = session.queue.front_cursor() {
+            if cursor.interest > self.peers.barrier.confirmed() {
+                return Err(Stop::Wait);
+            }
             if now < cursor.due {
                 return Err(Stop::Until(cursor.due));
             }
@@ -159,10 +163,13 @@ impl Router {
         cursor.due = now.after_millis(u64::from(self.settings.retained_gap_ms));
         cursor.up_to = self.retained.clock();
         let due = cursor.due;
+        let waits = cursor.interest > self.peers.barrier.confirmed();
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let generation = session.generation;
         session.queue.push_cursor(cursor);
-        if due > now {
+        if waits {
+            // Its place in line counts from now on; it goes behind the SUBACK.
+        } else if due > now {
             self.timers.arm(due, Due::Drain(index, generation));
         } else if let Some(id) = session.connection.map(ConnectionId)
             && let Some(connection) = self.dirty_connection(id)
@@ -214,11 +221,20 @@ impl Router {
                 continue;
             }
             let message = Arc::clone(&delivery.message);
-            let mut source = crate::fan_out::Source::of(&message, now);
-            self.begin_message();
-            if self.deliver_to_group(&mut source, group) {
-                self.counters.shared_rerouted += 1;
+            if is_remote(group) {
+                self.send_back(group, message);
+            } else {
+                self.reroute_one(&message, group, now);
             }
+        }
+    }
+
+    /// Gives a message of a shared group to another member.
+    pub(crate) fn reroute_one(&mut self, message: &Arc<Message>, group: u32, now: Time) {
+        let mut source = crate::fan_out::Source::of(message, now);
+        self.begin_message();
+        if self.deliver_to_group(&mut source, group) {
+            self.counters.shared_rerouted += 1;
         }
     }
 }

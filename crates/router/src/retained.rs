@@ -1,15 +1,25 @@
-//! Retained messages (MQTT 5 §3.3.1.3).
+//! Retained messages (MQTT 5 §3.3.1.3). Every active shard keeps them all, so that a subscriber's
+//! snapshot is local, in order and exactly once (`docs/decisions/0004-retained-replicas.md`).
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use agentmq_session::{Message, RetainedCursor, Time};
 use agentmq_topic::TopicTree;
 
+use crate::mail::Stamp;
+use crate::places::Place;
+
 /// The newest retained message of each topic, in the order of topics.
 #[derive(Debug)]
 pub(crate) struct Retained {
     tree: TopicTree<Stored>,
+    /// What was cleared not long ago, oldest first: these topics hold the message that cleared
+    /// them, so that an older one which arrives later from another shard is known as older.
+    cleared: VecDeque<(Time, Stamp, Box<str>)>,
+    /// Topics in the tree that are cleared.
+    cleared_now: usize,
     bytes: u64,
     /// Counts stores, so that a subscriber gets a message either from here or live.
     clock: u64,
@@ -18,8 +28,16 @@ pub(crate) struct Retained {
 
 #[derive(Debug)]
 struct Stored {
+    /// One without payload is what cleared the topic.
     message: Arc<Message>,
     stored_at: u64,
+    stamp: Stamp,
+}
+
+impl Stored {
+    fn is_cleared(&self) -> bool {
+        self.message.payload.is_empty()
+    }
 }
 
 /// Bounds of the store.
@@ -31,11 +49,18 @@ pub(crate) struct RetainedBound {
 
 impl Retained {
     pub(crate) fn new() -> Self {
-        Self { tree: TopicTree::new(), bytes: 0, clock: 0, sweep_after: None }
+        Self {
+            tree: TopicTree::new(),
+            cleared: VecDeque::new(),
+            cleared_now: 0,
+            bytes: 0,
+            clock: 0,
+            sweep_after: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.tree.len()
+        self.tree.len() - self.cleared_now
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -47,41 +72,92 @@ impl Retained {
         self.clock
     }
 
-    /// Stores the message as the topic's retained one; an empty payload clears it
-    /// [MQTT-3.3.1-5, -6, -7]. False when a bound forbids it.
-    pub(crate) fn store(&mut self, message: &Arc<Message>, bound: RetainedBound) -> bool {
+    /// Whether a message that arrives here may be stored. Only the shard at which it arrives asks:
+    /// what one has accepted the others take over, or they would not agree.
+    pub(crate) fn has_room(&self, message: &Message, bound: RetainedBound) -> bool {
         if message.payload.is_empty() {
-            if let Some(old) = self.tree.remove(&message.topic) {
-                self.bytes -= old.message.size() as u64;
-            }
             return true;
         }
         let size = message.size() as u64;
-        let old = self.tree.get(&message.topic).map(|stored| stored.message.size() as u64);
-        let fits = self.bytes - old.unwrap_or(0) + size <= bound.bytes
-            && (old.is_some() || self.tree.len() < bound.messages);
-        if !fits {
+        let old = self.tree.get(&message.topic).filter(|stored| !stored.is_cleared());
+        let old_size = old.map_or(0, |stored| stored.message.size() as u64);
+        self.bytes - old_size + size <= bound.bytes
+            && (old.is_some() || self.len() < bound.messages)
+    }
+
+    /// Stores the message as the topic's retained one; an empty payload clears it
+    /// [MQTT-3.3.1-5, -6, -7].
+    pub(crate) fn store(&mut self, message: &Arc<Message>, stamp: Stamp) {
+        if message.payload.is_empty() {
             if let Some(old) = self.tree.remove(&message.topic) {
-                // Better none than one that has been replaced [MQTT-3.3.1-5].
-                self.bytes -= old.message.size() as u64;
+                self.forget(&old);
             }
-            return false;
+            return;
         }
+        self.put(message, stamp);
+    }
+
+    /// Like [`Self::store`] where other shards are active: does nothing if the topic has a newer
+    /// message, and remembers for a while what was cleared. The stamps make all shards agree on
+    /// the newest message of a topic, in whatever order they learn of them.
+    pub(crate) fn replicate(&mut self, message: &Arc<Message>, stamp: Stamp, now: Time) {
+        if self.tree.get(&message.topic).is_some_and(|stored| stored.stamp >= stamp) {
+            return;
+        }
+        if message.payload.is_empty() {
+            let until = now.after_millis(CLEARED_MS);
+            self.cleared.push_back((until, stamp, message.topic.clone()));
+        }
+        self.put(message, stamp);
+    }
+
+    /// What arrived at one shard, cleared topics included.
+    pub(crate) fn arrived_at(
+        &self,
+        origin: Place,
+        now: Time,
+    ) -> impl Iterator<Item = (Arc<Message>, Stamp)> {
+        self.tree
+            .iter()
+            .filter(move |(_, it)| it.stamp.origin == origin && !it.message.is_expired(now))
+            .map(|(_, it)| (Arc::clone(&it.message), it.stamp))
+    }
+
+    fn put(&mut self, message: &Arc<Message>, stamp: Stamp) {
         self.clock += 1;
-        self.bytes = self.bytes - old.unwrap_or(0) + size;
-        let stored = Stored { message: Arc::clone(message), stored_at: self.clock };
-        self.tree.insert(&message.topic, stored);
-        true
+        let stored = Stored { message: Arc::clone(message), stored_at: self.clock, stamp };
+        if stored.is_cleared() {
+            self.cleared_now += 1;
+        } else {
+            self.bytes += message.size() as u64;
+        }
+        if let Some(old) = self.tree.insert(&message.topic, stored) {
+            self.forget(&old);
+        }
+    }
+
+    /// Takes what has left the tree out of the sums.
+    fn forget(&mut self, old: &Stored) {
+        if old.is_cleared() {
+            self.cleared_now -= 1;
+        } else {
+            self.bytes -= old.message.size() as u64;
+        }
     }
 
     /// Whether the topic's retained message has this payload.
     pub(crate) fn holds(&self, topic: &str, payload: &[u8]) -> bool {
-        self.tree.get(topic).is_some_and(|stored| *stored.message.payload == *payload)
+        self.tree
+            .get(topic)
+            .is_some_and(|stored| !stored.is_cleared() && *stored.message.payload == *payload)
     }
 
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
-        let stop = |_: &str, _: &Stored| ControlFlow::Break(());
+        let stop = |_: &str, stored: &Stored| match stored.is_cleared() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
         self.tree.for_each_match_within(filter, None, LOOKS, stop).is_some()
     }
 
@@ -99,7 +175,8 @@ impl Retained {
                 if last.is_some() {
                     return ControlFlow::Break(()); // there is another one for the next step
                 }
-                if stored.stored_at <= cursor.up_to && !stored.message.is_expired(now) {
+                let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
+                if is_due && !stored.message.is_expired(now) {
                     found.push(Arc::clone(&stored.message));
                 }
                 if found.len() >= count {
@@ -129,13 +206,25 @@ impl Retained {
         self.sweep_after = last;
         for topic in &expired {
             if let Some(old) = self.tree.remove(topic) {
-                self.bytes -= old.message.size() as u64;
+                self.forget(&old);
             }
         }
+        self.sweep_cleared(now);
         expired.len()
+    }
+
+    fn sweep_cleared(&mut self, now: Time) {
+        while let Some((_, stamp, topic)) = self.cleared.pop_front_if(|(until, ..)| *until <= now) {
+            let is_same = self.tree.get(&topic).is_some_and(|stored| stored.stamp == stamp);
+            if is_same && let Some(old) = self.tree.remove(&topic) {
+                self.forget(&old);
+            }
+        }
     }
 }
 
+/// Milliseconds for which a cleared topic is remembered: longer than any mail is under way.
+const CLEARED_MS: u64 = 60_000;
 /// Topics that one step of a cursor looks at, matching or not.
 const LOOKS: usize = 1024;
 /// Topics that one sweep looks at.

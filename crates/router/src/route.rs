@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentmq_codec::QoS;
 use agentmq_session::SubscriptionIds;
 
+use crate::places::PlaceSet;
 use crate::subscribers::Subscriber;
 use crate::subscriptions::Subscriptions;
 
@@ -14,6 +15,8 @@ use crate::subscriptions::Subscriptions;
 pub(crate) struct Route {
     pub(crate) receivers: Box<[Receiver]>,
     pub(crate) groups: Box<[u32]>,
+    /// Other shards that have receivers.
+    pub(crate) places: PlaceSet,
 }
 
 /// One session's share of a route.
@@ -46,15 +49,16 @@ pub(crate) enum Own {
 
 impl Route {
     pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str) -> Self {
-        let (mut matches, mut groups) = (Vec::new(), Vec::new());
+        let (mut matches, mut groups, mut places) = (Vec::new(), Vec::new(), PlaceSet::NONE);
         subscriptions.for_each_match(topic, |entry| {
             matches.extend(entry.subscribers.iter().copied());
             groups.extend_from_slice(&entry.groups);
+            places = places.or(entry.places);
         });
         matches.sort_by_key(|subscriber: &Subscriber| subscriber.session);
         let receivers =
             matches.chunk_by(|a, b| a.session == b.session).map(Receiver::merge).collect();
-        Self { receivers, groups: groups.into_boxed_slice() }
+        Self { receivers, groups: groups.into_boxed_slice(), places }
     }
 }
 

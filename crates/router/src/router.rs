@@ -7,13 +7,15 @@ use agentmq_codec::{
     Connect, Disconnect, Packet, PacketType, PropertiesBuf, Property, PropertyId, ReasonCode,
 };
 use agentmq_identity::Authenticator;
-use agentmq_session::{CommitEngine, Outbox, PendingAck, Session, Ticket, Time};
+use agentmq_session::{CommitEngine, Gates, Outbox, PendingAck, Session, Ticket, Time};
 use slab::Slab;
 
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
+use crate::places::{Peers, Place};
+use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
 use crate::settings::Settings;
@@ -34,6 +36,9 @@ pub struct Router {
     pub(crate) routes: RouteCache,
     pub(crate) groups: SharedGroups,
     pub(crate) retained: Retained,
+    pub(crate) peers: Peers,
+    pub(crate) remote_members: RemoteMembers,
+    pub(crate) away_groups: AwayGroups,
     pub(crate) timers: Timers,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
@@ -44,7 +49,7 @@ pub struct Router {
     /// Silence before this point is not the clients'.
     listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
-    waiting: Vec<ConnectionId>,
+    pub(crate) waiting: Vec<ConnectionId>,
     /// Buffers of outboxes that are empty.
     buffers: Vec<Vec<u8>>,
     generations: u32,
@@ -72,6 +77,9 @@ impl Router {
             routes: RouteCache::default(),
             groups: SharedGroups::default(),
             retained: Retained::new(),
+            peers: Peers::default(),
+            remote_members: RemoteMembers::default(),
+            away_groups: AwayGroups::default(),
             timers,
             flapping: Flapping::default(),
             counters: Counters::default(),
@@ -171,6 +179,7 @@ impl Router {
                 }
                 Due::Sweep => {
                     self.retained.sweep(now);
+                    self.away_groups.sweep();
                     self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
                 }
             }
@@ -252,14 +261,14 @@ impl Router {
 
     /// The commit engine has completed more tickets: sends what waited for them.
     pub fn committed(&mut self) {
-        let completed = self.commit.completed();
+        let passed = self.passed();
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|&id| self.release_acks(id, completed));
+        waiting.retain(|&id| self.release_acks(id, passed));
         self.waiting = waiting;
     }
 
-    /// Sends the acknowledgements of a connection whose tickets are complete; true when more wait.
-    fn release_acks(&mut self, id: ConnectionId, completed: Ticket) -> bool {
+    /// Sends the acknowledgements of a connection whose gates are open; true when more wait.
+    pub(crate) fn release_acks(&mut self, id: ConnectionId, passed: Gates) -> bool {
         if self.connection_mut(id).is_none_or(|it| it.acks.is_empty()) {
             return false;
         }
@@ -269,7 +278,7 @@ impl Router {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
-        acks.release(completed, *version, outbox);
+        acks.release(passed, *version, outbox);
         *has_more = true; // retained messages may have waited for their SUBACK
         !acks.is_empty()
     }
@@ -312,8 +321,11 @@ impl Router {
         let mut counters = self.counters;
         counters.sessions_now = self.sessions.len() as u64;
         counters.subscriptions_now = self.subscriptions.len();
-        counters.retained_now = self.retained.len() as u64;
-        counters.retained_bytes = self.retained.bytes();
+        if self.peers.own == Place(0) {
+            // Every active shard has them all; the first is always active.
+            counters.retained_now = self.retained.len() as u64;
+            counters.retained_bytes = self.retained.bytes();
+        }
         counters.queued_now = self.sessions.iter().map(|(_, it)| it.queue.len() as u64).sum();
         counters
     }
@@ -335,16 +347,22 @@ impl Router {
 
     /// Releases an acknowledgement by a ticket of everything recorded so far.
     pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
-        let ticket: Ticket = self.commit.draw();
-        let completed = self.commit.completed();
+        self.acknowledge_at(id, Ticket::default(), ack);
+    }
+
+    /// Like [`Self::acknowledge`], and waits for the confirmation of announced interest too.
+    pub(crate) fn acknowledge_at(&mut self, id: ConnectionId, interest: Ticket, ack: PendingAck) {
+        let gates = Gates { commit: self.commit.draw(), interest };
+        let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, suback, .. } = connection;
             if matches!(ack, PendingAck::Encoded(_)) {
-                *suback = ticket;
+                *suback = gates.commit;
             }
             let waited = !acks.is_empty();
-            acks.push(ticket, ack, completed, *version, outbox);
-            if !waited && !acks.is_empty() {
+            acks.push(gates, ack, passed, *version, outbox);
+            // One that waits for interest only is released by that.
+            if !waited && gates.commit > passed.commit {
                 self.waiting.push(id);
             }
         }

@@ -4,6 +4,8 @@ use agentmq_identity::Action;
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, NO_SESSION};
+use crate::group_mail::is_remote;
+use crate::remote_member::SessionName;
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -33,6 +35,7 @@ impl Router {
             self.send_will(index, now);
         }
         self.arm_session(index, will_at.filter(|&at| at > now));
+        self.tell_presence(index);
         self.leave_to_others(index, now);
     }
 
@@ -43,8 +46,10 @@ impl Router {
         self.send_will(index, now);
         let Some(mut session) = self.sessions.try_remove(index as usize) else { return };
         self.by_client.remove(&session.client_id);
+        self.note_session(&session.client_id, false);
+        let name = SessionName { index, generation: session.generation };
         for text in std::mem::take(&mut session.subscriptions) {
-            self.remove_subscription(index, &text);
+            self.remove_subscription(name, &text);
         }
         let mut shared = session.window.take_shared(|_| true);
         shared.extend(session.queue.take_shared(|_| true));
@@ -98,6 +103,19 @@ impl Router {
         self.publish_message(will.into_message(now), Some(index), now);
     }
 
+    /// Whether any member's client of a group of this shard is here, or on another shard.
+    pub(crate) fn has_present_member(&self, group: u32) -> bool {
+        let members = self.groups.get(group).map(|it| it.members.as_slice());
+        members.unwrap_or_default().iter().any(|member| {
+            if is_remote(member.session) {
+                let remote = self.remote_members.get(member.session);
+                return remote.is_some_and(|it| it.present.is_some());
+            }
+            let session = self.sessions.get(member.session as usize);
+            session.is_some_and(|it| it.connection.is_some())
+        })
+    }
+
     /// An absent member of shared groups leaves what it has not acknowledged to members that are
     /// here, if there are any.
     fn leave_to_others(&mut self, index: u32, now: Time) {
@@ -105,17 +123,11 @@ impl Router {
             return;
         }
         let Some(session) = self.sessions.get(index as usize) else { return };
-        let is_here = |session: u32| {
-            self.sessions.get(session as usize).is_some_and(|it| it.connection.is_some())
-        };
         let served: Vec<u32> = session
             .subscriptions
             .iter()
             .filter_map(|text| self.groups.find(text))
-            .filter(|&group| {
-                let members = self.groups.get(group).map(|it| it.members.as_slice());
-                members.unwrap_or_default().iter().any(|member| is_here(member.session))
-            })
+            .filter(|&group| self.has_present_member(group))
             .collect();
         if served.is_empty() {
             return;

@@ -65,6 +65,20 @@ impl Settings {
         }
     }
 
+    /// Whether any shared group may ask for a publisher's client identifier.
+    pub(crate) fn any_hash_client(&self) -> bool {
+        self.any_strategy(ShareStrategy::HashClient)
+    }
+
+    /// Whether any shared group may ask for a member's load.
+    pub(crate) fn any_least_in_flight(&self) -> bool {
+        self.any_strategy(ShareStrategy::LeastInFlight)
+    }
+
+    fn any_strategy(&self, wanted: ShareStrategy) -> bool {
+        self.share_strategy == wanted || self.share_strategies.values().any(|&it| it == wanted)
+    }
+
     pub(crate) fn queue_bound(&self) -> QueueBound {
         QueueBound {
             messages: self.limits.queue_messages as usize,

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
+use crate::remote_member::REMOTE;
 use crate::settings::ShareStrategy;
 use crate::subscribers::Subscriber;
 
@@ -10,7 +12,7 @@ use crate::subscribers::Subscriber;
 #[derive(Debug, Default)]
 pub(crate) struct SharedGroups {
     groups: HashMap<u32, SharedGroup, foldhash::fast::RandomState>,
-    by_text: HashMap<Box<str>, u32>,
+    by_text: HashMap<Arc<str>, u32>,
     next: u32,
     hasher: foldhash::fast::RandomState,
 }
@@ -18,6 +20,7 @@ pub(crate) struct SharedGroups {
 /// One group: its members in the order they joined, and where its strategy stands.
 #[derive(Debug)]
 pub(crate) struct SharedGroup {
+    pub(crate) text: Arc<str>,
     pub(crate) filter: Box<str>,
     pub(crate) members: Vec<Subscriber>,
     strategy: ShareStrategy,
@@ -42,6 +45,31 @@ impl SharedGroups {
 
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
         self.by_text.get(text).copied()
+    }
+
+    /// The text of a group.
+    pub(crate) fn text(&self, group: u32) -> Option<Arc<str>> {
+        self.groups.get(&group).map(|group| Arc::clone(&group.text))
+    }
+
+    /// Whether a session is in the group with this text.
+    pub(crate) fn has_member(&self, text: &str, session: u32) -> bool {
+        let group = self.find(text).and_then(|number| self.groups.get(&number));
+        group.is_some_and(|group| group.members.iter().any(|it| it.session == session))
+    }
+
+    /// The groups that a member of another shard is in.
+    pub(crate) fn of_member(&self, session: u32) -> Vec<u32> {
+        let groups = self.groups.iter();
+        let with = groups.filter(|(_, it)| it.members.iter().any(|it| it.session == session));
+        with.map(|(&number, _)| number).collect()
+    }
+
+    /// Each group's text and how many members it has.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.by_text.iter().filter_map(|(text, number)| {
+            self.groups.get(number).map(|group| (&**text, group.members.len()))
+        })
     }
 
     /// Whether any group has this many members or none at all.
@@ -70,11 +98,12 @@ impl SharedGroups {
             return (number, false, is_new);
         }
         let number = self.next;
-        self.next = self.next.wrapping_add(1);
-        self.by_text.insert(text.into(), number);
+        self.next = (self.next + 1) % REMOTE;
+        let text: Arc<str> = text.into();
+        self.by_text.insert(Arc::clone(&text), number);
         let members = vec![member];
         let filter = filter.into();
-        let group = SharedGroup { filter, members, strategy, turn: 0, sticky: None };
+        let group = SharedGroup { text, filter, members, strategy, turn: 0, sticky: None };
         self.groups.insert(number, group);
         (number, true, true)
     }

@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 
 use agentmq_topic::FilterTrie;
 
+use crate::places::{Place, PlaceSet};
 use crate::subscribers::{Subscriber, Subscribers};
 
 /// The subscription index, with generations that tell a cached route whether it still holds.
@@ -24,6 +25,35 @@ pub(crate) struct FilterEntry {
     pub(crate) subscribers: Subscribers,
     /// Shared groups of this filter.
     pub(crate) groups: Vec<u32>,
+    /// Other shards that want what matches.
+    pub(crate) places: PlaceSet,
+}
+
+impl FilterEntry {
+    /// Whether anything on this shard wants what matches.
+    fn is_wanted(&self) -> bool {
+        !self.subscribers.is_empty() || !self.groups.is_empty()
+    }
+}
+
+/// What an addition changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// The session had no subscription with this filter.
+    pub(crate) is_new: bool,
+    /// Nothing on this shard had.
+    pub(crate) is_first: bool,
+}
+
+/// What a removal changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// There was nothing to remove.
+    Nothing,
+    /// Others on this shard still want what the filter matches.
+    One,
+    /// Nothing on this shard wants it any more.
+    Last,
 }
 
 /// The state of the subscriptions that concern one topic.
@@ -51,38 +81,66 @@ impl Subscriptions {
         self.count
     }
 
-    /// Adds or replaces a session's subscription; true when it is new.
-    pub(crate) fn insert(&mut self, filter: &str, subscriber: Subscriber) -> bool {
+    /// Adds or replaces a session's subscription.
+    pub(crate) fn insert(&mut self, filter: &str, subscriber: Subscriber) -> Added {
         self.touch(filter);
         let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
+        let is_first = !entry.is_wanted();
         let is_new = entry.subscribers.insert(subscriber);
         self.count += u64::from(is_new);
-        is_new
+        Added { is_new, is_first }
     }
 
-    /// Removes a session's subscription; false when there was none.
-    pub(crate) fn remove(&mut self, filter: &str, session: u32) -> bool {
-        let Some(entry) = self.trie.get_mut(filter) else { return false };
+    /// Removes a session's subscription.
+    pub(crate) fn remove(&mut self, filter: &str, session: u32) -> Removed {
+        let Some(entry) = self.trie.get_mut(filter) else { return Removed::Nothing };
         if !entry.subscribers.remove(session) {
-            return false;
+            return Removed::Nothing;
         }
+        let is_last = !entry.is_wanted();
         self.count -= 1;
         self.prune(filter);
-        true
+        if is_last { Removed::Last } else { Removed::One }
     }
 
-    /// Makes a group receive what matches `filter`.
-    pub(crate) fn insert_group(&mut self, filter: &str, group: u32) {
+    /// Makes a group receive what matches `filter`; true when nothing on this shard did.
+    pub(crate) fn insert_group(&mut self, filter: &str, group: u32) -> bool {
         self.touch(filter);
-        self.trie.get_or_insert_with(filter, FilterEntry::default).groups.push(group);
+        let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
+        let is_first = !entry.is_wanted();
+        entry.groups.push(group);
+        is_first
     }
 
-    /// Ends that.
-    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) {
-        if let Some(entry) = self.trie.get_mut(filter) {
-            entry.groups.retain(|&other| other != group);
+    /// Ends that; true when nothing on this shard wants it any more.
+    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) -> bool {
+        let Some(entry) = self.trie.get_mut(filter) else { return false };
+        let before = entry.groups.len();
+        entry.groups.retain(|&other| other != group);
+        let is_last = entry.groups.len() < before && !entry.is_wanted();
+        self.prune(filter);
+        is_last
+    }
+
+    /// Another shard wants, or no longer wants, what matches `filter`.
+    pub(crate) fn set_place(&mut self, filter: &str, place: Place, wanted: bool) {
+        if wanted {
+            let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
+            if entry.places.has(place) {
+                return;
+            }
+            entry.places = entry.places.with(place);
+            self.touch(filter);
+        } else if let Some(entry) = self.trie.get_mut(filter) {
+            entry.places = entry.places.without(place);
             self.prune(filter);
         }
+    }
+
+    /// The filters that something on this shard wants.
+    pub(crate) fn wanted(&self) -> Vec<String> {
+        let wanted = self.trie.iter().filter(|(_, entry)| entry.is_wanted());
+        wanted.map(|(filter, _)| filter).collect()
     }
 
     /// Members of groups count as subscriptions.
@@ -115,7 +173,7 @@ impl Subscriptions {
         let is_unused = self
             .trie
             .get(filter)
-            .is_some_and(|entry| entry.subscribers.is_empty() && entry.groups.is_empty());
+            .is_some_and(|entry| !entry.is_wanted() && entry.places.is_empty());
         if is_unused {
             self.trie.remove(filter);
         }

@@ -115,6 +115,14 @@ impl<C> Queue<C> {
         }
     }
 
+    /// All cursors in line.
+    pub fn cursors_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Cursor(cursor) => Some(&mut **cursor),
+            Entry::Message(_) => None,
+        })
+    }
+
     /// Removes the head, message or cursor.
     pub fn pop(&mut self) -> Option<Delivery> {
         let entry = self.entries.pop_front()?;

@@ -2,7 +2,7 @@
 
 use agentmq_codec::QoS;
 
-use crate::{SubscriptionIds, Time};
+use crate::{SubscriptionIds, Ticket, Time};
 
 /// A place in line that expands into retained messages, a portion at a time, when its turn comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub struct RetainedCursor {
     pub up_to: u64,
     /// Not before this point: some clients lose a message that comes right behind its SUBACK.
     pub due: Time,
+    /// Not before the acknowledgement of its subscription, which waits for this position in the
+    /// order of announced interest.
+    pub interest: Ticket,
     /// Granted QoS.
     pub qos: QoS,
     /// Subscription Identifier.

@@ -34,7 +34,25 @@ impl CommitEngine for MemoryEngine {
     }
 }
 
-/// One acknowledgement that waits for its ticket.
+/// What an acknowledgement waits for, and how far things have come: the commit of what it
+/// promises, and the confirmation of the interest that a subscription has announced to other
+/// shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gates {
+    /// Position in the commit order.
+    pub commit: Ticket,
+    /// Position in the order of announced interest; 0 where there is nothing to announce.
+    pub interest: Ticket,
+}
+
+impl Gates {
+    /// Whether both orders have come as far as `passed`.
+    pub fn are_open(self, passed: Self) -> bool {
+        self.commit <= passed.commit && self.interest <= passed.interest
+    }
+}
+
+/// One acknowledgement that waits for its gates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PendingAck {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP with its packet identifier.
@@ -47,7 +65,7 @@ pub enum PendingAck {
 /// [MQTT-4.6.0-2, -3].
 #[derive(Debug, Default)]
 pub struct PendingAcks {
-    waiting: VecDeque<(Ticket, PendingAck)>,
+    waiting: VecDeque<(Gates, PendingAck)>,
     /// Those that end an exchange of the client.
     ending: usize,
 }
@@ -74,27 +92,27 @@ impl PendingAcks {
         *self = Self::default();
     }
 
-    /// Sends the acknowledgement when its ticket is complete and none waits before it; else it
+    /// Sends the acknowledgement when its gates are open and none waits before it; else it
     /// waits.
     pub fn push(
         &mut self,
-        ticket: Ticket,
+        gates: Gates,
         ack: PendingAck,
-        completed: Ticket,
+        passed: Gates,
         version: ProtocolVersion,
         out: &mut Outbox,
     ) {
-        if self.waiting.is_empty() && ticket <= completed {
+        if self.waiting.is_empty() && gates.are_open(passed) {
             ack.encode(version, out);
         } else {
             self.ending += usize::from(ack.ends_exchange());
-            self.waiting.push_back((ticket, ack));
+            self.waiting.push_back((gates, ack));
         }
     }
 
-    /// Sends everything whose ticket is complete.
-    pub fn release(&mut self, completed: Ticket, version: ProtocolVersion, out: &mut Outbox) {
-        while let Some((_, ack)) = self.waiting.pop_front_if(|(ticket, _)| *ticket <= completed) {
+    /// Sends everything whose gates are open, up to the first whose gates are not.
+    pub fn release(&mut self, passed: Gates, version: ProtocolVersion, out: &mut Outbox) {
+        while let Some((_, ack)) = self.waiting.pop_front_if(|(gates, _)| gates.are_open(passed)) {
             self.ending -= usize::from(ack.ends_exchange());
             ack.encode(version, out);
         }
@@ -127,11 +145,16 @@ mod tests {
     fn acknowledgements_wait_for_their_ticket_and_keep_their_order() {
         let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
         let ack = |id| PendingAck::Ack(AckKind::PubAck, id, ReasonCode::Success);
-        acks.push(Ticket(2), ack(1), Ticket(1), ProtocolVersion::V5, &mut out);
-        acks.push(Ticket(0), ack(2), Ticket(1), ProtocolVersion::V5, &mut out);
+        let gates = |commit, interest| Gates { commit: Ticket(commit), interest: Ticket(interest) };
+        acks.push(gates(2, 0), ack(1), gates(1, 0), ProtocolVersion::V5, &mut out);
+        acks.push(gates(0, 1), ack(2), gates(1, 0), ProtocolVersion::V5, &mut out);
         assert!(out.is_empty(), "the second may not overtake the first");
         assert_eq!((acks.len(), acks.ending()), (2, 2));
-        acks.release(Ticket(2), ProtocolVersion::V5, &mut out);
+        acks.release(gates(1, 1), ProtocolVersion::V5, &mut out);
+        assert!(out.is_empty(), "the first still waits for its commit");
+        acks.release(gates(2, 0), ProtocolVersion::V5, &mut out);
+        assert_eq!(acks.len(), 1, "the second waits for its interest");
+        acks.release(gates(2, 1), ProtocolVersion::V5, &mut out);
         assert_eq!(out.bytes().as_slice(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
         assert_eq!((acks.len(), acks.ending()), (0, 0));
     }
@@ -141,7 +164,8 @@ mod tests {
         let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
         let mut push = |acks: &mut PendingAcks, kind, reason| {
             let ack = PendingAck::Ack(kind, 1, reason);
-            acks.push(Ticket(2), ack, Ticket(1), ProtocolVersion::V5, &mut out);
+            let gates = |commit| Gates { commit: Ticket(commit), ..Gates::default() };
+            acks.push(gates(2), ack, gates(1), ProtocolVersion::V5, &mut out);
         };
         for kind in [AckKind::PubRec, AckKind::PubRel, AckKind::PubComp] {
             push(&mut acks, kind, ReasonCode::Success);

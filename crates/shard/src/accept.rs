@@ -1,12 +1,14 @@
 //! New connections.
 
 use agentmq_net::{Link, Listener, should_pause_accepting};
+use agentmq_router::Place;
 use agentmq_session::{Limits, Time};
 use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
+use crate::mailbox::Parcel;
 
 /// A listener and how many connections it may have.
 #[derive(Debug)]
@@ -160,7 +162,16 @@ impl Shard {
 impl Shard {
     /// A connection that came through a door has gone.
     pub(crate) fn leave_door(&mut self, conn: &Conn) {
-        if let Some(door) = self.doors.get_mut(usize::from(conn.door)) {
+        if conn.is_handed_over {
+            self.keep_for(Place(0), Parcel::LeftDoor(conn.door));
+        } else {
+            self.left_door(conn.door);
+        }
+    }
+
+    /// Makes room for another connection through a door.
+    pub(crate) fn left_door(&mut self, door: u16) {
+        if let Some(door) = self.doors.get_mut(usize::from(door)) {
             door.open = door.open.saturating_sub(1);
         }
     }

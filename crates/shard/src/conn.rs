@@ -13,6 +13,8 @@ pub(crate) struct Conn {
     pub(crate) generation: u32,
     /// The listener that it came through.
     pub(crate) door: u16,
+    /// The listener is shard 0's, and this is another shard.
+    pub(crate) is_handed_over: bool,
     pub(crate) phase: Phase,
     /// The socket has taken nothing since then.
     pub(crate) blocked_since: Option<Time>,
@@ -43,6 +45,7 @@ impl Conn {
             partial: Vec::new(),
             generation,
             door,
+            is_handed_over: false,
             phase: Phase::Connecting,
             blocked_since: None,
             paused_until: None,

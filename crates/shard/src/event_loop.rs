@@ -1,5 +1,6 @@
 //! The event loop: its state and one turn of it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -7,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, Router, Settings, SysReport};
+use agentmq_router::{ConnectionId, Mail, Place, Router, Settings, SysReport};
 use agentmq_session::{CommitEngine, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -17,7 +18,12 @@ use crate::accept::{Accepting, Door};
 use crate::clock::Clock;
 use crate::command::{Command, ShardHandle};
 use crate::conn::Conn;
+use crate::correspondence::CONGESTED_MS;
 use crate::deadlines::Deadlines;
+use crate::directory::Directory;
+use crate::handoff::Handoff;
+use crate::mailbox::{Mailboxes, Parcel};
+use crate::placement::{LoadMeter, Placement, Placer};
 use crate::report::ReportBoard;
 
 /// What a shard is started with.
@@ -43,6 +49,12 @@ pub struct ShardOptions {
     pub sys_interval_secs: u32,
     /// Program and version for `$SYS/broker/version`.
     pub version: String,
+    /// What the broker's shards share.
+    pub directory: Arc<Directory>,
+    /// How they write to each other.
+    pub mailboxes: Arc<Mailboxes>,
+    /// How new clients are spread over them.
+    pub placement: Placement,
 }
 
 /// Why a shard cannot start or go on.
@@ -78,6 +90,28 @@ pub struct Shard {
     /// Sockets whose CONNECT has not come.
     pub(crate) connecting_now: usize,
     pub(crate) draining_until: Option<Time>,
+    pub(crate) place: Place,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    /// Sends new clients to their shards, where there are several: on shard 0, which accepts.
+    pub(crate) placer: Option<Placer>,
+    /// No client has come here yet.
+    pub(crate) is_dormant: bool,
+    /// There is another active shard.
+    pub(crate) has_company: bool,
+    /// Some shard keeps mail back: clients are not read.
+    pub(crate) is_congested: bool,
+    /// This shard does.
+    pub(crate) keeps_back: bool,
+    /// For each shard what is to be posted to it.
+    pub(crate) unsent: Vec<VecDeque<Parcel>>,
+    /// Connections that wait until this shard is welcomed.
+    pub(crate) arriving: Vec<Handoff>,
+    /// Kept for their memory.
+    pub(crate) parcels: Vec<(Place, Parcel)>,
+    pub(crate) outgoing: Vec<(Place, Mail)>,
+    pub(crate) session_changes: Vec<(Arc<str>, bool)>,
+    meter: Option<LoadMeter>,
     /// Sockets that full reports in a row have named.
     unheard: usize,
     commands: Receiver<Command>,
@@ -102,26 +136,38 @@ impl Shard {
     ) -> Result<(ShardHandle, JoinHandle<Result<(), ShardError>>), ShardError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let place = Place(u8::try_from(options.number).unwrap_or(u8::MAX));
+        options.mailboxes.set_waker(place, Arc::clone(&waker));
+        let ends_all = EndsAll(Arc::clone(&options.mailboxes));
         let (sender, commands) = channel();
         for (index, door) in options.doors.iter_mut().enumerate() {
             let token = Token(FIRST_LISTENER - index);
             poll.registry().register(&mut door.listener, token, Interest::READABLE)?;
         }
         let name = format!("shard-{}", options.number);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || Self::new(options, poll, commands).run())?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _ends_all = ends_all;
+            Self::new(options, poll, commands).run()
+        })?;
         Ok((ShardHandle { commands: sender, waker }, thread))
     }
 
     fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
         let settings = options.settings;
-        let router = Router::new(
+        let place = Place(u8::try_from(options.number).unwrap_or(u8::MAX));
+        let is_one_of_several = options.directory.shards() > 1;
+        let mut router = Router::new(
             Arc::clone(&settings),
             options.authenticator,
             options.commit,
             options.entropy,
         );
+        if is_one_of_several {
+            router = router.among(options.directory.neighborhood(place));
+        }
+        let placer = (is_one_of_several && options.number == 0)
+            .then(|| Placer::new(options.placement, options.directory.shards()));
+        let now = options.clock.now();
         Self {
             poll,
             router,
@@ -135,11 +181,25 @@ impl Shard {
             connecting: Deadlines::default(),
             blocked: Deadlines::default(),
             lingering: Deadlines::default(),
-            paused: Deadlines::default(),
-            now: options.clock.now(),
+            now,
             generation: 0,
             connecting_now: 0,
             draining_until: None,
+            place,
+            directory: options.directory,
+            mailboxes: options.mailboxes,
+            placer,
+            is_dormant: options.number != 0,
+            has_company: false,
+            is_congested: false,
+            keeps_back: false,
+            unsent: Vec::new(),
+            arriving: Vec::new(),
+            parcels: Vec::new(),
+            outgoing: Vec::new(),
+            session_changes: Vec::new(),
+            meter: is_one_of_several.then(|| LoadMeter::new(now)),
+            paused: Deadlines::default(),
             unheard: 0,
             commands,
             clock: options.clock,
@@ -171,7 +231,13 @@ impl Shard {
 
     /// One turn: read what arrived, do what is due, write once to everyone who got something.
     fn turn(&mut self, events: &Events) {
+        if self.is_dormant {
+            self.now = self.clock.now(); // it has slept on purpose
+        }
         let slept = self.has_stood_still();
+        if self.has_company() {
+            self.take_mail();
+        }
         let mut again = std::mem::take(&mut self.again);
         for event in events {
             self.event(event);
@@ -182,13 +248,22 @@ impl Shard {
         if self.again.is_empty() {
             self.again = again; // keeps the list's memory
         }
+        if self.is_dormant {
+            return;
+        }
         self.accept_pending();
         let stood_still = self.has_stood_still() || slept;
         if self.has_heard_everybody(events) && !stood_still {
             self.router.tick(self.now);
             self.deadlines();
         }
+        if self.has_company() {
+            self.send_mail(); // before the acknowledgements leave
+        }
         self.flush_all();
+        if self.has_company() {
+            self.send_mail(); // the wills of connections that failed
+        }
         self.report();
     }
 
@@ -223,7 +298,10 @@ impl Shard {
 
     fn event(&mut self, event: &Event) {
         match event.token() {
-            WAKER => self.obey(),
+            WAKER => {
+                self.obey();
+                self.take_mail();
+            }
             Token(token) if token > FIRST_LISTENER - MAX_LISTENERS => {
                 self.accepting.ready(FIRST_LISTENER - token);
             }
@@ -248,10 +326,33 @@ impl Shard {
                 Command::Drain => self.begin_drain(),
             }
         }
+        if self.mailboxes.is_closing() {
+            self.begin_drain();
+        }
     }
 
+    /// How long to wait for events. Announces sleep to the other shards, if there are any.
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.dirty.is_empty() || self.accepting.is_pending() {
+        if self.is_dormant {
+            return None; // until it gets a connection or a command
+        }
+        let timeout = self.own_timeout();
+        if !self.has_company() || timeout == Some(Duration::ZERO) {
+            return timeout;
+        }
+        if !self.mailboxes.announce_sleep(self.place) {
+            return Some(Duration::ZERO);
+        }
+        if self.is_congested || self.keeps_back {
+            let soon = Duration::from_millis(CONGESTED_MS);
+            return Some(timeout.map_or(soon, |timeout| timeout.min(soon)));
+        }
+        timeout
+    }
+
+    fn own_timeout(&self) -> Option<Duration> {
+        let reads_again = !self.again.is_empty() && !self.is_congested;
+        if reads_again || !self.dirty.is_empty() || self.accepting.is_pending() {
             return Some(Duration::ZERO);
         }
         let mut next = self.router.next_deadline();
@@ -274,11 +375,20 @@ impl Shard {
 
     /// Leaves the counters on the board, and publishes the statistics of all shards from shard 0.
     fn report(&mut self) {
+        if let Some(meter) = &mut self.meter
+            && meter.is_due(self.now)
+        {
+            self.directory.set_load(self.place, meter.measure(self.now));
+        }
         if self.now < self.report_at {
             return;
         }
         self.report_at = self.now.after_millis(REPORT_MS);
         self.board.write(self.options.number, self.router.counters());
+        if self.has_company() {
+            let others = self.board.others(self.options.number);
+            self.router.set_elsewhere(others.connections_now, others.sessions_now);
+        }
         let interval = self.options.sys_interval_secs;
         if self.options.number != 0 || interval == 0 || self.now < self.sys_at {
             return;
@@ -290,6 +400,17 @@ impl Shard {
             counters: self.board.total(),
         };
         self.router.publish_sys(&report, self.now);
+    }
+}
+
+/// Makes all shards end when one does, whether it has drained, failed or panicked: a broker
+/// without one of its shards would lose messages in silence.
+#[derive(Debug)]
+struct EndsAll(Arc<Mailboxes>);
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -1,23 +1,32 @@
 //! One core of the broker: an event loop that owns its connections, reads their packets into the
 //! router, and writes what the router has left for them once at the end of every turn.
 //!
-//! `broker` starts a [`Shard`] on a thread of its own and talks to it through its
-//! [`ShardHandle`]. A shard knows sockets, time and the router; it never looks into a topic.
+//! `broker` starts each [`Shard`] on a thread of its own and talks to it through its
+//! [`ShardHandle`]. Shards share a [`Directory`] of what lives where, and write to each other
+//! through [`Mailboxes`]. A shard knows sockets, time and the router; it never looks into a topic.
 #![forbid(unsafe_code)]
 
 mod accept;
 mod clock;
 mod command;
 mod conn;
+mod correspondence;
 mod deadlines;
+mod directory;
 mod drain;
 mod event_loop;
 mod flushing;
+mod handoff;
+mod mailbox;
+mod placement;
 mod reading;
 mod report;
 
 pub use accept::Door;
 pub use clock::Clock;
 pub use command::{Command, ShardHandle};
+pub use directory::Directory;
 pub use event_loop::{Shard, ShardError, ShardOptions};
+pub use mailbox::Mailboxes;
+pub use placement::Placement;
 pub use report::ReportBoard;

@@ -5,11 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use agentmq_codec::{DecodeError, PacketType, frame};
 use agentmq_net::Read;
-use agentmq_router::{ConnectionId, Router};
+use agentmq_router::{ConnectionId, Place, Router};
 use agentmq_session::Time;
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
+use crate::directory::ClientKey;
 use crate::event_loop::Shard;
 
 /// What became of the bytes at hand.
@@ -23,12 +24,17 @@ enum Cut {
     Paused(usize, Time),
     /// Not MQTT at all: there is nobody to answer.
     Foreign,
+    /// The connection belongs to another shard, which gets it with these bytes.
+    Moves(Place, Option<ClientKey>),
 }
 
 impl Shard {
     /// Reads one connection's turn. `ended` says that the peer has closed its side, so that a
     /// short read does not mean that nothing more is to come.
     pub(crate) fn read(&mut self, key: usize, ended: bool) {
+        if self.is_congested {
+            return self.later(key);
+        }
         let mut left = TURN_BYTES;
         loop {
             let Some(conn) = self.conns.get(key) else { return };
@@ -105,6 +111,7 @@ impl Shard {
             }
             Cut::Stop => self.forget_partial(key),
             Cut::Foreign => self.drop_conn(key),
+            Cut::Moves(to, client) => self.hand_off(key, to, client, filled.to_vec()),
         }
         self.scratch = scratch;
         Ok(read)
@@ -136,8 +143,25 @@ impl Shard {
             }
             Cut::Stop => self.forget_partial(key),
             Cut::Foreign => self.drop_conn(key),
+            Cut::Moves(to, client) => self.hand_off(key, to, client, buffer),
         }
         read
+    }
+
+    /// Handles what another shard has read of a connection.
+    pub(crate) fn handle_first(&mut self, key: usize, mut bytes: Vec<u8>) {
+        let cut = self.handle_bytes(key, &bytes);
+        self.pause_if_told(key, cut);
+        match cut {
+            Cut::Rest(at) | Cut::Paused(at, _) => {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    bytes.drain(..at);
+                    conn.partial = bytes;
+                }
+            }
+            Cut::Stop | Cut::Moves(..) => self.forget_partial(key),
+            Cut::Foreign => self.drop_conn(key),
+        }
     }
 
     /// Hands every whole packet to the router. A panic costs this connection only.
@@ -146,6 +170,11 @@ impl Shard {
         if conn.phase == Phase::Lingering {
             return Cut::Stop;
         }
+        let is_connecting = conn.phase == Phase::Connecting;
+        if is_connecting && let Some((to, client)) = self.belongs_to(bytes) {
+            return Cut::Moves(to, client);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Cut::Stop };
         let id = ConnectionId(key as u32);
         let max = self.settings.limits.packet_bytes as usize;
         let (router, now, phase) = (&mut self.router, self.now, &mut conn.phase);
@@ -188,6 +217,7 @@ impl Shard {
             }
             Cut::Stop => {}
             Cut::Foreign => self.drop_conn(key),
+            Cut::Moves(to, client) => self.hand_off(key, to, client, held),
         }
     }
 

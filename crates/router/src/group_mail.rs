@@ -1,0 +1,289 @@
+//! What shards tell each other about shared groups; see [`crate::remote_member`].
+
+use std::sync::Arc;
+
+use agentmq_session::{Message, Ticket, Time};
+
+use crate::connection::ConnectionId;
+use crate::fan_out::{Delivered, Source};
+use crate::mail::Mail;
+use crate::places::Place;
+use crate::remote_member::{GroupMail, Membership, REMOTE, SessionName};
+use crate::route::Grant;
+use crate::router::Router;
+use crate::subscribers::Subscriber;
+
+impl Router {
+    pub(crate) fn receive_group(&mut self, from: Place, mail: GroupMail, now: Time) {
+        match mail {
+            GroupMail::Join { text, member, ticket } => {
+                self.remote_joins(from, &text, &member, ticket, now);
+            }
+            GroupMail::Leave { text, session } => self.remote_leaves(from, &text, session),
+            GroupMail::Presence { session, present } => {
+                self.remote_presence(from, session, present, now);
+            }
+            GroupMail::Load { session, load } => {
+                let number = self.remote_members.find(from, session);
+                if let Some(member) = number.and_then(|it| self.remote_members.get_mut(it)) {
+                    member.load = load;
+                }
+            }
+            GroupMail::Deliver { text, session, message, expects_client } => {
+                self.deliver_away(from, text, session, message, expects_client, now);
+            }
+            GroupMail::Reclaim { text, session, sent_too } => {
+                self.reclaimed(&text, session, sent_too, now);
+            }
+            GroupMail::Return { text, message } => {
+                if let Some(group) = self.groups.find(&text) {
+                    self.reroute_one(&message, group, now);
+                }
+            }
+        }
+    }
+
+    /// Other shards exist from now on: tells the table that all share which groups are here.
+    pub(crate) fn publish_groups(&mut self) {
+        let Some(homes) = &self.peers.group_homes else { return };
+        for (text, members) in self.groups.sizes() {
+            for _ in 0..members {
+                homes.join(text, self.peers.own);
+            }
+        }
+    }
+
+    /// The home of a group that a session here joins or is in: `None` for this shard.
+    pub(crate) fn join_home(&self, text: &str, session: u32) -> Option<Place> {
+        if self.peers.is_alone() {
+            return None;
+        }
+        if self.away_groups.member(text, session).is_some() {
+            return self.away_groups.find(text).map(|(_, group)| group.home);
+        }
+        if self.groups.has_member(text, session) {
+            return None;
+        }
+        let homes = self.peers.group_homes.as_ref()?;
+        let home = homes.join(text, self.peers.own);
+        (home != self.peers.own).then_some(home)
+    }
+
+    /// One member less in the table that all shards share.
+    pub(crate) fn leave_home(&self, text: &str) {
+        if let Some(homes) = self.peers.group_homes.as_ref()
+            && !self.peers.is_alone()
+        {
+            homes.leave(text);
+        }
+    }
+
+    /// A session of this shard joins a group of another.
+    pub(crate) fn join_away(&mut self, text: &str, home: Place, member: Subscriber) {
+        let is_new = self.away_groups.member(text, member.session).is_none();
+        let Some(session) = self.name_of(member.session) else { return };
+        let present = self.presence(member.session);
+        let text = self.away_groups.join(text, home, member);
+        if is_new {
+            self.subscriptions.count_member(true);
+        }
+        let ticket = self.peers.barrier.draw_for(home);
+        let member = Membership { session, options: member.options, id: member.id, present };
+        self.post_group(home, GroupMail::Join { text, member, ticket });
+    }
+
+    /// A session of this shard leaves a group of another; false when it is in none of this text.
+    pub(crate) fn leave_away(&mut self, text: &str, session: SessionName) -> bool {
+        let Some((text, home)) = self.away_groups.leave(text, session.index) else { return false };
+        self.subscriptions.count_member(false);
+        self.leave_home(&text);
+        self.post_group(home, GroupMail::Leave { text, session });
+        true
+    }
+
+    /// A session's client has come or gone: tells the homes of its groups.
+    pub(crate) fn tell_presence(&mut self, index: u32) {
+        if self.away_groups.is_empty() {
+            return;
+        }
+        let present = self.presence(index);
+        let Some(session) = self.name_of(index) else { return };
+        for home in self.away_homes(index) {
+            self.post_group(home, GroupMail::Presence { session, present });
+        }
+    }
+
+    /// A session has acknowledged something, or got it: tells the homes of its groups how much it
+    /// has left, where a strategy looks at it.
+    pub(crate) fn tell_load(&mut self, index: u32) {
+        if self.away_groups.is_empty() || !self.settings.any_least_in_flight() {
+            return;
+        }
+        let Some(name) = self.name_of(index) else { return };
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let load = usize::from(session.window.open_count()) + session.queue.len();
+        for home in self.away_homes(index) {
+            self.post_group(home, GroupMail::Load { session: name, load });
+        }
+    }
+
+    /// The homes of the groups of other shards that a session is in.
+    fn away_homes(&self, index: u32) -> Vec<Place> {
+        let Some(session) = self.sessions.get(index as usize) else { return Vec::new() };
+        let away = session.subscriptions.iter().filter_map(|text| self.away_groups.find(text));
+        let mut homes: Vec<Place> = away.map(|(_, group)| group.home).collect();
+        homes.sort_unstable();
+        homes.dedup();
+        homes
+    }
+
+    /// Sends a message of an away group back to its home.
+    pub(crate) fn send_back(&mut self, group: u32, message: Arc<Message>) {
+        let Some(group) = self.away_groups.get(group) else { return };
+        let (text, home) = (Arc::clone(&group.text), group.home);
+        self.post_group(home, GroupMail::Return { text, message });
+    }
+
+    /// Gives a message to a member on another shard.
+    pub(crate) fn deliver_remote(
+        &mut self,
+        source: &mut Source<'_>,
+        group: u32,
+        number: u32,
+    ) -> Delivered {
+        let Some(text) = self.groups.text(group) else { return Delivered::Dropped };
+        let tells_load = self.settings.any_least_in_flight();
+        let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Dropped };
+        member.load += usize::from(tells_load);
+        let (place, session, expects_client) =
+            (member.place, member.session, member.present.is_some());
+        let message = Arc::clone(source.message());
+        let mail = GroupMail::Deliver { text, session, message, expects_client };
+        self.post_group(place, mail);
+        Delivered::Taken
+    }
+
+    /// Asks the shard of an absent remote member for what it holds of a group.
+    pub(crate) fn reclaim(&mut self, group: u32, number: u32, sent_too: bool) {
+        let Some(text) = self.groups.text(group) else { return };
+        let Some(member) = self.remote_members.get(number) else { return };
+        let (place, session) = (member.place, member.session);
+        self.post_group(place, GroupMail::Reclaim { text, session, sent_too });
+    }
+
+    fn remote_joins(
+        &mut self,
+        from: Place,
+        text: &str,
+        member: &Membership,
+        ticket: Ticket,
+        now: Time,
+    ) {
+        let number = self.remote_members.enter(from, member);
+        let subscriber = Subscriber { session: number, options: member.options, id: member.id };
+        if self.join_group(text, subscriber) {
+            self.remote_members.joined(number);
+        }
+        // A group that is new here (its last member has left meanwhile) is announced: the answer
+        // waits until everybody knows.
+        let own = self.peers.barrier.newest();
+        self.peers.barrier.owe(own, from, ticket);
+        self.pay_confirmations();
+        if member.present.is_some() {
+            self.gather(self.groups.find(text), now);
+        }
+    }
+
+    fn remote_leaves(&mut self, from: Place, text: &str, session: SessionName) {
+        let Some(number) = self.remote_members.find(from, session) else { return };
+        if self.leave_group(text, number) {
+            self.remote_members.left(number);
+        }
+    }
+
+    fn remote_presence(
+        &mut self,
+        from: Place,
+        session: SessionName,
+        present: Option<u32>,
+        now: Time,
+    ) {
+        let Some(number) = self.remote_members.find(from, session) else { return };
+        if let Some(member) = self.remote_members.get_mut(number) {
+            member.present = present;
+        }
+        for group in self.groups.of_member(number) {
+            if present.is_some() {
+                self.gather(Some(group), now);
+            } else if self.has_present_member(group) {
+                self.reclaim(group, number, true);
+            }
+        }
+    }
+
+    /// A message that a group's home has chosen a session of this shard for.
+    fn deliver_away(
+        &mut self,
+        from: Place,
+        text: Arc<str>,
+        name: SessionName,
+        message: Arc<Message>,
+        expects_client: bool,
+        now: Time,
+    ) {
+        let subscription = self.away_subscription(&text, name);
+        let Some((group, subscriber)) = subscription.filter(|(_, subscriber)| {
+            !expects_client || self.presence(subscriber.session).is_some()
+        }) else {
+            return self.post_group(from, GroupMail::Return { text, message });
+        };
+        let grant = Grant::of(std::iter::once(&subscriber));
+        let mut source = Source::of(&message, now);
+        self.begin_message();
+        let terms = source.terms(&grant, Some(group));
+        self.deliver(&mut source, subscriber.session, &terms);
+        self.tell_load(subscriber.session);
+    }
+
+    /// The session that a home means, as a member of an away group.
+    fn away_subscription(&self, text: &str, name: SessionName) -> Option<(u32, Subscriber)> {
+        let session = self.sessions.get(name.index as usize)?;
+        let is_same = session.generation == name.generation;
+        self.away_groups.member(text, name.index).filter(|_| is_same)
+    }
+
+    /// The home has other members for what an absent member holds.
+    fn reclaimed(&mut self, text: &str, name: SessionName, sent_too: bool, now: Time) {
+        let Some((group, _)) = self.away_groups.find(text) else { return };
+        let Some(session) = self.sessions.get_mut(name.index as usize) else { return };
+        if session.generation != name.generation || session.connection.is_some() {
+            return;
+        }
+        let mut shared = Vec::new();
+        if sent_too {
+            shared = session.window.take_shared(|it| it == group);
+        }
+        shared.extend(session.queue.take_shared(|it| it == group));
+        self.reroute(shared, now);
+    }
+
+    fn name_of(&self, index: u32) -> Option<SessionName> {
+        let generation = self.sessions.get(index as usize)?.generation;
+        Some(SessionName { index, generation })
+    }
+
+    /// The Maximum Packet Size of a session's client, if it is here.
+    fn presence(&self, index: u32) -> Option<u32> {
+        let connection = ConnectionId(self.sessions.get(index as usize)?.connection?);
+        self.connections.get(connection.0 as usize)?.as_ref().map(|it| it.max_packet)
+    }
+
+    fn post_group(&mut self, to: Place, mail: GroupMail) {
+        self.peers.post(to, Mail::Group(Box::new(mail)));
+    }
+}
+
+/// Whether a member's or a group's number is another shard's.
+pub(crate) const fn is_remote(number: u32) -> bool {
+    number & REMOTE != 0
+}

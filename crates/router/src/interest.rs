@@ -1,0 +1,169 @@
+//! Which shards want what, and the messages that go there.
+
+use std::sync::Arc;
+
+use agentmq_session::{Gates, Ticket, Time};
+
+use crate::fan_out::Source;
+use crate::interest_barrier::Waiting;
+use crate::mail::{Mail, Published, Stamp};
+use crate::places::{Neighborhood, Peers, Place, PlaceSet};
+use crate::router::Router;
+use crate::timers::Due;
+
+impl Router {
+    /// Makes the router one of several: before its first packet.
+    #[must_use]
+    pub fn among(mut self, neighborhood: Neighborhood) -> Self {
+        self.peers = Peers::new(neighborhood);
+        self
+    }
+
+    /// Whether a session of this client identifier lives here.
+    pub fn has_session(&self, client_id: &str) -> bool {
+        self.by_client.contains_key(client_id)
+    }
+
+    /// Moves the sessions that have begun (true) and ended since the last call to the end of
+    /// `list`, in order. Shard 0 keeps no account.
+    pub fn take_session_changes(&mut self, list: &mut Vec<(Arc<str>, bool)>) {
+        list.append(&mut self.peers.session_changes);
+    }
+
+    /// What the other shards hold, which counts towards the limits of the broker.
+    pub fn set_elsewhere(&mut self, connections: u64, sessions: u64) {
+        self.peers.connections_elsewhere = connections;
+        self.peers.sessions_elsewhere = sessions;
+    }
+
+    pub(crate) fn note_session(&mut self, client_id: &Arc<str>, has_begun: bool) {
+        if self.peers.own != Place(0) {
+            self.peers.session_changes.push((Arc::clone(client_id), has_begun));
+        }
+    }
+
+    /// Moves the mail for other shards to the end of `list`.
+    pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
+        list.append(&mut self.peers.outgoing);
+    }
+
+    /// Handles mail from another shard.
+    pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
+        match mail {
+            Mail::Publish(published) => self.deliver_published(&published, now),
+            Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
+            Mail::Interest { filter, wanted, ticket } => {
+                self.subscriptions.set_place(&filter, from, wanted);
+                if wanted {
+                    self.peers.post(from, Mail::Confirm(ticket));
+                }
+            }
+            Mail::Confirm(ticket) => {
+                self.peers.barrier.confirm(from, ticket);
+                self.barrier_moved(now);
+            }
+            Mail::Hello => self.welcome(from, now),
+            Mail::Welcome(welcome) => self.welcomed(from, *welcome, now),
+            Mail::Group(mail) => self.receive_group(from, *mail, now),
+        }
+    }
+
+    /// Tells every other shard that a filter has its first receiver here, or has lost its last.
+    pub(crate) fn announce(&mut self, filter: &str, wanted: bool) {
+        if self.peers.is_alone() {
+            return;
+        }
+        let filter: Arc<str> = filter.into();
+        let mut ticket = Ticket::default();
+        if wanted {
+            ticket = self.peers.barrier.draw();
+            for place in self.peers.active.iter() {
+                self.peers.barrier.asks(place);
+            }
+        }
+        self.peers.post_all(|| Mail::Interest { filter: Arc::clone(&filter), wanted, ticket });
+    }
+
+    /// Posts a message to each place that wants it, or, when it is retained, to every place.
+    pub(crate) fn post_publish(
+        &mut self,
+        source: &mut Source<'_>,
+        places: PlaceSet,
+        retained: Option<Stamp>,
+    ) {
+        let publisher = source.publisher.filter(|_| self.settings.any_hash_client());
+        let publisher = publisher
+            .and_then(|session| self.sessions.get(session as usize))
+            .map(|session| Arc::clone(&session.client_id));
+        let message = source.message();
+        for place in places.iter() {
+            let (message, publisher) = (Arc::clone(message), publisher.clone());
+            self.peers.post(place, Mail::Publish(Published { message, retained, publisher }));
+        }
+    }
+
+    /// A message that another shard has accepted: retained here too, and delivered.
+    fn deliver_published(&mut self, published: &Published, now: Time) {
+        let Published { message, retained, publisher } = published;
+        if let Some(stamp) = *retained {
+            self.retained.replicate(message, stamp, now);
+        }
+        let Ok(route) = self.route(&message.topic) else { return };
+        let mut source = Source::of(message, now);
+        source.publisher_id = publisher.as_deref();
+        self.fan_out(&mut source, &route);
+    }
+
+    /// How far acknowledgements may go.
+    pub(crate) fn passed(&self) -> Gates {
+        Gates { commit: self.commit.completed(), interest: self.peers.barrier.confirmed() }
+    }
+
+    /// Lets a connection wait for the announcements made so far, if any is not confirmed.
+    pub(crate) fn await_interest(&mut self, connection: crate::ConnectionId) -> Ticket {
+        let ticket = self.peers.barrier.newest();
+        if ticket > self.peers.barrier.confirmed()
+            && let Some(generation) = self.connection_mut(connection).map(|it| it.generation)
+        {
+            self.peers.barrier.wait(Waiting { ticket, connection, generation });
+        }
+        ticket
+    }
+
+    /// Confirms to other shards what depends on announcements of this one.
+    pub(crate) fn pay_confirmations(&mut self) {
+        while let Some((place, ticket)) = self.peers.barrier.pop_owed() {
+            self.peers.post(place, Mail::Confirm(ticket));
+        }
+    }
+
+    /// Sends the acknowledgements that waited for interest, and starts the retained messages
+    /// behind them.
+    fn barrier_moved(&mut self, now: Time) {
+        self.pay_confirmations();
+        let passed = self.passed();
+        while let Some(waiting) = self.peers.barrier.pop() {
+            let id = waiting.connection;
+            let is_same =
+                self.connection_mut(id).is_some_and(|it| it.generation == waiting.generation);
+            if !is_same {
+                continue;
+            }
+            if self.release_acks(id, passed) && !self.waiting.contains(&id) {
+                self.waiting.push(id); // the rest waits for its commit
+            }
+            let Some(index) = self.connection_mut(id).and_then(|it| it.session()) else { continue };
+            let due = now.after_millis(u64::from(self.settings.retained_gap_ms));
+            let Some(session) = self.sessions.get_mut(index as usize) else { continue };
+            if !session.queue.has_cursor() {
+                continue;
+            }
+            for cursor in session.queue.cursors_mut() {
+                if cursor.interest == waiting.ticket {
+                    cursor.due = due;
+                }
+            }
+            self.timers.arm(due, Due::Drain(index, session.generation));
+        }
+    }
+}

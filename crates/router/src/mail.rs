@@ -1,0 +1,80 @@
+//! What the routers of one broker's shards tell each other. Mail from one shard to another
+//! arrives in the order in which it was sent; between different pairs there is no order.
+
+use std::sync::Arc;
+
+use agentmq_session::{Message, Ticket};
+
+use crate::places::Place;
+use crate::remote_member::GroupMail;
+
+/// Which of a topic's retained messages is the newest: the one with the highest order, which no
+/// two share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    pub(crate) order: u64,
+    /// The shard at which the message arrived.
+    pub(crate) origin: Place,
+}
+
+/// A message from one shard's router to another's.
+#[derive(Debug, Clone)]
+pub enum Mail {
+    /// A message for the receivers at the other place, and for its retained messages.
+    Publish(Published),
+    /// A topic's retained message is gone, without a publication that says so.
+    Clear(Arc<Message>, Stamp),
+    /// The sender wants, or no longer wants, what matches a filter.
+    Interest {
+        /// The topic filter.
+        filter: Arc<str>,
+        /// Whether it is wanted; if so, [`Mail::Confirm`] is to answer.
+        wanted: bool,
+        /// The sender's number for the answer.
+        ticket: Ticket,
+    },
+    /// The interest, or the membership, with this number is known here.
+    Confirm(Ticket),
+    /// The sender is active from now on and asks for a [`Mail::Welcome`].
+    Hello,
+    /// A portion of what a newly active shard must know.
+    Welcome(Box<Welcome>),
+    /// Shared groups.
+    Group(Box<GroupMail>),
+}
+
+/// A message that is to be delivered elsewhere.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub(crate) message: Arc<Message>,
+    /// Set where the message is to be retained, or clears what is.
+    pub(crate) retained: Option<Stamp>,
+    /// The publisher's client identifier, where a group may choose its members by it.
+    pub(crate) publisher: Option<Arc<str>>,
+}
+
+/// A portion of one shard's interest and of the retained messages that arrived there.
+#[derive(Debug, Clone, Default)]
+pub struct Welcome {
+    pub(crate) filters: Vec<Box<str>>,
+    pub(crate) retained: Vec<(Arc<Message>, Stamp)>,
+    pub(crate) is_last: bool,
+}
+
+impl Mail {
+    /// Bytes that the mail keeps from being freed, for the bound of a mailbox.
+    pub fn size(&self) -> usize {
+        let kept = match self {
+            Self::Publish(published) => published.message.size(),
+            Self::Clear(message, _) => message.size(),
+            Self::Interest { filter, .. } => filter.len(),
+            Self::Confirm(_) | Self::Hello => 0,
+            Self::Welcome(welcome) => {
+                let filters: usize = welcome.filters.iter().map(|it| it.len() + 16).sum();
+                filters + welcome.retained.len() * 32 // the messages are kept in any case
+            }
+            Self::Group(mail) => mail.size(),
+        };
+        kept + size_of::<Self>()
+    }
+}

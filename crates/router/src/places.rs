@@ -1,0 +1,195 @@
+//! The shards of one broker, as their routers see each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::interest_barrier::InterestBarrier;
+use crate::mail::{Mail, Stamp};
+
+/// One shard: an owner of sessions, and a place where a message may be needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub u8);
+
+impl Place {
+    /// Shards that one broker may have.
+    pub const MAX: usize = 64;
+}
+
+/// A set of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaceSet(pub u64);
+
+impl PlaceSet {
+    /// No shard.
+    pub const NONE: Self = Self(0);
+
+    /// Whether the set has no member.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `place` is a member.
+    pub const fn has(self, place: Place) -> bool {
+        self.0 >> (place.0 % 64) & 1 == 1
+    }
+
+    /// The set with `place`.
+    #[must_use]
+    pub const fn with(self, place: Place) -> Self {
+        Self(self.0 | 1 << (place.0 % 64))
+    }
+
+    /// The set without `place`.
+    #[must_use]
+    pub const fn without(self, place: Place) -> Self {
+        Self(self.0 & !(1 << (place.0 % 64)))
+    }
+
+    /// The members of both sets together.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The members in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = Place> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let place = left.trailing_zeros() as u8;
+            left &= left.wrapping_sub(1);
+            (place < 64).then_some(Place(place))
+        })
+    }
+}
+
+/// Where each shared group has its home: a table that all shards of a broker share, asked when a
+/// member joins or leaves.
+pub trait GroupHomes: Send + Sync + std::fmt::Debug {
+    /// One more member, which lives at `place`, for the group `$share/NAME/FILTER`. Answers the
+    /// group's home, which is `place` for the first member.
+    fn join(&self, text: &str, place: Place) -> Place;
+    /// One member less. The group has no home any more when it was the last.
+    fn leave(&self, text: &str);
+}
+
+/// What a router must know to be one of several.
+#[derive(Debug, Clone)]
+pub struct Neighborhood {
+    /// This router's shard.
+    pub own: Place,
+    /// Counts the retained messages of all shards, so that the newest of a topic is the same
+    /// everywhere.
+    pub retained_order: Arc<AtomicU64>,
+    /// Where shared groups have their homes.
+    pub group_homes: Arc<dyn GroupHomes>,
+}
+
+/// A router's dealings with the routers of other shards.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) own: Place,
+    /// The other active shards. While there is none, nothing here costs anything.
+    pub(crate) active: PlaceSet,
+    /// Shards that have not yet told everything that this new one must know.
+    pub(crate) welcomes_due: PlaceSet,
+    pub(crate) barrier: InterestBarrier,
+    pub(crate) outgoing: Vec<(Place, Mail)>,
+    pub(crate) group_homes: Option<Arc<dyn GroupHomes>>,
+    /// Sessions that have begun (true) or ended here.
+    pub(crate) session_changes: Vec<(Arc<str>, bool)>,
+    pub(crate) connections_elsewhere: u64,
+    pub(crate) sessions_elsewhere: u64,
+    retained_order: Arc<AtomicU64>,
+    /// Takes the place of `retained_order` while this shard is alone.
+    own_order: u64,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self {
+            own: Place(0),
+            active: PlaceSet::NONE,
+            welcomes_due: PlaceSet::NONE,
+            barrier: InterestBarrier::default(),
+            outgoing: Vec::new(),
+            group_homes: None,
+            session_changes: Vec::new(),
+            connections_elsewhere: 0,
+            sessions_elsewhere: 0,
+            retained_order: Arc::default(),
+            own_order: 0,
+        }
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(neighborhood: Neighborhood) -> Self {
+        Self {
+            own: neighborhood.own,
+            retained_order: neighborhood.retained_order,
+            group_homes: Some(neighborhood.group_homes),
+            ..Self::default()
+        }
+    }
+
+    /// Whether no other shard is active.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    pub(crate) fn post(&mut self, to: Place, mail: Mail) {
+        self.outgoing.push((to, mail));
+    }
+
+    /// Posts to each other active shard.
+    pub(crate) fn post_all(&mut self, mail: impl Fn() -> Mail) {
+        for place in self.active.iter() {
+            self.outgoing.push((place, mail()));
+        }
+    }
+
+    /// Another shard is active from now on.
+    pub(crate) fn add(&mut self, place: Place) {
+        if self.is_alone() {
+            // What was stored so far is older than what any shard stores from now on.
+            self.retained_order.fetch_max(self.own_order, Ordering::Relaxed);
+        }
+        self.active = self.active.with(place);
+    }
+
+    /// The stamp of the next retained message. The counter is shared, so that of two publications,
+    /// of which the second was sent when the first had been acknowledged, the second is the newer
+    /// one wherever it arrived.
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        let order = if self.is_alone() {
+            self.own_order += 1;
+            self.own_order
+        } else {
+            self.retained_order.fetch_add(1, Ordering::Relaxed) + 1
+        };
+        Stamp { order, origin: self.own }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_lists_its_members_in_order() {
+        let set = PlaceSet::NONE.with(Place(63)).with(Place(0)).with(Place(5));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Place(0), Place(5), Place(63)]);
+        assert_eq!(set.without(Place(5)).iter().count(), 2);
+        assert!(set.has(Place(63)) && !set.has(Place(62)));
+        assert_eq!(PlaceSet::NONE.iter().next(), None);
+    }
+
+    #[test]
+    fn stamps_of_a_lonely_start_are_older_than_those_of_company() {
+        let mut peers = Peers::default();
+        let first = peers.stamp();
+        let second = peers.stamp();
+        peers.add(Place(1));
+        assert!(first < second && second < peers.stamp());
+    }
+}

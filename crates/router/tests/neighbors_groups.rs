@@ -1,0 +1,235 @@
+//! Shared groups whose members live on several shards.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod neighbors;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentmq_codec::{AckKind, QoS};
+use agentmq_router::{Settings, ShareStrategy};
+use neighbors::{Neighbors, Received};
+use proptest::prelude::*;
+
+const SHARDS: u8 = 3;
+const GROUP: &str = "$share/g/jobs/+";
+
+#[derive(Debug, Clone)]
+enum Step {
+    Deliver(u8, u8),
+    Publish(u8),
+    Acknowledge(u8, u32),
+    Join(u8, u32),
+    Leave(u8, u32),
+    Close(u8, u32),
+    Return(u8, u32),
+}
+
+fn steps(with_absence: bool) -> impl Strategy<Value = Vec<Step>> {
+    let client = || (0..SHARDS, 0..2u32);
+    let absence = u32::from(with_absence);
+    prop::collection::vec(
+        prop_oneof![
+            8 => (0..SHARDS, 0..SHARDS).prop_map(|(from, to)| Step::Deliver(from, to)),
+            5 => (0..SHARDS).prop_map(Step::Publish),
+            5 => client().prop_map(|(s, c)| Step::Acknowledge(s, c)),
+            2 => client().prop_map(|(s, c)| Step::Join(s, c)),
+            1 => client().prop_map(|(s, c)| Step::Leave(s, c)),
+            absence.max(1) => client().prop_map(move |(s, c)| if with_absence { Step::Close(s, c) } else { Step::Acknowledge(s, c) }),
+            2 * absence.max(1) => client().prop_map(move |(s, c)| if with_absence { Step::Return(s, c) } else { Step::Acknowledge(s, c) }),
+        ],
+        1..150,
+    )
+}
+
+struct Run {
+    neighbors: Neighbors,
+    here: BTreeSet<(u8, u32)>,
+    joined: BTreeSet<(u8, u32)>,
+    /// Publications to acknowledge: packet identifiers.
+    open: BTreeMap<(u8, u32), Vec<u16>>,
+    got: BTreeMap<String, Vec<(u8, u32)>>,
+    published: Vec<String>,
+    next: u16,
+}
+
+impl Run {
+    /// A broker with one member that stays.
+    fn new(strategy: ShareStrategy, first: u8) -> Self {
+        let settings = Settings { share_strategy: strategy, ..Settings::default() };
+        let mut neighbors = Neighbors::all_active(SHARDS, settings);
+        let here = (0..SHARDS).flat_map(|shard| [(shard, 0), (shard, 1)]).collect();
+        for &at in &here {
+            neighbors.connect(at, &format!("c-{}-{}", at.0, at.1), true);
+        }
+        for shard in 0..SHARDS {
+            neighbors.connect((shard, 8), &format!("publisher-{shard}"), false);
+        }
+        neighbors.connect((first, 9), "first", true);
+        neighbors.subscribe((first, 9), 1, GROUP, 1);
+        neighbors.settle();
+        Self {
+            neighbors,
+            here,
+            joined: BTreeSet::new(),
+            open: BTreeMap::new(),
+            got: BTreeMap::new(),
+            published: Vec::new(),
+            next: 0,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.next += 1;
+        match *step {
+            Step::Deliver(from, to) => {
+                self.neighbors.deliver(from, to);
+            }
+            Step::Publish(shard) => {
+                let payload = format!("m{}", self.next);
+                let qos = QoS::AtLeastOnce;
+                self.neighbors.publish((shard, 8), "jobs/a", &payload, qos, false);
+                self.published.push(payload);
+            }
+            Step::Acknowledge(shard, client) => self.acknowledge((shard, client)),
+            Step::Join(shard, client) => {
+                let at = (shard, client);
+                if self.here.contains(&at) {
+                    self.neighbors.subscribe(at, self.next, GROUP, 1);
+                    self.joined.insert(at);
+                }
+            }
+            Step::Leave(shard, client) => {
+                let at = (shard, client);
+                if self.here.contains(&at) && self.joined.remove(&at) {
+                    self.neighbors.unsubscribe(at, self.next, GROUP);
+                }
+            }
+            Step::Close(shard, client) => {
+                let at = (shard, client);
+                if self.here.remove(&at) {
+                    self.collect();
+                    self.open.remove(&at);
+                    self.neighbors.close(at);
+                }
+            }
+            Step::Return(shard, client) => self.come_back((shard, client)),
+        }
+        self.collect();
+    }
+
+    fn come_back(&mut self, at: (u8, u32)) {
+        if self.here.insert(at) {
+            self.neighbors.connect(at, &format!("c-{}-{}", at.0, at.1), true);
+        }
+    }
+
+    fn acknowledge(&mut self, at: (u8, u32)) {
+        for id in self.open.remove(&at).unwrap_or_default() {
+            self.neighbors.acknowledge(at, AckKind::PubAck, id);
+        }
+    }
+
+    fn collect(&mut self) {
+        for (&at, packets) in &mut self.neighbors.clients {
+            for packet in packets.drain(..) {
+                if let Received::Publish { payload, id, .. } = packet {
+                    self.got.entry(payload).or_default().push(at);
+                    self.open.entry(at).or_default().push(id);
+                }
+            }
+        }
+    }
+
+    /// Lets everybody come back and acknowledge until nothing moves any more.
+    fn finish(&mut self) {
+        for at in (0..SHARDS).flat_map(|shard| [(shard, 0), (shard, 1)]) {
+            self.come_back(at);
+        }
+        loop {
+            self.neighbors.settle();
+            self.collect();
+            if self.open.values().all(Vec::is_empty) {
+                return;
+            }
+            for at in self.open.keys().copied().collect::<Vec<_>>() {
+                self.acknowledge(at);
+            }
+        }
+    }
+}
+
+fn strategy() -> impl Strategy<Value = ShareStrategy> {
+    prop::sample::select(ShareStrategy::NAMES.map(|(_, strategy)| strategy).to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
+
+    /// Members join and leave on all shards while messages are under way: each message reaches
+    /// exactly one of them.
+    #[test]
+    fn each_message_reaches_one_member(
+        strategy in strategy(), first in 0..SHARDS, steps in steps(false),
+    ) {
+        let mut run = Run::new(strategy, first);
+        for step in &steps {
+            run.step(step);
+        }
+        run.finish();
+        for payload in &run.published {
+            let got = run.got.get(payload).map_or(0, Vec::len);
+            prop_assert_eq!(got, 1, "{} reached {:?}", payload, run.got.get(payload));
+        }
+    }
+
+    /// Clients vanish and come back too: no message is lost.
+    #[test]
+    fn no_message_is_lost_when_members_vanish(
+        strategy in strategy(), first in 0..SHARDS, steps in steps(true),
+    ) {
+        let mut run = Run::new(strategy, first);
+        for step in &steps {
+            run.step(step);
+        }
+        run.finish();
+        let lost: Vec<_> = run.published.iter().filter(|it| !run.got.contains_key(*it)).collect();
+        prop_assert!(lost.is_empty(), "lost {:?}", lost);
+    }
+}
+
+#[test]
+fn members_of_all_shards_take_turns() {
+    let mut run = Run::new(ShareStrategy::RoundRobin, 1);
+    for shard in [0, 2] {
+        run.step(&Step::Join(shard, 0));
+        run.neighbors.settle();
+    }
+    for _ in 0..6 {
+        run.step(&Step::Publish(2));
+        run.neighbors.settle();
+    }
+    run.finish();
+    let mut shares = BTreeMap::new();
+    for at in run.got.values().flatten() {
+        *shares.entry(*at).or_insert(0) += 1;
+    }
+    assert_eq!(shares, BTreeMap::from([((0, 0), 2), ((1, 9), 2), ((2, 0), 2)]));
+}
+
+#[test]
+fn a_group_moves_when_its_last_member_was_elsewhere() {
+    let mut run = Run::new(ShareStrategy::RoundRobin, 0);
+    run.step(&Step::Join(1, 0));
+    run.neighbors.settle();
+    run.neighbors.unsubscribe((0, 9), 7, GROUP);
+    run.neighbors.settle();
+    run.step(&Step::Publish(2));
+    run.finish();
+    assert_eq!(run.got["m2"], [(1, 0)]);
+    run.step(&Step::Leave(1, 0));
+    run.step(&Step::Join(2, 1));
+    run.neighbors.settle();
+    run.step(&Step::Publish(0));
+    run.finish();
+    assert_eq!(run.got["m5"], [(2, 1)]);
+}

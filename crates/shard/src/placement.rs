@@ -1,0 +1,162 @@
+//! Which shard a new client goes to.
+
+use std::time::Duration;
+
+use agentmq_router::{Place, PlaceSet};
+use agentmq_session::Time;
+
+/// How new clients are spread over shards. A client whose session lives goes to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// To the least busy active shard; a further one becomes active only when all are busier than
+    /// about 60 %. On an idle machine everybody meets on one shard, without a hop between.
+    #[default]
+    ByLoad,
+    /// One after the other to all shards.
+    Spread,
+}
+
+/// Chooses shards for new clients.
+#[derive(Debug)]
+pub(crate) struct Placer {
+    policy: Placement,
+    shards: u8,
+    /// Shards that have got clients.
+    used: PlaceSet,
+    /// Clients placed on each since its load was told.
+    fresh: Box<[Fresh]>,
+    next: u8,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Fresh {
+    load: u32,
+    clients: u32,
+}
+
+impl Placer {
+    pub(crate) fn new(policy: Placement, shards: usize) -> Self {
+        Self {
+            policy,
+            shards: shards.clamp(1, Place::MAX) as u8,
+            used: PlaceSet::NONE.with(Place(0)),
+            fresh: vec![Fresh::default(); shards.clamp(1, Place::MAX)].into_boxed_slice(),
+            next: 0,
+        }
+    }
+
+    /// Whether every client stays on shard 0, so that nothing needs to be looked up.
+    pub(crate) fn is_idle(&self, load: impl Fn(Place) -> u32) -> bool {
+        let one = self.used == PlaceSet::NONE.with(Place(0));
+        self.shards == 1 || self.policy == Placement::ByLoad && one && load(Place(0)) < BUSY
+    }
+
+    /// The shard for a new client, given how busy each is, in thousandths.
+    pub(crate) fn choose(&mut self, load: impl Fn(Place) -> u32) -> Place {
+        let place = match self.policy {
+            Placement::Spread => {
+                let place = Place(self.next);
+                self.next = (self.next + 1) % self.shards;
+                place
+            }
+            Placement::ByLoad => self.least_busy(load),
+        };
+        self.used = self.used.with(place);
+        if let Some(fresh) = self.fresh.get_mut(usize::from(place.0)) {
+            fresh.clients += 1;
+        }
+        place
+    }
+
+    fn least_busy(&mut self, load: impl Fn(Place) -> u32) -> Place {
+        let mut best = (Place(0), u32::MAX);
+        for place in self.used.iter() {
+            let Some(fresh) = self.fresh.get_mut(usize::from(place.0)) else { continue };
+            let told = load(place);
+            if told != fresh.load {
+                *fresh = Fresh { load: told, clients: 0 };
+            }
+            let expected = told.saturating_add(fresh.clients.saturating_mul(CLIENT_LOAD));
+            if expected < best.1 {
+                best = (place, expected);
+            }
+        }
+        if best.1 < BUSY {
+            return best.0;
+        }
+        let unused = (0..self.shards).map(Place).find(|&place| !self.used.has(place));
+        unused.unwrap_or(best.0)
+    }
+}
+
+/// Measures how busy a thread is: the processor time it takes, not the time between its waits, so
+/// that a machine busy with other things does not look like a busy broker.
+#[derive(Debug)]
+pub(crate) struct LoadMeter {
+    since: Time,
+    used: Duration,
+}
+
+impl LoadMeter {
+    pub(crate) fn new(now: Time) -> Self {
+        Self { since: now, used: thread_time() }
+    }
+
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        now.millis_since(self.since) >= WINDOW_MS
+    }
+
+    /// The share of the time since the last call, in thousandths.
+    pub(crate) fn measure(&mut self, now: Time) -> u32 {
+        let used = thread_time();
+        let busy = used.saturating_sub(self.used).as_micros();
+        let elapsed = u128::from(now.millis_since(self.since).max(1));
+        *self = Self { since: now, used };
+        u32::try_from(busy / elapsed).unwrap_or(u32::MAX).min(1000)
+    }
+}
+
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
+}
+
+/// Thousandths from which a shard counts as busy.
+const BUSY: u32 = 600;
+/// Thousandths that a client is thought to need until the next measurement: little, but enough
+/// that a crowd which comes at once does not go to one shard.
+const CLIENT_LOAD: u32 = 1;
+/// Milliseconds over which load is measured.
+const WINDOW_MS: u64 = 250;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_broker_needs_one_shard() {
+        let mut placer = Placer::new(Placement::ByLoad, 4);
+        assert!(placer.is_idle(|_| 300));
+        assert!((0..100).all(|_| placer.choose(|_| 300) == Place(0)));
+    }
+
+    #[test]
+    fn a_busy_broker_takes_one_more_shard_at_a_time() {
+        let mut placer = Placer::new(Placement::ByLoad, 3);
+        assert!(!placer.is_idle(|_| 700));
+        let first_busy = |place: Place| if place == Place(0) { 700 } else { 0 };
+        assert_eq!(placer.choose(first_busy), Place(1));
+        assert_eq!(placer.choose(first_busy), Place(1));
+        assert_eq!(placer.choose(|_| 800), Place(2));
+        assert_eq!(placer.choose(|place| 900 - u32::from(place.0)), Place(2), "the least busy");
+        assert!(!placer.is_idle(|_| 0), "sessions of other shards must be looked up");
+    }
+
+    #[test]
+    fn spreading_takes_turns() {
+        let mut placer = Placer::new(Placement::Spread, 2);
+        let places: Vec<_> = (0..4).map(|_| placer.choose(|_| 0).0).collect();
+        assert_eq!(places, [0, 1, 0, 1]);
+    }
+}
