@@ -7,7 +7,8 @@ use agentmq_session::{Delivery, Message, OutboundAlias, SubscriptionIds, Time};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::group_mail::is_remote;
-use crate::route::{Grant, Own, Route};
+use crate::overlapping_subscriptions::{Grant, Own};
+use crate::route::Route;
 use crate::router::Router;
 use crate::shared_group::Choice;
 

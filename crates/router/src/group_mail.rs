@@ -7,9 +7,9 @@ use agentmq_session::{Message, Ticket, Time};
 use crate::connection::ConnectionId;
 use crate::fan_out::{Delivered, Source};
 use crate::mail::Mail;
+use crate::overlapping_subscriptions::Grant;
 use crate::places::Place;
 use crate::remote_member::{GroupMail, Membership, REMOTE, SessionName};
-use crate::route::Grant;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use agentmq_codec::{
-    ConnAck, Connect, Disconnect, PropertiesBuf, Property, PropertyId as P, ProtocolVersion, QoS,
-    ReasonCode, varint_len,
+    ConnAck, Connect, PropertiesBuf, Property, PropertyId as P, ProtocolVersion, ReasonCode,
 };
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
 use agentmq_session::{OutboundAliases, Session, Time, Will};
 use agentmq_topic::check_name;
 
-use crate::connection::{AuthState, ConnectionId, NO_SESSION, Phase};
+use crate::connack_properties::{ConnAckTerms, connack_len};
+use crate::connection::{AuthState, ConnectionId, Phase};
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -148,7 +148,7 @@ impl Router {
         let asked_expiry = asked_expiry(connect);
         let expiry = asked_expiry.min(limits.session_expiry_secs);
         let keep_alive = self.effective_keep_alive(connect.keep_alive);
-        let terms = Terms {
+        let terms = ConnAckTerms {
             expiry: (expiry != asked_expiry).then_some(expiry),
             keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             assigned: assigned.as_deref(),
@@ -193,12 +193,7 @@ impl Router {
         connection.keep_alive_ms = u32::from(keep_alive) * 1500;
         ConnAck { session_present, reason: ReasonCode::Success, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
-        if connection.keep_alive_ms > 0 {
-            let due = Due::KeepAlive(id.0, connection.generation);
-            let deadline = connection.deadline();
-            connection.keep_alive_at = deadline;
-            self.timers.arm(deadline, due);
-        }
+        self.watch_keep_alive(id);
         if session_present {
             self.resume(index, id, now);
         }
@@ -238,42 +233,6 @@ impl Router {
         self.drain(index, now);
     }
 
-    /// Ends what an earlier connection or session of this client identifier has: the other
-    /// connection gets 0x8E [MQTT-3.1.4-3], a clean start ends the session [MQTT-3.1.2-4]. So does
-    /// a client of another name: what waits in a session is for whom it was queued.
-    fn take_over(&mut self, client_id: &str, clean_start: bool, principal: &Principal, now: Time) {
-        let Some(&index) = self.by_client.get(client_id) else { return };
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        let same_name = session.principal.name() == principal.name();
-        let goes_on = session.is_persistent() && !clean_start && same_name;
-        if let Some(old) = session.connection.take() {
-            self.counters.dropped_offline += session.disconnect() as u64;
-            self.counters.sessions_taken_over += 1;
-            self.counters.connections_now -= 1;
-            if let Some(connection) = self.dirty_connection(ConnectionId(old)) {
-                connection.phase = Phase::Closing;
-                connection.session = NO_SESSION;
-                if connection.version.is_v5() {
-                    Disconnect::new(ReasonCode::SessionTakenOver)
-                        .encode(connection.version, connection.outbox.bytes());
-                }
-            }
-            let Some(session) = self.sessions.get_mut(index as usize) else { return };
-            let delayed = session.will.as_ref().is_some_and(|will| will.delay > 0);
-            if goes_on && !delayed {
-                self.send_will(index, now);
-            }
-        }
-        if goes_on {
-            // The client is back before its will was due [MQTT-3.1.3-9].
-            if let Some(session) = self.sessions.get_mut(index as usize) {
-                session.will = None;
-            }
-        } else {
-            self.end_session(index, now);
-        }
-    }
-
     /// The session of a client identifier, and whether it existed.
     fn open_session(&mut self, client_id: &str, version: ProtocolVersion) -> (u32, bool) {
         if let Some(&index) = self.by_client.get(client_id) {
@@ -288,17 +247,6 @@ impl Router {
         (index, false)
     }
 
-    /// The keep alive that the server wants instead of the one asked for (§3.2.2.3.14).
-    fn effective_keep_alive(&self, asked: u16) -> u16 {
-        let maximum = self.settings.limits.keep_alive_secs;
-        match self.settings.server_keep_alive {
-            0 if maximum == u16::MAX => asked,
-            0 if asked == 0 => maximum,
-            0 => asked.min(maximum),
-            wanted => wanted,
-        }
-    }
-
     fn new_client_id(&mut self) -> String {
         loop {
             let id = format!("auto-{:016x}{:08x}", self.random(), self.random() as u32);
@@ -307,67 +255,6 @@ impl Router {
             }
         }
     }
-
-    fn connack_properties(&self, connect: &Connect<'_>, terms: &Terms<'_>) -> PropertiesBuf {
-        let mut properties = PropertiesBuf::new();
-        if !connect.version.is_v5() {
-            return properties;
-        }
-        let (settings, limits) = (&self.settings, &self.settings.limits);
-        if let Some(expiry) = terms.expiry {
-            properties.push(Property::U32(P::SessionExpiryInterval, expiry));
-        }
-        properties.push(Property::U16(P::ReceiveMaximum, limits.receive_maximum));
-        if settings.maximum_qos < QoS::ExactlyOnce {
-            properties.push(Property::Byte(P::MaximumQoS, settings.maximum_qos as u8));
-        }
-        let available = [
-            (P::RetainAvailable, settings.retain_available),
-            (P::WildcardSubscriptionAvailable, settings.wildcard_subscriptions),
-            (P::SubscriptionIdentifierAvailable, settings.subscription_identifiers),
-            (P::SharedSubscriptionAvailable, settings.shared_subscriptions),
-        ];
-        for (id, is_available) in available {
-            properties.push(Property::Byte(id, u8::from(is_available)));
-        }
-        properties.push(Property::U32(P::MaximumPacketSize, limits.packet_bytes));
-        properties.push(Property::U16(P::TopicAliasMaximum, limits.topic_aliases_in));
-        if let Some(client_id) = terms.assigned {
-            properties.push(Property::Text(P::AssignedClientIdentifier, client_id));
-        }
-        if let Some(seconds) = terms.keep_alive {
-            properties.push(Property::U16(P::ServerKeepAlive, seconds));
-        }
-        let asks = connect.properties.byte(P::RequestResponseInformation) == Some(1);
-        if asks && !settings.response_information.is_empty() {
-            let information = &settings.response_information;
-            properties.push(Property::Text(P::ResponseInformation, information));
-        }
-        if let Some(method) = connect.properties.text(P::AuthenticationMethod) {
-            properties.push(Property::Text(P::AuthenticationMethod, method));
-            if let Some(data) = terms.auth_data {
-                properties.push(Property::Binary(P::AuthenticationData, data));
-            }
-        }
-        properties
-    }
-}
-
-/// Bytes of a CONNACK with these properties, at most.
-fn connack_len(properties: &PropertiesBuf) -> usize {
-    let len = properties.view().as_bytes().len();
-    let remaining = 2 + varint_len(len) + len;
-    1 + varint_len(remaining) + remaining
-}
-
-/// What a CONNACK tells beside the settings.
-struct Terms<'a> {
-    /// Session Expiry Interval, where it differs from the one asked for.
-    expiry: Option<u32>,
-    /// Server Keep Alive, where it differs.
-    keep_alive: Option<u16>,
-    assigned: Option<&'a str>,
-    auth_data: Option<&'a [u8]>,
 }
 
 /// The Session Expiry Interval that a CONNECT asks for. Before version 5, a session that is not

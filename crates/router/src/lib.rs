@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod connack_properties;
 mod connection;
 mod counters;
 mod fan_out;
@@ -21,7 +22,9 @@ mod handle_subscribe;
 mod handle_unsubscribe;
 mod interest;
 mod interest_barrier;
+mod keep_alive;
 mod mail;
+mod overlapping_subscriptions;
 mod places;
 mod queue_drain;
 mod remote_member;
@@ -35,7 +38,9 @@ mod shared_group;
 mod subscribers;
 mod subscriptions;
 mod sys_topics;
+mod takeover;
 mod timers;
+mod will_delay;
 
 pub use connection::{Connection, ConnectionId, Peer};
 pub use counters::Counters;

@@ -47,7 +47,7 @@ pub struct Router {
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
     /// Silence before this point is not the clients'.
-    listening_since: Time,
+    pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
     pub(crate) waiting: Vec<ConnectionId>,
     /// Buffers of outboxes that are empty.
@@ -196,11 +196,6 @@ impl Router {
         let connection = self.connections.get(id.0 as usize)?.as_ref()?;
         let is_over = connection.second == second_of(now) && connection.publishes >= limit;
         is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
-    }
-
-    /// The shard could not read until now: keep alives count from here.
-    pub fn listens_again(&mut self, now: Time) {
-        self.listening_since = now;
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -463,24 +458,6 @@ impl Router {
                 }
             }
         }
-    }
-
-    fn keep_alive_due(&mut self, index: u32, generation: u32, now: Time) {
-        let id = ConnectionId(index);
-        let listening_since = self.listening_since;
-        let Some(connection) = self.connection_mut(id) else { return };
-        if connection.generation != generation || connection.phase == Phase::Closing {
-            return;
-        }
-        let silent = u64::from(connection.keep_alive_ms);
-        let deadline = connection.deadline().max(listening_since.after_millis(silent));
-        if deadline > now {
-            connection.keep_alive_at = deadline;
-            self.timers.arm(deadline, Due::KeepAlive(index, generation));
-            return;
-        }
-        self.counters.keep_alive_timeouts += 1;
-        self.disconnect(id, ReasonCode::KeepAliveTimeout, "nothing came for 1.5 keep alives", now);
     }
 }
 

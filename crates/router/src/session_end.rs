@@ -1,6 +1,5 @@
 //! When a session loses its connection, and when it ends.
 
-use agentmq_identity::Action;
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, NO_SESSION};
@@ -28,13 +27,8 @@ impl Router {
             return;
         }
         session.expires_at = (session.expiry != u32::MAX).then(|| now.after_secs(session.expiry));
-        let delay = session.will.as_ref().map(|will| will.delay);
-        let will_at = delay.map(|delay| now.after_secs(delay));
-        session.will_at = will_at;
-        if delay == Some(0) {
-            self.send_will(index, now);
-        }
-        self.arm_session(index, will_at.filter(|&at| at > now));
+        self.delay_will(index, now);
+        self.arm_session(index);
         self.tell_presence(index);
         self.leave_to_others(index, now);
     }
@@ -67,15 +61,13 @@ impl Router {
             self.end_session(index, now);
             return;
         }
-        if session.will_at.is_some_and(|at| at <= now) {
-            self.send_will(index, now);
-        }
+        self.will_due(index, now);
     }
 
-    fn arm_session(&mut self, index: u32, will_at: Option<Time>) {
+    fn arm_session(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let due = Due::Session(index, session.generation);
-        for at in [session.expires_at, will_at].into_iter().flatten() {
+        for at in [session.expires_at, session.will_at].into_iter().flatten() {
             self.timers.arm(at, due);
         }
     }
@@ -87,20 +79,6 @@ impl Router {
         for at in [session.expires_at.take(), session.will_at.take()].into_iter().flatten() {
             self.timers.cancel(at, due);
         }
-    }
-
-    /// Publishes a session's will, if it has one and may still publish there.
-    pub(crate) fn send_will(&mut self, index: u32, now: Time) {
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        session.will_at = None;
-        let Some(will) = session.will.take() else { return };
-        let allowed = session.principal.authorize(Action::Publish, will.topic()).allowed;
-        if !allowed || (will.retains() && !self.settings.retain_available) {
-            self.counters.publish_refused += 1;
-            return;
-        }
-        self.counters.wills_sent += 1;
-        self.publish_message(will.into_message(now), Some(index), now);
     }
 
     /// Whether any member's client of a group of this shard is here, or on another shard.

@@ -1,0 +1,74 @@
+//! The properties of CONNACK: what the server grants and offers (MQTT 5 §3.2.2.3).
+
+use agentmq_codec::{Connect, PropertiesBuf, Property, PropertyId as P, QoS, varint_len};
+
+use crate::router::Router;
+
+/// What a CONNACK tells beside the settings.
+#[derive(Debug)]
+pub(crate) struct ConnAckTerms<'a> {
+    /// Session Expiry Interval, where it differs from the one asked for.
+    pub(crate) expiry: Option<u32>,
+    /// Server Keep Alive, where it differs.
+    pub(crate) keep_alive: Option<u16>,
+    pub(crate) assigned: Option<&'a str>,
+    pub(crate) auth_data: Option<&'a [u8]>,
+}
+
+impl Router {
+    /// Everything that the client should know of the server.
+    pub(crate) fn connack_properties(
+        &self,
+        connect: &Connect<'_>,
+        terms: &ConnAckTerms<'_>,
+    ) -> PropertiesBuf {
+        let mut properties = PropertiesBuf::new();
+        if !connect.version.is_v5() {
+            return properties;
+        }
+        let (settings, limits) = (&self.settings, &self.settings.limits);
+        if let Some(expiry) = terms.expiry {
+            properties.push(Property::U32(P::SessionExpiryInterval, expiry));
+        }
+        properties.push(Property::U16(P::ReceiveMaximum, limits.receive_maximum));
+        if settings.maximum_qos < QoS::ExactlyOnce {
+            properties.push(Property::Byte(P::MaximumQoS, settings.maximum_qos as u8));
+        }
+        let available = [
+            (P::RetainAvailable, settings.retain_available),
+            (P::WildcardSubscriptionAvailable, settings.wildcard_subscriptions),
+            (P::SubscriptionIdentifierAvailable, settings.subscription_identifiers),
+            (P::SharedSubscriptionAvailable, settings.shared_subscriptions),
+        ];
+        for (id, is_available) in available {
+            properties.push(Property::Byte(id, u8::from(is_available)));
+        }
+        properties.push(Property::U32(P::MaximumPacketSize, limits.packet_bytes));
+        properties.push(Property::U16(P::TopicAliasMaximum, limits.topic_aliases_in));
+        if let Some(client_id) = terms.assigned {
+            properties.push(Property::Text(P::AssignedClientIdentifier, client_id));
+        }
+        if let Some(seconds) = terms.keep_alive {
+            properties.push(Property::U16(P::ServerKeepAlive, seconds));
+        }
+        let asks = connect.properties.byte(P::RequestResponseInformation) == Some(1);
+        if asks && !settings.response_information.is_empty() {
+            let information = &settings.response_information;
+            properties.push(Property::Text(P::ResponseInformation, information));
+        }
+        if let Some(method) = connect.properties.text(P::AuthenticationMethod) {
+            properties.push(Property::Text(P::AuthenticationMethod, method));
+            if let Some(data) = terms.auth_data {
+                properties.push(Property::Binary(P::AuthenticationData, data));
+            }
+        }
+        properties
+    }
+}
+
+/// Bytes of a CONNACK with these properties, at most.
+pub(crate) fn connack_len(properties: &PropertiesBuf) -> usize {
+    let len = properties.view().as_bytes().len();
+    let remaining = 2 + varint_len(len) + len;
+    1 + varint_len(remaining) + remaining
+}

@@ -1,0 +1,52 @@
+//! Takeover: a client identifier connects again while its session has a connection (0x8E).
+
+use agentmq_codec::{Disconnect, ReasonCode};
+use agentmq_identity::Principal;
+use agentmq_session::Time;
+
+use crate::connection::{ConnectionId, NO_SESSION, Phase};
+use crate::router::Router;
+
+impl Router {
+    /// Ends what an earlier connection or session of this client identifier has: the other
+    /// connection gets 0x8E [MQTT-3.1.4-3], a clean start ends the session [MQTT-3.1.2-4]. So does
+    /// a client of another name: what waits in a session is for whom it was queued.
+    pub(crate) fn take_over(
+        &mut self,
+        client_id: &str,
+        clean_start: bool,
+        principal: &Principal,
+        now: Time,
+    ) {
+        let Some(&index) = self.by_client.get(client_id) else { return };
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let same_name = session.principal.name() == principal.name();
+        let goes_on = session.is_persistent() && !clean_start && same_name;
+        if let Some(old) = session.connection.take() {
+            self.counters.dropped_offline += session.disconnect() as u64;
+            self.counters.sessions_taken_over += 1;
+            self.counters.connections_now -= 1;
+            if let Some(connection) = self.dirty_connection(ConnectionId(old)) {
+                connection.phase = Phase::Closing;
+                connection.session = NO_SESSION;
+                if connection.version.is_v5() {
+                    Disconnect::new(ReasonCode::SessionTakenOver)
+                        .encode(connection.version, connection.outbox.bytes());
+                }
+            }
+            let Some(session) = self.sessions.get_mut(index as usize) else { return };
+            let delayed = session.will.as_ref().is_some_and(|will| will.delay > 0);
+            if goes_on && !delayed {
+                self.send_will(index, now);
+            }
+        }
+        if goes_on {
+            // The client is back before its will was due [MQTT-3.1.3-9].
+            if let Some(session) = self.sessions.get_mut(index as usize) {
+                session.will = None;
+            }
+        } else {
+            self.end_session(index, now);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! When a will is sent: at once, after its Will Delay Interval, or with the end of the session,
+//! whichever comes first (MQTT 5 §3.1.3.2.2).
+
+use agentmq_identity::Action;
+use agentmq_session::Time;
+
+use crate::router::Router;
+
+impl Router {
+    /// The connection has broken: sends the will, or says when it is due. A client that is back
+    /// before cancels it [MQTT-3.1.3-9].
+    pub(crate) fn delay_will(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let delay = session.will.as_ref().map(|will| will.delay);
+        session.will_at = delay.filter(|&delay| delay > 0).map(|delay| now.after_secs(delay));
+        if delay == Some(0) {
+            self.send_will(index, now);
+        }
+    }
+
+    /// Sends the will of an absent client whose delay is over.
+    pub(crate) fn will_due(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        if session.will_at.is_some_and(|at| at <= now) {
+            self.send_will(index, now);
+        }
+    }
+
+    /// Publishes a session's will, if it has one and may still publish there.
+    pub(crate) fn send_will(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        session.will_at = None;
+        let Some(will) = session.will.take() else { return };
+        let allowed = session.principal.authorize(Action::Publish, will.topic()).allowed;
+        if !allowed || (will.retains() && !self.settings.retain_available) {
+            self.counters.publish_refused += 1;
+            return;
+        }
+        self.counters.wills_sent += 1;
+        self.publish_message(will.into_message(now), Some(index), now);
+    }
+}
