@@ -1,3 +1,6 @@
+//! The whole configuration: defaults, then the file, then the environment, and the rules that join
+//! its sections.
+
 use std::path::{Path, PathBuf};
 
 use agentmq_session::Limits;

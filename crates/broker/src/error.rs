@@ -1,3 +1,5 @@
+//! Configuration errors: every problem at once, each with the line or the variable that is wrong.
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! What `agentmq config explain` says of a key.
+
 use std::fmt;
 
 use crate::default_file::documentation;

@@ -1,3 +1,5 @@
+//! `[[listeners]]`: the keys of a listener, its TLS files among them, and the rules between them.
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 

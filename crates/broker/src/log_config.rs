@@ -1,3 +1,5 @@
+//! Log level and log format.
+
 use crate::value::choices;
 
 /// `[log]`: what the broker writes about itself.

@@ -1,3 +1,6 @@
+//! `[mqtt]`: features that a broker may withhold or impose, such as QoS 2, retain and Keep Alive
+//! (MQTT 5 §3.2.2.3).
+
 use agentmq_codec::QoS;
 
 use crate::value::{Setting, Value};

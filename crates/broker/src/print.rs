@@ -1,3 +1,5 @@
+//! What `agentmq config print` writes: a configuration back to TOML, to be read again unchanged.
+
 use std::fmt::Write;
 
 use crate::key::Key;

@@ -1,3 +1,5 @@
+//! Configuration reload: which changes apply while the broker runs, and which wait for a restart.
+
 use std::fmt;
 
 use crate::key::{Key, Reload};

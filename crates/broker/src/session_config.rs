@@ -1,3 +1,5 @@
+//! `[session]`: pauses before queued and retained messages, and the policy of a full queue.
+
 use crate::value::choices;
 
 /// `[session]`: what a client finds when it comes back.

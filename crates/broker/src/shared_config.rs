@@ -1,3 +1,5 @@
+//! `[shared]`: strategies of shared subscriptions, by default and by group (MQTT 5 §4.8.2).
+
 use std::collections::BTreeMap;
 
 use crate::value::choices;

@@ -1,3 +1,6 @@
+//! Setting values: their types and ranges, and how they are read from TOML or a variable and
+//! written back.
+
 use std::fmt;
 
 use toml::de::DeValue;

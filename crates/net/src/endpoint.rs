@@ -1,3 +1,5 @@
+//! Listener URLs: their schemes, and how host, port and path are read and written.
+
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! Network errors: a listener that cannot start, and a link that must end.
+
 use std::io;
 use std::net::SocketAddr;
 

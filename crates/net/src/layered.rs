@@ -1,3 +1,5 @@
+//! The layers above a socket: PROXY header, TLS and WebSocket, stacked in one link.
+
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 

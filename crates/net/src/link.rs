@@ -1,3 +1,5 @@
+//! Links: how the event loop reads, writes, flushes and shuts down a connection.
+
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 

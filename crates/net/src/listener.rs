@@ -1,3 +1,5 @@
+//! Listeners: bind, accept, and what to do when descriptors run out.
+
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;

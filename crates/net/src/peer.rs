@@ -1,3 +1,5 @@
+//! Peer information: address, TLS client certificate, Unix credentials.
+
 use std::fmt;
 use std::net::SocketAddr;
 

@@ -1,3 +1,5 @@
+//! The PROXY protocol, versions 1 and 2: the client's address behind a load balancer.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Non-blocking sockets, TCP or Unix: one system call per read and per write.
+
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 

@@ -1,3 +1,5 @@
+//! CIDR networks (RFC 4632): which source addresses are trusted as proxies.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;

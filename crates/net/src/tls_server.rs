@@ -1,3 +1,5 @@
+//! TLS server identities, and how they are reloaded while connections go on.
+
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

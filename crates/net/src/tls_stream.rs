@@ -1,3 +1,6 @@
+//! TLS on one connection (RFC 8446, RFC 5246): handshake, records and alerts, without buffers
+//! while idle.
+
 use std::cell::RefCell;
 use std::io;
 use std::mem;

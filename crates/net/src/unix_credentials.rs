@@ -1,3 +1,5 @@
+//! Unix peer credentials: process, user and group at the other end of a Unix socket.
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 

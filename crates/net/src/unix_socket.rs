@@ -1,3 +1,5 @@
+//! Unix socket files: their permissions, and what becomes of stale ones.
+
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,3 +1,5 @@
+//! The send buffer of a layered link.
+
 use std::io::{self, IoSlice};
 
 use crate::socket::Socket;

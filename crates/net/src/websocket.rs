@@ -1,3 +1,5 @@
+//! One WebSocket from upgrade to close (RFC 6455): pings, the closing handshake, close codes.
+
 use std::sync::Arc;
 
 use crate::error::NetError;

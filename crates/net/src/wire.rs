@@ -1,3 +1,6 @@
+//! The PROXY header of a connection: taken off before TLS or anything else, from trusted proxies
+//! only.
+
 use std::io;
 use std::net::SocketAddr;
 
