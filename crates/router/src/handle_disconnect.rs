@@ -1,19 +1,10 @@
-//! DISCONNECT from a client, and connections that end without one.
+//! DISCONNECT from a client.
 
 use agentmq_codec::{Disconnect, PropertyId, ReasonCode};
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, Phase};
 use crate::router::Router;
-
-/// How a connection ended, for logs and events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseCause {
-    /// The client closed the stream.
-    EndOfStream,
-    /// The socket failed.
-    Failed,
-}
 
 impl Router {
     pub(crate) fn handle_disconnect(

@@ -44,7 +44,6 @@ mod will_delay;
 
 pub use connection::{Connection, ConnectionId, Peer};
 pub use counters::Counters;
-pub use handle_disconnect::CloseCause;
 pub use mail::{Mail, Published, Stamp, Welcome};
 pub use places::{GroupHomes, Neighborhood, Place, PlaceSet};
 pub use remote_member::{GroupMail, Membership, SessionName};

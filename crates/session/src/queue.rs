@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use agentmq_codec::QoS;
 
-use crate::{Delivery, RetainedCursor, Time};
+use crate::{Delivery, RetainedCursor};
 
 /// The queue of one session, bounded by count and bytes. When a message would exceed a bound the
 /// oldest ones make room, and are counted. `C` is what else can stand in line: a retained-message
@@ -158,11 +158,6 @@ impl<C> Queue<C> {
             }
             Entry::Cursor(_) => None,
         }
-    }
-
-    /// Drops what has expired; returns how many.
-    pub fn drop_expired(&mut self, now: Time) -> usize {
-        self.drop_where(|delivery| delivery.message.is_expired(now)).len()
     }
 
     /// Forgets the cursors for which `keep` answers false.
