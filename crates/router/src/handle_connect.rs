@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use agentmq_codec::{
-    ConnAck, Connect, PropertiesBuf, Property, PropertyId as P, ProtocolVersion, ReasonCode,
-};
+use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
 use agentmq_session::{OutboundAliases, Session, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
+use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -126,10 +125,7 @@ impl Router {
         tracing::info!(%reason, why, "refused a CONNECT");
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
-        let mut properties = PropertiesBuf::new().with(Property::Text(P::ReasonString, why));
-        if connack_len(&properties) > connection.max_packet as usize {
-            properties = PropertiesBuf::new(); // [MQTT-3.2.2-19]
-        }
+        let properties = reason_string(why, 2, connection.max_packet);
         ConnAck { session_present: false, reason, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
     }

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_codec::{
-    Connect, Disconnect, Packet, PacketType, PropertiesBuf, Property, PropertyId, ReasonCode,
-};
+use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
 use agentmq_identity::Authenticator;
 use agentmq_session::{CommitEngine, Gates, Outbox, PendingAck, Session, Ticket, Time};
 use slab::Slab;
@@ -15,6 +13,7 @@ use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::places::{Peers, Place};
+use crate::reason_string::reason_string;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
@@ -346,14 +345,17 @@ impl Router {
     }
 
     /// Like [`Self::acknowledge`], and waits for the confirmation of announced interest too.
-    pub(crate) fn acknowledge_at(&mut self, id: ConnectionId, interest: Ticket, ack: PendingAck) {
+    /// Returns the ticket.
+    pub(crate) fn acknowledge_at(
+        &mut self,
+        id: ConnectionId,
+        interest: Ticket,
+        ack: PendingAck,
+    ) -> Ticket {
         let gates = Gates { commit: self.commit.draw(), interest };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
-            let Connection { acks, outbox, version, suback, .. } = connection;
-            if matches!(ack, PendingAck::Encoded(_)) {
-                *suback = gates.commit;
-            }
+            let Connection { acks, outbox, version, .. } = connection;
             let waited = !acks.is_empty();
             acks.push(gates, ack, passed, *version, outbox);
             // One that waits for interest only is released by that.
@@ -361,6 +363,7 @@ impl Router {
                 self.waiting.push(id);
             }
         }
+        gates.commit
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {
@@ -413,11 +416,7 @@ impl Router {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
             connection.phase = Phase::Closing;
             if may_tell {
-                let text = Property::Text(PropertyId::ReasonString, why);
-                let mut properties = PropertiesBuf::new().with(text);
-                if properties.view().as_bytes().len() + 16 > connection.max_packet as usize {
-                    properties = PropertiesBuf::new(); // [MQTT-3.14.2-3]
-                }
+                let properties = reason_string(why, 1, connection.max_packet);
                 Disconnect { reason, properties: properties.view() }
                     .encode(connection.version, connection.outbox.bytes());
             }

@@ -25,7 +25,7 @@ pub use outbox::{Outbox, REFERENCE_FROM};
 pub use queue::{Queue, QueueBound};
 pub use retained_cursor::RetainedCursor;
 pub use session::Session;
-pub use ticket::{CommitEngine, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket};
+pub use ticket::{CommitEngine, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket};
 pub use time::Time;
 pub use topic_alias::{InboundAliases, OutboundAlias, OutboundAliases};
 pub use unreleased::Unreleased;
