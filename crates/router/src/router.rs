@@ -149,6 +149,18 @@ impl Router {
         self.refuse(id, reason, what, now);
     }
 
+    /// The client will send no more, but may still read. For its session that is the end of the
+    /// connection; what has been acknowledged goes out, with [`Self::is_closing`] behind it.
+    pub fn half_closed(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.phase = match connection.phase {
+            Phase::Connected => Phase::HalfClosed,
+            Phase::Authenticating => Phase::Closing, // there is nobody to go on with
+            ending => ending,
+        };
+        self.detach(id, true, now);
+    }
+
     /// The socket is gone. Frees the connection's number; its session, if any, goes on by itself
     /// or ends, and its will is published by the standard's rules.
     pub fn closed(&mut self, id: ConnectionId, now: Time) {
@@ -223,10 +235,13 @@ impl Router {
 
     /// Whether the socket is to be closed once its outbox is written.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id.0 as usize)
-            .and_then(Option::as_ref)
-            .is_none_or(|connection| connection.phase == Phase::Closing)
+        self.connections.get(id.0 as usize).and_then(Option::as_ref).is_none_or(|connection| {
+            match connection.phase {
+                Phase::Closing => true,
+                Phase::HalfClosed => connection.acks.is_empty(),
+                Phase::Authenticating | Phase::Connected => false,
+            }
+        })
     }
 
     /// Whether an exchange of AUTH packets has not decided yet about the connection.
@@ -268,7 +283,7 @@ impl Router {
         }
         let Some(connection) = self.dirty_connection(id) else { return false };
         let Connection { acks, outbox, version, phase, has_more, .. } = connection;
-        if *phase != Phase::Connected {
+        if !matches!(phase, Phase::Connected | Phase::HalfClosed) {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
