@@ -39,6 +39,8 @@ pub struct Router {
     pub(crate) remote_members: RemoteMembers,
     pub(crate) away_groups: AwayGroups,
     pub(crate) timers: Timers,
+    /// No sweep before this point.
+    sweep_at: Time,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
     pub(crate) layout: Layout,
@@ -63,8 +65,6 @@ impl Router {
         commit: Box<dyn CommitEngine>,
         entropy: u64,
     ) -> Self {
-        let mut timers = Timers::default();
-        timers.arm(Time::ZERO, Due::Sweep);
         Self {
             settings,
             authenticator,
@@ -79,7 +79,8 @@ impl Router {
             peers: Peers::default(),
             remote_members: RemoteMembers::default(),
             away_groups: AwayGroups::default(),
-            timers,
+            timers: Timers::default(),
+            sweep_at: Time::ZERO,
             flapping: Flapping::default(),
             counters: Counters::default(),
             layout: Layout::default(),
@@ -188,13 +189,20 @@ impl Router {
                         self.drain(index, now);
                     }
                 }
-                Due::Sweep => {
-                    self.retained.sweep(now);
-                    self.away_groups.sweep();
-                    self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
-                }
             }
         }
+        if self.next_sweep().is_some_and(|at| at <= now) {
+            self.retained.sweep(now);
+            self.away_groups.sweep();
+            self.sweep_at = now.after_millis(SWEEP_MS);
+        }
+    }
+
+    /// When to look for what has expired; never while there is nothing that could, so that an idle
+    /// shard sleeps.
+    fn next_sweep(&self) -> Option<Time> {
+        let is_needed = self.retained.needs_sweep() || self.away_groups.needs_sweep();
+        is_needed.then_some(self.sweep_at)
     }
 
     /// Until when a connection's socket is not to be read, because its client has published as much
@@ -211,7 +219,8 @@ impl Router {
 
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        let (timer, sweep) = (self.timers.next(), self.next_sweep());
+        timer.into_iter().chain(sweep).min()
     }
 
     /// Moves the list of connections that have something to write, or are to be closed, into
@@ -483,5 +492,5 @@ pub(crate) fn second_of(now: Time) -> u32 {
 /// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
 /// reaches its client in portions and others get their turn.
 pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
-/// Milliseconds between sweeps for expired retained messages.
+/// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;
