@@ -150,7 +150,7 @@ impl Router {
             assigned: assigned.as_deref(),
             auth_data,
         };
-        let properties = self.connack_properties(connect, &terms);
+        let mut properties = self.connack_properties(connect, &terms);
         if connect.version.is_v5()
             && self
                 .connection_mut(id)
@@ -167,6 +167,7 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
         }

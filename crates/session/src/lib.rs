@@ -22,7 +22,7 @@ pub use in_flight::{AckOutcome, InFlight, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};
 pub use outbox::{Outbox, REFERENCE_FROM};
-pub use queue::{Queue, QueueBound};
+pub use queue::{Overflow, Queue, QueueBound};
 pub use retained_cursor::RetainedCursor;
 pub use session::Session;
 pub use ticket::{CommitEngine, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket};
