@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use agentmq_codec::{
-    DecodeError, PropertyId, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
+    SubscribeFilter,
 };
 use agentmq_identity::Action;
-use agentmq_session::{PendingAck, RetainedCursor, Ticket, Time};
+use agentmq_session::{RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
@@ -50,13 +51,10 @@ impl Router {
             }
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        let (version, index) = (connection.version, connection.session);
-        let mut suback = Vec::new();
-        let properties = connection.explanation(&answers.why(), answers.rest());
-        let (properties, codes) = (properties.view(), &answers.codes);
-        SubAck::encode_parts(packet.packet_id, properties, codes, version, &mut suback);
+        let index = connection.session;
+        let suback = answers.to_ack(FilterAckKind::SubAck, packet.packet_id, connection);
         let interest = self.await_interest(id);
-        let ticket = self.acknowledge_at(id, interest, PendingAck::of_filters(suback));
+        let ticket = self.acknowledge_at(id, interest, suback);
         if let Some(connection) = self.connection_mut(id) {
             connection.suback = ticket;
         }

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use agentmq_codec::{ReasonCode, UnsubAck, Unsubscribe};
-use agentmq_session::PendingAck;
+use agentmq_codec::{FilterAckKind, ReasonCode, Unsubscribe};
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::ConnectionId;
@@ -26,12 +25,8 @@ impl Router {
             }
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        let properties = connection.explanation(&answers.why(), answers.rest());
-        let (properties, codes) = (properties.view(), &answers.codes);
-        let mut unsuback = Vec::new();
-        let (packet_id, version) = (packet.packet_id, connection.version);
-        UnsubAck::encode_parts(packet_id, properties, codes, version, &mut unsuback);
-        self.acknowledge(id, PendingAck::of_filters(unsuback));
+        let unsuback = answers.to_ack(FilterAckKind::UnsubAck, packet.packet_id, connection);
+        self.acknowledge(id, unsuback);
     }
 
     fn unsubscribe(&mut self, id: ConnectionId, text: &str) -> Result<(), NotUnsubscribed> {

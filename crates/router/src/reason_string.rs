@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use agentmq_codec::{Ack, AckKind, PropertiesBuf, Property, PropertyId, ReasonCode, varint_len};
+use agentmq_codec::{
+    Ack, AckKind, FilterAck, FilterAckKind, PropertiesBuf, Property, PropertyId, ReasonCode,
+    varint_len,
+};
 use agentmq_session::PendingAck;
 
 use crate::connection::Connection;
@@ -50,7 +53,7 @@ impl Connection {
 /// 3.11.3-1], and one Reason String for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct FilterAnswers {
-    pub(crate) codes: Vec<ReasonCode>,
+    codes: Vec<ReasonCode>,
     /// Place of the first filter that has something to explain, and what.
     first: Option<(usize, Cow<'static, str>)>,
     /// How many have.
@@ -68,9 +71,25 @@ impl FilterAnswers {
         self.first.get_or_insert((self.codes.len(), why));
     }
 
+    /// The SUBACK or UNSUBACK for this connection.
+    pub(crate) fn to_ack(
+        &self,
+        kind: FilterAckKind,
+        packet_id: u16,
+        connection: &Connection,
+    ) -> PendingAck {
+        // Packet Identifier and codes stand beside the properties.
+        let properties = connection.explanation(&self.why(), 2 + self.codes.len());
+        let (properties, codes) = (properties.view(), self.codes.iter().copied());
+        let mut packet = Vec::new();
+        let version = connection.version;
+        FilterAck::encode_parts(kind, packet_id, properties, codes, version, &mut packet);
+        PendingAck::of_filters(packet)
+    }
+
     /// The sentence for the packet; empty when there is nothing to explain. Of several filters it
     /// explains the first: the codes tell which others there are.
-    pub(crate) fn why(&self) -> Cow<'_, str> {
+    fn why(&self) -> Cow<'_, str> {
         match (&self.first, self.codes.len(), self.explained - usize::from(self.first.is_some())) {
             (None, ..) => Cow::Borrowed(""),
             (Some((_, why)), 1, _) => Cow::Borrowed(why),
@@ -79,10 +98,5 @@ impl FilterAnswers {
                 format!("filter {at} of {all}: {why} (and {more} more)").into()
             }
         }
-    }
-
-    /// Bytes of the packet beside the properties.
-    pub(crate) fn rest(&self) -> usize {
-        2 + self.codes.len()
     }
 }
