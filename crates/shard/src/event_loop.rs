@@ -319,7 +319,8 @@ impl Shard {
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Reconfigure(settings) => {
+                Command::Reconfigure { settings, sys_interval_secs } => {
+                    self.reporting.set_sys_interval(sys_interval_secs);
                     self.settings = Arc::clone(&settings);
                     self.router.reconfigure(settings);
                 }

@@ -84,6 +84,13 @@ impl Reporting {
         Self { board, number, at, is_owed, is_loaded, sys_interval_secs, sys_at, version }
     }
 
+    /// Takes over another interval; the next publication begins it.
+    pub(crate) fn set_sys_interval(&mut self, secs: u32) {
+        if secs != self.sys_interval_secs {
+            (self.sys_interval_secs, self.sys_at) = (secs, self.at);
+        }
+    }
+
     fn publishes_sys(&self) -> bool {
         self.number == 0 && self.sys_interval_secs > 0
     }
@@ -93,7 +100,7 @@ impl Shard {
     /// When there is something to report. An idle shard has nothing, and sleeps.
     pub(crate) fn next_report(&self) -> Option<Time> {
         let reporting = &self.reporting;
-        let sys = reporting.publishes_sys().then_some(reporting.sys_at);
+        let sys = reporting.publishes_sys().then_some(reporting.sys_at.max(reporting.at));
         reporting.is_owed.then_some(reporting.at).into_iter().chain(sys).min()
     }
 
