@@ -210,7 +210,7 @@ impl Shard {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_drained() {
             let timeout = self.timeout();
-            self.wakes_at = timeout.map_or(Time::NEVER, |timeout| self.clock.now().after(timeout));
+            self.wakes_at = timeout.map_or(Time::NEVER, |timeout| self.now.after(timeout));
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -18,6 +18,14 @@ fn puback_and_pubrec_say_why_a_publication_is_refused() {
 }
 
 #[test]
+fn connack_says_why_a_will_is_refused() {
+    let client = Broker::new().client("a").will("$SYS/x", "gone").attempt();
+    let Some(Got::ConnAck { code: 0x87, properties, .. }) = client.next() else { panic!("0x87") };
+    let why = properties.view().text(P::ReasonString).unwrap().to_owned();
+    assert!(why.contains("Will Topic") && why.contains("the broker's own"), "{why}");
+}
+
+#[test]
 fn what_is_not_retained_is_told() {
     let broker = Broker::with(|settings| settings.limits.retained_messages = 1);
     let client = broker.connect("a");
