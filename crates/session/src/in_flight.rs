@@ -67,7 +67,7 @@ impl Window {
 
     /// How many more exchanges may begin under this Receive Maximum; none before those of an
     /// earlier connection have gone on, which keeps the order, and none too far ahead of one that
-    /// stays unacknowledged ([`window_span`]).
+    /// stays unacknowledged (`window_span`).
     pub fn room(&self, receive_maximum: u16) -> u16 {
         if self.owed > 0 {
             return 0;
