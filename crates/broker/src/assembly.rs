@@ -7,10 +7,10 @@ use agentmq_net::{
     AllowedOrigins, ClientCertificates, Endpoint, Listener, ListenerOptions, NetError, ProxyPolicy,
     TlsFiles, TlsServer, WebSocketOptions,
 };
-use agentmq_router::{Place, Settings, ShareStrategy};
+use agentmq_router::{Place, Settings};
 use agentmq_shard::{Door, Placement};
 
-use crate::{ClientPlacement, Config, ListenerConfig, Strategy, TlsConfig};
+use crate::{ClientPlacement, Config, ListenerConfig, TlsConfig};
 
 /// The sockets of a broker, bound, and the TLS identities that they use.
 #[derive(Debug, Default)]
@@ -35,13 +35,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         hold_on_resume_ms: config.session.hold_on_resume_ms,
         queue_qos0: false,
         response_information: mqtt.response_information.as_str().into(),
-        share_strategy: share_strategy(config.shared.strategy),
-        share_strategies: config
-            .shared
-            .groups
-            .iter()
-            .map(|(name, &strategy)| (name.clone(), share_strategy(strategy)))
-            .collect(),
+        share_strategy: config.shared.strategy,
+        share_strategies: config.shared.groups.clone(),
     }
 }
 
@@ -98,17 +93,6 @@ fn allowed_origins(origins: &[String]) -> AllowedOrigins {
         AllowedOrigins::Any
     } else {
         AllowedOrigins::Listed(origins.to_vec())
-    }
-}
-
-fn share_strategy(strategy: Strategy) -> ShareStrategy {
-    match strategy {
-        Strategy::RoundRobin => ShareStrategy::RoundRobin,
-        Strategy::Random => ShareStrategy::Random,
-        Strategy::LeastInflight => ShareStrategy::LeastInFlight,
-        Strategy::Sticky => ShareStrategy::Sticky,
-        Strategy::HashClient => ShareStrategy::HashClient,
-        Strategy::HashTopic => ShareStrategy::HashTopic,
     }
 }
 

@@ -10,9 +10,10 @@ use toml::de::{DeTable, DeValue};
 use crate::config::LISTENERS;
 use crate::error::{Findings, quoted};
 use crate::key::{Target, fitting};
+use crate::shared_config::STRATEGIES;
 use crate::suggestion::nearest;
 use crate::value::Allowed;
-use crate::{Config, ConfigError, ListenerConfig, Place, Problem, Strategy};
+use crate::{Config, ConfigError, ListenerConfig, Place, Problem, ShareStrategy};
 
 /// A configuration in the making.
 #[derive(Debug, Default)]
@@ -160,9 +161,9 @@ impl<'a> File<'a> {
             };
             for (name, value) in groups {
                 let place = self.place(value.span().start);
-                let strategy = Allowed::Choice(Strategy::NAMES)
+                let strategy = Allowed::Choice(STRATEGIES)
                     .read(value.get_ref())
-                    .and_then(fitting::<Strategy>);
+                    .and_then(fitting::<ShareStrategy>);
                 match strategy {
                     Ok(strategy) => {
                         let name = name.get_ref().to_string();

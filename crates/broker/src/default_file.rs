@@ -36,7 +36,7 @@ mod tests {
     use agentmq_session::Limits;
 
     use super::*;
-    use crate::{Config, Environment, ListenerConfig, Strategy, key_names};
+    use crate::{Config, Environment, ListenerConfig, ShareStrategy, key_names};
 
     /// The file with its settings without a default switched on.
     fn with_examples() -> String {
@@ -107,7 +107,7 @@ mod tests {
             let config = Config::parse(&text, Path::new("default.toml"), &Environment::new());
             let config = config.map_err(|error| error.to_string()).unwrap();
             assert_ne!(config.listeners[0], ListenerConfig::new("mqtt://127.0.0.1:1883"));
-            assert_eq!(config.shared.strategy_of("workers"), Strategy::LeastInflight);
+            assert_eq!(config.shared.strategy_of("workers"), ShareStrategy::LeastInFlight);
         }
     }
 

@@ -6,9 +6,10 @@ use crate::config::LISTENERS;
 use crate::config_file::{Origin, Reading};
 use crate::error::quoted;
 use crate::key::{Target, fitting};
+use crate::shared_config::STRATEGIES;
 use crate::suggestion::nearest;
 use crate::value::Allowed;
-use crate::{Config, ListenerConfig, Place, Strategy};
+use crate::{Config, ListenerConfig, Place, ShareStrategy};
 
 /// Environment variables by name. Names without `AGENTMQ_` are ignored.
 pub type Environment = BTreeMap<String, String>;
@@ -73,7 +74,7 @@ fn set_key(variable: &str, name: &str, text: &str, reading: &mut Reading) {
 fn set_group(variable: &str, group: &str, text: &str, reading: &mut Reading) {
     let place = || Place::Environment(variable.to_owned());
     let origin = || Origin::Environment(variable.to_owned());
-    match Allowed::Choice(Strategy::NAMES).parse(text).and_then(fitting::<Strategy>) {
+    match Allowed::Choice(STRATEGIES).parse(text).and_then(fitting::<ShareStrategy>) {
         Ok(strategy) => {
             reading.origins.insert(format!("shared.groups.{group}"), origin());
             reading.config.shared.groups.insert(group.to_owned(), strategy);
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(config.limits.packet_bytes, 2000);
         assert_eq!(config.data_dir, Path::new("b"));
         assert!(!config.mqtt.retain_available);
-        assert_eq!(config.shared.strategy_of("Workers"), Strategy::Sticky);
+        assert_eq!(config.shared.strategy_of("Workers"), ShareStrategy::Sticky);
     }
 
     #[test]

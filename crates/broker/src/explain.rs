@@ -5,9 +5,10 @@ use std::fmt;
 use crate::default_file::documentation;
 use crate::environment::variable;
 use crate::key::{Key, Reload, Target};
+use crate::shared_config::STRATEGIES;
 use crate::suggestion::nearest;
 use crate::value::{Allowed, Value};
-use crate::{Config, ListenerConfig, Strategy};
+use crate::{Config, ListenerConfig};
 
 /// Everything there is to know about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn explain(key: &str, config: &Config) -> Option<Explanation> {
         return Some(Explanation {
             key: key.to_owned(),
             documentation,
-            allowed: Allowed::Choice(Strategy::NAMES),
+            allowed: Allowed::Choice(STRATEGIES),
             default: None,
             current: groups
                 .map(|(name, strategy)| (Some(name.clone()), Value::Text(strategy.name().into())))
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn a_key_of_listeners_and_groups_has_many_values() {
         let mut config = Config::default();
-        config.shared.groups.insert("workers".into(), Strategy::Sticky);
+        config.shared.groups.insert("workers".into(), crate::ShareStrategy::Sticky);
         let groups = explain("shared.groups", &config).expect("is explained");
         assert_eq!(groups.current, [(Some("workers".into()), Value::Text("sticky".into()))]);
         let urls = explain("listeners.url", &config).expect("is explained");

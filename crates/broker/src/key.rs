@@ -2,10 +2,9 @@
 
 use agentmq_session::{LimitInfo, Limits};
 
+use crate::shared_config::STRATEGIES;
 use crate::value::{Allowed, Setting, Value, choices};
-use crate::{
-    ClientPlacement, Config, Durability, LogFormat, LogLevel, QueuePolicy, Strategy, limit_keys,
-};
+use crate::{ClientPlacement, Config, Durability, LogFormat, LogLevel, QueuePolicy, limit_keys};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +166,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(mqtt.subscription_identifiers, Allowed::Boolean, NewConnections),
     field!(mqtt.shared_subscriptions, Allowed::Boolean, NewConnections),
     field!(mqtt.response_information, Allowed::Text, NewConnections),
-    field!(shared.strategy, Allowed::Choice(Strategy::NAMES), AtOnce),
+    field!(shared.strategy, Allowed::Choice(STRATEGIES), AtOnce),
     field!(sys.interval_secs, Allowed::Integer { minimum: 0, maximum: 86_400 }, AtOnce),
     field!(log.level, Allowed::Choice(LogLevel::NAMES), AtOnce),
     field!(log.format, Allowed::Choice(LogFormat::NAMES), Restart),

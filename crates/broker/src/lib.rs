@@ -26,6 +26,7 @@ mod shared_config;
 mod suggestion;
 mod value;
 
+pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
 pub use config::{ClientPlacement, Config, Durability, SysConfig, ThreadsConfig, check};
 pub use default_file::DEFAULT_TOML;
@@ -40,5 +41,5 @@ pub use mqtt_config::MqttConfig;
 pub use print::print;
 pub use reload_plan::{Change, ReloadPlan, diff_reloadable};
 pub use session_config::{QueuePolicy, SessionConfig};
-pub use shared_config::{SharedConfig, Strategy};
+pub use shared_config::SharedConfig;
 pub use value::{Allowed, Value};

@@ -121,8 +121,10 @@ impl Broker {
         }
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
+        let sys_interval_secs = self.config.sys.interval_secs;
         for shard in &self.shards {
-            shard.send(Command::Reconfigure(Arc::clone(&settings)));
+            let settings = Arc::clone(&settings);
+            shard.send(Command::Reconfigure { settings, sys_interval_secs });
         }
         Ok(plan)
     }

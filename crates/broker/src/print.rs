@@ -55,7 +55,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{DEFAULT_TOML, Durability, Environment, Strategy, TlsConfig};
+    use crate::{DEFAULT_TOML, Durability, Environment, ShareStrategy, TlsConfig};
 
     fn again(config: &Config) -> Result<Config, String> {
         let text = print(config);
@@ -76,7 +76,7 @@ mod tests {
         });
         config.listeners[1].url = "unix:///run/a.sock".into();
         config.listeners[1].mode = Some(0o7);
-        config.shared.groups.insert("a group.\n".into(), Strategy::HashTopic);
+        config.shared.groups.insert("a group.\n".into(), ShareStrategy::HashTopic);
         config.limits.retained_bytes = u64::MAX;
         config.mqtt.response_information = "é\\\u{1}".into();
         assert_eq!(again(&config), Ok(config));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::key::{Key, Reload};
 use crate::value::Value;
-use crate::{Config, ListenerConfig, Strategy};
+use crate::{Config, ListenerConfig, ShareStrategy};
 
 /// One key whose value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,8 @@ fn groups(old: &Config, new: &Config, plan: &mut ReloadPlan) {
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
-    let value = |strategy: Option<&Strategy>| strategy.map(|it| Value::Text(it.name().to_owned()));
+    let value =
+        |strategy: Option<&ShareStrategy>| strategy.map(|it| Value::Text(it.name().to_owned()));
     for name in names {
         plan.note(Change {
             key: format!("shared.groups.{name}"),
@@ -153,7 +154,7 @@ mod tests {
         new.log.level = LogLevel::Debug;
         new.limits.packet_bytes = 2000;
         new.threads.shards = 3;
-        new.shared.groups.insert("workers".into(), Strategy::Sticky);
+        new.shared.groups.insert("workers".into(), ShareStrategy::Sticky);
         let plan = diff_reloadable(&old, &new);
         let lines = |changes: &[Change]| changes.iter().map(Change::to_string).collect::<Vec<_>>();
         assert_eq!(

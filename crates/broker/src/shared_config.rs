@@ -2,51 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use crate::value::choices;
+use agentmq_router::ShareStrategy;
+
+use crate::value::{Setting, Value};
 
 /// `[shared]`: how a message for a shared subscription (MQTT 5 §4.8.2) finds its receiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SharedConfig {
     /// For groups that are not listed.
-    pub strategy: Strategy,
+    pub strategy: ShareStrategy,
     /// By ShareName.
-    pub groups: BTreeMap<String, Strategy>,
+    pub groups: BTreeMap<String, ShareStrategy>,
 }
 
 impl SharedConfig {
     /// The strategy of the group with this ShareName.
     #[must_use]
-    pub fn strategy_of(&self, share_name: &str) -> Strategy {
+    pub fn strategy_of(&self, share_name: &str) -> ShareStrategy {
         self.groups.get(share_name).copied().unwrap_or(self.strategy)
     }
 }
 
-/// Which member of a shared subscription gets the next message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// Each in turn.
-    #[default]
-    RoundRobin,
-    /// Any.
-    Random,
-    /// The one with the fewest unacknowledged messages.
-    LeastInflight,
-    /// The same one until it leaves.
-    Sticky,
-    /// By the publisher's client identifier.
-    HashClient,
-    /// By the topic name.
-    HashTopic,
-}
+/// The names that the configuration knows.
+pub(crate) const STRATEGIES: &[&str] = &{
+    let mut names = [""; ShareStrategy::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = ShareStrategy::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
-choices!(Strategy {
-    "round_robin" => RoundRobin,
-    "random" => Random,
-    "least_inflight" => LeastInflight,
-    "sticky" => Sticky,
-    "hash_client" => HashClient,
-    "hash_topic" => HashTopic,
-});
+impl Setting for ShareStrategy {
+    fn to_value(&self) -> Value {
+        Value::Text(self.name().to_owned())
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        let Value::Text(name) = value else { return None };
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
 
 /// What is wrong with a ShareName, if anything is [MQTT-4.8.2-1] [MQTT-4.8.2-2].
 pub(crate) fn share_name_problem(name: &str) -> Option<&'static str> {
@@ -66,11 +63,11 @@ mod tests {
     #[test]
     fn a_group_without_a_strategy_has_the_default_one() {
         let shared = SharedConfig {
-            strategy: Strategy::Random,
-            groups: BTreeMap::from([("workers".to_owned(), Strategy::Sticky)]),
+            strategy: ShareStrategy::Random,
+            groups: BTreeMap::from([("workers".to_owned(), ShareStrategy::Sticky)]),
         };
-        assert_eq!(shared.strategy_of("workers"), Strategy::Sticky);
-        assert_eq!(shared.strategy_of("others"), Strategy::Random);
+        assert_eq!(shared.strategy_of("workers"), ShareStrategy::Sticky);
+        assert_eq!(shared.strategy_of("others"), ShareStrategy::Random);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub use publish::{Publish, PublishHead};
 pub use qos::QoS;
 pub use reader::{check_text, check_topic_name};
 pub use reason_code::ReasonCode;
-pub use suback::{SubAck, UnsubAck};
+pub use suback::{FilterAck, FilterAckKind};
 pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions};
 pub use unsubscribe::Unsubscribe;
 pub use version::ProtocolVersion;

@@ -1,8 +1,8 @@
 //! Any control packet.
 
 use crate::{
-    Ack, AckKind, Auth, ConnAck, Connect, DecodeError, Disconnect, PacketType, PropertyLimits,
-    ProtocolVersion, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe,
+    Ack, AckKind, Auth, ConnAck, Connect, DecodeError, Disconnect, FilterAck, FilterAckKind,
+    PacketType, PropertyLimits, ProtocolVersion, Publish, Subscribe, Unsubscribe,
 };
 
 /// A validated control packet that borrows from the bytes it was read from.
@@ -15,9 +15,9 @@ pub enum Packet<'a> {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     Ack(Ack<'a>),
     Subscribe(Subscribe<'a>),
-    SubAck(SubAck<'a>),
+    SubAck(FilterAck<'a>),
     Unsubscribe(Unsubscribe<'a>),
-    UnsubAck(UnsubAck<'a>),
+    UnsubAck(FilterAck<'a>),
     PingReq,
     PingResp,
     Disconnect(Disconnect<'a>),
@@ -38,6 +38,7 @@ impl<'a> Packet<'a> {
         let kind = PacketType::of(first).ok_or(DecodeError::malformed("control packet type 0"))?;
         check_flags(kind, first, version)?;
         let ack = |kind| Ack::decode(kind, body, version, limits).map(Self::Ack);
+        let filter_ack = |kind| FilterAck::decode(kind, body, version, limits);
         match kind {
             T::Publish => Publish::decode(first & 0x0F, body, version, limits).map(Self::Publish),
             T::PubAck => ack(AckKind::PubAck),
@@ -49,9 +50,9 @@ impl<'a> Packet<'a> {
                 .map_err(|refused| refused.error),
             T::ConnAck => ConnAck::decode(body, version, limits).map(Self::ConnAck),
             T::Subscribe => Subscribe::decode(body, version, limits).map(Self::Subscribe),
-            T::SubAck => SubAck::decode(body, version, limits).map(Self::SubAck),
+            T::SubAck => filter_ack(FilterAckKind::SubAck).map(Self::SubAck),
             T::Unsubscribe => Unsubscribe::decode(body, version, limits).map(Self::Unsubscribe),
-            T::UnsubAck => UnsubAck::decode(body, version, limits).map(Self::UnsubAck),
+            T::UnsubAck => filter_ack(FilterAckKind::UnsubAck).map(Self::UnsubAck),
             T::PingReq => without_body(body).map(|()| Self::PingReq),
             T::PingResp => without_body(body).map(|()| Self::PingResp),
             T::Disconnect => Disconnect::decode(body, version, limits).map(Self::Disconnect),
@@ -67,15 +68,8 @@ impl<'a> Packet<'a> {
             Self::Publish(packet) => packet.encode(version, out),
             Self::Ack(packet) => packet.encode(version, out),
             Self::Subscribe(packet) => packet.encode(version, out),
-            Self::SubAck(packet) => {
-                let reasons: Vec<_> = packet.reasons().collect();
-                SubAck::encode_parts(packet.packet_id, packet.properties, &reasons, version, out);
-            }
+            Self::SubAck(packet) | Self::UnsubAck(packet) => packet.encode(version, out),
             Self::Unsubscribe(packet) => packet.encode(version, out),
-            Self::UnsubAck(packet) => {
-                let reasons: Vec<_> = packet.reasons().collect();
-                UnsubAck::encode_parts(packet.packet_id, packet.properties, &reasons, version, out);
-            }
             Self::PingReq => out.extend_from_slice(&[0xC0, 0]),
             Self::PingResp => out.extend_from_slice(&[0xD0, 0]),
             Self::Disconnect(packet) => packet.encode(version, out),

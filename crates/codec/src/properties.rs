@@ -4,7 +4,7 @@ use crate::allowed_properties::Allowed;
 use crate::encode::put_varint;
 use crate::property::PropertyId as P;
 use crate::reader::Reader;
-use crate::{DecodeError, Property, PropertyId, ReasonCode};
+use crate::{DecodeError, Property, PropertyId, ProtocolVersion, ReasonCode};
 
 /// The checked properties of one packet, still encoded (without their length).
 ///
@@ -231,6 +231,21 @@ impl<'a> FromIterator<Property<'a>> for PropertiesBuf {
         }
         buf
     }
+}
+
+/// What SUBSCRIBE, UNSUBSCRIBE and their answers begin with: a Packet Identifier and, in version 5,
+/// properties.
+pub(crate) fn read_head<'a>(
+    reader: &mut Reader<'a>,
+    version: ProtocolVersion,
+    allowed: Allowed,
+    limits: &PropertyLimits,
+) -> Result<(u16, Properties<'a>), DecodeError> {
+    let packet_id = reader.packet_id()?;
+    if !version.is_v5() {
+        return Ok((packet_id, Properties::EMPTY));
+    }
+    Ok((packet_id, Properties::read(reader, allowed, limits)?))
 }
 
 const TOO_MANY_USER_PROPERTIES: DecodeError =

@@ -1,99 +1,55 @@
-//! SUBACK and UNSUBACK (MQTT 5 §3.9, §3.11).
+//! SUBACK and UNSUBACK (MQTT 5 §3.9, §3.11), which share one layout.
 
 use crate::allowed_properties;
 use crate::encode::{put_packet, put_u16};
-use crate::properties::{Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits, read_head};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, ReasonCode};
 
-/// The answer to SUBSCRIBE: one code per filter, in order [MQTT-3.9.3-1].
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FilterAckKind {
+    /// Answer to SUBSCRIBE.
+    SubAck = 0x90,
+    /// Answer to UNSUBSCRIBE; without codes before version 5.
+    UnsubAck = 0xB0,
+}
+
+/// The answer to SUBSCRIBE or UNSUBSCRIBE: one code per filter, in order [MQTT-3.9.3-1, 3.11.3-1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SubAck<'a> {
-    /// Packet Identifier of the SUBSCRIBE.
+pub struct FilterAck<'a> {
+    /// Which packet it is.
+    pub kind: FilterAckKind,
+    /// Packet Identifier of the request.
     pub packet_id: u16,
     /// Properties; empty before version 5.
     pub properties: Properties<'a>,
     codes: &'a [u8],
 }
 
-/// The answer to UNSUBSCRIBE: one code per filter, in order [MQTT-3.11.3-1]; none before version 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnsubAck<'a> {
-    /// Packet Identifier of the UNSUBSCRIBE.
-    pub packet_id: u16,
-    /// Properties; empty before version 5.
-    pub properties: Properties<'a>,
-    codes: &'a [u8],
-}
-
-impl<'a> SubAck<'a> {
+impl<'a> FilterAck<'a> {
     pub(crate) fn decode(
+        kind: FilterAckKind,
         body: &'a [u8],
         version: ProtocolVersion,
         limits: &PropertyLimits,
     ) -> Result<Self, DecodeError> {
-        let (packet_id, properties, codes) = read_body(body, version, limits)?;
-        if codes.is_empty() {
-            return Err(DecodeError::protocol("SUBACK without a code"));
+        let mut reader = Reader::new(body);
+        let (packet_id, properties) =
+            read_head(&mut reader, version, allowed_properties::ACK, limits)?;
+        let codes = reader.rest();
+        let has_codes = kind == FilterAckKind::SubAck || version.is_v5();
+        if has_codes && codes.is_empty() {
+            return Err(DecodeError::protocol("SUBACK or UNSUBACK without a code"));
         }
-        let allowed: fn(u8) -> bool = if version.is_v5() {
-            // §3.9.3
-            |code| {
-                matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
-            }
-        } else {
-            |code| matches!(code, 0..=2 | 0x80) // 3.1.1 [MQTT-3.9.3-2]
-        };
-        if !codes.iter().all(|&code| allowed(code)) {
-            return Err(DecodeError::protocol("reason code not allowed in SUBACK"));
-        }
-        Ok(Self { packet_id, properties, codes })
-    }
-
-    /// The codes, in the order of the filters.
-    pub fn reasons(&self) -> impl Iterator<Item = ReasonCode> + use<'a> {
-        self.codes.iter().filter_map(|&code| ReasonCode::from_u8(code))
-    }
-
-    /// Appends a SUBACK with these codes.
-    pub fn encode_parts(
-        packet_id: u16,
-        properties: Properties<'_>,
-        reasons: &[ReasonCode],
-        version: ProtocolVersion,
-        out: &mut Vec<u8>,
-    ) {
-        put_packet(out, 0x90, |out| {
-            put_u16(out, packet_id);
-            if version.is_v5() {
-                properties.write(out);
-                out.extend(reasons.iter().map(|&reason| reason as u8));
-            } else {
-                out.extend(reasons.iter().map(|reason| reason.suback_v3()));
-            }
-        });
-    }
-}
-
-impl<'a> UnsubAck<'a> {
-    pub(crate) fn decode(
-        body: &'a [u8],
-        version: ProtocolVersion,
-        limits: &PropertyLimits,
-    ) -> Result<Self, DecodeError> {
-        let (packet_id, properties, codes) = read_body(body, version, limits)?;
-        if !version.is_v5() && !codes.is_empty() {
+        if !has_codes && !codes.is_empty() {
             return Err(DecodeError::malformed("bytes behind UNSUBACK"));
         }
-        if version.is_v5() && codes.is_empty() {
-            return Err(DecodeError::protocol("UNSUBACK without a code"));
+        if !codes.iter().all(|&code| is_allowed(kind, version, code)) {
+            return Err(DecodeError::protocol("reason code not allowed in SUBACK or UNSUBACK"));
         }
-        // §3.11.3
-        let allowed = |&code: &u8| matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91);
-        if !codes.iter().all(allowed) {
-            return Err(DecodeError::protocol("reason code not allowed in UNSUBACK"));
-        }
-        Ok(Self { packet_id, properties, codes })
+        Ok(Self { kind, packet_id, properties, codes })
     }
 
     /// The codes, in the order of the filters.
@@ -101,35 +57,43 @@ impl<'a> UnsubAck<'a> {
         self.codes.iter().filter_map(|&code| ReasonCode::from_u8(code))
     }
 
-    /// Appends an UNSUBACK with these codes.
+    /// Appends a packet with these codes.
     pub fn encode_parts(
+        kind: FilterAckKind,
         packet_id: u16,
         properties: Properties<'_>,
-        reasons: &[ReasonCode],
+        reasons: impl IntoIterator<Item = ReasonCode>,
         version: ProtocolVersion,
         out: &mut Vec<u8>,
     ) {
-        put_packet(out, 0xB0, |out| {
+        put_packet(out, kind as u8, |out| {
             put_u16(out, packet_id);
+            let reasons = reasons.into_iter();
             if version.is_v5() {
                 properties.write(out);
-                out.extend(reasons.iter().map(|&reason| reason as u8));
+                out.extend(reasons.map(|reason| reason as u8));
+            } else if kind == FilterAckKind::SubAck {
+                out.extend(reasons.map(ReasonCode::suback_v3));
             }
         });
     }
+
+    /// Appends the packet.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        let Self { kind, packet_id, properties, .. } = *self;
+        Self::encode_parts(kind, packet_id, properties, self.reasons(), version, out);
+    }
 }
 
-fn read_body<'a>(
-    body: &'a [u8],
-    version: ProtocolVersion,
-    limits: &PropertyLimits,
-) -> Result<(u16, Properties<'a>, &'a [u8]), DecodeError> {
-    let mut reader = Reader::new(body);
-    let packet_id = reader.packet_id()?;
-    let properties = if version.is_v5() {
-        Properties::read(&mut reader, allowed_properties::ACK, limits)?
-    } else {
-        Properties::EMPTY
-    };
-    Ok((packet_id, properties, reader.rest()))
+/// The codes of §3.9.3 and §3.11.3; 3.1.1 [MQTT-3.9.3-2].
+fn is_allowed(kind: FilterAckKind, version: ProtocolVersion, code: u8) -> bool {
+    match kind {
+        FilterAckKind::SubAck if !version.is_v5() => matches!(code, 0..=2 | 0x80),
+        FilterAckKind::SubAck => {
+            matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+        }
+        FilterAckKind::UnsubAck => {
+            matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91)
+        }
+    }
 }

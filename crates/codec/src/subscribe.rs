@@ -2,7 +2,7 @@
 
 use crate::allowed_properties;
 use crate::encode::{put_packet, put_text, put_u16};
-use crate::properties::{Properties, PropertyLimits};
+use crate::properties::{Properties, PropertyLimits, read_head};
 use crate::reader::Reader;
 use crate::{DecodeError, ProtocolVersion, QoS};
 
@@ -59,12 +59,8 @@ impl<'a> Subscribe<'a> {
         limits: &PropertyLimits,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let packet_id = reader.packet_id()?;
-        let properties = if version.is_v5() {
-            Properties::read(&mut reader, allowed_properties::SUBSCRIBE, limits)?
-        } else {
-            Properties::EMPTY
-        };
+        let (packet_id, properties) =
+            read_head(&mut reader, version, allowed_properties::SUBSCRIBE, limits)?;
         let filters = reader.rest();
         if filters.is_empty() {
             return Err(DecodeError::protocol("SUBSCRIBE without a filter")); // [MQTT-3.8.3-2]

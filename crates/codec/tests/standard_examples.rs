@@ -2,10 +2,10 @@
 
 use ProtocolVersion::{V5, V31, V311};
 use agentmq_codec::{
-    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property,
-    PropertyId as P, PropertyLimits, ProtocolVersion, Publish, PublishHead, QoS, ReasonCode,
-    RetainHandling, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe,
-    Will, check_text, frame, varint_len,
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, FilterAck, FilterAckKind as K, Packet,
+    Properties, PropertiesBuf, Property, PropertyId as P, PropertyLimits, ProtocolVersion, Publish,
+    PublishHead, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions,
+    Unsubscribe, Will, check_text, frame, varint_len,
 };
 
 fn decode(bytes: &[u8], version: ProtocolVersion) -> Packet<'_> {
@@ -251,18 +251,19 @@ fn answers_to_subscribe_and_unsubscribe() {
         [(V5, &[0x90, 6, 0, 1, 0, 2, 0, 0x87][..]), (V311, &[0x90, 5, 0, 1, 2, 0, 0x80])]
     {
         let mut out = Vec::new();
-        SubAck::encode_parts(1, none.view(), &reasons, version, &mut out);
+        FilterAck::encode_parts(K::SubAck, 1, none.view(), reasons, version, &mut out);
         assert_eq!(out, bytes);
         let Packet::SubAck(packet) = decode(&out, version) else { panic!("no SUBACK") };
         assert_eq!(packet.reasons().count(), 3, "one per filter [MQTT-3.9.3-1]");
     }
     let mut out = Vec::new();
-    UnsubAck::encode_parts(1, none.view(), &[R::NoSubscriptionExisted], V5, &mut out);
+    let reasons = [R::NoSubscriptionExisted];
+    FilterAck::encode_parts(K::UnsubAck, 1, none.view(), reasons, V5, &mut out);
     assert_eq!(out, [0xB0, 4, 0, 1, 0, 0x11]);
     let Packet::UnsubAck(packet) = decode(&out, V5) else { panic!("no UNSUBACK") };
     assert!(packet.reasons().eq([R::NoSubscriptionExisted]));
     out.clear();
-    UnsubAck::encode_parts(1, none.view(), &[R::NoSubscriptionExisted], V311, &mut out);
+    FilterAck::encode_parts(K::UnsubAck, 1, none.view(), reasons, V311, &mut out);
     assert_eq!(out, [0xB0, 2, 0, 1], "3.1.1 §3.11 has no payload");
 }
 

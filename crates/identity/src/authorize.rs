@@ -11,24 +11,27 @@ pub enum Action {
     Subscribe,
 }
 
-/// The answer, with what led to it.
+/// The answer, with what led to it. Texts are the rule's own, so that a decision costs no copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
+pub struct Decision<'a> {
     /// Whether the action is allowed.
     pub allowed: bool,
-    /// The rule that decided, for logs and reason strings.
-    pub rule: &'static str,
+    /// The rule that decided, for logs.
+    pub rule: &'a str,
+    /// What a client whose action is not allowed reads in the Reason String: cause and fix.
+    pub reason: &'a str,
 }
 
 impl Principal {
     /// Whether this principal may do `action` on `topic` (a name to publish, a filter to
     /// subscribe). `$SYS` is the broker's own: nobody publishes there.
-    pub fn authorize(&self, action: Action, topic: &str) -> Decision {
+    pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
         let system = topic == "$SYS" || topic.starts_with("$SYS/");
         if system && action == Action::Publish {
-            return Decision { allowed: false, rule: "only the broker publishes to $SYS" };
+            let reason = "topics below $SYS are the broker's own: publish to another one";
+            return Decision { allowed: false, rule: "$SYS", reason };
         }
-        Decision { allowed: true, rule: "open" }
+        Decision { allowed: true, rule: "open", reason: "" }
     }
 }
 

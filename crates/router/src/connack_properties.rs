@@ -2,6 +2,7 @@
 
 use agentmq_codec::{Connect, PropertiesBuf, Property, PropertyId as P, QoS, varint_len};
 
+use crate::connection::ConnectionId;
 use crate::router::Router;
 
 /// What a CONNACK tells beside the settings.
@@ -63,6 +64,31 @@ impl Router {
             }
         }
         properties
+    }
+}
+
+impl Router {
+    /// Tells a returning client how many messages its queue has lost since it was last told, as
+    /// the User Property `dropped-messages`. CONNACK may carry one whatever Request Problem
+    /// Information says [MQTT-3.1.2-29]; where it does not fit [MQTT-3.2.2-20] the next one tells.
+    pub(crate) fn tell_dropped(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        properties: &mut PropertiesBuf,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let (is_v5, max_packet) = (connection.version.is_v5(), connection.max_packet as usize);
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        if session.dropped == 0 || !is_v5 {
+            return;
+        }
+        let count = session.dropped.to_string();
+        let told = properties.clone().with(Property::Pair("dropped-messages", &count));
+        if connack_len(&told) <= max_packet {
+            *properties = told;
+            session.dropped = 0;
+        }
     }
 }
 

@@ -63,6 +63,9 @@ pub(crate) enum Phase {
     Authenticating,
     /// CONNACK with success is sent.
     Connected,
+    /// The client has shut its side: its session has left it, and once the acknowledgements that
+    /// wait are written it closes.
+    HalfClosed,
     /// Nothing more is read; the socket closes once the outbox is written.
     Closing,
 }

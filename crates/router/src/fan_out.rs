@@ -292,8 +292,9 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else {
             return Delivered::Dropped;
         };
-        let dropped = session.enqueue(source.delivery(terms), bound);
-        self.counters.dropped_queue_full += dropped as u64;
+        let overflow = session.enqueue(source.delivery(terms), bound, source.now);
+        self.counters.dropped_queue_full += overflow.dropped as u64;
+        self.counters.dropped_expired += overflow.expired as u64;
         Delivered::Taken
     }
 }

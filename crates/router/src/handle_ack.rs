@@ -3,7 +3,7 @@
 use agentmq_codec::{Ack, AckKind, ReasonCode};
 use agentmq_session::{AckOutcome, PendingAck, Time};
 
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
 use crate::router::Router;
 
 impl Router {
@@ -17,12 +17,11 @@ impl Router {
             AckKind::PubComp => session.window.complete_release(packet_id),
             AckKind::PubRel => {
                 let known = session.unreleased.remove(packet_id);
-                let reason = if known || !is_v5 {
-                    ReasonCode::Success
+                let pubcomp = if known || !is_v5 {
+                    PendingAck::Ack(AckKind::PubComp, packet_id, ReasonCode::Success)
                 } else {
-                    ReasonCode::PacketIdentifierNotFound
+                    not_found(connection, AckKind::PubComp, packet_id)
                 };
-                let pubcomp = PendingAck::Ack(AckKind::PubComp, packet_id, reason);
                 return self.acknowledge(id, pubcomp);
             }
         };
@@ -37,9 +36,13 @@ impl Router {
             }
             // A PUBREC for nothing gets an answer that ends the exchange (§4.3.3, table 3-6).
             (AckOutcome::Unknown, AckKind::PubRec) if !ack.reason.is_error() => {
-                let reason =
-                    if is_v5 { ReasonCode::PacketIdentifierNotFound } else { ReasonCode::Success };
-                self.acknowledge(id, PendingAck::Ack(AckKind::PubRel, packet_id, reason));
+                let Some(connection) = self.connection_mut(id) else { return };
+                let pubrel = if is_v5 {
+                    not_found(connection, AckKind::PubRel, packet_id)
+                } else {
+                    PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success)
+                };
+                self.acknowledge(id, pubrel);
             }
             (AckOutcome::Unknown, _) => {}
         }
@@ -52,4 +55,12 @@ impl Router {
                 .encode(connection.version, connection.outbox.bytes());
         }
     }
+}
+
+fn not_found(connection: &Connection, kind: AckKind, packet_id: u16) -> PendingAck {
+    let why = match kind {
+        AckKind::PubRel => "no QoS 2 PUBLISH to this client has this identifier: it is over",
+        _ => "no QoS 2 PUBLISH of this client waits with this identifier: it is over",
+    };
+    connection.explained(kind, packet_id, ReasonCode::PacketIdentifierNotFound, why)
 }

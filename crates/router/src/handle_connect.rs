@@ -1,21 +1,21 @@
 //! CONNECT: authentication, takeover, resumption, and the CONNACK.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use agentmq_codec::{
-    ConnAck, Connect, PropertiesBuf, Property, PropertyId as P, ProtocolVersion, ReasonCode,
-};
+use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
 use agentmq_session::{OutboundAliases, Session, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
+use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
 
 /// Why a CONNECT is refused.
-type Refused = (ReasonCode, &'static str);
+type Refused = (ReasonCode, Cow<'static, str>);
 
 impl Router {
     pub(crate) fn handle_connect(
@@ -37,7 +37,7 @@ impl Router {
             return self.refuse_connect(id, ReasonCode::Banned, why);
         }
         if let Err((reason, why)) = self.check_connect(connect) {
-            return self.refuse_connect(id, reason, why);
+            return self.refuse_connect(id, reason, &why);
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Router {
         match outcome {
             Outcome::Accepted(principal, data) => {
                 if let Err((reason, why)) = self.check_will(connect, &principal) {
-                    return self.refuse_connect(id, reason, why);
+                    return self.refuse_connect(id, reason, &why);
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
             }
@@ -86,18 +86,18 @@ impl Router {
             };
             if !may_be_assigned {
                 let why = "an empty Client Identifier needs Clean Session 1";
-                return Err((ReasonCode::ClientIdentifierNotValid, why));
+                return Err((ReasonCode::ClientIdentifierNotValid, why.into()));
             }
         }
         let limits = &self.settings.limits;
         let connections = self.counters.connections_now + self.peers.connections_elsewhere;
         if connections >= u64::from(limits.connections) {
-            return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached"));
+            return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached".into()));
         }
         let is_new = !self.by_client.contains_key(connect.client_id);
         let sessions = self.sessions.len() as u64 + self.peers.sessions_elsewhere;
         if is_new && sessions >= u64::from(limits.sessions) {
-            return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached"));
+            return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached".into()));
         }
         Ok(())
     }
@@ -106,16 +106,18 @@ impl Router {
     fn check_will(&self, connect: &Connect<'_>, principal: &Principal) -> Result<(), Refused> {
         let Some(will) = &connect.will else { return Ok(()) };
         if check_name(will.topic, &self.settings.topic_limits()).is_err() {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit"));
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
         }
         if will.qos > self.settings.maximum_qos {
-            return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS"));
+            return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
         }
         if will.retain && !self.settings.retain_available {
-            return Err((ReasonCode::RetainNotSupported, "retained messages are off"));
+            return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
-        if !principal.authorize(Action::Publish, will.topic).allowed {
-            return Err((ReasonCode::NotAuthorized, "the Will Topic is not allowed"));
+        let decision = principal.authorize(Action::Publish, will.topic);
+        if !decision.allowed {
+            let why = format!("the Will Topic is not allowed: {}", decision.reason);
+            return Err((ReasonCode::NotAuthorized, why.into()));
         }
         Ok(())
     }
@@ -126,10 +128,7 @@ impl Router {
         tracing::info!(%reason, why, "refused a CONNECT");
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
-        let mut properties = PropertiesBuf::new().with(Property::Text(P::ReasonString, why));
-        if connack_len(&properties) > connection.max_packet as usize {
-            properties = PropertiesBuf::new(); // [MQTT-3.2.2-19]
-        }
+        let properties = reason_string(why, 2, connection.max_packet);
         ConnAck { session_present: false, reason, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
     }
@@ -154,7 +153,7 @@ impl Router {
             assigned: assigned.as_deref(),
             auth_data,
         };
-        let properties = self.connack_properties(connect, &terms);
+        let mut properties = self.connack_properties(connect, &terms);
         if connect.version.is_v5()
             && self
                 .connection_mut(id)
@@ -171,6 +170,7 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
         }

@@ -108,7 +108,7 @@ impl Router {
     }
 
     /// Routes a client's publication. Returns the reason for its acknowledgement, `None` when it
-    /// needs none.
+    /// needs none any more.
     fn publish_from(
         &mut self,
         id: ConnectionId,
@@ -120,9 +120,16 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        if !connection.principal.authorize(Action::Publish, topic).allowed {
+        let decision = connection.principal.authorize(Action::Publish, topic);
+        if !decision.allowed {
+            let (reason, why) = (ReasonCode::NotAuthorized, decision.reason);
+            let explained = |kind| connection.explained(kind, publish.packet_id, reason, why);
+            let ack = ack_kind(publish.qos).map(explained);
             self.counters.publish_refused += 1;
-            return Ok(Some(ReasonCode::NotAuthorized));
+            if let Some(ack) = ack {
+                self.acknowledge(id, ack);
+            }
+            return Ok(None);
         }
         let publisher = connection.session();
         let route = self.route(topic)?;
@@ -145,16 +152,11 @@ impl Router {
             now,
             shared: None,
         };
-        let mut reason = self.publish(&mut source, &route);
+        let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
         {
             session.unreleased.insert(publish.packet_id);
-            if reason.is_error() {
-                // It was delivered, if not retained. An error would end the exchange
-                // [MQTT-4.3.3-4], and a client that misses the PUBREC would publish it again.
-                reason = ReasonCode::Success;
-            }
         }
         Ok(Some(reason))
     }
@@ -247,14 +249,30 @@ impl Router {
     }
 
     fn acknowledge_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, reason: ReasonCode) {
-        let kind = match publish.qos {
-            QoS::AtMostOnce => return,
-            QoS::AtLeastOnce => AckKind::PubAck,
-            QoS::ExactlyOnce => AckKind::PubRec,
-        };
-        self.acknowledge(id, PendingAck::Ack(kind, publish.packet_id, reason));
+        let Some(kind) = ack_kind(publish.qos) else { return };
+        if !reason.is_error() {
+            return self.acknowledge(id, PendingAck::Ack(kind, publish.packet_id, reason));
+        }
+        // It was delivered, if not retained. An error would end a QoS 2 exchange [MQTT-4.3.3-4],
+        // and a client that misses the PUBREC would publish it again.
+        let reason = if kind == AckKind::PubRec { ReasonCode::Success } else { reason };
+        let Some(connection) = self.connection_mut(id) else { return };
+        let ack = connection.explained(kind, publish.packet_id, reason, NOT_RETAINED);
+        self.acknowledge(id, ack);
     }
 }
+
+/// The first answer to a PUBLISH.
+fn ack_kind(qos: QoS) -> Option<AckKind> {
+    match qos {
+        QoS::AtMostOnce => None,
+        QoS::AtLeastOnce => Some(AckKind::PubAck),
+        QoS::ExactlyOnce => Some(AckKind::PubRec),
+    }
+}
+
+const NOT_RETAINED: &str = "delivered but not retained: retained_messages or retained_bytes is \
+    reached; clear retained topics or raise the limit";
 
 const TOPIC_INVALID: DecodeError = DecodeError::with(
     ReasonCode::TopicNameInvalid,

@@ -1,17 +1,32 @@
 //! SUBSCRIBE from a client.
 
+use std::borrow::Cow;
+
 use agentmq_codec::{
-    DecodeError, Properties, PropertyId, ReasonCode, RetainHandling, SubAck, Subscribe,
+    DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter,
 };
 use agentmq_identity::Action;
-use agentmq_session::{PendingAck, RetainedCursor, Ticket, Time};
+use agentmq_session::{RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
+use crate::reason_string::FilterAnswers;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
+
+/// Why a filter is not subscribed to.
+enum NotSubscribed {
+    /// The SUBACK says so.
+    Refused(ReasonCode, Cow<'static, str>),
+    /// It ends the connection.
+    Broken(DecodeError),
+}
+
+fn refused(reason: ReasonCode, why: impl Into<Cow<'static, str>>) -> NotSubscribed {
+    NotSubscribed::Refused(reason, why.into())
+}
 
 impl Router {
     pub(crate) fn handle_subscribe(&mut self, id: ConnectionId, packet: &Subscribe<'_>, now: Time) {
@@ -20,24 +35,29 @@ impl Router {
             let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
             return self.refuse(id, reason, "Subscription Identifiers are off", now);
         }
-        let (mut codes, mut cursors, mut shares) = (Vec::new(), Vec::new(), false);
+        let (mut answers, mut cursors) = (FilterAnswers::default(), Vec::new());
+        let mut shares = false;
         for request in packet.filters() {
             shares |= request.filter.starts_with("$share/");
             match self.subscribe(id, request, identifier.unwrap_or(0)) {
-                Ok((code, cursor)) => {
-                    codes.push(code);
+                Ok((qos, cursor)) => {
+                    answers.push(ReasonCode::granted(qos));
                     cursors.extend(cursor);
                 }
-                Err(error) => return self.refuse(id, error.reason, error.what, now),
+                Err(NotSubscribed::Refused(code, why)) => answers.push_because(code, why),
+                Err(NotSubscribed::Broken(error)) => {
+                    return self.refuse(id, error.reason, error.what, now);
+                }
             }
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        let (version, index) = (connection.version, connection.session);
-        let mut suback = Vec::new();
-        let properties = Properties::EMPTY;
-        SubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut suback);
+        let index = connection.session;
+        let suback = answers.to_ack(FilterAckKind::SubAck, packet.packet_id, connection);
         let interest = self.await_interest(id);
-        self.acknowledge_at(id, interest, PendingAck::Encoded(suback.into_boxed_slice()));
+        let ticket = self.acknowledge_at(id, interest, suback);
+        if let Some(connection) = self.connection_mut(id) {
+            connection.suback = ticket;
+        }
         for mut cursor in cursors {
             cursor.interest = interest;
             self.queue_retained(index, cursor, now);
@@ -47,38 +67,38 @@ impl Router {
         }
     }
 
-    /// One filter: its SUBACK code, and the retained messages that it asks for. An error ends the
-    /// connection.
+    /// One filter: the QoS granted, and the retained messages that it asks for.
     fn subscribe(
         &mut self,
         id: ConnectionId,
         request: SubscribeFilter<'_>,
         identifier: u32,
-    ) -> Result<(ReasonCode, Option<RetainedCursor>), DecodeError> {
-        let refused = |reason| Ok((reason, None));
+    ) -> Result<(QoS, Option<RetainedCursor>), NotSubscribed> {
+        use ReasonCode as R;
         let SubscribeFilter { filter: text, options } = request;
         let settings = std::sync::Arc::clone(&self.settings);
-        let Ok(subscription) = Subscription::parse(text, &settings.topic_limits()) else {
-            return refused(ReasonCode::TopicFilterInvalid);
-        };
+        let subscription = Subscription::parse(text, &settings.topic_limits())
+            .map_err(|error| refused(R::TopicFilterInvalid, error.to_string()))?;
         if subscription.share.is_some() {
             if options.no_local {
                 // [MQTT-3.8.3-4]
-                return Err(DecodeError::protocol("No Local on a shared subscription"));
+                let what = "No Local on a shared subscription";
+                return Err(NotSubscribed::Broken(DecodeError::protocol(what)));
             }
             if !settings.shared_subscriptions {
-                return refused(ReasonCode::SharedSubscriptionsNotSupported);
+                return Err(refused(R::SharedSubscriptionsNotSupported, SHARED_ARE_OFF));
             }
         }
         if !settings.wildcard_subscriptions && subscription.filter.contains(['+', '#']) {
-            return refused(ReasonCode::WildcardSubscriptionsNotSupported);
+            return Err(refused(R::WildcardSubscriptionsNotSupported, WILDCARDS_ARE_OFF));
         }
         let limit = settings.limits.subscriptions_per_session as usize;
         let Some((connection, session)) = self.connected(id) else {
-            return refused(ReasonCode::UnspecifiedError);
+            return Err(refused(R::UnspecifiedError, ""));
         };
-        if !connection.principal.authorize(Action::Subscribe, subscription.filter).allowed {
-            return refused(ReasonCode::NotAuthorized);
+        let decision = connection.principal.authorize(Action::Subscribe, subscription.filter);
+        if !decision.allowed {
+            return Err(refused(R::NotAuthorized, decision.reason.to_owned()));
         }
         let place = session.find_subscription(text);
         let wanted = match options.retain_handling {
@@ -89,11 +109,11 @@ impl Router {
         };
         // A client may ask for retained messages again and again without taking any.
         if wanted && session.queue.cursors() >= limit {
-            return refused(ReasonCode::QuotaExceeded);
+            return Err(refused(R::QuotaExceeded, CURSORS_WAIT));
         }
         if let Err(at) = place {
             if session.subscriptions.len() >= limit {
-                return refused(ReasonCode::QuotaExceeded);
+                return Err(refused(R::QuotaExceeded, TOO_MANY_SUBSCRIPTIONS));
             }
             session.subscriptions.insert(at, text.into());
         }
@@ -103,7 +123,7 @@ impl Router {
         let subscriber = Subscriber { session: index, options, id: identifier };
         if subscription.share.is_some() {
             self.join(text, subscriber);
-            return Ok((ReasonCode::granted(options.qos), None));
+            return Ok((options.qos, None));
         }
         let added = self.subscriptions.insert(subscription.filter, subscriber);
         if added.is_first {
@@ -118,7 +138,7 @@ impl Router {
             qos: options.qos,
             ids: (identifier != 0).then(|| [identifier].into()),
         });
-        Ok((ReasonCode::granted(options.qos), cursor))
+        Ok((options.qos, cursor))
     }
 
     fn join(&mut self, text: &str, member: Subscriber) {
@@ -182,3 +202,12 @@ impl Router {
         self.reroute(moved, now);
     }
 }
+
+const SHARED_ARE_OFF: &str =
+    "shared subscriptions are off on this broker: subscribe without $share/NAME/";
+const WILDCARDS_ARE_OFF: &str =
+    "filters with + or # are off on this broker: subscribe to whole topic names";
+const TOO_MANY_SUBSCRIPTIONS: &str = "the session has as many subscriptions as \
+    subscriptions_per_session allows: unsubscribe from some, or use a wildcard";
+const CURSORS_WAIT: &str = "retained messages of as many filters as subscriptions_per_session \
+    allows wait already: take them first, or ask for none with Retain Handling 2";

@@ -1,46 +1,50 @@
 //! UNSUBSCRIBE from a client.
 
-use agentmq_codec::{Properties, ReasonCode, UnsubAck, Unsubscribe};
-use agentmq_session::PendingAck;
+use std::borrow::Cow;
+
+use agentmq_codec::{FilterAckKind, ReasonCode, Unsubscribe};
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
+use crate::reason_string::FilterAnswers;
 use crate::remote_member::SessionName;
 use crate::router::Router;
 use crate::subscriptions::Removed;
 
+/// Why a filter is not unsubscribed from.
+type NotUnsubscribed = (ReasonCode, Cow<'static, str>);
+
 impl Router {
     pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, packet: &Unsubscribe<'_>) {
-        let mut codes = Vec::new();
+        let mut answers = FilterAnswers::default();
         for filter in packet.filters() {
-            codes.push(self.unsubscribe(id, filter));
+            match self.unsubscribe(id, filter) {
+                Ok(()) => answers.push(ReasonCode::Success),
+                Err((code, why)) => answers.push_because(code, why),
+            }
         }
-        let Some(version) = self.connection_mut(id).map(|it| it.version) else { return };
-        let mut unsuback = Vec::new();
-        let properties = Properties::EMPTY;
-        UnsubAck::encode_parts(packet.packet_id, properties, &codes, version, &mut unsuback);
-        self.acknowledge(id, PendingAck::Encoded(unsuback.into_boxed_slice()));
+        let Some(connection) = self.connection_mut(id) else { return };
+        let unsuback = answers.to_ack(FilterAckKind::UnsubAck, packet.packet_id, connection);
+        self.acknowledge(id, unsuback);
     }
 
-    fn unsubscribe(&mut self, id: ConnectionId, text: &str) -> ReasonCode {
+    fn unsubscribe(&mut self, id: ConnectionId, text: &str) -> Result<(), NotUnsubscribed> {
         let limits = self.settings.topic_limits();
         let Some((connection, session)) = self.connected(id) else {
-            return ReasonCode::UnspecifiedError;
+            return Err((ReasonCode::UnspecifiedError, "".into()));
         };
         let index = connection.session;
         let Ok(at) = session.find_subscription(text) else {
-            let is_filter = Subscription::parse(text, &limits).is_ok();
-            return if is_filter {
-                ReasonCode::NoSubscriptionExisted
-            } else {
-                ReasonCode::TopicFilterInvalid
-            };
+            return Err(match Subscription::parse(text, &limits) {
+                Ok(_) => (ReasonCode::NoSubscriptionExisted, NO_SUBSCRIPTION.into()),
+                Err(error) => (ReasonCode::TopicFilterInvalid, error.to_string().into()),
+            });
         };
         session.subscriptions.remove(at);
         let session = SessionName { index, generation: session.generation };
         self.remove_subscription(session, text);
-        ReasonCode::Success
+        Ok(())
     }
 
     /// Takes a session's subscription out of the index or out of its group.
@@ -75,3 +79,6 @@ impl Router {
         true
     }
 }
+
+const NO_SUBSCRIPTION: &str =
+    "the session has no such subscription: give the filter as in SUBSCRIBE, $share/NAME/ included";

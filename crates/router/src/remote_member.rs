@@ -201,11 +201,18 @@ pub(crate) struct AwayGroups {
     groups: HashMap<u32, AwayGroup>,
     by_text: HashMap<Arc<str>, u32>,
     next: u32,
+    /// Groups without members, which a sweep is to forget.
+    empty: usize,
 }
 
 impl AwayGroups {
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// Whether [`Self::sweep`] has anything to do.
+    pub(crate) fn needs_sweep(&self) -> bool {
+        self.empty > 0
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&AwayGroup> {
@@ -230,10 +237,12 @@ impl AwayGroups {
             self.by_text.insert(Arc::clone(&text), number);
             let group = AwayGroup { text, home, members: Vec::new(), is_over: false };
             self.groups.insert(number, group);
+            self.empty += 1;
             number
         });
         let Some(group) = self.groups.get_mut(&number) else { return text.into() };
         group.is_over = false;
+        self.empty -= usize::from(group.members.is_empty());
         match group.members.iter_mut().find(|it| it.session == member.session) {
             Some(known) => *known = member,
             None => group.members.push(member),
@@ -247,6 +256,7 @@ impl AwayGroups {
         let group = self.groups.get_mut(self.by_text.get(text)?)?;
         let at = group.members.iter().position(|it| it.session == session)?;
         group.members.swap_remove(at);
+        self.empty += usize::from(group.members.is_empty());
         Some((Arc::clone(&group.text), group.home))
     }
 
@@ -259,13 +269,14 @@ impl AwayGroups {
 
     /// Forgets the groups that have been without members since the last sweep.
     pub(crate) fn sweep(&mut self) {
-        let by_text = &mut self.by_text;
+        let (by_text, empty) = (&mut self.by_text, &mut self.empty);
         self.groups.retain(|number, group| {
             let keep = !group.members.is_empty() || !group.is_over;
             group.is_over = group.members.is_empty();
             if !keep && by_text.get(&group.text) == Some(number) {
                 by_text.remove(&group.text);
             }
+            *empty -= usize::from(!keep);
             keep
         });
     }

@@ -20,6 +20,8 @@ pub(crate) struct Retained {
     cleared: VecDeque<(Time, Stamp, Box<str>)>,
     /// Topics in the tree that are cleared.
     cleared_now: usize,
+    /// Topics in the tree whose message expires.
+    expiring: usize,
     bytes: u64,
     /// Counts stores, so that a subscriber gets a message either from here or live.
     clock: u64,
@@ -53,6 +55,7 @@ impl Retained {
             tree: TopicTree::new(),
             cleared: VecDeque::new(),
             cleared_now: 0,
+            expiring: 0,
             bytes: 0,
             clock: 0,
             sweep_after: None,
@@ -131,6 +134,7 @@ impl Retained {
         } else {
             self.bytes += message.size() as u64;
         }
+        self.expiring += usize::from(message.expires_at.is_some());
         if let Some(old) = self.tree.insert(&message.topic, stored) {
             self.forget(&old);
         }
@@ -143,6 +147,7 @@ impl Retained {
         } else {
             self.bytes -= old.message.size() as u64;
         }
+        self.expiring -= usize::from(old.message.expires_at.is_some());
     }
 
     /// Whether the topic's retained message has this payload.
@@ -187,6 +192,12 @@ impl Retained {
         let more = stopped.is_some();
         cursor.after = last.or(stopped).map(String::into_boxed_str);
         more
+    }
+
+    /// Whether [`Self::sweep`] will ever have anything to do: something expires, or is remembered
+    /// as cleared.
+    pub(crate) fn needs_sweep(&self) -> bool {
+        self.expiring > 0 || !self.cleared.is_empty()
     }
 
     /// Removes expired messages among the next few topics; call it now and then.

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_codec::{
-    Connect, Disconnect, Packet, PacketType, PropertiesBuf, Property, PropertyId, ReasonCode,
-};
+use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
 use agentmq_identity::Authenticator;
 use agentmq_session::{CommitEngine, Gates, Outbox, PendingAck, Session, Ticket, Time};
 use slab::Slab;
@@ -15,6 +13,7 @@ use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::places::{Peers, Place};
+use crate::reason_string::reason_string;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
@@ -40,6 +39,8 @@ pub struct Router {
     pub(crate) remote_members: RemoteMembers,
     pub(crate) away_groups: AwayGroups,
     pub(crate) timers: Timers,
+    /// No sweep before this point.
+    sweep_at: Time,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
     pub(crate) layout: Layout,
@@ -64,8 +65,6 @@ impl Router {
         commit: Box<dyn CommitEngine>,
         entropy: u64,
     ) -> Self {
-        let mut timers = Timers::default();
-        timers.arm(Time::ZERO, Due::Sweep);
         Self {
             settings,
             authenticator,
@@ -80,7 +79,8 @@ impl Router {
             peers: Peers::default(),
             remote_members: RemoteMembers::default(),
             away_groups: AwayGroups::default(),
-            timers,
+            timers: Timers::default(),
+            sweep_at: Time::ZERO,
             flapping: Flapping::default(),
             counters: Counters::default(),
             layout: Layout::default(),
@@ -150,6 +150,18 @@ impl Router {
         self.refuse(id, reason, what, now);
     }
 
+    /// The client will send no more, but may still read. For its session that is the end of the
+    /// connection; what has been acknowledged goes out, with [`Self::is_closing`] behind it.
+    pub fn half_closed(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.phase = match connection.phase {
+            Phase::Connected => Phase::HalfClosed,
+            Phase::Authenticating => Phase::Closing, // there is nobody to go on with
+            ending => ending,
+        };
+        self.detach(id, true, now);
+    }
+
     /// The socket is gone. Frees the connection's number; its session, if any, goes on by itself
     /// or ends, and its will is published by the standard's rules.
     pub fn closed(&mut self, id: ConnectionId, now: Time) {
@@ -177,13 +189,20 @@ impl Router {
                         self.drain(index, now);
                     }
                 }
-                Due::Sweep => {
-                    self.retained.sweep(now);
-                    self.away_groups.sweep();
-                    self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
-                }
             }
         }
+        if self.next_sweep().is_some_and(|at| at <= now) {
+            self.retained.sweep(now);
+            self.away_groups.sweep();
+            self.sweep_at = now.after_millis(SWEEP_MS);
+        }
+    }
+
+    /// When to look for what has expired; never while there is nothing that could, so that an idle
+    /// shard sleeps.
+    fn next_sweep(&self) -> Option<Time> {
+        let is_needed = self.retained.needs_sweep() || self.away_groups.needs_sweep();
+        is_needed.then_some(self.sweep_at)
     }
 
     /// Until when a connection's socket is not to be read, because its client has published as much
@@ -200,7 +219,8 @@ impl Router {
 
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        let (timer, sweep) = (self.timers.next(), self.next_sweep());
+        timer.into_iter().chain(sweep).min()
     }
 
     /// Moves the list of connections that have something to write, or are to be closed, into
@@ -224,10 +244,13 @@ impl Router {
 
     /// Whether the socket is to be closed once its outbox is written.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id.0 as usize)
-            .and_then(Option::as_ref)
-            .is_none_or(|connection| connection.phase == Phase::Closing)
+        self.connections.get(id.0 as usize).and_then(Option::as_ref).is_none_or(|connection| {
+            match connection.phase {
+                Phase::Closing => true,
+                Phase::HalfClosed => connection.acks.is_empty(),
+                Phase::Authenticating | Phase::Connected => false,
+            }
+        })
     }
 
     /// Whether an exchange of AUTH packets has not decided yet about the connection.
@@ -269,7 +292,7 @@ impl Router {
         }
         let Some(connection) = self.dirty_connection(id) else { return false };
         let Connection { acks, outbox, version, phase, has_more, .. } = connection;
-        if *phase != Phase::Connected {
+        if !matches!(phase, Phase::Connected | Phase::HalfClosed) {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
@@ -346,14 +369,17 @@ impl Router {
     }
 
     /// Like [`Self::acknowledge`], and waits for the confirmation of announced interest too.
-    pub(crate) fn acknowledge_at(&mut self, id: ConnectionId, interest: Ticket, ack: PendingAck) {
+    /// Returns the ticket.
+    pub(crate) fn acknowledge_at(
+        &mut self,
+        id: ConnectionId,
+        interest: Ticket,
+        ack: PendingAck,
+    ) -> Ticket {
         let gates = Gates { commit: self.commit.draw(), interest };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
-            let Connection { acks, outbox, version, suback, .. } = connection;
-            if matches!(ack, PendingAck::Encoded(_)) {
-                *suback = gates.commit;
-            }
+            let Connection { acks, outbox, version, .. } = connection;
             let waited = !acks.is_empty();
             acks.push(gates, ack, passed, *version, outbox);
             // One that waits for interest only is released by that.
@@ -361,6 +387,7 @@ impl Router {
                 self.waiting.push(id);
             }
         }
+        gates.commit
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {
@@ -413,11 +440,7 @@ impl Router {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
             connection.phase = Phase::Closing;
             if may_tell {
-                let text = Property::Text(PropertyId::ReasonString, why);
-                let mut properties = PropertiesBuf::new().with(text);
-                if properties.view().as_bytes().len() + 16 > connection.max_packet as usize {
-                    properties = PropertiesBuf::new(); // [MQTT-3.14.2-3]
-                }
+                let properties = reason_string(why, 1, connection.max_packet);
                 Disconnect { reason, properties: properties.view() }
                     .encode(connection.version, connection.outbox.bytes());
             }
@@ -469,5 +492,5 @@ pub(crate) fn second_of(now: Time) -> u32 {
 /// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
 /// reaches its client in portions and others get their turn.
 pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
-/// Milliseconds between sweeps for expired retained messages.
+/// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;

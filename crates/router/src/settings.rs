@@ -106,18 +106,26 @@ pub enum ShareStrategy {
 }
 
 impl ShareStrategy {
-    /// All of them, with the names that the configuration uses.
-    pub const NAMES: [(&'static str, Self); 6] = [
-        ("round_robin", Self::RoundRobin),
-        ("random", Self::Random),
-        ("least_inflight", Self::LeastInFlight),
-        ("sticky", Self::Sticky),
-        ("hash_client", Self::HashClient),
-        ("hash_topic", Self::HashTopic),
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastInFlight,
+        Self::Sticky,
+        Self::HashClient,
+        Self::HashTopic,
     ];
 
-    /// The strategy with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, strategy)| strategy)
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastInFlight => "least_inflight",
+            Self::Sticky => "sticky",
+            Self::HashClient => "hash_client",
+            Self::HashTopic => "hash_topic",
+        }
     }
 }

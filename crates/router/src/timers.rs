@@ -13,8 +13,6 @@ pub(crate) enum Due {
     Session(u32, u32),
     /// Session index and generation: its queue may move again.
     Drain(u32, u32),
-    /// Drop expired retained messages.
-    Sweep,
 }
 
 /// All deadlines. Those far away are cancelled when their owner goes: a client that comes and goes

@@ -161,7 +161,7 @@ impl Run {
 }
 
 fn strategy() -> impl Strategy<Value = ShareStrategy> {
-    prop::sample::select(ShareStrategy::NAMES.map(|(_, strategy)| strategy).to_vec())
+    prop::sample::select(ShareStrategy::ALL.to_vec())
 }
 
 proptest! {

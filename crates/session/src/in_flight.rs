@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use agentmq_codec::QoS;
 
 use crate::Delivery;
+use crate::limits::window_span;
 
 /// The send window of one session. Identifiers are handed out in sequence, so that an identifier
 /// is an index into a ring: no map, and acknowledgements that arrive in order cost nothing.
@@ -65,13 +66,15 @@ impl Window {
     }
 
     /// How many more exchanges may begin under this Receive Maximum; none before those of an
-    /// earlier connection have gone on, which keeps the order.
+    /// earlier connection have gone on, which keeps the order, and none too far ahead of one that
+    /// stays unacknowledged (`window_span`).
     pub fn room(&self, receive_maximum: u16) -> u16 {
         if self.owed > 0 {
             return 0;
         }
-        let identifiers = u16::try_from(IDS - self.ring.len()).unwrap_or(u16::MAX);
-        receive_maximum.saturating_sub(self.open).min(identifiers)
+        let span = window_span(receive_maximum).min(IDS);
+        let places = u16::try_from(span.saturating_sub(self.ring.len())).unwrap_or(u16::MAX);
+        receive_maximum.saturating_sub(self.open).min(places)
     }
 
     /// Whether one more exchange may begin under this Receive Maximum.
@@ -292,6 +295,24 @@ mod tests {
         window.acknowledge(ids[0]);
         window.acknowledge(ids[2]);
         assert_eq!(window.begin(QoS::AtLeastOnce, None), 4);
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_stops_the_window_at_its_span() {
+        for (receive_maximum, span) in [(2, 1_024), (1_000, 4_000), (u16::MAX, IDS)] {
+            let mut window = Window::default();
+            window.begin(QoS::AtLeastOnce, None);
+            let mut sent = 1;
+            while window.has_room(receive_maximum) {
+                let id = window.begin(QoS::AtLeastOnce, None);
+                window.acknowledge(id);
+                sent += 1;
+            }
+            assert_eq!((sent, window.ring.len(), window.open_count()), (span, span, 1));
+            window.acknowledge(1);
+            assert_eq!(window.room(receive_maximum), receive_maximum);
+            assert!(window.ring.capacity() <= KEPT, "the memory is given back");
+        }
     }
 
     /// Identifiers that the window wants sent again under a Receive Maximum.

@@ -88,15 +88,23 @@ limits! {
     topic_aliases_out: u16 = 16, "topic aliases towards a client", "the topic is sent";
     subscriptions_per_session: u32 = 10_000, "filters", "SUBACK 0x97";
     receive_maximum: u16 = 1_024, "unacknowledged QoS 1 and 2 publications of a client", "DISCONNECT 0x93";
-    in_flight: u16 = 1_024, "unacknowledged QoS 1 and 2 publications to a client", "they wait in its queue";
-    queue_messages: u32 = 1_000, "messages of a session that wait", "the oldest are dropped and counted";
-    queue_bytes: u32 = 8_388_608, "bytes of a session that wait", "the oldest are dropped and counted";
+    in_flight: u16 = 1_024, "unacknowledged QoS 1 and 2 publications to a client", "they wait in its queue; so they do 4 times as far (at least 1 024) behind one that stays unacknowledged";
+    queue_messages: u32 = 1_000, "messages of a session that wait", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
+    queue_bytes: u32 = 8_388_608, "bytes of a session that wait", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
     outbox_bytes: u32 = 4_194_304, "bytes to a client that does not read", "QoS 0 is dropped and counted, QoS 1 and 2 wait in its queue";
     write_blocked_ms: u32 = 10_000, "milliseconds in which a client reads nothing", "DISCONNECT 0x97, the session stays";
     publishes_per_second: u32 = 0, "publications a second of one client (0: no bound)", "its socket is not read until the second is over";
     retained_messages: u32 = 1_000_000, "retained messages", "PUBACK 0x97, the message is delivered but not retained";
     retained_bytes: u64 = 1_073_741_824, "bytes of retained messages", "PUBACK 0x97, the message is delivered but not retained";
     route_cache: u32 = 65_536, "topics whose receivers are remembered", "the cache is emptied";
+}
+
+/// Publications that may stand between the oldest unacknowledged one and the newest, acknowledged
+/// ones included: packet identifiers are places in a ring, and one that a client never acknowledges
+/// must not stretch it to all 65 535. Wide enough that slow work on one message does not hold up
+/// the others for long. Beyond it: they wait in the queue for that acknowledgement.
+pub(crate) fn window_span(receive_maximum: u16) -> usize {
+    (4 * usize::from(receive_maximum)).max(1_024)
 }
 
 #[cfg(test)]

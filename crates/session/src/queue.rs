@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use agentmq_codec::QoS;
 
-use crate::{Delivery, RetainedCursor};
+use crate::{Delivery, RetainedCursor, Time};
 
 /// The queue of one session, bounded by count and bytes. When a message would exceed a bound the
-/// oldest ones make room, and are counted. `C` is what else can stand in line: a retained-message
-/// cursor, which expands when its turn comes.
+/// expired ones make room, then the oldest, and are counted. `C` is what else can stand in line: a
+/// retained-message cursor, which expands when its turn comes.
 #[derive(Debug)]
 pub struct Queue<C = RetainedCursor> {
     entries: VecDeque<Entry<C>>,
@@ -19,6 +19,17 @@ pub struct Queue<C = RetainedCursor> {
     qos0: usize,
     /// Messages of shared groups among the messages.
     shared: usize,
+    /// Nothing in line expires before this point, or is looked for before it.
+    expires_from: Time,
+}
+
+/// What made room for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overflow {
+    /// Messages that were dropped, the new one included when it alone exceeds the bound.
+    pub dropped: usize,
+    /// Messages that had expired.
+    pub expired: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +49,15 @@ pub struct QueueBound {
 
 impl<C> Default for Queue<C> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), messages: 0, bytes: 0, cursors: 0, qos0: 0, shared: 0 }
+        Self {
+            entries: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            cursors: 0,
+            qos0: 0,
+            shared: 0,
+            expires_from: Time::NEVER,
+        }
     }
 }
 
@@ -74,23 +93,26 @@ impl<C> Queue<C> {
         self.qos0 > 0
     }
 
-    /// Appends a message; returns how many were dropped to make room (the message itself counts
-    /// when it alone exceeds the bound).
-    pub fn push(&mut self, delivery: Delivery, bound: QueueBound) -> usize {
+    /// Appends a message and says what it took to make room for it.
+    pub fn push(&mut self, delivery: Delivery, bound: QueueBound, now: Time) -> Overflow {
         let size = delivery.message.size();
         if size > bound.bytes || bound.messages == 0 {
-            return 1;
+            return Overflow { dropped: 1, expired: 0 };
         }
-        let mut dropped = 0;
-        while self.messages >= bound.messages || self.bytes + size > bound.bytes {
-            if !self.drop_oldest() {
-                break;
-            }
-            dropped += 1;
+        let is_full = |it: &Self| it.messages >= bound.messages || it.bytes + size > bound.bytes;
+        let mut overflow = Overflow::default();
+        if is_full(self) && self.expires_from <= now {
+            overflow.expired = self.drop_expired(now);
+        }
+        while is_full(self) && self.drop_oldest() {
+            overflow.dropped += 1;
+        }
+        if let Some(at) = delivery.message.expires_at {
+            self.expires_from = self.expires_from.min(at);
         }
         self.count_in(&delivery);
         self.entries.push_back(Entry::Message(delivery));
-        dropped
+        overflow
     }
 
     /// Appends a cursor.
@@ -203,6 +225,20 @@ impl<C> Queue<C> {
         taken
     }
 
+    /// Walks the whole queue, so at most once in a while; what expires meanwhile counts as waiting.
+    fn drop_expired(&mut self, now: Time) -> usize {
+        let mut next = Time::NEVER;
+        let expired = self.drop_where(|delivery| {
+            let at = delivery.message.expires_at.unwrap_or(Time::NEVER);
+            if at > now {
+                next = next.min(at);
+            }
+            at <= now
+        });
+        self.expires_from = next.max(now.after_millis(LOOK_AGAIN_MS));
+        expired.len()
+    }
+
     fn drop_oldest(&mut self) -> bool {
         let oldest = self.entries.iter().position(|entry| matches!(entry, Entry::Message(_)));
         let Some(at) = oldest else { return false };
@@ -227,6 +263,8 @@ impl<C> Queue<C> {
     }
 }
 
+/// Milliseconds between two looks for expired messages in a full queue.
+const LOOK_AGAIN_MS: u64 = 1_000;
 /// Slots that an idle session may keep.
 const KEPT: usize = 16;
 
@@ -247,11 +285,34 @@ mod tests {
     fn the_oldest_make_room() {
         let mut queue: Queue<()> = Queue::default();
         let bound = QueueBound { messages: 2, bytes: 10_000 };
-        assert_eq!(queue.push(delivery("a"), bound), 0);
-        assert_eq!(queue.push(delivery("b"), bound), 0);
-        assert_eq!(queue.push(delivery("c"), bound), 1);
+        assert_eq!(queue.push(delivery("a"), bound, Time::ZERO).dropped, 0);
+        assert_eq!(queue.push(delivery("b"), bound, Time::ZERO).dropped, 0);
+        assert_eq!(queue.push(delivery("c"), bound, Time::ZERO).dropped, 1);
         assert_eq!(queue.front().map(|d| &*d.message.topic), Some("b"));
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn expired_ones_make_room_before_the_oldest() {
+        let mut queue: Queue<()> = Queue::default();
+        let bound = QueueBound { messages: 3, bytes: 10_000 };
+        let at = |secs: u64| Time::from_millis(secs * 1_000);
+        let until = |topic, secs| {
+            let mut message = Message::plain(topic, b"", QoS::AtLeastOnce, false);
+            message.expires_at = Some(at(secs));
+            Delivery { message: Arc::new(message), ..delivery(topic) }
+        };
+        let overflow = |dropped, expired| Overflow { dropped, expired };
+        queue.push(delivery("a"), bound, at(0));
+        queue.push(until("b", 5), bound, at(0));
+        queue.push(until("c", 9), bound, at(0));
+        assert_eq!(queue.push(delivery("d"), bound, at(6)), overflow(0, 1));
+        assert_eq!(queue.push(delivery("e"), bound, at(7)), overflow(1, 0), "nothing has expired");
+        assert_eq!(queue.push(delivery("f"), bound, at(10)), overflow(0, 1));
+        let left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let left: Vec<_> = left.iter().map(|it| &*it.message.topic).collect();
+        assert_eq!(left, ["d", "e", "f"]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
@@ -260,7 +321,7 @@ mod tests {
         let size = delivery("a").message.size();
         let bound = QueueBound { messages: 100, bytes: 2 * size };
         for topic in ["a", "b", "c"] {
-            queue.push(delivery(topic), bound);
+            queue.push(delivery(topic), bound, Time::ZERO);
         }
         assert_eq!((queue.len(), queue.bytes()), (2, 2 * size));
         while queue.pop().is_some() {}
@@ -272,8 +333,8 @@ mod tests {
         let mut queue: Queue<u8> = Queue::default();
         let bound = QueueBound { messages: 1, bytes: 10_000 };
         queue.push_cursor(7);
-        queue.push(delivery("a"), bound);
-        assert_eq!(queue.push(delivery("b"), bound), 1);
+        queue.push(delivery("a"), bound, Time::ZERO);
+        assert_eq!(queue.push(delivery("b"), bound, Time::ZERO).dropped, 1);
         assert_eq!(queue.front_cursor(), Some(&mut 7));
         queue.pop();
         assert_eq!(queue.front().map(|d| &*d.message.topic), Some("b"));
@@ -283,10 +344,10 @@ mod tests {
     fn qos_0_passes_what_waits_for_the_window_but_no_cursor() {
         let mut queue: Queue<u8> = Queue::default();
         let bound = QueueBound { messages: 10, bytes: 10_000 };
-        queue.push(delivery("a"), bound);
-        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("b") }, bound);
+        queue.push(delivery("a"), bound, Time::ZERO);
+        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("b") }, bound, Time::ZERO);
         queue.push_cursor(7);
-        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("c") }, bound);
+        queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("c") }, bound, Time::ZERO);
         assert_eq!(queue.pop_qos0().map(|it| it.message.topic.to_string()).as_deref(), Some("b"));
         assert_eq!(queue.pop_qos0(), None);
         assert!(queue.has_qos0());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentmq_codec::{ProtocolVersion, QoS};
 use agentmq_identity::Principal;
 
-use crate::{Delivery, Queue, QueueBound, Time, Unreleased, Will, Window};
+use crate::{Delivery, Overflow, Queue, QueueBound, Time, Unreleased, Will, Window};
 
 /// One client's session, connected or not.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Session {
     pub hold_until: Time,
     /// Ends at this point, when no client is connected.
     pub expires_at: Option<Time>,
-    /// Messages that its queue could not hold.
+    /// Messages that its queue could not hold, and that its client has not been told of.
     pub dropped: u64,
 }
 
@@ -97,11 +97,11 @@ impl Session {
         self.window.begin(qos, kept)
     }
 
-    /// Puts a delivery in line; returns how many messages were dropped.
-    pub fn enqueue(&mut self, delivery: Delivery, bound: QueueBound) -> usize {
-        let dropped = self.queue.push(delivery, bound);
-        self.dropped += dropped as u64;
-        dropped
+    /// Puts a delivery in line, and says what made room for it.
+    pub fn enqueue(&mut self, delivery: Delivery, bound: QueueBound, now: Time) -> Overflow {
+        let overflow = self.queue.push(delivery, bound, now);
+        self.dropped += overflow.dropped as u64;
+        overflow
     }
 
     /// What a lost connection takes with it: QoS 0 messages, retained ones of a QoS 0

@@ -57,8 +57,15 @@ impl Gates {
 pub enum PendingAck {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP with its packet identifier.
     Ack(AckKind, u16, ReasonCode),
-    /// SUBACK or UNSUBACK, encoded.
-    Encoded(Box<[u8]>),
+    /// One with properties, SUBACK or UNSUBACK. Boxed: these are rare, and the others stay small.
+    Encoded(Box<EncodedAck>),
+}
+
+/// An acknowledgement as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedAck {
+    packet: Vec<u8>,
+    ends_exchange: bool,
 }
 
 /// The acknowledgements of one connection, sent in the order of what they acknowledge
@@ -120,25 +127,51 @@ impl PendingAcks {
 }
 
 impl PendingAck {
-    /// Whether it is the last answer to a PUBLISH: a PUBREC is one when it tells of an error.
+    /// A SUBACK or UNSUBACK.
+    pub fn of_filters(packet: Vec<u8>) -> Self {
+        Self::Encoded(Box::new(EncodedAck { packet, ends_exchange: false }))
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP; with properties it is encoded at once.
+    pub fn with_properties(ack: &Ack<'_>, version: ProtocolVersion) -> Self {
+        if ack.properties.is_empty() {
+            return Self::Ack(ack.kind, ack.packet_id, ack.reason);
+        }
+        let mut packet = Vec::new();
+        ack.encode(version, &mut packet);
+        let ends_exchange = ends_exchange(ack.kind, ack.reason);
+        Self::Encoded(Box::new(EncodedAck { packet, ends_exchange }))
+    }
+
+    /// Whether it is the last answer to a PUBLISH.
     fn ends_exchange(&self) -> bool {
         match self {
-            Self::Ack(AckKind::PubAck, ..) => true,
-            Self::Ack(AckKind::PubRec, _, reason) => reason.is_error(),
-            _ => false,
+            Self::Ack(kind, _, reason) => ends_exchange(*kind, *reason),
+            Self::Encoded(ack) => ack.ends_exchange,
         }
     }
 
     fn encode(self, version: ProtocolVersion, out: &mut Outbox) {
         match self {
             Self::Ack(kind, id, reason) => Ack::new(kind, id, reason).encode(version, out.bytes()),
-            Self::Encoded(packet) => out.bytes().extend_from_slice(&packet),
+            Self::Encoded(ack) => out.bytes().extend_from_slice(&ack.packet),
         }
+    }
+}
+
+/// A PUBREC ends the exchange when it tells of an error [MQTT-4.3.3-4].
+fn ends_exchange(kind: AckKind, reason: ReasonCode) -> bool {
+    match kind {
+        AckKind::PubAck => true,
+        AckKind::PubRec => reason.is_error(),
+        AckKind::PubRel | AckKind::PubComp => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use agentmq_codec::{PropertiesBuf, Property, PropertyId};
+
     use super::*;
 
     #[test]
@@ -160,6 +193,11 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_that_waits_is_small() {
+        assert_eq!(size_of::<PendingAck>(), 16);
+    }
+
+    #[test]
     fn only_the_last_answer_to_a_publish_ends_its_exchange() {
         let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
         let mut push = |acks: &mut PendingAcks, kind, reason| {
@@ -175,5 +213,25 @@ mod tests {
         assert_eq!(acks.ending(), 1);
         acks.clear();
         assert_eq!((acks.len(), acks.ending()), (0, 0));
+    }
+
+    #[test]
+    fn an_explanation_changes_nothing_else() {
+        let (version, gates) =
+            (ProtocolVersion::V5, Gates { commit: Ticket(1), ..Gates::default() });
+        let text = PropertiesBuf::new().with(Property::Text(PropertyId::ReasonString, "why"));
+        let codes = [(AckKind::PubAck, 1), (AckKind::PubRec, 1), (AckKind::PubComp, 0)];
+        for (kind, ending) in codes {
+            let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
+            let reason = ReasonCode::NotAuthorized;
+            let ack = Ack { kind, packet_id: 7, reason, properties: text.view() };
+            let pending = PendingAck::with_properties(&ack, version);
+            acks.push(gates, pending, Gates::default(), version, &mut out);
+            assert_eq!((acks.len(), acks.ending()), (1, ending));
+            acks.release(gates, version, &mut out);
+            let mut expected = Vec::new();
+            ack.encode(version, &mut expected);
+            assert_eq!((out.bytes().as_slice(), acks.ending()), (expected.as_slice(), 0));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Time as an argument.
 
+use std::time::Duration;
+
 /// Milliseconds on the broker's monotonic clock, from an arbitrary start. The sans-I/O crates
 /// never ask what time it is; whoever drives them says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -8,6 +10,8 @@ pub struct Time(u64);
 impl Time {
     /// The start of the clock.
     pub const ZERO: Self = Self(0);
+    /// A point that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
 
     /// A point in time.
     pub const fn from_millis(millis: u64) -> Self {
@@ -23,6 +27,12 @@ impl Time {
     #[must_use]
     pub const fn after_millis(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
+    }
+
+    /// The point a duration later, in whole milliseconds.
+    #[must_use]
+    pub const fn after(self, duration: Duration) -> Self {
+        self.after_millis(duration.as_millis() as u64)
     }
 
     /// The point `secs` later.

@@ -10,7 +10,12 @@ use mio::Waker;
 #[derive(Debug)]
 pub enum Command {
     /// Takes over new settings.
-    Reconfigure(Arc<Settings>),
+    Reconfigure {
+        /// Protocol settings and limits.
+        settings: Arc<Settings>,
+        /// Seconds between `$SYS` publications; 0 turns them off.
+        sys_interval_secs: u32,
+    },
     /// Tells every client that the server shuts down (0x8B), writes what it can, and ends.
     Drain,
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, Mail, Place, Router, Settings, SysReport};
+use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
 use agentmq_session::{CommitEngine, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -24,7 +24,7 @@ use crate::directory::Directory;
 use crate::handoff::Handoff;
 use crate::mailbox::{Mailboxes, Parcel};
 use crate::placement::{LoadMeter, Placement, Placer};
-use crate::report::ReportBoard;
+use crate::report::{ReportBoard, Reporting};
 
 /// What a shard is started with.
 #[derive(Debug)]
@@ -111,22 +111,14 @@ pub struct Shard {
     pub(crate) parcels: Vec<(Place, Parcel)>,
     pub(crate) outgoing: Vec<(Place, Mail)>,
     pub(crate) session_changes: Vec<(Arc<str>, bool)>,
-    meter: Option<LoadMeter>,
+    pub(crate) meter: Option<LoadMeter>,
     /// Sockets that full reports in a row have named.
     unheard: usize,
     commands: Receiver<Command>,
     clock: Clock,
-    board: Arc<ReportBoard>,
-    report_at: Time,
-    sys_at: Time,
-    options: ReportOptions,
-}
-
-#[derive(Debug)]
-struct ReportOptions {
-    number: usize,
-    sys_interval_secs: u32,
-    version: String,
+    pub(crate) reporting: Reporting,
+    /// When the last wait for events was to end by itself.
+    wakes_at: Time,
 }
 
 impl Shard {
@@ -152,7 +144,7 @@ impl Shard {
         Ok((ShardHandle { commands: sender, waker }, thread))
     }
 
-    fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
+    pub(crate) fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
         let settings = options.settings;
         let place = Place(u8::try_from(options.number).unwrap_or(u8::MAX));
         let is_one_of_several = options.directory.shards() > 1;
@@ -203,14 +195,13 @@ impl Shard {
             unheard: 0,
             commands,
             clock: options.clock,
-            board: options.board,
-            report_at: Time::ZERO,
-            sys_at: Time::ZERO,
-            options: ReportOptions {
-                number: options.number,
-                sys_interval_secs: options.sys_interval_secs,
-                version: options.version,
-            },
+            reporting: Reporting::new(
+                options.board,
+                options.number,
+                options.sys_interval_secs,
+                options.version,
+            ),
+            wakes_at: now,
         }
     }
 
@@ -218,25 +209,28 @@ impl Shard {
     fn run(mut self) -> Result<(), ShardError> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_drained() {
-            match self.poll.poll(&mut events, self.timeout()) {
+            let timeout = self.timeout();
+            self.wakes_at = timeout.map_or(Time::NEVER, |timeout| self.now.after(timeout));
+            match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
             self.turn(&events);
         }
-        self.board.write(self.options.number, self.router.counters());
+        self.leave_counters();
         Ok(())
     }
 
     /// One turn: read what arrived, do what is due, write once to everyone who got something.
-    fn turn(&mut self, events: &Events) {
+    pub(crate) fn turn(&mut self, events: &Events) {
         if self.is_dormant {
             self.now = self.clock.now(); // it has slept on purpose
         }
-        let slept = self.has_stood_still();
+        let slept = self.has_stood_still(self.now.max(self.wakes_at));
         if self.has_company() {
             self.take_mail();
+            self.look_elsewhere();
         }
         let mut again = std::mem::take(&mut self.again);
         for event in events {
@@ -252,11 +246,17 @@ impl Shard {
             return;
         }
         self.accept_pending();
-        let stood_still = self.has_stood_still() || slept;
+        let stood_still = self.has_stood_still(self.now) || slept;
         if self.has_heard_everybody(events) && !stood_still {
             self.router.tick(self.now);
             self.deadlines();
         }
+        self.send_out();
+        self.report();
+    }
+
+    /// Lets go what this turn has brought forth.
+    pub(crate) fn send_out(&mut self) {
         if self.has_company() {
             self.send_mail(); // before the acknowledgements leave
         }
@@ -264,15 +264,15 @@ impl Shard {
         if self.has_company() {
             self.send_mail(); // the wills of connections that failed
         }
-        self.report();
     }
 
-    /// Reads the clock; true when this process stood still since it was last read: suspended,
-    /// frozen, without a CPU. What arrived meanwhile waits to be read, so nothing is due before the
-    /// next turn, and clients' silence counts from now on only.
-    fn has_stood_still(&mut self) -> bool {
+    /// Reads the clock; true when it is much later than `expected`, so that this process stood
+    /// still: suspended, frozen, without a CPU. What arrived meanwhile waits to be read, so nothing
+    /// is due before the next turn, and clients' silence counts from now on only. A pause that
+    /// ends before the shard was to wake harms nobody, because nothing was due in it.
+    fn has_stood_still(&mut self, expected: Time) -> bool {
         let now = self.clock.now();
-        let millis = now.millis_since(self.now);
+        let millis = now.millis_since(expected);
         self.now = now;
         if millis < STANDSTILL_MS {
             return false;
@@ -319,7 +319,8 @@ impl Shard {
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Reconfigure(settings) => {
+                Command::Reconfigure { settings, sys_interval_secs } => {
+                    self.reporting.set_sys_interval(sys_interval_secs);
                     self.settings = Arc::clone(&settings);
                     self.router.reconfigure(settings);
                 }
@@ -350,13 +351,12 @@ impl Shard {
         timeout
     }
 
-    fn own_timeout(&self) -> Option<Duration> {
+    pub(crate) fn own_timeout(&self) -> Option<Duration> {
         let reads_again = !self.again.is_empty() && !self.is_congested;
         if reads_again || !self.dirty.is_empty() || self.accepting.is_pending() {
             return Some(Duration::ZERO);
         }
         let mut next = self.router.next_deadline();
-        let report = Some(self.report_at);
         let own = [
             self.connecting.next(),
             self.blocked.next(),
@@ -364,42 +364,13 @@ impl Shard {
             self.paused.next(),
             self.accepting.resume_at(),
             self.draining_until,
-            report,
+            self.next_report(),
         ];
         for at in own.into_iter().flatten() {
             next = Some(next.map_or(at, |next| next.min(at)));
         }
         let now = self.clock.now();
         next.map(|at| Duration::from_millis(at.millis_since(now)))
-    }
-
-    /// Leaves the counters on the board, and publishes the statistics of all shards from shard 0.
-    fn report(&mut self) {
-        if let Some(meter) = &mut self.meter
-            && meter.is_due(self.now)
-        {
-            self.directory.set_load(self.place, meter.measure(self.now));
-        }
-        if self.now < self.report_at {
-            return;
-        }
-        self.report_at = self.now.after_millis(REPORT_MS);
-        self.board.write(self.options.number, self.router.counters());
-        if self.has_company() {
-            let others = self.board.others(self.options.number);
-            self.router.set_elsewhere(others.connections_now, others.sessions_now);
-        }
-        let interval = self.options.sys_interval_secs;
-        if self.options.number != 0 || interval == 0 || self.now < self.sys_at {
-            return;
-        }
-        self.sys_at = self.now.after_secs(interval);
-        let report = SysReport {
-            version: &self.options.version,
-            uptime_secs: self.now.as_millis() / 1000,
-            counters: self.board.total(),
-        };
-        self.router.publish_sys(&report, self.now);
     }
 }
 
@@ -417,10 +388,8 @@ impl Drop for EndsAll {
 /// Bytes that one connection may bring in one turn.
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
-/// Milliseconds between reports to the board, which no sleep outlasts.
-const REPORT_MS: u64 = 1_000;
-/// Milliseconds between two looks at the clock that no turn takes.
-const STANDSTILL_MS: u64 = 2 * REPORT_MS;
+/// Milliseconds that no turn takes, and by which no wake-up is late.
+const STANDSTILL_MS: u64 = 2_000;
 const WAKER: Token = Token(usize::MAX);
 /// Listeners count down from here; connections count up from 0.
 const FIRST_LISTENER: usize = usize::MAX - 1;

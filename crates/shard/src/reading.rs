@@ -49,7 +49,7 @@ impl Shard {
             match used {
                 Ok(Read::Data { drained: true, .. }) if !ended => return,
                 Ok(Read::Data { bytes, .. }) => left = left.saturating_sub(bytes.max(1)),
-                Ok(Read::Closed) => return self.drop_conn(key),
+                Ok(Read::Closed) => return self.half_closed(key),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -60,6 +60,21 @@ impl Shard {
             if left == 0 {
                 return self.later(key);
             }
+        }
+    }
+
+    /// The client has shut its side. It may still read (`shutdown` behind the last packet, as
+    /// `nc -N` does): the answers to what it sent go out before the socket closes.
+    fn half_closed(&mut self, key: usize) {
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.phase != Phase::Open {
+            return self.drop_conn(key);
+        }
+        let id = ConnectionId(key as u32);
+        self.router.half_closed(id, self.now);
+        let has_nothing_to_say = self.router.outbox(id).is_none_or(|outbox| outbox.is_empty());
+        if has_nothing_to_say && self.router.is_closing(id) {
+            self.drop_conn(key);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A client that blocks: enough MQTT 3.1.1 to look at a broker from outside.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(dead_code, reason = "each test file uses its part")]
 #![allow(unreachable_pub, reason = "a module of tests")]
 
 use std::io::{Read, Write};

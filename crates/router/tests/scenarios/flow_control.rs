@@ -161,3 +161,35 @@ fn a_long_queue_comes_in_portions_and_whole() {
     let client = broker.returning("c").by_hand().connect();
     assert_eq!(client.messages().len(), 500, "1.5 MB, with no acknowledgement to drive it");
 }
+
+#[test]
+fn one_that_is_never_acknowledged_holds_the_others_up_only_far_ahead() {
+    // As `Limits::in_flight` says.
+    let broker = Broker::with(|settings| settings.limits.queue_messages = 5_000);
+    let client = broker.client("c").by_hand().receive_maximum(2).connect();
+    client.subscribe("t", 1);
+    let publisher = broker.connect("p");
+    for number in 0..1_500 {
+        publisher.publish("t", &number.to_string(), 1);
+    }
+    let (mut seen, mut stuck) = (Vec::new(), None);
+    loop {
+        let messages = client.messages();
+        if messages.is_empty() {
+            match stuck.take() {
+                Some(id) => client.puback(id),
+                None => break,
+            }
+            assert_eq!(seen.len(), 1_024);
+        }
+        for message in messages {
+            if seen.is_empty() {
+                stuck = Some(message.id);
+            } else {
+                client.puback(message.id);
+            }
+            seen.push(message.payload);
+        }
+    }
+    assert!(seen.into_iter().eq((0..1_500).map(|number| number.to_string())), "all, in order");
+}

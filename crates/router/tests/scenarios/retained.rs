@@ -244,3 +244,19 @@ fn servers_without_retained_messages_refuse_them() {
     assert_eq!(client.closed_with(), 0x9A);
     assert_eq!(broker.client("b").will("w", "x").will_retain().refused(), 0x9A);
 }
+
+#[test]
+fn only_what_expires_keeps_an_idle_broker_awake() {
+    let broker = Broker::new();
+    assert!(broker.may_sleep());
+    let client = broker.connect("a");
+    client.retain("stays", "x");
+    assert!(broker.may_sleep());
+    client.publishing("goes", "x").retain().expiry(30).send();
+    client.publishing("replaced", "x").retain().expiry(30).send();
+    client.retain("replaced", "y");
+    assert!(!broker.may_sleep());
+    broker.wait(32);
+    assert_eq!(broker.counters().retained_now, 2);
+    assert!(broker.may_sleep());
+}

@@ -1,6 +1,6 @@
 //! What a resumed session brings along (§4.1, §4.4).
 
-use agentmq_codec::ProtocolVersion;
+use agentmq_codec::{Property, PropertyId as P, ProtocolVersion};
 
 use crate::harness::{Broker, Got};
 
@@ -116,6 +116,56 @@ fn the_oldest_make_room_in_a_full_queue_and_are_counted() {
     }
     assert_eq!(broker.counters().dropped_queue_full, 1);
     assert_eq!(broker.returning("a").connect().payloads(), ["2", "3"]);
+}
+
+/// What a CONNACK tells of messages that the queue has lost.
+fn told_dropped(connack: Option<Got>) -> Option<String> {
+    let Some(Got::ConnAck { code: 0, properties, .. }) = connack else { panic!("CONNACK") };
+    let pair = |property| match property {
+        Property::Pair("dropped-messages", count) => Some(count.to_owned()),
+        _ => None,
+    };
+    properties.view().iter().find_map(pair)
+}
+
+#[test]
+fn a_returning_client_is_told_once_how_many_were_dropped() {
+    let broker = Broker::with(|settings| settings.limits.queue_messages = 2);
+    let client = broker.returning("a").attempt();
+    assert_eq!(told_dropped(client.next()), None);
+    client.subscribe("t", 1);
+    client.vanish();
+    let publisher = broker.connect("p");
+    for payload in 0..7 {
+        publisher.publish("t", &payload.to_string(), 1);
+    }
+    broker.returning("a").v311().connect_present().0.vanish(); // cannot be told
+    let wanted = Property::Byte(P::RequestProblemInformation, 0);
+    let small = broker.returning("a").maximum_packet_size(40).attempt();
+    assert_eq!(told_dropped(small.next()), None, "there is no room [MQTT-3.2.2-20]");
+    small.vanish();
+    let client = broker.returning("a").with(wanted).attempt();
+    assert_eq!(told_dropped(client.next()).as_deref(), Some("5"), "[MQTT-3.1.2-29] allows it");
+    client.vanish();
+    assert_eq!(told_dropped(broker.returning("a").attempt().next()), None);
+}
+
+#[test]
+fn expired_ones_make_room_first() {
+    let broker = Broker::with(|settings| settings.limits.queue_messages = 2);
+    let client = broker.returning("a").connect();
+    client.subscribe("t", 1);
+    client.vanish();
+    let publisher = broker.connect("p");
+    publisher.publish("t", "1", 1);
+    publisher.publishing("t", "2").qos(1).expiry(5).send();
+    broker.wait(6);
+    publisher.publish("t", "3", 1);
+    let counters = broker.counters();
+    assert_eq!((counters.dropped_queue_full, counters.dropped_expired), (0, 1));
+    let client = broker.returning("a").attempt();
+    assert_eq!(told_dropped(client.next()), None, "an expired message is not lost");
+    assert_eq!(client.payloads(), ["1", "3"]);
 }
 
 #[test]

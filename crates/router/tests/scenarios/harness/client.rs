@@ -187,6 +187,23 @@ impl Client {
         self.world.borrow_mut().line(self.line).inbox.pop_front()
     }
 
+    /// The Reason Strings of the acknowledgements since the test last asked.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        std::mem::take(&mut self.world.borrow_mut().line(self.line).reasons)
+    }
+
+    /// The Reason String of the one acknowledgement that has one.
+    pub(crate) fn reason(&self) -> String {
+        let reasons = self.reasons();
+        assert_eq!(reasons.len(), 1, "one Reason String expected: {reasons:?}");
+        reasons.into_iter().next().expect("one Reason String")
+    }
+
+    /// Length of the longest packet received.
+    pub(crate) fn longest(&self) -> usize {
+        self.world.borrow_mut().line(self.line).longest
+    }
+
     /// Everything in the inbox.
     pub(crate) fn packets(&self) -> Vec<Got> {
         self.world.borrow_mut().line(self.line).inbox.drain(..).collect()

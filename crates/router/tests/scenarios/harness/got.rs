@@ -94,6 +94,18 @@ impl Got {
     }
 }
 
+/// The Reason String of an acknowledgement.
+pub(crate) fn reason_string(first: u8, body: &[u8], version: ProtocolVersion) -> Option<String> {
+    let packet = Packet::decode(first, body, version, &PropertyLimits::UNLIMITED).ok()?;
+    let properties = match packet {
+        Packet::Ack(it) => it.properties,
+        Packet::SubAck(it) => it.properties,
+        Packet::UnsubAck(it) => it.properties,
+        _ => return None,
+    };
+    properties.text(PropertyId::ReasonString).map(str::to_owned)
+}
+
 pub(crate) fn qos(level: u8) -> QoS {
     QoS::from_bits(level).expect("tests use 0, 1 and 2")
 }

@@ -115,6 +115,11 @@ impl Broker {
         self.world.borrow().router.counters()
     }
 
+    /// Whether nothing will ever be due by itself.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.world.borrow().router.next_deadline().is_none()
+    }
+
     /// Deadlines that the router keeps in mind.
     pub(crate) fn deadlines(&self) -> usize {
         self.world.borrow().router.deadlines()

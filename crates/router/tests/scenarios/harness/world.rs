@@ -10,6 +10,7 @@ use agentmq_router::{ConnectionId, Router, Settings};
 use agentmq_session::{CommitEngine, Time};
 
 use super::Got;
+use super::got::reason_string;
 
 /// Everything but the tests' own objects.
 pub(crate) struct World {
@@ -32,6 +33,10 @@ pub(crate) struct Line {
     pub(crate) stalled: bool,
     bytes: Vec<u8>,
     pub(crate) inbox: VecDeque<Got>,
+    /// Reason Strings of acknowledgements.
+    pub(crate) reasons: Vec<String>,
+    /// Length of the longest packet received.
+    pub(crate) longest: usize,
     pub(crate) next_id: u16,
 }
 
@@ -59,6 +64,8 @@ impl World {
             stalled: false,
             bytes: Vec::new(),
             inbox: VecDeque::new(),
+            reasons: Vec::new(),
+            longest: 0,
             next_id: 0,
         });
         self.lines.len() - 1
@@ -186,7 +193,10 @@ impl World {
         let bytes = std::mem::take(&mut line.bytes);
         let mut rest = bytes.as_slice();
         while let Some(cut) = frame::cut(rest, usize::MAX).expect("the broker sends frames") {
-            let got = Got::decode(cut.first, &rest[cut.body_at..cut.total], line.version);
+            let body = &rest[cut.body_at..cut.total];
+            let got = Got::decode(cut.first, body, line.version);
+            line.reasons.extend(reason_string(cut.first, body, line.version));
+            line.longest = line.longest.max(cut.total);
             rest = &rest[cut.total..];
             let answer = match &got {
                 Got::Publish(it) if it.qos == 1 => Some((AckKind::PubAck, it.id)),
