@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
 use agentmq_identity::Authenticator;
-use agentmq_session::{CommitEngine, Gates, Outbox, PendingAck, Session, Ticket, Time};
+use agentmq_session::{CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Ticket, Time};
 use slab::Slab;
 
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
@@ -51,8 +51,8 @@ pub struct Router {
     pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
     pub(crate) waiting: Vec<ConnectionId>,
-    /// Buffers of outboxes that are empty.
-    buffers: Vec<Vec<u8>>,
+    /// Memory of outboxes that are empty.
+    outboxes: OutboxPool,
     generations: u32,
     entropy: u64,
 }
@@ -88,7 +88,7 @@ impl Router {
             dirty: Vec::new(),
             listening_since: Time::ZERO,
             waiting: Vec::new(),
-            buffers: Vec::new(),
+            outboxes: OutboxPool::default(),
             generations: 0,
             entropy,
         }
@@ -267,7 +267,7 @@ impl Router {
             return;
         };
         if connection.outbox.is_empty() {
-            connection.outbox.release(&mut self.buffers);
+            connection.outbox.release(&mut self.outboxes);
         }
         if connection.has_more && connection.outbox.len() < DRAIN_BYTES {
             connection.has_more = false;
@@ -357,7 +357,7 @@ impl Router {
         let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
         if !connection.is_dirty {
             connection.is_dirty = true;
-            connection.outbox.adopt(&mut self.buffers);
+            connection.outbox.adopt(&mut self.outboxes);
             self.dirty.push(id);
         }
         Some(connection)

@@ -21,7 +21,7 @@ mod will;
 pub use in_flight::{AckOutcome, InFlight, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};
-pub use outbox::{Outbox, REFERENCE_FROM};
+pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
 pub use retained_cursor::RetainedCursor;
 pub use session::Session;

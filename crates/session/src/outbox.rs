@@ -8,10 +8,13 @@ use crate::Message;
 
 /// Output of one connection: encoded packets, with large payloads referenced instead of copied.
 ///
-/// The router appends during a turn; the shard writes once at its end. An empty outbox holds no
-/// memory: its buffer goes back to a pool with [`Outbox::release`].
+/// The router appends during a turn; the shard writes once at its end. An empty outbox is one
+/// pointer to nothing: its memory goes back to the pool with [`Outbox::release`].
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct Outbox(Option<Box<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
     /// Encoded bytes, without the referenced payloads.
     bytes: Vec<u8>,
     /// How many of `bytes` have been written.
@@ -30,10 +33,19 @@ struct Splice {
     written: usize,
 }
 
+/// What empty outboxes have given back, for those that get something next.
+#[derive(Debug, Default)]
+pub struct OutboxPool {
+    #[expect(clippy::vec_box, reason = "what changes hands is the box")]
+    kept: Vec<Box<Content>>,
+    /// Capacity of all of them together.
+    bytes: usize,
+}
+
 impl Outbox {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.written + self.splice_bytes
+        self.0.as_ref().map_or(0, |content| content.len())
     }
 
     /// Whether nothing waits.
@@ -43,44 +55,87 @@ impl Outbox {
 
     /// The vector to append encoded packets to.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.content().bytes
     }
 
     /// Appends the message's payload: a copy when it is small, else a reference.
     pub fn push_payload(&mut self, message: &Arc<Message>) {
+        let content = self.content();
         if message.payload.len() < REFERENCE_FROM {
-            self.bytes.extend_from_slice(&message.payload);
+            content.bytes.extend_from_slice(&message.payload);
         } else {
-            self.splice_bytes += message.payload.len();
-            let message = Arc::clone(message);
-            self.splices.push_back(Splice { at: self.bytes.len(), message, written: 0 });
+            content.splice_bytes += message.payload.len();
+            let (at, message) = (content.bytes.len(), Arc::clone(message));
+            content.splices.push_back(Splice { at, message, written: 0 });
         }
     }
 
-    /// Takes over a pooled buffer if it has none of its own.
-    pub fn adopt(&mut self, pool: &mut Vec<Vec<u8>>) {
-        if self.bytes.capacity() == 0
-            && let Some(buffer) = pool.pop()
-        {
-            self.bytes = buffer;
+    /// Takes pooled memory if it has none of its own.
+    pub fn adopt(&mut self, pool: &mut OutboxPool) {
+        if self.0.is_none() {
+            self.0 = pool.take();
         }
     }
 
-    /// Gives the buffer of an empty outbox back; one that a burst has grown is freed.
-    pub fn release(&mut self, pool: &mut Vec<Vec<u8>>) {
-        debug_assert!(self.is_empty(), "only an empty outbox gives its buffer away");
-        self.written = 0;
-        self.splices = VecDeque::new();
-        let mut buffer = std::mem::take(&mut self.bytes);
-        if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BYTES && pool.len() < POOLED_BUFFERS
-        {
-            buffer.clear();
-            pool.push(buffer);
+    /// Gives the memory of an empty outbox back; a buffer that a burst has grown is freed.
+    pub fn release(&mut self, pool: &mut OutboxPool) {
+        debug_assert!(self.is_empty(), "only an empty outbox gives its memory away");
+        if let Some(content) = self.0.take() {
+            pool.give(content);
         }
     }
 
     /// Fills `slices` with what waits, in order; returns how many it used.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.0.as_ref().map_or(0, |content| content.slices(slices))
+    }
+
+    /// Forgets the first `count` bytes, which have been written.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len(), "more written than waited");
+        if let Some(content) = &mut self.0 {
+            content.consume(count);
+        }
+    }
+
+    /// Drops everything that waits.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    fn content(&mut self) -> &mut Content {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl OutboxPool {
+    fn take(&mut self) -> Option<Box<Content>> {
+        let content = self.kept.pop()?;
+        self.bytes -= content.bytes.capacity();
+        Some(content)
+    }
+
+    fn give(&mut self, mut content: Box<Content>) {
+        let capacity = content.bytes.capacity();
+        if capacity > BUFFER_BYTES || self.bytes + capacity > POOL_BYTES {
+            return;
+        }
+        content.bytes.clear();
+        content.written = 0;
+        if content.splices.capacity() > KEPT_SPLICES {
+            content.splices = VecDeque::new();
+        }
+        self.bytes += capacity;
+        self.kept.push(content);
+    }
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.written + self.splice_bytes
+    }
+
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut used, mut at) = (0, self.written);
         let mut put = |bytes: &'a [u8]| {
             if bytes.is_empty() {
@@ -101,9 +156,7 @@ impl Outbox {
         used
     }
 
-    /// Forgets the first `count` bytes, which have been written.
-    pub fn consume(&mut self, mut count: usize) {
-        debug_assert!(count <= self.len(), "more written than waited");
+    fn consume(&mut self, mut count: usize) {
         while count > 0 {
             let Some(splice) = self.splices.front_mut() else {
                 self.written += count;
@@ -133,11 +186,6 @@ impl Outbox {
         }
     }
 
-    /// Drops everything that waits.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// Moves the unwritten rest to the front, so that a reader that is always a little behind
     /// does not make the buffer grow without end.
     fn compact(&mut self) {
@@ -152,9 +200,11 @@ impl Outbox {
 /// Payloads from this size on are referenced: below, a copy is cheaper than one more slice.
 pub const REFERENCE_FROM: usize = 4096;
 /// Buffers up to this capacity are worth keeping.
-const POOLED_BYTES: usize = 256 * 1024;
-/// Buffers that wait for use, at most.
-const POOLED_BUFFERS: usize = 256;
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Capacity of all buffers that wait for use, at most.
+const POOL_BYTES: usize = 16 * 1024 * 1024;
+/// Places for payloads that a buffer may keep.
+const KEPT_SPLICES: usize = 64;
 const COMPACT_FROM: usize = 64 * 1024;
 
 #[cfg(test)]
