@@ -7,6 +7,7 @@ mod connection;
 mod context;
 mod duration;
 mod failure;
+mod json_indent;
 mod output;
 mod progress;
 
