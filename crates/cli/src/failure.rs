@@ -48,7 +48,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
+        let exit = match error.cause() {
             Error::Url { .. } | Error::Invalid(_) => Exit::Usage,
             Error::Connect { .. } | Error::Layer { .. } | Error::Lost(_) | Error::Closed => {
                 Exit::Connection

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::command::{Command, SubscribeRequest};
 use crate::driver::{Driver, open_first};
+use crate::ending::Ending;
 use crate::event::EVENT_CAPACITY;
 use crate::inbox::{ConnectionSignal, Inbox};
 use crate::incoming::Incoming;
@@ -36,6 +37,7 @@ struct Shared {
     events: broadcast::WeakSender<Event>,
     server: watch::Receiver<Arc<ServerLimits>>,
     stop: Arc<Notify>,
+    ending: Ending,
 }
 
 /// The messages of every subscription that has no stream of its own. Bounded: when it is full the
@@ -75,7 +77,7 @@ impl Client {
         let (events, _) = broadcast::channel(EVENT_CAPACITY);
         let (limits, server) = watch::channel(Arc::new(opened.1.limits.clone()));
         let requests = Arc::new(Requests::new(options.max_requests));
-        let stop = Arc::new(Notify::new());
+        let (stop, ending) = (Arc::new(Notify::new()), Ending::default());
         let shared = Shared {
             options: options.clone(),
             signal: signal.clone(),
@@ -83,6 +85,7 @@ impl Client {
             events: events.downgrade(),
             server,
             stop: stop.clone(),
+            ending: ending.clone(),
         };
         let driver = Driver {
             session: Session::new(options.version),
@@ -103,6 +106,7 @@ impl Client {
             events,
             server: limits,
             stop,
+            ending,
             epoch: 0,
         };
         tokio::spawn(driver.run(opened));
@@ -115,7 +119,7 @@ impl Client {
         check_topic(&publish.topic)?;
         let (done, answer) = oneshot::channel();
         self.send(Command::Publish { publish, done }).await?;
-        Ok(Ack(answer))
+        Ok(Ack { answer, ending: self.shared.ending.clone() })
     }
 
     /// Subscribes; messages arrive in [`Messages`]. Returns the QoS granted as reason code; a
@@ -164,7 +168,7 @@ impl Client {
         let (done, answer) = oneshot::channel();
         let request = SubscribeRequest { filters, properties, inbox, done };
         self.send(Command::Subscribe(request)).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        answer.await.unwrap_or_else(|_| Err(self.ending()))
     }
 
     /// Ends a subscription. Messages already on their way still arrive.
@@ -174,7 +178,7 @@ impl Client {
         let what = filters.concat();
         let (done, answer) = oneshot::channel();
         self.send(Command::Unsubscribe { filters, done }).await?;
-        let reasons = answer.await.unwrap_or(Err(Error::Closed))?;
+        let reasons = answer.await.unwrap_or_else(|_| Err(self.ending()))?;
         match reasons.first() {
             Some(&reason) if reason.is_error() => Err(Error::Rejected { what, reason, text: None }),
             reason => Ok(reason.copied().unwrap_or(ReasonCode::Success)),
@@ -203,6 +207,12 @@ impl Client {
         self.shared.server.borrow().clone()
     }
 
+    /// Why everything fails since the client has ended: [`Error::Ended`] with the cause, or
+    /// [`Error::Closed`] by its own wish.
+    pub fn ending(&self) -> Error {
+        self.shared.ending.error()
+    }
+
     /// What happens to the connection from now on.
     pub fn events(&self) -> Events {
         match self.shared.events.upgrade() {
@@ -221,7 +231,7 @@ impl Client {
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).await.map_err(|_| Error::Closed)
+        self.commands.send(command).await.map_err(|_| self.ending())
     }
 }
 

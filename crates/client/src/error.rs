@@ -1,6 +1,7 @@
 //! What can go wrong, with the cause and the way out.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentmq_codec::{DecodeError, ReasonCode};
@@ -91,9 +92,12 @@ pub enum Error {
     /// The server does not offer what was asked, says its CONNACK.
     #[error("the broker does not support {0}")]
     Unsupported(&'static str),
-    /// The client has been disconnected, by its own wish or for good.
+    /// The client has been disconnected by its own wish.
     #[error("the client is closed")]
     Closed,
+    /// The client has ended for good: reconnection is off, or would not help.
+    #[error(transparent)]
+    Ended(Arc<Self>),
 }
 
 impl Error {
@@ -132,6 +136,10 @@ impl Error {
                 ReasonCode::SessionTakenOver => "give each client a client id of its own",
                 ReasonCode::KeepAliveTimeout => "lengthen the keep alive or unblock the client",
                 ReasonCode::ServerShuttingDown => "connect again when the broker is back",
+                ReasonCode::TopicNameInvalid => {
+                    "correct the topic, or raise the broker's bounds on length and levels"
+                }
+                ReasonCode::PacketTooLarge => "send less, or raise the broker's bound",
                 _ => "see the reason code in MQTT 5 section 2.4",
             },
             Self::Lost(_) => "connect again; with reconnection on this happens by itself",
@@ -140,7 +148,34 @@ impl Error {
             Self::TooLarge { .. } => "send a smaller message or raise the broker's limit",
             Self::Unsupported(_) => "use another setting or another broker",
             Self::Closed => "connect again",
+            Self::Ended(cause) => cause.fix(),
         }
+    }
+
+    /// The cause of [`Error::Ended`], else the error itself.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Ended(cause) => cause.cause(),
+            other => other,
+        }
+    }
+
+    /// Whether the server closed the connection because of a packet of ours. To send it again, as
+    /// a resumed session does, would bring the same answer.
+    pub(crate) fn blames_a_packet(&self) -> bool {
+        matches!(
+            self,
+            Self::ServerDisconnect {
+                reason: ReasonCode::MalformedPacket
+                    | ReasonCode::ProtocolError
+                    | ReasonCode::TopicNameInvalid
+                    | ReasonCode::PacketTooLarge
+                    | ReasonCode::PayloadFormatInvalid
+                    | ReasonCode::RetainNotSupported
+                    | ReasonCode::QoSNotSupported,
+                ..
+            }
+        )
     }
 
     /// Whether another attempt may succeed without a change by a person.

@@ -50,7 +50,7 @@ impl Requests {
         }
     }
 
-    /// Ends everything that waits with [`Error::Closed`].
+    /// Ends everything that waits.
     pub(crate) fn close(&self) {
         self.lock().take();
     }
@@ -108,10 +108,10 @@ impl Client {
                 self.subscribe(topic.clone(), options).await.map(drop)
             })
             .await?;
-        let _place = requests.places.acquire().await.map_err(|_| Error::Closed)?;
+        let _place = requests.places.acquire().await.map_err(|_| self.ending())?;
         let number = requests.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, answer) = oneshot::channel();
-        requests.lock().as_mut().ok_or(Error::Closed)?.insert(number, waiter);
+        requests.lock().as_mut().ok_or_else(|| self.ending())?.insert(number, waiter);
         let _waiting = Waiting(requests, number);
         let publish = publish.response_topic(topic).correlation_data(&number.to_be_bytes());
         let ack = self.publish(publish).await?;
@@ -123,7 +123,7 @@ impl Client {
         };
         tokio::select! {
             biased;
-            answer = answer => answer.map_err(|_| Error::Closed),
+            answer = answer => answer.map_err(|_| self.ending()),
             error = refused => Err(error),
         }
     }

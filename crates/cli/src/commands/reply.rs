@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let serve = async {
         while left != Some(0) {
             let Some(request) = messages.next().await else {
-                return Err(agentmq_client::Error::Closed.into());
+                return Err(client.ending().into());
             };
             output.message(&request)?;
             left = left.map(|left| left - 1);

@@ -72,8 +72,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let print_all = async {
         while left != Some(0) {
             let Some(message) = messages.next().await else {
-                let fix = "see the reason above";
-                return Err(Failure::with(Exit::Connection, "the connection has ended", fix));
+                return Err(client.ending().into());
             };
             // Before version 5 the broker cannot be told.
             if args.no_retained && !v5 && message.retain {
@@ -86,7 +85,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
             }
             left = left.map(|left| left - 1);
         }
-        Ok(())
+        Ok::<(), Failure>(())
     };
     let timeout = async {
         match args.timeout {
