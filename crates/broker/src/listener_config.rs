@@ -52,6 +52,16 @@ impl ListenerConfig {
         self.mode.unwrap_or(PRIVATE)
     }
 
+    /// Whether clients of other machines come in without a proof of who they are, and nobody has
+    /// consented. Such a listener is refused.
+    #[must_use]
+    pub fn lets_strangers_in(&self) -> bool {
+        let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
+        !self.allow_anonymous
+            && !authenticates
+            && ListenerAddress::parse(&self.url).is_ok_and(|address| !address.is_local())
+    }
+
     /// Every rule that this listener breaks, as key and message.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         if self.url.is_empty() {
@@ -68,8 +78,7 @@ impl ListenerConfig {
         };
         let mut problems = self.misplaced(address.scheme);
         problems.extend(self.certificate_problems(address.scheme));
-        let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
-        if !address.is_local() && !authenticates && !self.allow_anonymous {
+        if self.lets_strangers_in() {
             let why = format!(
                 "{} can be reached from other machines and clients need not authenticate; to \
                  accept that, add to this listener: allow_anonymous = true",

@@ -270,6 +270,9 @@ fn check_topic(topic: &str) -> Result<(), Error> {
     if topic.is_empty() || topic.len() > MAX_STRING {
         return Err(Error::Invalid("a topic has 1 to 65535 bytes".into()));
     }
+    if topic.contains(['+', '#']) {
+        return Err(Error::Invalid(format!("topic {topic:?} has a wildcard: only filters may")));
+    }
     check_topic_name(topic.as_bytes())
         .map(drop)
         .map_err(|error| Error::Invalid(format!("topic {topic:?}: {}", error.what)))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use agentmq_codec::{QoS, SubscriptionOptions};
+use agentmq_codec::{QoS, ReasonCode, SubscriptionOptions};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::reconnect::dice;
@@ -83,7 +83,8 @@ impl Client {
     }
 
     /// Publishes a request, to which a response topic and correlation data are added, and waits
-    /// for the answer. The first request subscribes to the response topic.
+    /// for the answer. The first request subscribes to the response topic. A broker's word that
+    /// nobody subscribes to the topic (QoS 1 and 2) is an [`Error::NoResponder`] at once.
     pub async fn request_with(
         &self,
         publish: Publish,
@@ -114,9 +115,12 @@ impl Client {
         requests.lock().as_mut().ok_or_else(|| self.ending())?.insert(number, waiter);
         let _waiting = Waiting(requests, number);
         let publish = publish.response_topic(topic).correlation_data(&number.to_be_bytes());
+        let topic = publish.topic.clone();
         let ack = self.publish(publish).await?;
         let refused = async {
             match ack.await {
+                // Nobody has the request: nobody will answer.
+                Ok(ReasonCode::NoMatchingSubscribers) => Error::NoResponder { topic },
                 Ok(_) => std::future::pending().await,
                 Err(error) => error,
             }

@@ -43,11 +43,11 @@ pub(crate) struct Args {
     /// Keep the message for future subscribers.
     #[arg(long, short = 'r')]
     retain: bool,
-    #[command(flatten)]
-    properties: PropertyArgs,
     /// How long to wait for the broker's acknowledgements.
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
+    #[command(flatten)]
+    properties: PropertyArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }

@@ -11,6 +11,7 @@ use crate::commands::subscribe::{answer, report_events};
 use crate::connection::{ConnectionArgs, parse_qos};
 use crate::duration;
 use crate::failure::Failure;
+use crate::interruption::interrupted;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -70,7 +71,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     tokio::select! {
         biased;
         result = serve => result?,
-        _ = tokio::signal::ctrl_c() => {}
+        result = interrupted() => result?,
     }
     client.disconnect().await;
     Ok(())

@@ -9,6 +9,7 @@ use agentmq_client::{
 use crate::connection::{ConnectionArgs, parse_qos};
 use crate::duration;
 use crate::failure::{Exit, Failure};
+use crate::interruption::interrupted;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +97,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     tokio::select! {
         biased;
         result = print_all => result?,
-        _ = tokio::signal::ctrl_c() => {}
+        result = interrupted() => result?,
         () = timeout => {
             if let Some(count) = args.count {
                 let after = args.timeout.unwrap_or_default();
