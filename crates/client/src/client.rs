@@ -23,6 +23,24 @@ use crate::{
 
 /// A handle to one connection, cheap to clone. When all clones and [`Messages`] are gone, what is
 /// queued is sent and the connection ends with DISCONNECT.
+///
+/// ```no_run
+/// use agentmq_client::{Client, Options, Publish, QoS, SubscriptionOptions};
+///
+/// # async fn example() -> Result<(), agentmq_client::Error> {
+/// let mut options = Options::new("mqtt://127.0.0.1:1883")?;
+/// options.client_id = "thermostat-1".into();
+/// options.session_expiry = 3600; // the broker keeps our messages for an hour while we are away
+/// let (client, mut messages) = Client::connect(options).await?;
+/// client.subscribe("room/1/set", SubscriptionOptions::at(QoS::AtLeastOnce)).await?;
+/// let ack = client.publish(Publish::new("room/1/is", "21").qos(QoS::AtLeastOnce)).await?;
+/// ack.await?; // the broker has it; without this line the next one need not wait
+/// while let Some(message) = messages.next().await {
+///     println!("{} {:?}", message.topic, message.payload);
+/// }
+/// Err(client.ending()) // broken connections are mended unseen; this one is over
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
