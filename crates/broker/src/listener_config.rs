@@ -52,23 +52,19 @@ impl ListenerConfig {
         self.mode.unwrap_or(PRIVATE)
     }
 
-    /// Whether clients of other machines come in without a proof of who they are, and nobody has
-    /// consented. Such a listener is refused.
+    /// Whether other machines' clients come in without proof or consent: then it is refused.
     #[must_use]
     pub fn lets_strangers_in(&self) -> bool {
         let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
-        !self.allow_anonymous
-            && !authenticates
-            && ListenerAddress::parse(&self.url).is_ok_and(|address| !address.is_local())
+        let public = ListenerAddress::parse(&self.url).is_ok_and(|address| !address.is_local());
+        public && !authenticates && !self.allow_anonymous
     }
 
     /// Every rule that this listener breaks, as key and message.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         if self.url.is_empty() {
-            return vec![(
-                "",
-                "the listener has no url: add url = \"mqtt://127.0.0.1:1883\"".into(),
-            )];
+            let why = "the listener has no url: add url = \"mqtt://127.0.0.1:1883\"";
+            return vec![("", why.into())];
         }
         let address = match ListenerAddress::parse(&self.url) {
             Ok(address) => address,

@@ -146,6 +146,19 @@ async fn a_subscriber_that_is_told_to_end_says_goodbye() {
 }
 
 #[tokio::test]
+async fn a_subscriber_that_dies_leaves_its_will() {
+    let broker = Mosquitto::start().await;
+    let url = &*broker.url();
+    let will = ["--will-topic", "end", "--will-message", "died", "--will-qos", "1"];
+    let sub = ["sub", "--url", url, "ready", "--will-retain"];
+    let (mut child, _lines) = subscriber(url, &[&sub[..], &will].concat()).await;
+    child.kill().await.unwrap();
+    let end = ["sub", "--url", url, "-q", "1", "-n", "1", "end"];
+    assert_eq!(text(&run(&[&end[..], &["--raw"]].concat()).await.stdout), "died\n");
+    assert_eq!(text(&run(&end).await.stdout), "end  qos 1  retained\ndied\n");
+}
+
+#[tokio::test]
 async fn exit_codes_are_as_documented() {
     let broker = Mosquitto::start().await;
     let url = &*broker.url();

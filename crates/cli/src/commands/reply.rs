@@ -68,13 +68,13 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         }
         Ok::<(), Failure>(())
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        result = serve => result?,
-        result = interrupted() => result?,
-    }
+        result = serve => result,
+        result = interrupted() => result,
+    };
     client.disconnect().await;
-    Ok(())
+    ended
 }
 
 async fn reply(args: &Args, request: &Message) -> Result<Vec<u8>, String> {

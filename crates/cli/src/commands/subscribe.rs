@@ -32,7 +32,10 @@ pub(crate) struct Args {
     /// Do not print retained messages that existed before.
     #[arg(long)]
     no_retained: bool,
-    /// Do not receive what this client id publishes.
+    /// Show live messages as retained if they were published so (MQTT 5).
+    #[arg(long)]
+    retain_as_published: bool,
+    /// Do not receive what this client id publishes (MQTT 5).
     #[arg(long)]
     no_local: bool,
     /// Topic of a message that the broker publishes if this command dies.
@@ -41,6 +44,17 @@ pub(crate) struct Args {
     /// That message.
     #[arg(long, requires = "will_topic", default_value = "")]
     will_message: String,
+    /// Its Quality of Service: 0, 1 or 2.
+    #[arg(long, requires = "will_topic", default_value = "0", value_parser = parse_qos)]
+    will_qos: QoS,
+    /// Keep it for future subscribers.
+    #[arg(long, requires = "will_topic")]
+    will_retain: bool,
+    /// How long the broker waits for us to come back before it publishes it (MQTT 5); needs
+    /// --session-expiry.
+    #[arg(long, requires_all = ["will_topic", "session_expiry"])]
+    #[arg(value_parser = duration::parse_seconds)]
+    will_delay: Option<u32>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -49,7 +63,12 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let mut options = args.connection.options()?;
     let v5 = options.version.is_v5();
     if let Some(topic) = &args.will_topic {
-        options.will = Some(Will::new(&**topic, args.will_message.clone()));
+        options.will = Some(Will {
+            qos: args.will_qos,
+            retain: args.will_retain,
+            delay: args.will_delay.unwrap_or_default(),
+            ..Will::new(&**topic, args.will_message.clone())
+        });
     }
     let (client, mut messages) = Client::connect(options).await?;
     report_events(&client, output.json);
@@ -58,7 +77,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let subscription = SubscriptionOptions {
         qos: args.qos,
         no_local: args.no_local && v5,
-        retain_as_published: false,
+        retain_as_published: args.retain_as_published && v5,
         retain_handling,
     };
     let filters = args.filters.iter().map(|filter| (filter.clone(), subscription));
@@ -94,21 +113,22 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        result = print_all => result?,
-        result = interrupted() => result?,
-        () = timeout => {
-            if let Some(count) = args.count {
-                let after = args.timeout.unwrap_or_default();
-                let what = format!("{count} messages did not come within {after:?}");
-                client.disconnect().await;
-                return Err(Failure::with(Exit::TimedOut, what, "wait longer, or check the filter"));
-            }
-        }
-    }
+        result = print_all => result,
+        result = interrupted() => result,
+        () = timeout => timed_out(&args),
+    };
+    // However it ends: a command that has ended is no client that has died.
     client.disconnect().await;
-    Ok(())
+    ended
+}
+
+fn timed_out(args: &Args) -> Result<(), Failure> {
+    let Some(count) = args.count else { return Ok(()) };
+    let after = args.timeout.unwrap_or_default();
+    let what = format!("not all of {count} came within {after:?}");
+    Err(Failure::with(Exit::TimedOut, what, "wait longer, or check the filter"))
 }
 
 /// Tells on standard error when the connection breaks and returns.
