@@ -110,9 +110,11 @@ fn a_flag_wins_over_the_environment() {
 fn why_the_broker_hung_up_is_told() {
     let (_broker, url) = broker("");
     let long = "x".repeat(600);
-    let (code, text) = refusal(&["pub", "--url", &url, "-q", "1", &long, "hi"]);
-    assert_eq!(code, Some(4), "{text}");
-    assert!(text.contains("0x90 Topic Name invalid") && text.contains("fix: correct"), "{text}");
+    for qos in ["0", "1", "2"] {
+        let (code, text) = refusal(&["pub", "--url", &url, "-q", qos, &long, "hi"]);
+        assert_eq!(code, Some(4), "{text}");
+        assert!(text.contains("0x90 Topic Name invalid") && text.contains("fix: corr"), "{text}");
+    }
     let (code, text) = refusal(&["pub", "--url", &url, "a/#", "hi"]);
     assert_eq!((code, text.contains("only filters may")), (Some(2), true), "{text}");
     let (code, text) = refusal(&["sub", "--url", &url, "a/#/b"]);

@@ -119,6 +119,7 @@ impl Client {
             incoming: Incoming::default(),
             routes: Routes::new(inbox.clone()),
             unanswered: std::collections::HashMap::new(),
+            pings: std::collections::VecDeque::new(),
             signal,
             requests,
             events,
@@ -138,6 +139,14 @@ impl Client {
         let (done, answer) = oneshot::channel();
         self.send(Command::Publish { publish, done }).await?;
         Ok(Ack { answer, ending: self.shared.ending.clone() })
+    }
+
+    /// Waits until the server has dealt with everything sent before, by a PINGREQ: without that a
+    /// publication with QoS 0 may be refused, or lost with the connection, unseen.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Flush { done }).await?;
+        answer.await.unwrap_or_else(|_| Err(self.ending()))
     }
 
     /// Subscribes; messages arrive in [`Messages`]. Returns the QoS granted as reason code; a

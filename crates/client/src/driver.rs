@@ -1,6 +1,7 @@
 //! The task of a client: from connection to connection until the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Driver {
     pub(crate) routes: Routes,
     /// SUBSCRIBE and UNSUBSCRIBE that wait for their answer. Bounded by the packet identifiers.
     pub(crate) unanswered: HashMap<u16, Control>,
+    /// Who waits for the answer to each PINGREQ of this connection; nobody for keep alive's own.
+    pub(crate) pings: VecDeque<Option<Reply<()>>>,
     pub(crate) next_identifier: u32,
     pub(crate) signal: Arc<ConnectionSignal>,
     pub(crate) requests: Arc<Requests>,
@@ -152,6 +155,9 @@ impl Driver {
                 self.ending.set(error);
                 return None;
             };
+            for waiting in self.pings.drain(..).flatten() {
+                let _ = waiting.send(Err(Error::Lost(io::ErrorKind::ConnectionAborted.into())));
+            }
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return None,

@@ -63,6 +63,33 @@ async fn a_publication_that_the_server_hangs_up_on_ends_with_its_reason() {
     drop(served.await.unwrap());
 }
 
+#[tokio::test]
+async fn a_flush_tells_what_became_of_qos_0() {
+    let (listener, options) = server().await;
+    let served = tokio::spawn(async move {
+        let mut socket = accept(&listener, 0).await;
+        for refused in [false, true] {
+            assert_eq!(packet(&mut socket).await[0] >> 4, PUBLISH);
+            assert_eq!(packet(&mut socket).await, [0xC0, 0]);
+            let answer: &[u8] = if refused { &[0xE0, 2, 0x87, 0] } else { &[0xD0, 0] };
+            socket.write_all(answer).await.unwrap();
+        }
+        let _ = socket.read(&mut [0]).await;
+    });
+    let (client, _messages) = Client::connect(options).await.unwrap();
+    let mut refused = Vec::new();
+    for _ in 0..2 {
+        client.publish(Publish::new("a", "x")).await.unwrap().await.unwrap();
+        refused.extend(tokio::time::timeout(PATIENCE, client.flush()).await.unwrap().err());
+    }
+    let [error] = &refused[..] else { panic!("{refused:?}") };
+    let reason = ReasonCode::NotAuthorized;
+    assert!(
+        matches!(error.cause(), Error::ServerDisconnect { reason: told, .. } if *told == reason)
+    );
+    served.await.unwrap();
+}
+
 /// The session that the server has is the one of the second connection, which broke before the
 /// subscription was repeated.
 #[tokio::test]

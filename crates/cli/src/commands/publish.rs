@@ -117,7 +117,12 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         } else {
             sender.repeat(&args, &template, output).await?;
         }
-        sender.settle(0).await
+        sender.settle(0).await?;
+        // What has no acknowledgement may still be refused: hear the broker out.
+        if args.qos == QoS::AtMostOnce {
+            sender.client.flush().await?;
+        }
+        Ok::<(), Failure>(())
     };
     if args.lines || args.interval.is_some() {
         work.await?; // takes as long as its input
