@@ -47,6 +47,12 @@ impl Output {
         }
     }
 
+    /// Tells on standard error what happened meanwhile.
+    pub(crate) fn event(&self, line: &str, object: &Value) {
+        let mut err = io::stderr().lock();
+        let _ = if self.json { writeln!(err, "{object}") } else { writeln!(err, "{line}") };
+    }
+
     /// Prints why a command failed, on standard error.
     pub(crate) fn failure(&self, failure: &Failure) {
         if failure.exit == Exit::Pipe {

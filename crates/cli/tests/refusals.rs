@@ -165,3 +165,22 @@ fn tls_refusals_say_what_is_missing() {
         assert_eq!((was, text.contains(fix)), (Some(code), true), "{ca}: {text}");
     }
 }
+
+#[test]
+fn a_broken_connection_is_told_to_programs_too() {
+    let (broker, url) = broker("");
+    assert!(run(&["pub", "--url", &url, "-r", "-q", "1", "ready", "go"]).status.success());
+    let mut sub = agentmq(&["--json", "sub", "--url", &url, "ready"]);
+    let mut sub = sub.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(sub.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("ready"), "{line}");
+    drop(broker);
+    line.clear();
+    BufReader::new(sub.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    sub.kill().unwrap();
+    sub.wait().unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["event"], "disconnected");
+    assert!(event["retry_in_ms"].is_u64(), "{event}");
+}

@@ -134,7 +134,11 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
     sender.client.disconnect().await;
     if sender.without_receiver > 0 {
-        output.note("note: nobody subscribes to this topic");
+        let which = match (sender.without_receiver, sender.sent) {
+            (none, all) if none == all => "this topic".to_owned(),
+            (some, all) => format!("this topic when {some} of {all} messages came"),
+        };
+        output.note(&format!("note: nobody subscribes to {which}"));
     }
     let object = json!({
         "topic": args.topic, "qos": args.qos as u8, "published": sender.sent,

@@ -6,6 +6,8 @@ use agentmq_client::{
     Client, Event, PropertiesBuf, Publish, QoS, RetainHandling, SubscriptionOptions, Will,
 };
 
+use serde_json::json;
+
 use crate::connection::{ConnectionArgs, parse_qos};
 use crate::duration;
 use crate::failure::{Exit, Failure};
@@ -137,15 +139,27 @@ pub(crate) fn report_events(client: &Client, json: bool) {
     let output = Output::new(json);
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
-            match event {
-                Event::Disconnected { why, retry_in: Some(pause), .. } => {
-                    output.note(&format!("disconnected: {why}; trying again in {pause:.1?}"));
+            let (line, object) = match event {
+                Event::Disconnected { why, retry_in: Some(pause), .. } => (
+                    format!("disconnected: {why}; trying again in {pause:.1?}"),
+                    json!({ "event": "disconnected", "why": why,
+                        "retry_in_ms": pause.as_millis() }),
+                ),
+                Event::Disconnected { why, .. } => {
+                    let object = json!({ "event": "disconnected", "why": why });
+                    (format!("disconnected: {why}"), object)
                 }
-                Event::Disconnected { why, .. } => output.note(&format!("disconnected: {why}")),
-                Event::Connected => output.note("connected again"),
-                Event::Resumed => output.note("connected again, session continued"),
-                _ => {}
-            }
+                Event::Connected => {
+                    let object = json!({ "event": "connected", "resumed": false });
+                    ("connected again".to_owned(), object)
+                }
+                Event::Resumed => {
+                    let object = json!({ "event": "connected", "resumed": true });
+                    ("connected again, session continued".to_owned(), object)
+                }
+                _ => continue,
+            };
+            output.event(&line, &object);
         }
     });
 }
