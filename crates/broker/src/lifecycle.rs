@@ -116,9 +116,7 @@ impl Broker {
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        for identity in &self.tls {
-            identity.reload()?;
-        }
+        TlsServer::reload_all(&self.tls)?;
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
         let sys_interval_secs = self.config.sys.interval_secs;

@@ -52,13 +52,19 @@ impl ListenerConfig {
         self.mode.unwrap_or(PRIVATE)
     }
 
+    /// Whether other machines' clients come in without proof or consent: then it is refused.
+    #[must_use]
+    pub fn lets_strangers_in(&self) -> bool {
+        let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
+        let public = ListenerAddress::parse(&self.url).is_ok_and(|address| !address.is_local());
+        public && !authenticates && !self.allow_anonymous
+    }
+
     /// Every rule that this listener breaks, as key and message.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         if self.url.is_empty() {
-            return vec![(
-                "",
-                "the listener has no url: add url = \"mqtt://127.0.0.1:1883\"".into(),
-            )];
+            let why = "the listener has no url: add url = \"mqtt://127.0.0.1:1883\"";
+            return vec![("", why.into())];
         }
         let address = match ListenerAddress::parse(&self.url) {
             Ok(address) => address,
@@ -68,8 +74,7 @@ impl ListenerConfig {
         };
         let mut problems = self.misplaced(address.scheme);
         problems.extend(self.certificate_problems(address.scheme));
-        let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
-        if !address.is_local() && !authenticates && !self.allow_anonymous {
+        if self.lets_strangers_in() {
             let why = format!(
                 "{} can be reached from other machines and clients need not authenticate; to \
                  accept that, add to this listener: allow_anonymous = true",

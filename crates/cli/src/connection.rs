@@ -14,11 +14,11 @@ pub(crate) struct ConnectionArgs {
     /// Context to use instead of the current one.
     #[arg(long, env = "AGENTMQ_CONTEXT")]
     context: Option<String>,
-    /// Broker host, instead of a whole --url.
-    #[arg(long, conflicts_with = "url")]
+    /// Broker host; replaces that of the address.
+    #[arg(long)]
     host: Option<String>,
-    /// Broker port, instead of a whole --url.
-    #[arg(long, short = 'p', conflicts_with = "url")]
+    /// Broker port; replaces that of the address.
+    #[arg(long, short = 'p')]
     port: Option<u16>,
     #[command(flatten)]
     settings: Context,
@@ -44,6 +44,8 @@ impl ConnectionArgs {
         let mut options = Options::new(url)?;
         if let Some(host) = &self.host {
             options.endpoint.host = host.clone();
+            // Those of the address were meant for the other host.
+            (options.username, options.password) = (None, None);
         }
         if let Some(port) = self.port {
             options.endpoint.port = port;

@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     Connection = 3,
     /// Not authorized, or refused for another reason.
     Refused = 4,
-    /// Nothing came in time.
+    /// Nothing came in time, or nobody is there to answer.
     TimedOut = 5,
     /// The reader of our output went away: nothing to report.
     Pipe = 141,
@@ -48,8 +48,8 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
-            Error::Url { .. } | Error::Invalid(_) => Exit::Usage,
+        let exit = match error.cause() {
+            Error::Url { .. } | Error::Invalid(_) | Error::File { .. } => Exit::Usage,
             Error::Connect { .. } | Error::Layer { .. } | Error::Lost(_) | Error::Closed => {
                 Exit::Connection
             }
@@ -58,7 +58,7 @@ impl From<Error> for Failure {
                 Exit::Refused
             }
             Error::Unsupported(_) | Error::TooLarge { .. } => Exit::Refused,
-            Error::Timeout { .. } => Exit::TimedOut,
+            Error::Timeout { .. } | Error::NoResponder { .. } => Exit::TimedOut,
             _ => Exit::Failed,
         };
         Self { exit, message: error.to_string(), fix: Some(error.fix().to_owned()) }

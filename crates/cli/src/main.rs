@@ -7,6 +7,9 @@ mod connection;
 mod context;
 mod duration;
 mod failure;
+mod interruption;
+mod json_indent;
+mod listen_args;
 mod output;
 mod progress;
 
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 /// MQTT broker and tools for AI agents.
@@ -47,7 +50,7 @@ enum Command {
     /// Check, print and explain the broker's configuration.
     Config(commands::config::Args),
     /// Print every bound of the broker and what happens beyond it.
-    Limits,
+    Limits(commands::limits::Args),
     /// Manage named broker addresses.
     Ctx(commands::contexts::Args),
     /// Print a completion script for a shell.
@@ -57,7 +60,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return wrong_usage(&usage),
+    };
     let output = Output::new(cli.json);
     match run(cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,12 +74,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints help, or what is wrong with the command line; as JSON if that is asked for anywhere.
+fn wrong_usage(usage: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if !usage.use_stderr() || !json {
+        let _ = usage.print();
+        return u8::try_from(usage.exit_code()).unwrap_or(Exit::Usage as u8).into();
+    }
+    // The first paragraph is the cause, the others are hints.
+    let text = usage.to_string();
+    let (what, hints) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let hints = hints.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = Failure::usage(what.trim(), hints);
+    Output::new(true).failure(&failure);
+    failure.exit.into()
+}
+
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => commands::serve::serve(args, output),
         Command::Dev(args) => commands::serve::dev(&args, output),
         Command::Config(args) => commands::config::run(args, output),
-        Command::Limits => commands::limits::run(output),
+        Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),
         Command::Sub(args) => run_async(commands::subscribe::run(args, output)),
         Command::Req(args) => run_async(commands::request::run(args, output)),
@@ -96,7 +119,7 @@ fn run_async(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Fail
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no connection, 4 refused or not authorized, \
-5 timed out";
+5 timed out or nobody answers";
 
 #[cfg(test)]
 mod tests {

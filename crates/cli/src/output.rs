@@ -7,6 +7,7 @@ use base64::Engine;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Exit, Failure};
+use crate::json_indent::indent;
 
 /// Where and how results are printed.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ impl Output {
         }
     }
 
+    /// Tells on standard error what happened meanwhile.
+    pub(crate) fn event(&self, line: &str, object: &Value) {
+        let mut err = io::stderr().lock();
+        let _ = if self.json { writeln!(err, "{object}") } else { writeln!(err, "{line}") };
+    }
+
     /// Prints why a command failed, on standard error.
     pub(crate) fn failure(&self, failure: &Failure) {
         if failure.exit == Exit::Pipe {
@@ -74,7 +81,7 @@ impl Output {
     }
 
     fn message_text(&self, message: &Message) -> String {
-        let mut text = self.paint(BOLD_CYAN, &message.topic);
+        let mut text = self.paint(BOLD_CYAN, &harmless(&message.topic, ""));
         let mut marks = format!("  qos {}", message.qos as u8);
         if message.retain {
             marks += "  retained";
@@ -90,12 +97,12 @@ impl Output {
                 other => other.to_string(),
             };
             text += &self.paint(DIM, &format!("  {}: ", name.replace('_', "-")));
-            text += &value;
+            text += &harmless(&value, "");
             text.push('\n');
         }
         for (name, value) in message.user_properties() {
-            text += &self.paint(DIM, &format!("  user {name}: "));
-            text += value;
+            text += &self.paint(DIM, &format!("  user {}: ", harmless(name, "")));
+            text += &harmless(value, "");
             text.push('\n');
         }
         text += &payload_text(&message.payload);
@@ -168,15 +175,14 @@ fn payload_text(payload: &[u8]) -> String {
         let more = if payload.len() > SHOWN_BYTES { "…" } else { "" };
         return format!("({} bytes) {hex}{more}", payload.len());
     };
-    if text.trim_start().starts_with(['{', '['])
-        && let Ok(value) = serde_json::from_str::<Value>(text)
-        && let Ok(pretty) = serde_json::to_string_pretty(&value)
-    {
-        return pretty;
-    }
-    // A message must not be able to reprogram the terminal.
+    harmless(indent(text).as_deref().unwrap_or(text), "\n\t")
+}
+
+/// Text without control characters but those allowed: a message must not be able to reprogram the
+/// terminal.
+fn harmless(text: &str, allowed: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{FFFD}' } else { c })
+        .map(|c| if c.is_control() && !allowed.contains(c) { '\u{FFFD}' } else { c })
         .collect()
 }
 
@@ -198,6 +204,12 @@ mod tests {
         assert_eq!(payload_text(b"plain"), "plain");
         assert_eq!(payload_text(b"[broken"), "[broken");
         assert_eq!(payload_text(b"\x1b[2Jx"), "\u{FFFD}[2Jx");
+        assert_eq!(payload_text("[\"\u{9b}2J\"]".as_bytes()), "[\n  \"\u{FFFD}2J\"\n]");
         assert_eq!(payload_text(&[0xFF, 0]), "(2 bytes) ff00");
+    }
+
+    #[test]
+    fn a_topic_cannot_reprogram_the_terminal() {
+        assert_eq!(harmless("a\x1b[2J/\nb", ""), "a\u{FFFD}[2J/\u{FFFD}b");
     }
 }

@@ -124,6 +124,40 @@ async fn requests_are_answered_by_a_command() {
     assert!(reply.wait().await.unwrap().success());
 }
 
+/// Whom a service manager ends has not died: it says DISCONNECT, and no will is published.
+#[tokio::test]
+async fn a_subscriber_that_is_told_to_end_says_goodbye() {
+    let broker = Mosquitto::start().await;
+    let url = &*broker.url();
+    let will = ["sub", "--url", url, "--will-topic", "end", "--will-message", "died", "ready"];
+    let (mut child, _lines) = subscriber(url, &will).await;
+    let (mut watcher, mut seen) = subscriber(url, &["sub", "--url", url, "ready", "end"]).await;
+    let mut rest = String::new();
+    seen.read_line(&mut rest).await.unwrap(); // the payload of what showed it ready
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    run(&["pub", "--url", url, "-q", "1", "end", "the test"]).await;
+    rest.clear();
+    seen.read_line(&mut rest).await.unwrap();
+    seen.read_line(&mut rest).await.unwrap();
+    assert_eq!(rest, "end  qos 0\nthe test\n");
+    watcher.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscriber_that_dies_leaves_its_will() {
+    let broker = Mosquitto::start().await;
+    let url = &*broker.url();
+    let will = ["--will-topic", "end", "--will-message", "died", "--will-qos", "1"];
+    let sub = ["sub", "--url", url, "ready", "--will-retain"];
+    let (mut child, _lines) = subscriber(url, &[&sub[..], &will].concat()).await;
+    child.kill().await.unwrap();
+    let end = ["sub", "--url", url, "-q", "1", "-n", "1", "end"];
+    assert_eq!(text(&run(&[&end[..], &["--raw"]].concat()).await.stdout), "died\n");
+    assert_eq!(text(&run(&end).await.stdout), "end  qos 1  retained\ndied\n");
+}
+
 #[tokio::test]
 async fn exit_codes_are_as_documented() {
     let broker = Mosquitto::start().await;

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::command::{Command, SubscribeRequest};
 use crate::driver::{Driver, open_first};
+use crate::ending::Ending;
 use crate::event::EVENT_CAPACITY;
 use crate::inbox::{ConnectionSignal, Inbox};
 use crate::incoming::Incoming;
@@ -22,6 +23,24 @@ use crate::{
 
 /// A handle to one connection, cheap to clone. When all clones and [`Messages`] are gone, what is
 /// queued is sent and the connection ends with DISCONNECT.
+///
+/// ```no_run
+/// use agentmq_client::{Client, Options, Publish, QoS, SubscriptionOptions};
+///
+/// # async fn example() -> Result<(), agentmq_client::Error> {
+/// let mut options = Options::new("mqtt://127.0.0.1:1883")?;
+/// options.client_id = "thermostat-1".into();
+/// options.session_expiry = 3600; // the broker keeps our messages for an hour while we are away
+/// let (client, mut messages) = Client::connect(options).await?;
+/// client.subscribe("room/1/set", SubscriptionOptions::at(QoS::AtLeastOnce)).await?;
+/// let ack = client.publish(Publish::new("room/1/is", "21").qos(QoS::AtLeastOnce)).await?;
+/// ack.await?; // the broker has it; without this line the next one need not wait
+/// while let Some(message) = messages.next().await {
+///     println!("{} {:?}", message.topic, message.payload);
+/// }
+/// Err(client.ending()) // broken connections are mended unseen; this one is over
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -36,6 +55,7 @@ struct Shared {
     events: broadcast::WeakSender<Event>,
     server: watch::Receiver<Arc<ServerLimits>>,
     stop: Arc<Notify>,
+    ending: Ending,
 }
 
 /// The messages of every subscription that has no stream of its own. Bounded: when it is full the
@@ -75,7 +95,7 @@ impl Client {
         let (events, _) = broadcast::channel(EVENT_CAPACITY);
         let (limits, server) = watch::channel(Arc::new(opened.1.limits.clone()));
         let requests = Arc::new(Requests::new(options.max_requests));
-        let stop = Arc::new(Notify::new());
+        let (stop, ending) = (Arc::new(Notify::new()), Ending::default());
         let shared = Shared {
             options: options.clone(),
             signal: signal.clone(),
@@ -83,6 +103,7 @@ impl Client {
             events: events.downgrade(),
             server,
             stop: stop.clone(),
+            ending: ending.clone(),
         };
         let driver = Driver {
             session: Session::new(options.version),
@@ -98,11 +119,13 @@ impl Client {
             incoming: Incoming::default(),
             routes: Routes::new(inbox.clone()),
             unanswered: std::collections::HashMap::new(),
+            pings: std::collections::VecDeque::new(),
             signal,
             requests,
             events,
             server: limits,
             stop,
+            ending,
             epoch: 0,
         };
         tokio::spawn(driver.run(opened));
@@ -115,7 +138,15 @@ impl Client {
         check_topic(&publish.topic)?;
         let (done, answer) = oneshot::channel();
         self.send(Command::Publish { publish, done }).await?;
-        Ok(Ack(answer))
+        Ok(Ack { answer, ending: self.shared.ending.clone() })
+    }
+
+    /// Waits until the server has dealt with everything sent before, by a PINGREQ: without that a
+    /// publication with QoS 0 may be refused, or lost with the connection, unseen.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Flush { done }).await?;
+        answer.await.unwrap_or_else(|_| Err(self.ending()))
     }
 
     /// Subscribes; messages arrive in [`Messages`]. Returns the QoS granted as reason code; a
@@ -164,7 +195,7 @@ impl Client {
         let (done, answer) = oneshot::channel();
         let request = SubscribeRequest { filters, properties, inbox, done };
         self.send(Command::Subscribe(request)).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        answer.await.unwrap_or_else(|_| Err(self.ending()))
     }
 
     /// Ends a subscription. Messages already on their way still arrive.
@@ -174,7 +205,7 @@ impl Client {
         let what = filters.concat();
         let (done, answer) = oneshot::channel();
         self.send(Command::Unsubscribe { filters, done }).await?;
-        let reasons = answer.await.unwrap_or(Err(Error::Closed))?;
+        let reasons = answer.await.unwrap_or_else(|_| Err(self.ending()))?;
         match reasons.first() {
             Some(&reason) if reason.is_error() => Err(Error::Rejected { what, reason, text: None }),
             reason => Ok(reason.copied().unwrap_or(ReasonCode::Success)),
@@ -203,6 +234,12 @@ impl Client {
         self.shared.server.borrow().clone()
     }
 
+    /// Why everything fails since the client has ended: [`Error::Ended`] with the cause, or
+    /// [`Error::Closed`] by its own wish.
+    pub fn ending(&self) -> Error {
+        self.shared.ending.error()
+    }
+
     /// What happens to the connection from now on.
     pub fn events(&self) -> Events {
         match self.shared.events.upgrade() {
@@ -221,7 +258,7 @@ impl Client {
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).await.map_err(|_| Error::Closed)
+        self.commands.send(command).await.map_err(|_| self.ending())
     }
 }
 
@@ -259,6 +296,9 @@ fn new_inbox(options: &Options, signal: &Arc<ConnectionSignal>) -> Arc<Inbox> {
 fn check_topic(topic: &str) -> Result<(), Error> {
     if topic.is_empty() || topic.len() > MAX_STRING {
         return Err(Error::Invalid("a topic has 1 to 65535 bytes".into()));
+    }
+    if topic.contains(['+', '#']) {
+        return Err(Error::Invalid(format!("topic {topic:?} has a wildcard: only filters may")));
     }
     check_topic_name(topic.as_bytes())
         .map(drop)

@@ -16,6 +16,7 @@ pub(crate) enum Command {
     Publish { publish: Publish, done: Reply<ReasonCode> },
     Subscribe(SubscribeRequest),
     Unsubscribe { filters: Vec<String>, done: Reply<Vec<ReasonCode>> },
+    Flush { done: Reply<()> },
     Disconnect { reason: ReasonCode, properties: PropertiesBuf, done: oneshot::Sender<()> },
 }
 

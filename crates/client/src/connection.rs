@@ -126,8 +126,9 @@ impl Connection {
         }
     }
 
-    /// Sends PINGREQ when due, sets the timer, or finds the peer dead.
-    pub(crate) fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    /// Sends PINGREQ when due, sets the timer, or finds the peer dead. Returns how many it sent.
+    pub(crate) fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Result<usize, Error> {
+        let mut sent = 0;
         loop {
             match self.keep_alive.due(Instant::now().into_std(), !self.stalled) {
                 Due::Dead => {
@@ -136,16 +137,17 @@ impl Connection {
                 }
                 Due::Ping => {
                     Packet::PingReq.encode(agentmq_codec::ProtocolVersion::V311, &mut self.out);
+                    sent += 1;
                     self.poll_write(cx).map_err(Error::Lost)?;
                 }
-                Due::Nothing(None) => return Ok(()),
+                Due::Nothing(None) => return Ok(sent),
                 Due::Nothing(Some(at)) => {
                     let at = Instant::from_std(at);
                     if self.timer.deadline() != at {
                         self.timer.as_mut().reset(at);
                     }
                     if self.timer.as_mut().poll(cx).is_pending() {
-                        return Ok(());
+                        return Ok(sent);
                     }
                 }
             }

@@ -54,7 +54,11 @@ impl Driver {
                 let reasons = ack.reasons().collect();
                 self.answered(ack.packet_id, reasons, ack.properties)?;
             }
-            Packet::PingResp => {}
+            Packet::PingResp => {
+                if let Some(Some(waiting)) = self.pings.pop_front() {
+                    let _ = waiting.send(Ok(()));
+                }
+            }
             Packet::Disconnect(packet) => {
                 let text = packet.properties.text(P::ReasonString).map(str::to_owned);
                 return Err(Error::ServerDisconnect { reason: packet.reason, text });

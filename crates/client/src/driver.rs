@@ -1,6 +1,7 @@
 //! The task of a client: from connection to connection until the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use crate::command::{Command, Reply, SubscribeRequest};
 use crate::connection::{Connection, End};
+use crate::ending::Ending;
 use crate::handshake::{Accepted, handshake};
 use crate::inbox::ConnectionSignal;
 use crate::incoming::Incoming;
@@ -31,12 +33,15 @@ pub(crate) struct Driver {
     pub(crate) routes: Routes,
     /// SUBSCRIBE and UNSUBSCRIBE that wait for their answer. Bounded by the packet identifiers.
     pub(crate) unanswered: HashMap<u16, Control>,
+    /// Who waits for the answer to each PINGREQ of this connection; nobody for keep alive's own.
+    pub(crate) pings: VecDeque<Option<Reply<()>>>,
     pub(crate) next_identifier: u32,
     pub(crate) signal: Arc<ConnectionSignal>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) server: watch::Sender<Arc<ServerLimits>>,
     pub(crate) stop: Arc<Notify>,
+    pub(crate) ending: Ending,
     /// Counts connections.
     pub(crate) epoch: u64,
 }
@@ -133,9 +138,7 @@ impl Driver {
         self.server.send_replace(limits.clone());
         if self.epoch > 1 {
             let _ = self.events.send(if present { Event::Resumed } else { Event::Connected });
-            if !present && self.options.resubscribe {
-                self.repeat_subscriptions(connection);
-            }
+            self.repeat_subscriptions(present, connection);
         }
         self.repeat_control(connection);
     }
@@ -143,14 +146,22 @@ impl Driver {
     async fn reconnect(&mut self, mut error: Error, attempt: &mut u32) -> Option<Opened> {
         loop {
             let policy = self.options.reconnect;
-            let wanted = error.is_transient() && !self.commands.is_closed();
+            let hopeless = error.blames_a_packet() && self.session.has_unacknowledged();
+            let wanted = error.is_transient() && !hopeless && !self.commands.is_closed();
             let pause = policy.pause(*attempt, dice()).filter(|_| wanted);
             self.disconnected(&error, pause);
             *attempt = attempt.saturating_add(1);
+            let Some(pause) = pause else {
+                self.ending.set(error);
+                return None;
+            };
+            for waiting in self.pings.drain(..).flatten() {
+                let _ = waiting.send(Err(Error::Lost(io::ErrorKind::ConnectionAborted.into())));
+            }
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return None,
-                () = tokio::time::sleep(pause?) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let client_id = self.server.borrow().client_id.clone();
             // Before version 5 the flag also says whether the session may outlive the connection.
@@ -177,7 +188,7 @@ impl Driver {
         let _ = self.events.send(Event::Disconnected { why, reason, retry_in });
     }
 
-    /// Ends every stream. Tokens end with [`Error::Closed`] as their senders are dropped.
+    /// Ends every stream. Tokens end with the cause as their senders are dropped.
     fn close(mut self) {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {

@@ -1,6 +1,7 @@
 //! What can go wrong, with the cause and the way out.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentmq_codec::{DecodeError, ReasonCode};
@@ -28,12 +29,20 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// The TLS or WebSocket handshake failed, or a certificate file cannot be used.
+    /// A certificate or key file cannot be used.
+    #[error("cannot use {at}: {why}")]
+    File {
+        /// The file.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The TLS or WebSocket handshake failed.
     #[error("{layer} with {at} failed: {why}")]
     Layer {
         /// `TLS` or `WebSocket`.
         layer: &'static str,
-        /// Address of the broker, or the file.
+        /// Address of the broker.
         at: String,
         /// What went wrong.
         why: String,
@@ -80,6 +89,12 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
+    /// The broker says that nobody has received the request.
+    #[error("nobody subscribes to {topic}: no answer will come")]
+    NoResponder {
+        /// The request's topic.
+        topic: String,
+    },
     /// The packet exceeds the server's Maximum Packet Size.
     #[error("packet of {size} bytes exceeds the broker's Maximum Packet Size of {max}")]
     TooLarge {
@@ -91,9 +106,12 @@ pub enum Error {
     /// The server does not offer what was asked, says its CONNACK.
     #[error("the broker does not support {0}")]
     Unsupported(&'static str),
-    /// The client has been disconnected, by its own wish or for good.
+    /// The client has been disconnected by its own wish.
     #[error("the client is closed")]
     Closed,
+    /// The client has ended for good: reconnection is off, or would not help.
+    #[error(transparent)]
+    Ended(Arc<Self>),
 }
 
 impl Error {
@@ -113,9 +131,8 @@ impl Error {
                 io::ErrorKind::PermissionDenied => "check the permissions of the socket file",
                 _ => "check host, port and network",
             },
-            Self::Layer { layer: "TLS", .. } => {
-                "check the certificate authority, the host name and that the port speaks TLS"
-            }
+            Self::File { .. } => "check the path, and that the file holds what is needed in PEM",
+            Self::Layer { layer: "TLS", why, .. } => tls_fix(why),
             Self::Layer { .. } => {
                 "check the path (usually /mqtt) and that the port speaks WebSocket"
             }
@@ -123,8 +140,10 @@ impl Error {
             Self::Rejected { reason, .. } => match reason {
                 ReasonCode::NotAuthorized => "ask for the right to use this topic",
                 ReasonCode::QuotaExceeded => "wait, or ask for a larger quota",
-                ReasonCode::TopicNameInvalid | ReasonCode::TopicFilterInvalid => {
-                    "correct the topic"
+                ReasonCode::TopicNameInvalid => "correct the topic",
+                ReasonCode::TopicFilterInvalid => {
+                    "correct the filter: + is a whole level, # the last one, and a shared one is \
+                     $share/NAME/FILTER"
                 }
                 _ => "see the reason code in MQTT 5 section 2.4",
             },
@@ -132,15 +151,47 @@ impl Error {
                 ReasonCode::SessionTakenOver => "give each client a client id of its own",
                 ReasonCode::KeepAliveTimeout => "lengthen the keep alive or unblock the client",
                 ReasonCode::ServerShuttingDown => "connect again when the broker is back",
+                ReasonCode::TopicNameInvalid => {
+                    "correct the topic, or raise the broker's bounds on length and levels"
+                }
+                ReasonCode::PacketTooLarge => "send less, or raise the broker's bound",
                 _ => "see the reason code in MQTT 5 section 2.4",
             },
             Self::Lost(_) => "connect again; with reconnection on this happens by itself",
             Self::Protocol(_) => "check that the address is an MQTT broker, and its version",
             Self::Timeout { .. } => "check that the other side runs, or wait longer",
+            Self::NoResponder { .. } => "start what answers there, or correct the topic",
             Self::TooLarge { .. } => "send a smaller message or raise the broker's limit",
-            Self::Unsupported(_) => "use another setting or another broker",
+            Self::Unsupported(_) => "use another setting, MQTT version 5 or another broker",
             Self::Closed => "connect again",
+            Self::Ended(cause) => cause.fix(),
         }
+    }
+
+    /// The cause of [`Error::Ended`], else the error itself.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Ended(cause) => cause.cause(),
+            other => other,
+        }
+    }
+
+    /// Whether the server closed the connection because of a packet of ours. To send it again, as
+    /// a resumed session does, would bring the same answer.
+    pub(crate) fn blames_a_packet(&self) -> bool {
+        matches!(
+            self,
+            Self::ServerDisconnect {
+                reason: ReasonCode::MalformedPacket
+                    | ReasonCode::ProtocolError
+                    | ReasonCode::TopicNameInvalid
+                    | ReasonCode::PacketTooLarge
+                    | ReasonCode::PayloadFormatInvalid
+                    | ReasonCode::RetainNotSupported
+                    | ReasonCode::QoSNotSupported,
+                ..
+            }
+        )
     }
 
     /// Whether another attempt may succeed without a change by a person.
@@ -149,6 +200,8 @@ impl Error {
             Self::Connect { .. } | Self::Lost(_) | Self::Timeout { .. } => true,
             // A server that speaks TLS or WebSocket badly may do so because it starts or stops.
             Self::Layer { .. } | Self::Protocol(_) => true,
+            // Certificates are renewed while we run; the files are read at each connection.
+            Self::File { .. } => true,
             Self::Refused { reason, .. } => matches!(
                 reason,
                 ReasonCode::ServerUnavailable
@@ -168,6 +221,22 @@ impl Error {
             ),
             _ => false,
         }
+    }
+}
+
+/// By the names that rustls gives to alerts and verdicts.
+fn tls_fix(why: &str) -> &'static str {
+    let says = |name| why.contains(name);
+    if says("UnknownIssuer") || says("BadSignature") {
+        "trust the authority that signed the broker's certificate: give its PEM file as ca"
+    } else if says("CertificateRequired") {
+        "the broker wants to see a client certificate: give cert and key"
+    } else if says("NotValidForName") {
+        "use a host name that the broker's certificate is for"
+    } else if says("Expired") {
+        "renew the broker's certificate, or correct this machine's clock"
+    } else {
+        "check the certificates, the host name and that the port speaks TLS"
     }
 }
 

@@ -57,8 +57,9 @@ pub(crate) async fn handshake(
 ) -> Result<Accepted, Error> {
     let mut bytes = Vec::with_capacity(256);
     encode_connect(options, client_id, clean_start, &mut bytes);
-    link.write_all(&bytes).await.map_err(Error::Lost)?;
-    link.flush().await.map_err(Error::Lost)?;
+    let broken = |error| broken(error, options);
+    link.write_all(&bytes).await.map_err(broken)?;
+    link.flush().await.map_err(broken)?;
     bytes.clear();
     loop {
         if let Some(frame) = frame::cut(&bytes, options.max_packet_size as usize)? {
@@ -77,10 +78,21 @@ pub(crate) async fn handshake(
             };
             return Ok(Accepted { limits, unread: bytes.split_off(frame.total) });
         }
-        if link.read_buf(&mut bytes).await.map_err(Error::Lost)? == 0 {
+        if link.read_buf(&mut bytes).await.map_err(broken)? == 0 {
             let hint = "closed before CONNACK";
             return Err(Error::Lost(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, hint)));
         }
+    }
+}
+
+/// In TLS 1.3 a server refuses the client's certificate when the client thinks it is through.
+fn broken(error: std::io::Error, options: &Options) -> Error {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(alert @ rustls::Error::AlertReceived(_)) => {
+            Error::Layer { layer: "TLS", at: options.endpoint.to_string(), why: alert.to_string() }
+        }
+        _ => Error::Lost(error),
     }
 }
 

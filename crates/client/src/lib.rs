@@ -14,6 +14,7 @@ mod command;
 mod connection;
 mod deliver;
 mod driver;
+mod ending;
 mod error;
 mod event;
 mod handshake;

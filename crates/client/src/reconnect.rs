@@ -1,4 +1,4 @@
-//! When to connect again: exponential back-off with full jitter.
+//! When to connect again: exponential back-off with jitter.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

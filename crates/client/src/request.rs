@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use agentmq_codec::{QoS, SubscriptionOptions};
+use agentmq_codec::{QoS, ReasonCode, SubscriptionOptions};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::reconnect::dice;
@@ -50,7 +50,7 @@ impl Requests {
         }
     }
 
-    /// Ends everything that waits with [`Error::Closed`].
+    /// Ends everything that waits.
     pub(crate) fn close(&self) {
         self.lock().take();
     }
@@ -83,7 +83,8 @@ impl Client {
     }
 
     /// Publishes a request, to which a response topic and correlation data are added, and waits
-    /// for the answer. The first request subscribes to the response topic.
+    /// for the answer. The first request subscribes to the response topic. A broker's word that
+    /// nobody subscribes to the topic (QoS 1 and 2) is an [`Error::NoResponder`] at once.
     pub async fn request_with(
         &self,
         publish: Publish,
@@ -108,22 +109,25 @@ impl Client {
                 self.subscribe(topic.clone(), options).await.map(drop)
             })
             .await?;
-        let _place = requests.places.acquire().await.map_err(|_| Error::Closed)?;
+        let _place = requests.places.acquire().await.map_err(|_| self.ending())?;
         let number = requests.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, answer) = oneshot::channel();
-        requests.lock().as_mut().ok_or(Error::Closed)?.insert(number, waiter);
+        requests.lock().as_mut().ok_or_else(|| self.ending())?.insert(number, waiter);
         let _waiting = Waiting(requests, number);
         let publish = publish.response_topic(topic).correlation_data(&number.to_be_bytes());
+        let topic = publish.topic.clone();
         let ack = self.publish(publish).await?;
         let refused = async {
             match ack.await {
+                // Nobody has the request: nobody will answer.
+                Ok(ReasonCode::NoMatchingSubscribers) => Error::NoResponder { topic },
                 Ok(_) => std::future::pending().await,
                 Err(error) => error,
             }
         };
         tokio::select! {
             biased;
-            answer = answer => answer.map_err(|_| Error::Closed),
+            answer = answer => answer.map_err(|_| self.ending()),
             error = refused => Err(error),
         }
     }

@@ -72,6 +72,11 @@ impl Session {
         self.again = order.into_iter().map(|(_, id)| id).collect();
     }
 
+    /// Whether a publication waits for its acknowledgement.
+    pub(crate) fn has_unacknowledged(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// Whether a new publication of this QoS can be sent now without overtaking an earlier one.
     pub(crate) fn can_publish(&self, qos: QoS) -> bool {
         self.again.is_empty() && (qos == QoS::AtMostOnce || self.in_window < self.window)

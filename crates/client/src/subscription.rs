@@ -103,9 +103,21 @@ impl Driver {
         self.unanswered.insert(id, Control::Unsubscribe { filters, done });
     }
 
-    /// Subscribes again to everything that the lost session held, with the same identifiers.
-    pub(crate) fn repeat_subscriptions(&mut self, connection: &mut Connection) {
-        let mut routes = self.routes.entries().to_vec();
+    /// Subscribes again to everything that a lost session held, with the same identifiers. When
+    /// the server has the session (`present`), only what an earlier connection repeated in vain:
+    /// the session may be one that began without it.
+    pub(crate) fn repeat_subscriptions(&mut self, present: bool, connection: &mut Connection) {
+        let mut routes = Vec::new();
+        let repeats = self.unanswered.extract_if(|_, what| matches!(what, Control::Repeat(_)));
+        for (id, repeat) in repeats {
+            self.session.ids.free(id);
+            if let Control::Repeat(vain) = repeat {
+                routes.extend(vain);
+            }
+        }
+        if !present && self.options.resubscribe {
+            routes = self.routes.entries().to_vec();
+        }
         routes.sort_by_key(|route| route.identifier);
         for group in routes.chunk_by(|a, b| a.identifier == b.identifier) {
             let Some(id) = self.session.ids.take() else { return };

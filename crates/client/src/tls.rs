@@ -78,5 +78,5 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn failed(at: &Path, why: impl ToString) -> Error {
-    Error::Layer { layer: "TLS", at: at.display().to_string(), why: why.to_string() }
+    Error::File { at: at.display().to_string(), why: why.to_string() }
 }

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use agentmq_codec::{Disconnect, ReasonCode};
+use agentmq_codec::{Disconnect, Packet, ReasonCode};
 
 use crate::command::Command;
 use crate::connection::{Connection, End};
@@ -65,7 +65,9 @@ impl Driver {
                 break;
             }
         }
-        connection.poll_keep_alive(cx)?;
+        for _ in 0..connection.poll_keep_alive(cx)? {
+            self.pings.push_back(None);
+        }
         Ok(false)
     }
 
@@ -111,6 +113,10 @@ impl Driver {
                 Command::Subscribe(request) => self.subscribe(request, connection),
                 Command::Unsubscribe { filters, done } => {
                     self.unsubscribe(filters, done, connection);
+                }
+                Command::Flush { done } => {
+                    Packet::PingReq.encode(self.options.version, &mut connection.out);
+                    self.pings.push_back(Some(done));
                 }
                 Command::Disconnect { reason, properties, done } => {
                     let packet = Disconnect { reason, properties: properties.view() };

@@ -188,9 +188,17 @@ async fn requests_get_their_answers() {
     while let Some(call) = calls.join_next().await {
         call.unwrap();
     }
-    let nobody = caller.request("nobody", "", Duration::from_millis(1)).await;
-    // Mosquitto says at once that nobody listens, but with a success code.
-    assert!(matches!(nobody, Err(Error::Timeout { .. })), "{nobody:?}");
+    let nobody = caller.request("nobody", "", SOON).await;
+    assert!(matches!(nobody, Err(Error::NoResponder { .. })), "{nobody:?}");
+    server_that_is_silent(&broker, &caller).await;
+}
+
+/// Somebody subscribes, but never answers.
+async fn server_that_is_silent(broker: &Mosquitto, caller: &Client) {
+    let (server, _unread) = connect(&broker.url()).await;
+    server.subscribe("silent", SubscriptionOptions::at(QoS::AtLeastOnce)).await.unwrap();
+    let silent = caller.request("silent", "", Duration::from_millis(1)).await;
+    assert!(matches!(silent, Err(Error::Timeout { .. })), "{silent:?}");
 }
 
 #[tokio::test]

@@ -161,7 +161,8 @@ async fn a_silent_peer_is_found_dead() {
     assert!(messages.next().await.is_none());
     assert_eq!(server.await.unwrap(), [0xC0, 0]);
     let closed = client.publish(Publish::new("a", "")).await;
-    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+    let closed = closed.unwrap_err();
+    assert!(matches!(closed.cause(), Error::Lost(_)), "{closed:?}");
 }
 
 #[tokio::test]

@@ -78,8 +78,21 @@ impl TlsServer {
     /// # Errors
     /// As for [`TlsServer::load`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), NetError> {
-        let fresh = Configs::load(&self.0.files)?;
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Self::reload_all(std::slice::from_ref(self))
+    }
+
+    /// [`TlsServer::reload`] for several at once.
+    ///
+    /// # Errors
+    /// As for [`TlsServer::load`]; then all of them stay as they were.
+    pub fn reload_all(servers: &[Self]) -> Result<(), NetError> {
+        let fresh: Vec<Configs> = servers
+            .iter()
+            .map(|server| Configs::load(&server.0.files))
+            .collect::<Result<_, _>>()?;
+        for (server, configs) in servers.iter().zip(fresh) {
+            *server.0.current.write().unwrap_or_else(PoisonError::into_inner) = configs;
+        }
         Ok(())
     }
 

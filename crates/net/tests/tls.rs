@@ -258,6 +258,24 @@ fn a_reload_changes_new_connections_only_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn one_bad_identity_keeps_the_others_as_they_were() {
+    let (good, bad) = (Authority::new(), Authority::new());
+    let first = good.issue("server");
+    bad.issue("server");
+    let load = |authority: &Authority| {
+        TlsServer::load(authority.files(ClientCertificates::NotAsked)).unwrap()
+    };
+    let (tls, other) = (load(&good), load(&bad));
+    let server = EchoServer::start(&options("mqtts://127.0.0.1:0", &tls));
+    good.issue("server");
+    fs::write(bad.path("server.pem"), "").unwrap();
+    assert!(TlsServer::reload_all(&[tls, other]).is_err());
+    let mut client = Offer::plain(&good).connect(&server);
+    echo(&mut client, b"x");
+    assert_eq!(client.conn.peer_certificates().unwrap()[0], first);
+}
+
+#[test]
 fn unusable_files_are_explained() {
     let authority = Authority::new();
     authority.issue("server");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use agentmq_broker::{Config, DEFAULT_TOML, explain, nearest_key, print};
+use agentmq_broker::{Config, DEFAULT_TOML, Value, explain, key_names, nearest_key, print};
 use serde_json::json;
 
 use crate::commands::serve::{config_failure, environment};
@@ -53,22 +53,22 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             let line = format!("{} is valid", file.display());
             output.result(&line, &json!({ "valid": true, "notices": config.notices() }))
         }
-        Action::Print { default: true, .. } => output.raw(DEFAULT_TOML.as_bytes()),
-        Action::Print { config, .. } => output.raw(print(&load(config.as_deref())?).as_bytes()),
+        Action::Print { default: true, .. } => print_toml(DEFAULT_TOML, output),
+        Action::Print { config, .. } => print_toml(&print(&load(config.as_deref())?), output),
         Action::Explain { key, config } => {
             let config = load(config.as_deref())?;
             let Some(explanation) = explain(&key, &config) else {
-                let fix = nearest_key(&key).map_or_else(
-                    || "`agentmq config print --default` shows all keys".to_owned(),
-                    |near| format!("did you mean {near}?"),
-                );
+                let fix = fix_key(&key);
                 return Err(Failure::usage(format!("there is no key {key}"), fix));
             };
             let object = json!({
                 "key": explanation.key,
                 "documentation": explanation.documentation,
                 "allowed": explanation.allowed.to_string(),
-                "default": explanation.default.as_ref().map(ToString::to_string),
+                "default": explanation.default.as_ref().map(value_json),
+                "now": explanation.current.iter().map(|(owner, value)| {
+                    json!({ "of": owner, "value": value_json(value) })
+                }).collect::<Vec<_>>(),
                 "variable": explanation.variable,
                 "reload": explanation.reload.name(),
             });
@@ -77,7 +77,38 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
 }
 
-fn load(path: Option<&Path>) -> Result<Config, Failure> {
+/// What to type instead of a key that does not exist.
+fn fix_key(key: &str) -> String {
+    let table: Vec<String> =
+        key_names().into_iter().filter(|name| name.starts_with(&format!("{key}."))).collect();
+    if !table.is_empty() {
+        return format!("{key} is a table; name one of {}", table.join(", "));
+    }
+    nearest_key(key).map_or_else(
+        || "`agentmq config print --default` shows all keys".to_owned(),
+        |near| format!("did you mean {near}?"),
+    )
+}
+
+fn print_toml(text: &str, output: &Output) -> Result<(), Failure> {
+    if !output.json {
+        return output.raw(text.as_bytes());
+    }
+    let object: serde_json::Value = toml::from_str(text)
+        .map_err(|error| Failure::new(format!("cannot read our own TOML: {error}")))?;
+    output.result("", &object)
+}
+
+fn value_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Boolean(value) => json!(value),
+        Value::Integer(value) => json!(value),
+        Value::Text(value) => json!(value),
+        Value::List(values) => json!(values),
+    }
+}
+
+pub(crate) fn load(path: Option<&Path>) -> Result<Config, Failure> {
     let usual = Path::new("agentmq.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));
     Config::load(path, &environment()).map_err(config_failure)

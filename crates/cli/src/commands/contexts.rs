@@ -61,6 +61,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             contexts.contexts.remove(&name);
             contexts.current = contexts.current.filter(|current| *current != name);
             contexts.save()?;
+            if contexts.current.is_none() && !contexts.contexts.is_empty() {
+                output.note("no context is the current one now: agentmq ctx use NAME");
+            }
             output.result(&format!("removed {name}"), &json!({ "removed": name }))
         }
         Action::Ls => {

@@ -43,11 +43,11 @@ pub(crate) struct Args {
     /// Keep the message for future subscribers.
     #[arg(long, short = 'r')]
     retain: bool,
-    #[command(flatten)]
-    properties: PropertyArgs,
     /// How long to wait for the broker's acknowledgements.
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
+    #[command(flatten)]
+    properties: PropertyArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -117,7 +117,12 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         } else {
             sender.repeat(&args, &template, output).await?;
         }
-        sender.settle(0).await
+        sender.settle(0).await?;
+        // What has no acknowledgement may still be refused: hear the broker out.
+        if args.qos == QoS::AtMostOnce {
+            sender.client.flush().await?;
+        }
+        Ok::<(), Failure>(())
     };
     if args.lines || args.interval.is_some() {
         work.await?; // takes as long as its input
@@ -129,7 +134,11 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
     sender.client.disconnect().await;
     if sender.without_receiver > 0 {
-        output.note("note: nobody subscribes to this topic");
+        let which = match (sender.without_receiver, sender.sent) {
+            (none, all) if none == all => "this topic".to_owned(),
+            (some, all) => format!("this topic when {some} of {all} messages came"),
+        };
+        output.note(&format!("note: nobody subscribes to {which}"));
     }
     let object = json!({
         "topic": args.topic, "qos": args.qos as u8, "published": sender.sent,

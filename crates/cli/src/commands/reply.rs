@@ -11,6 +11,7 @@ use crate::commands::subscribe::{answer, report_events};
 use crate::connection::{ConnectionArgs, parse_qos};
 use crate::duration;
 use crate::failure::Failure;
+use crate::interruption::interrupted;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let serve = async {
         while left != Some(0) {
             let Some(request) = messages.next().await else {
-                return Err(agentmq_client::Error::Closed.into());
+                return Err(client.ending().into());
             };
             output.message(&request)?;
             left = left.map(|left| left - 1);
@@ -67,13 +68,13 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         }
         Ok::<(), Failure>(())
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        result = serve => result?,
-        _ = tokio::signal::ctrl_c() => {}
-    }
+        result = serve => result,
+        result = interrupted() => result,
+    };
     client.disconnect().await;
-    Ok(())
+    ended
 }
 
 async fn reply(args: &Args, request: &Message) -> Result<Vec<u8>, String> {

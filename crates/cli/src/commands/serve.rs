@@ -1,12 +1,12 @@
 //! `agentmq serve` and `agentmq dev`: run a broker in the foreground.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use agentmq_broker::{
-    Broker, BrokerError, Config, Durability, Environment, ListenerConfig, LogFormat,
+    Broker, BrokerError, Config, ConfigError, Durability, Environment, ListenerConfig, LogFormat,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Exit, Failure};
+use crate::listen_args::ListenArgs;
 use crate::output::Output;
 
 /// Run the broker.
@@ -22,10 +23,8 @@ pub(crate) struct Args {
     /// Configuration file; without it ./agentmq.toml is read if it exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen here instead of where the configuration says; may repeat. mqtt://, mqtts://, ws://,
-    /// wss:// or unix://; port 0 takes any free one.
-    #[arg(long, value_name = "URL")]
-    listen: Vec<String>,
+    #[command(flatten)]
+    listeners: ListenArgs,
     /// Folder that keeps the broker's state.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -37,9 +36,8 @@ pub(crate) struct Args {
 /// Run a broker for development: loopback, no configuration, free ports if the usual are taken.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DevArgs {
-    /// Listen here instead of on ports 1883 and 8083; may repeat.
-    #[arg(long, value_name = "URL")]
-    listen: Vec<String>,
+    #[command(flatten)]
+    listeners: ListenArgs,
 }
 
 pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
@@ -56,13 +54,11 @@ pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
 
 pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
     let mut config = Config::default();
-    if !args.listen.is_empty() {
-        config.listeners = args.listen.iter().map(ListenerConfig::new).collect();
-    }
+    args.listeners.apply(&mut config)?;
     start_log(&config);
     let signals = prepare()?;
     let broker = match Broker::start(config.clone()) {
-        Err(BrokerError::Net(error)) if args.listen.is_empty() => {
+        Err(BrokerError::Net(error)) if args.listeners.listen.is_empty() => {
             output.note(&format!("{error}; taking free ports instead"));
             let free = ["mqtt://127.0.0.1:0", "ws://127.0.0.1:0/mqtt"];
             config.listeners = free.map(ListenerConfig::new).into();
@@ -87,16 +83,7 @@ impl Args {
         let usual = Path::new("agentmq.toml");
         let path = self.config.as_deref().or_else(|| usual.exists().then_some(usual));
         let mut config = Config::load(path, &environment()).map_err(config_failure)?;
-        if !self.listen.is_empty() {
-            config.listeners = self
-                .listen
-                .iter()
-                .map(|url| {
-                    let known = config.listeners.iter().find(|listener| listener.url == *url);
-                    known.cloned().unwrap_or_else(|| ListenerConfig::new(url))
-                })
-                .collect();
-        }
+        self.listeners.apply(&mut config)?;
         if let Some(data) = &self.data {
             config.data_dir.clone_from(data);
         }
@@ -116,8 +103,17 @@ pub(crate) fn environment() -> Environment {
         .collect()
 }
 
-pub(crate) fn config_failure(error: agentmq_broker::ConfigError) -> Failure {
-    let fix = "`agentmq config explain KEY` tells what a key may be";
+pub(crate) fn config_failure(error: ConfigError) -> Failure {
+    let fix = match &error {
+        ConfigError::Unreadable { source, .. } if source.kind() == ErrorKind::NotFound => {
+            "check the path; `agentmq config print --default > agentmq.toml` writes a file to \
+             start from"
+        }
+        ConfigError::Unreadable { .. } | ConfigError::TooLong { .. } => {
+            "check that it is the right file and that it may be read"
+        }
+        ConfigError::Invalid { .. } => "`agentmq config explain KEY` tells what a key may be",
+    };
     Failure::with(Exit::Usage, error.to_string(), fix)
 }
 

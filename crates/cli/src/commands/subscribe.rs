@@ -6,9 +6,12 @@ use agentmq_client::{
     Client, Event, PropertiesBuf, Publish, QoS, RetainHandling, SubscriptionOptions, Will,
 };
 
+use serde_json::json;
+
 use crate::connection::{ConnectionArgs, parse_qos};
 use crate::duration;
 use crate::failure::{Exit, Failure};
+use crate::interruption::interrupted;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +34,10 @@ pub(crate) struct Args {
     /// Do not print retained messages that existed before.
     #[arg(long)]
     no_retained: bool,
-    /// Do not receive what this client id publishes.
+    /// Show live messages as retained if they were published so (MQTT 5).
+    #[arg(long)]
+    retain_as_published: bool,
+    /// Do not receive what this client id publishes (MQTT 5).
     #[arg(long)]
     no_local: bool,
     /// Topic of a message that the broker publishes if this command dies.
@@ -40,6 +46,17 @@ pub(crate) struct Args {
     /// That message.
     #[arg(long, requires = "will_topic", default_value = "")]
     will_message: String,
+    /// Its Quality of Service: 0, 1 or 2.
+    #[arg(long, requires = "will_topic", default_value = "0", value_parser = parse_qos)]
+    will_qos: QoS,
+    /// Keep it for future subscribers.
+    #[arg(long, requires = "will_topic")]
+    will_retain: bool,
+    /// How long the broker waits for us to come back before it publishes it (MQTT 5); needs
+    /// --session-expiry.
+    #[arg(long, requires_all = ["will_topic", "session_expiry"])]
+    #[arg(value_parser = duration::parse_seconds)]
+    will_delay: Option<u32>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -48,7 +65,12 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let mut options = args.connection.options()?;
     let v5 = options.version.is_v5();
     if let Some(topic) = &args.will_topic {
-        options.will = Some(Will::new(&**topic, args.will_message.clone()));
+        options.will = Some(Will {
+            qos: args.will_qos,
+            retain: args.will_retain,
+            delay: args.will_delay.unwrap_or_default(),
+            ..Will::new(&**topic, args.will_message.clone())
+        });
     }
     let (client, mut messages) = Client::connect(options).await?;
     report_events(&client, output.json);
@@ -57,7 +79,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let subscription = SubscriptionOptions {
         qos: args.qos,
         no_local: args.no_local && v5,
-        retain_as_published: false,
+        retain_as_published: args.retain_as_published && v5,
         retain_handling,
     };
     let filters = args.filters.iter().map(|filter| (filter.clone(), subscription));
@@ -72,8 +94,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let print_all = async {
         while left != Some(0) {
             let Some(message) = messages.next().await else {
-                let fix = "see the reason above";
-                return Err(Failure::with(Exit::Connection, "the connection has ended", fix));
+                return Err(client.ending().into());
             };
             // Before version 5 the broker cannot be told.
             if args.no_retained && !v5 && message.retain {
@@ -86,7 +107,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
             }
             left = left.map(|left| left - 1);
         }
-        Ok(())
+        Ok::<(), Failure>(())
     };
     let timeout = async {
         match args.timeout {
@@ -94,21 +115,22 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        result = print_all => result?,
-        _ = tokio::signal::ctrl_c() => {}
-        () = timeout => {
-            if let Some(count) = args.count {
-                let after = args.timeout.unwrap_or_default();
-                let what = format!("{count} messages did not come within {after:?}");
-                client.disconnect().await;
-                return Err(Failure::with(Exit::TimedOut, what, "wait longer, or check the filter"));
-            }
-        }
-    }
+        result = print_all => result,
+        result = interrupted() => result,
+        () = timeout => timed_out(&args),
+    };
+    // However it ends: a command that has ended is no client that has died.
     client.disconnect().await;
-    Ok(())
+    ended
+}
+
+fn timed_out(args: &Args) -> Result<(), Failure> {
+    let Some(count) = args.count else { return Ok(()) };
+    let after = args.timeout.unwrap_or_default();
+    let what = format!("not all of {count} came within {after:?}");
+    Err(Failure::with(Exit::TimedOut, what, "wait longer, or check the filter"))
 }
 
 /// Tells on standard error when the connection breaks and returns.
@@ -117,15 +139,27 @@ pub(crate) fn report_events(client: &Client, json: bool) {
     let output = Output::new(json);
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
-            match event {
-                Event::Disconnected { why, retry_in: Some(pause), .. } => {
-                    output.note(&format!("disconnected: {why}; trying again in {pause:.1?}"));
+            let (line, object) = match event {
+                Event::Disconnected { why, retry_in: Some(pause), .. } => (
+                    format!("disconnected: {why}; trying again in {pause:.1?}"),
+                    json!({ "event": "disconnected", "why": why,
+                        "retry_in_ms": pause.as_millis() }),
+                ),
+                Event::Disconnected { why, .. } => {
+                    let object = json!({ "event": "disconnected", "why": why });
+                    (format!("disconnected: {why}"), object)
                 }
-                Event::Disconnected { why, .. } => output.note(&format!("disconnected: {why}")),
-                Event::Connected => output.note("connected again"),
-                Event::Resumed => output.note("connected again, session continued"),
-                _ => {}
-            }
+                Event::Connected => {
+                    let object = json!({ "event": "connected", "resumed": false });
+                    ("connected again".to_owned(), object)
+                }
+                Event::Resumed => {
+                    let object = json!({ "event": "connected", "resumed": true });
+                    ("connected again, session continued".to_owned(), object)
+                }
+                _ => continue,
+            };
+            output.event(&line, &object);
         }
     });
 }
