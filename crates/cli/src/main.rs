@@ -20,6 +20,11 @@ use clap::{Parser, Subcommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
+/// Messages that wait are small allocations that come and go by the million
+/// (`docs/decisions/0006-allocator.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// MQTT broker and tools for AI agents.
 #[derive(Debug, Parser)]
 #[command(name = "agentmq", version, after_help = EXIT_CODES)]
