@@ -10,6 +10,7 @@
 
 mod bench;
 mod broker;
+mod compare;
 mod conformance;
 mod process;
 mod run;
@@ -51,6 +52,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "tidy" => tidy::run(&workspace()?, rest),
         "conformance" => conformance::run(&workspace()?, rest),
         "bench" => bench::run(&workspace()?, rest),
+        "compare" => compare::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
 }
@@ -75,9 +77,10 @@ cargo xtask TASK
        --at HOST:PORT     a broker that runs already; without it ours is started
        --only NAME        tests whose name contains NAME
        --timeout SECONDS  limit of one test (default 60)
-  bench                 count instructions, then measure the running broker
-       --only instructions|broker
-       --save             make the counted instructions the new baseline, write docs/benchmarks.*
+  bench                 count the instructions of the hot paths, beside the committed baseline
+       --save             make what was counted the new baseline
+  compare               measure the running broker beside others
+       --save             write docs/benchmarks.md and .json
        --rounds N         rounds over all scenarios (default 3); reported are medians
        --scenario NAME    measure this scenario (may be repeated)
        --broker NAME=COMMAND,PORT

@@ -93,9 +93,8 @@ pub struct Measured {
 impl Results {
     #[cfg(test)]
     pub fn load(root: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(root.join(PATH)).with_context(|| {
-            format!("read {PATH}; `cargo xtask bench --only broker --save` writes it")
-        })?;
+        let text = std::fs::read_to_string(root.join(PATH))
+            .with_context(|| format!("read {PATH}; `cargo xtask compare --save` writes it"))?;
         serde_json::from_str(&text).context(PATH)
     }
 
