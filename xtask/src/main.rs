@@ -80,9 +80,18 @@ cargo xtask TASK
   bench                 count the instructions of the hot paths, beside the committed baseline
        --save             make what was counted the new baseline
   compare               measure the running broker beside others
-       --save             write docs/benchmarks.md and .json
+       --save             write docs/benchmarks.md and .json, or with --growth docs/growth.md
+       --quick            one round of short measurements
        --rounds N         rounds over all scenarios (default 3); reported are medians
        --scenario NAME    measure this scenario (may be repeated)
+       --peer NAME        beside this peer (may be repeated); without it beside all installed ones
+       --install          install the peers that are missing, below the target folder
        --broker NAME=COMMAND,PORT
                           measure this broker too (may be repeated)
+       --at NAME=HOST:PORT,PID
+                          and this one, which runs already on this machine
+       --growth           measure instead how the cost of a message grows, of AgentMQ, of each
+                          --peer and each --broker
+       --axis NAME        along this axis (may be repeated)
+       --page             only write docs/benchmarks.md anew from docs/benchmarks.json
 ";

@@ -1,4 +1,4 @@
-//! The brokers that are compared, each a fresh process per measurement.
+//! What is compared: brokers, each a fresh process per measurement, and the relay.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::results::{MOSQUITTO, OURS};
+use super::peer::Peer;
+use super::results::{OURS, RELAY};
+use super::scenario::Scenario;
 use crate::broker::Broker;
 use crate::process::Group;
 
@@ -20,17 +22,38 @@ pub struct Contender {
 
 #[derive(Debug, Clone)]
 enum Start {
-    AgentMq { binary: PathBuf, config: PathBuf },
-    Mosquitto { config: PathBuf },
-    Other { command: String, port: u16 },
+    AgentMq {
+        binary: PathBuf,
+        config: PathBuf,
+    },
+    Relay {
+        binary: PathBuf,
+    },
+    Peer {
+        peer: &'static Peer,
+        program: PathBuf,
+        config: PathBuf,
+    },
+    Other {
+        command: String,
+        port: u16,
+    },
+    /// It runs already and is not ours to end.
+    At {
+        host: String,
+        port: u16,
+        pid: u32,
+    },
 }
 
 /// One that runs; dropping it ends it.
 #[derive(Debug)]
 pub struct Running {
+    pub host: String,
     pub port: u16,
     pub pid: u32,
     _process: Process,
+    _store: Option<Store>,
 }
 
 #[derive(Debug)]
@@ -38,6 +61,7 @@ pub struct Running {
 enum Process {
     Ours(Broker),
     Other(Group),
+    Foreign,
 }
 
 impl Contender {
@@ -46,9 +70,16 @@ impl Contender {
         Self { name: OURS.to_owned(), start }
     }
 
-    pub fn mosquitto(root: &Path) -> Self {
-        let start = Start::Mosquitto { config: root.join(MOSQUITTO_CONFIG) };
-        Self { name: MOSQUITTO.to_owned(), start }
+    /// The load generator's relay, which has no MQTT logic.
+    pub fn relay(binary: &Path) -> Self {
+        Self { name: RELAY.to_owned(), start: Start::Relay { binary: binary.to_owned() } }
+    }
+
+    /// One that is installed below the folder `peers` or on the search path.
+    pub fn peer(peer: &'static Peer, peers: &Path, root: &Path) -> Result<Self> {
+        let program = peer.installed(peers).with_context(|| format!("{} is gone", peer.name))?;
+        let start = Start::Peer { peer, program, config: root.join(peer.config) };
+        Ok(Self { name: peer.name.to_owned(), start })
     }
 
     /// `NAME=COMMAND,PORT`: the command stays in the foreground and listens on that port.
@@ -61,8 +92,46 @@ impl Contender {
         Ok(Self { name, start: Start::Other { command, port } })
     }
 
+    /// `NAME=HOST:PORT,PID`: it runs already on this machine, and is not restarted.
+    pub fn parse_at(text: &str) -> Result<Self> {
+        let parts = text.split_once('=').and_then(|(name, rest)| {
+            let (address, pid) = rest.rsplit_once(',')?;
+            let (host, port) = address.rsplit_once(':')?;
+            let (port, pid) = (port.parse().ok()?, pid.parse().ok()?);
+            Some((name.to_owned(), Start::At { host: host.to_owned(), port, pid }))
+        });
+        let (name, start) = parts.context("--at NAME=HOST:PORT,PID")?;
+        Ok(Self { name, start })
+    }
+
+    /// Why it has no figure in this scenario; `None` if it can have one.
+    pub fn lacks(&self, scenario: &Scenario) -> Option<&'static str> {
+        match &self.start {
+            Start::Relay { .. } if !scenario.relay => Some("needs MQTT logic"),
+            Start::Peer { peer, .. } => peer.lacks(scenario),
+            _ => None,
+        }
+    }
+
+    /// The file in the repository that configures it, if it is a peer.
+    pub fn config(&self) -> Option<&'static str> {
+        match &self.start {
+            Start::Peer { peer, .. } => Some(peer.config),
+            _ => None,
+        }
+    }
+
+    /// What the load generator must be told to speak to it.
+    pub fn generator_arguments(&self) -> &'static [&'static str] {
+        match &self.start {
+            Start::Peer { peer, .. } if !peer.mqtt5 => &["-V", "3.1.1"],
+            _ => &[],
+        }
+    }
+
     /// Starts it and waits until it accepts connections. `scratch` is its folder.
     pub fn start(&self, scratch: &Path) -> Result<Running> {
+        let mut store = None;
         let (script, port) = match &self.start {
             Start::AgentMq { binary, config } => {
                 let config = config.to_str().context("the repository's path is no UTF-8")?;
@@ -70,11 +139,26 @@ impl Contender {
                 let listeners = ["mqtt://127.0.0.1:0"];
                 let broker = Broker::start_on(binary, &listeners, &options, scratch)?;
                 let (port, pid) = (broker.port("mqtt")?, broker.pid());
-                return Ok(Running { port, pid, _process: Process::Ours(broker) });
+                let (host, _process) = (LOOPBACK.to_owned(), Process::Ours(broker));
+                return Ok(Running { host, port, pid, _process, _store: None });
             }
-            Start::Mosquitto { config } => {
+            Start::At { host, port, pid } => {
+                let (host, port, pid) = (host.clone(), *port, *pid);
+                return Ok(Running { host, port, pid, _process: Process::Foreign, _store: None });
+            }
+            Start::Relay { binary } => {
                 let port = free_port()?;
-                (format!("mosquitto -c '{}' -p {port}", config.display()), port)
+                (format!("'{}' bench relay --port {port}", binary.display()), port)
+            }
+            Start::Peer { peer, program, config } => {
+                let (port, folder) = (free_port()?, Store::create(scratch)?);
+                let text = std::fs::read_to_string(config).context("read its configuration")?;
+                let filled = scratch.join(config.file_name().context("a file has a name")?);
+                let text = text.replace("{port}", &port.to_string());
+                let text = text.replace("{folder}", &folder.0.display().to_string());
+                std::fs::write(&filled, text).context("write its configuration")?;
+                store = Some(folder);
+                (peer.command(program, &filled, port), port)
             }
             Start::Other { command, port } => (command.clone(), *port),
         };
@@ -92,24 +176,54 @@ impl Contender {
                 .stderr(log),
         )?;
         wait_for(&mut group, port).with_context(|| format!("start {}", self.name))?;
-        Ok(Running { port, pid: group.id(), _process: Process::Other(group) })
+        let (host, pid) = (LOOPBACK.to_owned(), group.id());
+        Ok(Running { host, port, pid, _process: Process::Other(group), _store: store })
     }
 
     /// What it calls itself.
     pub fn version(&self) -> String {
-        let (mut command, line) = match &self.start {
-            Start::AgentMq { binary, .. } => (Command::new(binary), "version"),
-            Start::Mosquitto { .. } => (Command::new("mosquitto"), "-h"),
+        let with = |program: &Path, argument: &str| {
+            let mut command = Command::new(program);
+            command.arg(argument);
+            command
+        };
+        let mut command = match &self.start {
+            Start::AgentMq { binary, .. } => with(binary, "version"),
+            Start::Relay { .. } => return "part of agentmq".to_owned(),
+            Start::Peer { peer, program, .. } => peer.version_command(program),
             Start::Other { command, .. } => {
-                let program = command.split(' ').next().unwrap_or_default();
-                (Command::new(program), "--version")
+                with(Path::new(command.split(' ').next().unwrap_or_default()), "--version")
             }
+            Start::At { .. } => return "unknown, ran already".to_owned(),
         };
         let path = std::env::var("PATH").unwrap_or_default();
-        let output = command.arg(line).env("PATH", format!("{path}:/usr/sbin")).output();
+        let output = command.env("PATH", format!("{path}:/usr/sbin")).output();
         let output = output.map(|output| output.stdout).unwrap_or_default();
         let text = String::from_utf8_lossy(&output);
         text.lines().next().unwrap_or("unknown").trim().to_owned()
+    }
+}
+
+/// A new folder for what a broker stores, in memory where the system offers that: what others keep
+/// in memory must not be compared with a disk. Dropping it removes it.
+#[derive(Debug)]
+struct Store(PathBuf);
+
+impl Store {
+    fn create(scratch: &Path) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory } else { scratch };
+        let folder = parent.join(format!("agentmq-compare-{}", std::process::id()));
+        // What a run that was killed has left.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -134,7 +248,7 @@ fn wait_for(group: &mut Group, port: u16) -> Result<()> {
 }
 
 pub const AGENTMQ_CONFIG: &str = "bench/broker.toml";
-pub const MOSQUITTO_CONFIG: &str = "bench/mosquitto.conf";
+const LOOPBACK: &str = "127.0.0.1";
 /// How long a broker may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -154,10 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn one_that_runs_already_is_a_name_an_address_and_a_process() {
+        let contender = Contender::parse_at("x=host:1883,77").expect("parses");
+        let running = contender.start(Path::new("/nowhere")).expect("runs already");
+        assert_eq!((running.host.as_str(), running.port, running.pid), ("host", 1883, 77));
+        for text in ["x", "x=h:1", "x=h,1", "x=h:y,1", "x=h:1,y"] {
+            assert!(Contender::parse_at(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn one_that_ends_at_once_is_an_error() {
         let folder = tempfile::tempdir().expect("folder");
         let port = free_port().expect("port");
         let contender = Contender::parse(&format!("x=false,{port}")).expect("parses");
         assert!(contender.start(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_store_is_empty_and_leaves_nothing() {
+        let scratch = tempfile::tempdir().expect("folder");
+        let store = Store::create(scratch.path()).expect("creates");
+        let folder = store.0.clone();
+        std::fs::write(folder.join("x"), "").expect("writes");
+        let again = Store::create(scratch.path()).expect("creates");
+        assert!(!folder.join("x").exists());
+        drop(again);
+        assert!(!folder.exists());
     }
 }

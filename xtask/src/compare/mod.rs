@@ -1,46 +1,60 @@
-//! `cargo xtask compare`: the running broker beside others.
+//! `cargo xtask compare`: the running broker beside others, and beside bytes without MQTT.
 
 mod contender;
+mod growth;
 mod measure;
+mod options;
 mod page;
+mod peer;
 mod results;
 mod scenario;
 mod surroundings;
+mod table;
+mod target;
 mod verdict;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use self::contender::Contender;
-use self::results::{MOSQUITTO, OURS};
-use crate::process;
+use self::measure::Plan;
+use self::options::Options;
+use self::results::Results;
+use self::scenario::Scenario;
 use crate::workspace::Workspace;
 
 pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
     let options = Options::parse(arguments)?;
-    let kept = compare(workspace, &options)?;
+    if options.page {
+        page::save(&Results::load(&workspace.root)?, &workspace.root)?;
+        println!("written: {}", page::PATH);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kept = match options.growth {
+        true => grow(workspace, &options)?,
+        false => compare(workspace, &options)?,
+    };
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Measures, prints, perhaps saves. Returns whether every promise was kept.
 fn compare(workspace: &Workspace, options: &Options) -> Result<bool> {
-    let mut scenarios = scenario::all(surroundings::open_files()?);
+    let files = surroundings::open_files()?;
+    let mut scenarios = if options.quick { scenario::quick(files) } else { scenario::all(files) };
     if !options.scenarios.is_empty() {
-        ensure!(!options.save, "--save writes the whole table: leave --scenario away");
         for name in &options.scenarios {
-            let known = scenarios.iter().any(|scenario| scenario.name == name);
+            let known = scenarios.iter().any(|scenario| &scenario.name == name);
             ensure!(known, "no scenario is called {name}");
         }
-        scenarios.retain(|scenario| options.scenarios.iter().any(|name| scenario.name == name));
+        scenarios.retain(|scenario| options.scenarios.contains(&scenario.name));
     }
-    ensure!(process::installed("mosquitto"), "mosquitto is missing: apt-get install mosquitto");
-    let binary = workspace.build_agentmq()?;
-    let mut contenders =
-        vec![Contender::agentmq(&binary, &workspace.root), Contender::mosquitto(&workspace.root)];
-    contenders.extend(options.brokers.iter().cloned());
-    let results = measure::run(workspace, &binary, &scenarios, &contenders, options.rounds)?;
-    println!("\n{}", page::terminal(&results));
+    let results = measured(workspace, options, &scenarios, true)?;
+    println!("\n{}", table::terminal(&results));
+    for judged in target::judge(&results) {
+        println!("{}", judged.line());
+    }
     let problems = verdict::problems(&results, &scenarios);
     for problem in &problems {
         println!("NOT KEPT: {problem}");
@@ -53,62 +67,42 @@ fn compare(workspace: &Workspace, options: &Options) -> Result<bool> {
     Ok(problems.is_empty())
 }
 
-#[derive(Debug)]
-struct Options {
-    save: bool,
-    rounds: usize,
-    /// Empty: all.
-    scenarios: Vec<String>,
-    /// Brokers besides AgentMQ and Mosquitto.
-    brokers: Vec<Contender>,
+/// Measures how cost grows, prints, perhaps saves. Returns whether no axis grows too fast.
+fn grow(workspace: &Workspace, options: &Options) -> Result<bool> {
+    let axes = growth::axes(surroundings::open_files()?, &options.axes)?;
+    let scenarios: Vec<Scenario> = axes.iter().flat_map(|axis| axis.scenarios.clone()).collect();
+    let results = measured(workspace, options, &scenarios, false)?;
+    println!("\n{}", growth::tables(&results, &axes));
+    if options.save {
+        growth::save(&results, &axes, &workspace.root)?;
+        println!("written: {}", growth::PATH);
+    }
+    Ok(results.scenarios.iter().all(|row| row.absent.is_empty()))
 }
 
-impl Options {
-    fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self { save: false, rounds: 3, scenarios: vec![], brokers: vec![] };
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            if argument == "--save" {
-                options.save = true;
-                continue;
-            }
-            let mut value = || rest.next().with_context(|| format!("{argument} needs a value"));
-            match argument.as_str() {
-                "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
-                "--scenario" => options.scenarios.push(value()?.clone()),
-                "--broker" => options.brokers.push(Contender::parse(value()?)?),
-                other => {
-                    bail!("compare does not know `{other}`; `cargo xtask help` lists what it does")
-                }
-            }
-        }
-        ensure!((1..=100).contains(&options.rounds), "--rounds 1 to 100");
-        let taken = |broker: &Contender| [OURS, MOSQUITTO].contains(&broker.name.as_str());
-        ensure!(!options.brokers.iter().any(taken), "{OURS} and {MOSQUITTO} are measured anyway");
-        Ok(options)
+/// Starts each contender for each scenario and round. Peers and the relay take part if `all`.
+fn measured(
+    workspace: &Workspace,
+    options: &Options,
+    scenarios: &[Scenario],
+    all: bool,
+) -> Result<Results> {
+    let folder = workspace.scratch("peers")?;
+    let peers = match all || !options.peers.is_empty() {
+        true => peer::choose(&options.peers, options.install, &folder)?,
+        false => Vec::new(),
+    };
+    let binary = workspace.build_agentmq()?;
+    let root: &Path = &workspace.root;
+    let mut contenders = vec![Contender::agentmq(&binary, root)];
+    for peer in peers {
+        contenders.push(Contender::peer(peer, &folder, root)?);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Options> {
-        Options::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    contenders.extend(options.brokers.iter().cloned());
+    if all {
+        contenders.push(Contender::relay(&binary));
     }
-
-    #[test]
-    fn options_are_read() {
-        let options = parse("--rounds 5 --scenario rpc-1 --broker x=y,1").expect("ok");
-        assert_eq!((options.save, options.rounds), (false, 5));
-        assert_eq!(options.scenarios, ["rpc-1"]);
-        assert_eq!(options.brokers[0].name, "x");
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for line in ["--rounds", "--rounds 0", "--fast", "--broker Mosquitto=m,1"] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
+    let (rounds, quick) = (options.rounds, options.quick);
+    let plan = Plan { binary: &binary, scenarios, contenders: &contenders, rounds, quick };
+    measure::run(workspace, &plan)
 }

@@ -12,6 +12,9 @@ pub struct Results {
     pub surroundings: Surroundings,
     /// Every figure is the median of so many rounds, except that losses are the worst of them.
     pub rounds: usize,
+    /// True if each measurement was cut short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quick: bool,
     pub brokers: Vec<BrokerVersion>,
     /// Settings of the brokers that are not at their default.
     pub raised: Vec<Raised>,
@@ -55,8 +58,11 @@ pub struct Row {
     pub generator: String,
     /// What is counted: deliveries, calls or connections.
     pub unit: String,
-    /// By broker. One that could not be measured at all is missing.
+    /// By broker, and the relay among them.
     pub brokers: BTreeMap<String, Measured>,
+    /// Those that could not be measured at all, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent: BTreeMap<String, String>,
 }
 
 /// One broker in one scenario.
@@ -82,16 +88,27 @@ pub struct Measured {
     /// Resident memory that each connection, or each stored message, added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_each: Option<f64>,
+    /// What messages beside the scenario waited, before it and while it ran: the 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_quiet_p99_us: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_p99_us: Option<f64>,
+    /// How much of one core the load generator used. Near 1 it was the load generator that
+    /// bounded what was done by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator_busy: Option<f64>,
     pub lost: u64,
     pub duplicates: u64,
     pub out_of_order: u64,
+    /// Times that nothing came for 250 ms although messages were under way.
+    #[serde(default)]
+    pub stalls: u64,
     /// What the load generator complained of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
 }
 
 impl Results {
-    #[cfg(test)]
     pub fn load(root: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(root.join(PATH))
             .with_context(|| format!("read {PATH}; `cargo xtask compare --save` writes it"))?;
@@ -113,6 +130,21 @@ impl Row {
 }
 
 impl Measured {
+    /// The lowest and the highest round's work per CPU-second, of two rounds or more.
+    pub fn spread(&self) -> Option<(f64, f64)> {
+        let rounds = &self.per_cpu_second_by_round;
+        let low = rounds.iter().copied().min_by(f64::total_cmp)?;
+        let high = rounds.iter().copied().max_by(f64::total_cmp)?;
+        (rounds.len() > 1).then_some((low, high))
+    }
+
+    /// True if messages were lost, repeated, reordered or kept back, or the load generator
+    /// complained.
+    pub fn broken(&self) -> bool {
+        let Self { lost, duplicates, out_of_order, stalls, failures, .. } = self;
+        lost + duplicates + out_of_order + stalls > 0 || !failures.is_empty()
+    }
+
     /// The rounds' medians, or their worst.
     pub fn of(rounds: &[Self]) -> Option<Self> {
         let numbers = |of: fn(&Self) -> Option<f64>| rounds.iter().filter_map(of).collect();
@@ -131,9 +163,14 @@ impl Measured {
             p999_us: middle(|round| round.p999_us).map(|value| rounded(value, 1)),
             rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
             bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
+            live_quiet_p99_us: middle(|round| round.live_quiet_p99_us)
+                .map(|value| rounded(value, 1)),
+            live_p99_us: middle(|round| round.live_p99_us).map(|value| rounded(value, 1)),
+            generator_busy: middle(|round| round.generator_busy).map(|value| rounded(value, 2)),
             lost: worst(|round| round.lost),
             duplicates: worst(|round| round.duplicates),
             out_of_order: worst(|round| round.out_of_order),
+            stalls: worst(|round| round.stalls),
             failures: rounds.iter().flat_map(|round| round.failures.clone()).collect(),
         })
     }
@@ -155,6 +192,10 @@ fn rounded(value: f64, digits: i32) -> f64 {
 pub const PATH: &str = "docs/benchmarks.json";
 pub const OURS: &str = "AgentMQ";
 pub const MOSQUITTO: &str = "Mosquitto";
+/// The peer to beat, with one thread. It is built outside the repository.
+pub const FLASHMQ: &str = "FlashMQ";
+/// Not a broker: bytes forwarded without MQTT logic.
+pub const RELAY: &str = "Relay";
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +208,17 @@ mod tests {
         assert_eq!(of(&[round(5.0, 0), round(1.0, 7), round(3.0, 0)]), Some((3.0, 7)));
         assert_eq!(of(&[round(1.0, 0), round(3.0, 0)]), Some((2.0, 0)));
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn the_spread_is_that_of_the_rounds() {
+        let of = |rounds: &[f64]| {
+            let measured =
+                Measured { per_cpu_second_by_round: rounds.to_vec(), ..Measured::default() };
+            measured.spread()
+        };
+        assert_eq!(of(&[5.0, 1.0, 3.0]), Some((1.0, 5.0)));
+        assert_eq!(of(&[5.0]), None);
     }
 
     #[test]

@@ -205,8 +205,9 @@ impl Hello {
         Connect {
             version: self.version,
             clean_start,
-            // The generator answers nothing on its own; idle connections must not be closed.
-            keep_alive: 0,
+            // The longest there is: the generator says nothing on its own, and idle connections
+            // must not be closed. Not 0, which would be forever, for some brokers refuse that.
+            keep_alive: u16::MAX,
             client_id,
             will: None,
             username: self.username.as_deref(),
