@@ -205,8 +205,8 @@ mod tests {
 
     const OUTPUT: &str = r#"{"scenario":"pair","unit":"deliveries","count":9,"per_second":4.5,
         "latency":{"p50_us":1.0,"p99_us":2.0,"p999_us":3.0},"integrity":{"lost":1,"duplicates":2,
-        "out_of_order":3,"stalls":4},
-        "seconds":2.0,"generator_cpu_seconds":1.0,"broker":{"cpu_seconds":0.5,"per_cpu_second":18.0,"rss_kib":7},
+        "out_of_order":3,"stalls":4},"seconds":2.0,
+        "generator_cpu_seconds":1.0,"broker":{"cpu_seconds":0.5,"per_cpu_second":18.0,"rss_kib":7},
         "more":{"resident_bytes_per_message":11,"live_quiet_p99_us":5.0,"live_p99_us":9.0}}"#;
 
     #[test]

@@ -167,7 +167,11 @@ impl Flow {
     pub(crate) fn drain(&mut self, engine: &mut Engine) -> Result<(), crate::failure::Failure> {
         let (mut seen, mut since) = (self.delivered, Instant::now());
         // Not what is counted as under way: that leaves out what a stall delayed.
-        while self.integrity().lost > 0 && since.elapsed() < DRAIN && self.failure.is_none() {
+        let open = |flow: &Self| {
+            let churning = flow.churn.as_ref().is_some_and(|churn| churn.under_way() > 0);
+            (churning || flow.integrity().lost > 0) && flow.failure.is_none()
+        };
+        while open(self) && since.elapsed() < DRAIN {
             engine.turn(Duration::from_millis(50), self)?;
             if self.delivered != seen {
                 (seen, since) = (self.delivered, Instant::now());
@@ -375,7 +379,7 @@ pub(crate) fn due_after(number: u64, rate: f64) -> u64 {
 }
 
 /// Silence that counts as a stall.
-const STALL: Duration = Duration::from_millis(250);
+pub(crate) const STALL: Duration = Duration::from_millis(250);
 
 /// Silence that ends the wait for the last messages.
 const DRAIN: Duration = Duration::from_secs(5);
