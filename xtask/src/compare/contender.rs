@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::peer::Peer;
-use super::results::{OURS, RELAY};
+use super::results::{ONE_SHARD, OURS, RELAY, SPREAD};
 use super::scenario::Scenario;
 use crate::broker::Broker;
 use crate::process::Group;
@@ -25,6 +25,8 @@ enum Start {
     AgentMq {
         binary: PathBuf,
         config: PathBuf,
+        /// What is appended to the configuration.
+        more: &'static str,
     },
     Relay {
         binary: PathBuf,
@@ -66,8 +68,21 @@ enum Process {
 
 impl Contender {
     pub fn agentmq(binary: &Path, root: &Path) -> Self {
-        let start = Start::AgentMq { binary: binary.to_owned(), config: root.join(AGENTMQ_CONFIG) };
-        Self { name: OURS.to_owned(), start }
+        Self::agentmq_with(OURS, "", binary, root)
+    }
+
+    /// Ours on one shard, and on two with clients on each in turn.
+    pub fn shards(binary: &Path, root: &Path) -> [Self; 2] {
+        let spread = "[threads]\nshards = 2\nplacement = \"spread\"\n";
+        [
+            Self::agentmq_with(ONE_SHARD, "[threads]\nshards = 1\n", binary, root),
+            Self::agentmq_with(SPREAD, spread, binary, root),
+        ]
+    }
+
+    fn agentmq_with(name: &str, more: &'static str, binary: &Path, root: &Path) -> Self {
+        let (binary, config) = (binary.to_owned(), root.join(AGENTMQ_CONFIG));
+        Self { name: name.to_owned(), start: Start::AgentMq { binary, config, more } }
     }
 
     /// The load generator's relay, which has no MQTT logic.
@@ -133,8 +148,11 @@ impl Contender {
     pub fn start(&self, scratch: &Path) -> Result<Running> {
         let mut store = None;
         let (script, port) = match &self.start {
-            Start::AgentMq { binary, config } => {
-                let config = config.to_str().context("the repository's path is no UTF-8")?;
+            Start::AgentMq { binary, config, more } => {
+                let text = std::fs::read_to_string(config).context("read our configuration")?;
+                let filled = scratch.join("broker.toml");
+                std::fs::write(&filled, text + "\n" + more).context("write our configuration")?;
+                let config = filled.to_str().context("the target folder's path is no UTF-8")?;
                 let options = ["--config", config];
                 let listeners = ["mqtt://127.0.0.1:0"];
                 let broker = Broker::start_on(binary, &listeners, &options, scratch)?;

@@ -95,6 +95,9 @@ fn measured(
     let binary = workspace.build_agentmq()?;
     let root: &Path = &workspace.root;
     let mut contenders = vec![Contender::agentmq(&binary, root)];
+    if options.shards {
+        contenders.extend(Contender::shards(&binary, root));
+    }
     for peer in peers {
         contenders.push(Contender::peer(peer, &folder, root)?);
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::contender::Contender;
 use super::peer::PEERS;
-use super::results::{OURS, RELAY};
+use super::results::{ONE_SHARD, OURS, RELAY, SPREAD};
 
 #[derive(Debug)]
 pub struct Options {
@@ -18,6 +18,8 @@ pub struct Options {
     pub page: bool,
     /// Measure how the cost grows instead.
     pub growth: bool,
+    /// Measure ours also on one shard, and on two with clients spread by force.
+    pub shards: bool,
     pub rounds: usize,
     /// Empty: all.
     pub scenarios: Vec<String>,
@@ -37,6 +39,7 @@ impl Options {
             install: false,
             page: false,
             growth: false,
+            shards: false,
             rounds: 0,
             scenarios: vec![],
             axes: vec![],
@@ -51,6 +54,7 @@ impl Options {
                 "--install" => Some(&mut options.install),
                 "--page" => Some(&mut options.page),
                 "--growth" => Some(&mut options.growth),
+                "--shards" => Some(&mut options.shards),
                 _ => None,
             };
             if let Some(flag) = flag {
@@ -87,7 +91,7 @@ impl Options {
         );
         ensure!(self.growth || self.axes.is_empty(), "--axis belongs to --growth");
         ensure!(!self.growth || self.scenarios.is_empty(), "--growth has axes: use --axis");
-        let ours = [OURS, RELAY].into_iter();
+        let ours = [OURS, ONE_SHARD, SPREAD, RELAY].into_iter();
         let taken: Vec<&str> = ours.chain(PEERS.iter().map(|peer| peer.name)).collect();
         let twice = self.brokers.iter().find(|broker| taken.contains(&broker.name.as_str()));
         if let Some(broker) = twice {

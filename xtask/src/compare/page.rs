@@ -180,7 +180,7 @@ fn targets(results: &Results) -> String {
         return String::new();
     }
     let met = measured.iter().filter(|one| one.met() == Some(true)).count();
-    let heads = ["Scenario", "Figure", "Target", OURS, "Beside", "Ratio", ""].map(str::to_owned);
+    let heads = ["Scenario", "Figure", "Target", "Ours", "Beside", "Ratio", ""].map(str::to_owned);
     let rows = measured.iter().map(|one| {
         let sign = if one.target.figure.more_is_better() { "≥" } else { "≤" };
         let number = |value: f64| match value {
@@ -192,7 +192,7 @@ fn targets(results: &Results) -> String {
             one.target.scenario.to_owned(),
             one.target.figure.name().to_owned(),
             format!("{sign} {}", number(one.target.factor)),
-            one.ours.map(number).unwrap_or_default(),
+            format!("{} {}", one.target.who, one.ours.map(number).unwrap_or_default()),
             other.map(|(name, value)| format!("{name} {}", number(*value))).unwrap_or_default(),
             one.ratio().map(number).unwrap_or_default(),
             if one.met() == Some(true) { "met" } else { "**not met**" }.to_owned(),
@@ -343,11 +343,16 @@ mod tests {
     fn targets_are_listed_as_met_or_not() {
         let mut results = good();
         let page = markdown(&results);
-        assert!(page.contains("| idle | bytes each | ≤ 717 | 500 |  | 500 | met |"), "{page}");
+        assert!(
+            page.contains("| idle | bytes each | ≤ 717 | AgentMQ 500 |  | 500 | met |"),
+            "{page}"
+        );
         let row = results.scenarios.iter_mut().find(|row| row.scenario == "idle");
         let ours = row.and_then(|row| row.brokers.get_mut(OURS)).expect("is measured");
         ours.bytes_each = Some(720.0);
         let page = markdown(&results);
-        assert!(page.contains("| idle | bytes each | ≤ 717 | 720 |  | 720 | **not met** |"));
+        assert!(
+            page.contains("| idle | bytes each | ≤ 717 | AgentMQ 720 |  | 720 | **not met** |")
+        );
     }
 }

@@ -192,6 +192,10 @@ fn rounded(value: f64, digits: i32) -> f64 {
 pub const PATH: &str = "docs/benchmarks.json";
 pub const OURS: &str = "AgentMQ";
 pub const MOSQUITTO: &str = "Mosquitto";
+/// Ours on one shard, whatever the number of cores.
+pub const ONE_SHARD: &str = "AgentMQ, 1 shard";
+/// Ours on two shards, with clients on each in turn.
+pub const SPREAD: &str = "AgentMQ, 2 shards";
 /// The peer to beat, with one thread. It is built outside the repository.
 pub const FLASHMQ: &str = "FlashMQ";
 /// Not a broker: bytes forwarded without MQTT logic.

@@ -1,11 +1,13 @@
 //! How far ahead of which peer AgentMQ shall be, as data, and whether it is.
 
-use super::results::{FLASHMQ, MOSQUITTO, Measured, OURS, RELAY, Results, Row};
+use super::results::{FLASHMQ, MOSQUITTO, Measured, ONE_SHARD, OURS, RELAY, Results, Row, SPREAD};
 
 /// One aim: a figure of a scenario beside something else's.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub scenario: &'static str,
+    /// Whose figure it is: ours, as it is or with other settings.
+    pub who: &'static str,
     pub figure: Figure,
     pub beside: Beside,
     /// Ours is at least so many times the other, or at most where less is better.
@@ -40,7 +42,7 @@ pub enum Beside {
 /// A target and what became of it.
 #[derive(Debug)]
 pub struct Judged {
-    pub target: &'static Target,
+    pub target: Target,
     pub ours: Option<f64>,
     /// Who the other is, and its figure.
     pub other: Option<(String, f64)>,
@@ -66,7 +68,7 @@ impl Judged {
 impl Judged {
     /// For the terminal.
     pub fn line(&self) -> String {
-        let Target { scenario, figure, factor, .. } = self.target;
+        let Target { scenario, who, figure, factor, .. } = self.target;
         let sign = if figure.more_is_better() { "≥" } else { "≤" };
         let of = match (&self.other, self.target.beside) {
             (Some((name, _)), _) => name.clone(),
@@ -77,7 +79,7 @@ impl Judged {
             (_, Some(ratio)) => format!("NOT MET: {ratio:.2}"),
             _ => "not judged: a figure is missing".to_owned(),
         };
-        format!("{scenario:<14} {} {sign} {factor} {of}: {verdict}", figure.name())
+        format!("{scenario:<14} {who} {} {sign} {factor} {of}: {verdict}", figure.name())
     }
 }
 
@@ -116,7 +118,9 @@ impl Figure {
 /// left out.
 pub fn judge(results: &Results) -> Vec<Judged> {
     let row = |name: &str| results.scenarios.iter().find(|row| row.scenario == name);
-    let judged = TARGETS.iter().filter_map(|target| {
+    let measured = |name: &str| results.brokers.iter().any(|broker| broker.name == name);
+    let shards = measured(ONE_SHARD).then(of_shards).into_iter().flatten();
+    let judged = TARGETS.iter().copied().chain(shards).filter_map(|target| {
         let of = |row: &Row, name: &str| target.figure.of(row.brokers.get(name)?);
         let here = row(target.scenario)?;
         let named = |name: &str| of(here, name).map(|value| (name.to_owned(), value));
@@ -130,15 +134,31 @@ pub fn judge(results: &Results) -> Vec<Judged> {
             }
             Beside::Nothing => Some((String::new(), 1.0)),
         };
-        Some(Judged { target, ours: of(here, OURS), other })
+        Some(Judged { target, ours: of(here, target.who), other })
     });
     judged.collect()
+}
+
+/// What several shards may cost beside one. Where clients are placed by load they are used only
+/// if that pays; where clients are spread by force a batch shares the cost of its hop, and a single
+/// message does not.
+fn of_shards() -> impl Iterator<Item = Target> {
+    let rows = |names: &'static [&'static str], least: f64| {
+        names.iter().flat_map(move |scenario| {
+            let of = |who, factor| Target {
+                who,
+                ..target(scenario, Figure::PerCpuSecond, Beside::Peer(ONE_SHARD), factor)
+            };
+            [of(OURS, 0.95), of(SPREAD, least)]
+        })
+    };
+    rows(BATCHED, 0.85).chain(rows(UNBATCHED, 0.55))
 }
 
 /// The best peer that lost, repeated and reordered nothing.
 pub fn best(row: &Row, figure: Figure) -> Option<(String, f64)> {
     let sound = |cell: &Measured| cell.lost + cell.duplicates + cell.out_of_order == 0;
-    let peers = row.brokers.iter().filter(|(name, _)| ![OURS, RELAY].contains(&name.as_str()));
+    let peers = row.brokers.iter().filter(|(name, _)| !name.starts_with(OURS) && *name != RELAY);
     let sound = peers.filter(|(_, cell)| sound(cell));
     let figures = sound.filter_map(|(name, cell)| Some((name.clone(), figure.of(cell)?)));
     match figure.more_is_better() {
@@ -148,7 +168,7 @@ pub fn best(row: &Row, figure: Figure) -> Option<(String, f64)> {
 }
 
 const fn target(scenario: &'static str, figure: Figure, beside: Beside, factor: f64) -> Target {
-    Target { scenario, figure, beside, factor }
+    Target { scenario, who: OURS, figure, beside, factor }
 }
 
 const FLASH: Beside = Beside::Peer(FLASHMQ);
@@ -190,6 +210,28 @@ pub const TARGETS: &[Target] = &[
     target("idle", Figure::BytesEach, Beside::Nothing, 717.0),
 ];
 
+/// Many packets in a read.
+const BATCHED: &[&str] = &[
+    "p2p-q0-64",
+    "p2p-q1-64",
+    "p2p-q2-64",
+    "p2p-q0-1k",
+    "p2p-q0-16k",
+    "fanout-q0",
+    "fanout-q0-16k",
+    "fanout-q1",
+    "fanin-q0",
+    "shared-q1",
+    "subs100k",
+    "churn",
+    "rpc-100-q1",
+    "retained100k",
+    "offline50k",
+];
+
+/// One packet in a read.
+const UNBATCHED: &[&str] = &["p2p-q0-1x500", "paced10k-q0", "paced10k-q1", "rpc-1", "connect"];
+
 const RUMQTTD: &str = "rumqttd";
 
 #[cfg(test)]
@@ -207,7 +249,7 @@ mod tests {
     #[test]
     fn every_target_is_about_a_scenario() {
         let scenarios = scenario::all(20_000);
-        for target in TARGETS {
+        for target in TARGETS.iter().copied().chain(of_shards()) {
             let known = |name: &str| scenarios.iter().any(|scenario| scenario.name == name);
             assert!(known(target.scenario), "{}", target.scenario);
             if let Beside::Own(other) = target.beside {
@@ -236,6 +278,41 @@ mod tests {
         assert_eq!(judged(&results, "p2p-q0-64", Figure::PerCpuSecond), None, "no such peer");
         assert_eq!(judged(&results, "churn", Figure::PerCpuSecond), Some(true));
         assert_eq!(judged(&results, "idle", Figure::BytesEach), Some(true));
+    }
+
+    #[test]
+    fn shards_are_judged_where_they_were_measured() {
+        let mut results = good();
+        let of_shards = |results: &Results| {
+            let all = judge(results).into_iter();
+            all.filter(|one| one.target.beside == Beside::Peer(ONE_SHARD)).collect::<Vec<_>>()
+        };
+        assert!(of_shards(&results).is_empty());
+        for name in [ONE_SHARD, SPREAD] {
+            let version = super::super::results::BrokerVersion {
+                name: name.to_owned(),
+                version: "1".to_owned(),
+            };
+            results.brokers.push(version);
+        }
+        for row in &mut results.scenarios {
+            let ours = row.brokers.get(OURS).expect("is measured").clone();
+            let of = |times: f64| Measured {
+                per_cpu_second: ours.per_cpu_second.map(|value| value * times),
+                ..ours.clone()
+            };
+            row.brokers.insert(SPREAD.to_owned(), of(0.8));
+            row.brokers.insert(ONE_SHARD.to_owned(), of(1.0));
+        }
+        let judged = of_shards(&results);
+        let met = |who: &str, scenario: &str| {
+            let one =
+                judged.iter().find(|one| (one.target.who, one.target.scenario) == (who, scenario));
+            one.expect("is judged").met()
+        };
+        assert_eq!(met(OURS, "p2p-q0-64"), Some(true));
+        assert_eq!(met(SPREAD, "p2p-q0-64"), Some(false));
+        assert_eq!(met(SPREAD, "rpc-1"), Some(true));
     }
 
     #[test]

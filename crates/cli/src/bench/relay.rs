@@ -297,11 +297,8 @@ fn respond(body: &[u8], first: u8, version: &mut ProtocolVersion) -> (Vec<u8>, O
                 return nothing;
             };
             let [high, low] = subscribe.packet_id.to_be_bytes();
-            let answer = if version.is_v5() {
-                vec![0x90, 4, high, low, 0, 0]
-            } else {
-                vec![0x90, 3, high, low, 0]
-            };
+            let v5: &[u8] = &[0x90, 4, high, low, 0, 0];
+            let answer = if version.is_v5() { v5.to_vec() } else { vec![0x90, 3, high, low, 0] };
             let filter = subscribe.filters().next().map(|one| one.filter.to_owned());
             (answer, filter.map(Next::Subscribed))
         }
