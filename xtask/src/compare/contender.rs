@@ -137,15 +137,15 @@ impl Contender {
     }
 
     /// What the load generator must be told to speak to it.
-    pub fn generator_arguments(&self) -> &'static [&'static str] {
+    pub fn generator_arguments(&self, scenario: &Scenario) -> &'static [&'static str] {
         match &self.start {
-            Start::Peer { peer, .. } if !peer.mqtt5 => &["-V", "3.1.1"],
+            Start::Peer { peer, .. } if !peer.speaks5(scenario) => &["-V", "3.1.1"],
             _ => &[],
         }
     }
 
-    /// Starts it and waits until it accepts connections. `scratch` is its folder.
-    pub fn start(&self, scratch: &Path) -> Result<Running> {
+    /// Starts it for a scenario and waits until it accepts connections. `scratch` is its folder.
+    pub fn start(&self, scenario: &Scenario, scratch: &Path) -> Result<Running> {
         let mut store = None;
         let (script, port) = match &self.start {
             Start::AgentMq { binary, config, more } => {
@@ -174,6 +174,8 @@ impl Contender {
                 let filled = scratch.join(config.file_name().context("a file has a name")?);
                 let text = text.replace("{port}", &port.to_string());
                 let text = text.replace("{folder}", &folder.0.display().to_string());
+                let protocol = if peer.speaks5(scenario) { "v5" } else { "v4" };
+                let text = text.replace("{protocol}", protocol);
                 std::fs::write(&filled, text).context("write its configuration")?;
                 store = Some(folder);
                 (peer.command(program, &filled, port), port)
@@ -274,6 +276,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 mod tests {
     use super::*;
 
+    fn any() -> Scenario {
+        Scenario::new("x", "", "pair")
+    }
+
     #[test]
     fn another_broker_is_a_name_a_command_and_a_port() {
         let contender = Contender::parse("x=run --a=b,c,1883").expect("parses");
@@ -288,7 +294,7 @@ mod tests {
     #[test]
     fn one_that_runs_already_is_a_name_an_address_and_a_process() {
         let contender = Contender::parse_at("x=host:1883,77").expect("parses");
-        let running = contender.start(Path::new("/nowhere")).expect("runs already");
+        let running = contender.start(&any(), Path::new("/nowhere")).expect("runs already");
         assert_eq!((running.host.as_str(), running.port, running.pid), ("host", 1883, 77));
         for text in ["x", "x=h:1", "x=h,1", "x=h:y,1", "x=h:1,y"] {
             assert!(Contender::parse_at(text).is_err(), "{text}");
@@ -300,7 +306,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let port = free_port().expect("port");
         let contender = Contender::parse(&format!("x=false,{port}")).expect("parses");
-        assert!(contender.start(folder.path()).is_err());
+        assert!(contender.start(&any(), folder.path()).is_err());
     }
 
     #[test]

@@ -115,13 +115,13 @@ fn measure(
     contender: &Contender,
     scratch: &Path,
 ) -> Result<(Measured, String)> {
-    let broker = contender.start(scratch)?;
+    let broker = contender.start(scenario, scratch)?;
     let log = scratch.join("generator.log");
     let mut command = Command::new(binary);
     command
         .arg("bench")
         .args(&scenario.arguments)
-        .args(contender.generator_arguments())
+        .args(contender.generator_arguments(scenario))
         .args(["--url", &format!("mqtt://{}:{}", broker.host, broker.port)])
         .args(["--broker-pid", &broker.pid.to_string(), "--json"]);
     let outcome = process::run_limited(&mut command, LIMIT, &log)?;

@@ -17,14 +17,16 @@ pub struct Peer {
     program: &'static str,
     /// The shell command that installs it; `{peers}` is the folder of peers.
     install: &'static str,
-    /// Its configuration, in which `{port}` and `{folder}` are filled in.
+    /// Its configuration, in which `{port}`, `{folder}` and `{protocol}` are filled in.
     pub config: &'static str,
     /// What follows the program; `{config}` is the file with everything filled in.
     arguments: &'static str,
     /// The argument that makes it say its version.
     version: &'static str,
     /// False if it knows 3.1.1 at most.
-    pub mqtt5: bool,
+    mqtt5: bool,
+    /// False if sessions outlive connections in 3.1.1 only.
+    sessions5: bool,
     /// Scenarios that it cannot do in reasonable time, and why.
     unfit: &'static [(&'static str, &'static str)],
 }
@@ -74,6 +76,11 @@ impl Peer {
         command
     }
 
+    /// True if it is measured with MQTT 5, and not with 3.1.1.
+    pub fn speaks5(&self, scenario: &Scenario) -> bool {
+        self.mqtt5 && (self.sessions5 || !scenario.sessions)
+    }
+
     /// Why it has no figure in this scenario; `None` if it can have one.
     pub fn lacks(&self, scenario: &Scenario) -> Option<&'static str> {
         let unfit = self.unfit.iter().find(|(name, _)| *name == scenario.name);
@@ -116,6 +123,7 @@ pub const PEERS: &[Peer] = &[
         arguments: "-c {config} -p {port}",
         version: "-h",
         mqtt5: true,
+        sessions5: true,
         unfit: &[],
     },
     Peer {
@@ -129,6 +137,7 @@ pub const PEERS: &[Peer] = &[
         arguments: "--quiet -c {config}",
         version: "--version",
         mqtt5: true,
+        sessions5: false,
         unfit: &[],
     },
     Peer {
@@ -140,6 +149,7 @@ pub const PEERS: &[Peer] = &[
         arguments: "-c {config}",
         version: "--version",
         mqtt5: false,
+        sessions5: false,
         unfit: &[
             ("retained100k", "a few hundred stores per second"),
             ("retained-live", "a few hundred stores per second"),
@@ -178,6 +188,9 @@ mod tests {
         };
         assert_eq!(lacks("rpc-1"), Some("no MQTT 5"));
         assert_eq!(lacks("p2p-q1-64"), None);
+        let rumqttd = Peer::named("rumqttd").expect("is known");
+        let old = scenario::all(20_000).into_iter().filter(|scenario| !rumqttd.speaks5(scenario));
+        assert_eq!(old.map(|scenario| scenario.name).collect::<Vec<_>>(), ["offline50k"]);
         assert!(lacks("retained100k").is_some_and(|why| why.contains("per second")));
     }
 

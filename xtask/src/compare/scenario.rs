@@ -12,6 +12,8 @@ pub struct Scenario {
     pub idle: bool,
     /// True if it needs what only MQTT 5 has.
     pub mqtt5: bool,
+    /// True if sessions must outlive their connections.
+    pub sessions: bool,
     /// True if a relay without MQTT logic can do it too.
     pub relay: bool,
 }
@@ -46,16 +48,16 @@ impl Scenario {
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
         // Shared subscriptions and response topics came with version 5.
         let mqtt5 = matches!(arguments[0].as_str(), "rpc" | "shared");
+        let has = |option: &str| arguments.iter().any(|argument| argument == option);
+        let sessions = arguments[0] == "offline" || has("--away");
         // Its bytes flow one way, from one publisher to each subscriber.
         let one_way = matches!(arguments[0].as_str(), "pair" | "fan-out" | "paced");
         let qos0 = arguments.windows(2).any(|pair| pair == ["--qos", "0"]);
-        let alone = !["--churn", "--idle", "--away"]
-            .iter()
-            .any(|option| arguments.iter().any(|argument| argument == option));
+        let alone = !has("--churn") && !has("--idle") && !has("--away");
         let relay = one_way && qos0 && alone;
         let (name, about) = (name.to_owned(), about.to_owned());
         let idle = name == IDLE;
-        Self { name, about, arguments, idle, mqtt5, relay }
+        Self { name, about, arguments, idle, mqtt5, sessions, relay }
     }
 
     /// True if it runs for a given time and not until it is done.

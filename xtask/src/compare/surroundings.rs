@@ -100,7 +100,7 @@ mod tests {
         assert!(number(&queue.value) > number(queue.default.as_deref().expect("has a default")));
         assert_eq!(of("max_queued_messages").expect("is raised").value, "0");
         assert_eq!(of("max_outgoing_packet_count").expect("is raised").value, "1000");
-        assert_eq!(of("max_ack_pending").expect("is raised").value, "65535");
+        assert_eq!(of("max_ack_pending").expect("is raised").value, "20000");
     }
 
     #[test]
