@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use agentmq_client::ProtocolVersion;
 use agentmq_codec::{Packet, PropertyLimits, frame};
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let text = format!("relaying on {address}");
     output.result(&text, &json!({ "event": "relaying", "address": address.to_string() }))?;
     loop {
-        relay.turn().map_err(failed)?;
+        relay.turn(None).map_err(failed)?;
     }
 }
 
@@ -91,9 +92,11 @@ impl Relay {
         self.listener.local_addr()
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    /// Returns whether anything happened within this time.
+    fn turn(&mut self, limit: Option<Duration>) -> io::Result<bool> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let timeout = (!self.unread.is_empty()).then_some(std::time::Duration::ZERO);
+        let busy = !self.unread.is_empty();
+        let timeout = if busy { Some(Duration::ZERO) } else { limit };
         match self.poll.poll(&mut events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -115,11 +118,12 @@ impl Relay {
                 self.read(index);
             }
         }
+        let happened = busy || !events.is_empty();
         self.events = events;
         while let Some(index) = self.waiting.pop() {
             self.write_pending(index);
         }
-        Ok(())
+        Ok(happened)
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -347,7 +351,10 @@ mod tests {
             match client.read(&mut bytes[filled..]) {
                 Ok(0) => panic!("closed after {filled} of {len} bytes"),
                 Ok(n) => filled += n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => relay.turn().unwrap(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let happened = relay.turn(Some(Duration::from_secs(10))).unwrap();
+                    assert!(happened, "{filled} of {len} bytes came");
+                }
                 Err(error) => panic!("{error}"),
             }
         }
