@@ -192,8 +192,17 @@ fn line(measured: &Measured) -> String {
     let efficiency =
         measured.per_cpu_second.map(|value| format!("{value:>9.0}/CPU-s")).unwrap_or_default();
     let each = measured.bytes_each.map(|value| format!(" {value:.0} B each")).unwrap_or_default();
+    let latency = measured.p50_us.zip(measured.p99_us).zip(measured.p999_us);
+    let latency = latency
+        .map(|((p50, p99), p999)| format!(" {p50:.0}/{p99:.0}/{p999:.0} µs"))
+        .unwrap_or_default();
+    let Measured { lost, duplicates, out_of_order, stalls, .. } = measured;
+    let integrity = match lost + duplicates + out_of_order + stalls {
+        0 => String::new(),
+        _ => format!(" {lost} lost {duplicates} twice {out_of_order} misplaced {stalls} stalls"),
+    };
     let failures = measured.failures.join("; ");
-    format!("{rate:>9.0}/s {efficiency}{each} {failures}")
+    format!("{rate:>9.0}/s {efficiency}{each}{latency}{integrity} {failures}")
 }
 
 /// The slowest scenario of the slowest broker takes half a minute.

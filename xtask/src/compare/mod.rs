@@ -67,9 +67,12 @@ fn compare(workspace: &Workspace, options: &Options) -> Result<bool> {
     Ok(problems.is_empty())
 }
 
-/// Measures how cost grows, prints, perhaps saves. Returns whether no axis grows too fast.
+/// Measures how cost grows, prints, perhaps saves. Returns whether everything could be measured.
 fn grow(workspace: &Workspace, options: &Options) -> Result<bool> {
-    let axes = growth::axes(surroundings::open_files()?, &options.axes)?;
+    let mut axes = growth::axes(surroundings::open_files()?, &options.axes)?;
+    if options.quick {
+        axes.iter_mut().flat_map(|axis| &mut axis.scenarios).for_each(Scenario::shorten);
+    }
     let scenarios: Vec<Scenario> = axes.iter().flat_map(|axis| axis.scenarios.clone()).collect();
     let results = measured(workspace, options, &scenarios, false)?;
     println!("\n{}", growth::tables(&results, &axes));

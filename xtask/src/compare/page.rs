@@ -55,8 +55,7 @@ fn rounds(results: &Results) -> String {
 fn efficiency(results: &Results) -> String {
     let mut heads = vec!["Scenario".to_owned(), "Ratio".to_owned()];
     heads.extend(names(results).map(str::to_owned));
-    let rows = results.scenarios.iter().filter(|row| row.ratio().is_some());
-    let rows = rows.map(|row| {
+    let rows = results.scenarios.iter().filter(flows).map(|row| {
         let ratio = row.ratio().map(|ratio| format!("**{ratio:.2}**")).unwrap_or_default();
         let mut cells = vec![row.scenario.clone(), ratio];
         cells.extend(each(results, row, |measured| {
@@ -91,10 +90,15 @@ fn efficiency(results: &Results) -> String {
     )
 }
 
+/// True unless nothing flows.
+fn flows(row: &&Row) -> bool {
+    row.brokers.values().any(|cell| cell.per_cpu_second.is_some())
+}
+
 fn by_the_clock(results: &Results) -> String {
     let mut heads = vec!["Scenario".to_owned()];
     heads.extend(names(results).map(str::to_owned));
-    let rows = results.scenarios.iter().filter(|row| row.ratio().is_some()).map(|row| {
+    let rows = results.scenarios.iter().filter(flows).map(|row| {
         let mut cells = vec![row.scenario.clone()];
         cells.extend(each(results, row, |measured| Some(short(measured.per_second))));
         cells

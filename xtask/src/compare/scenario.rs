@@ -34,12 +34,7 @@ pub fn all(open_files: usize) -> Vec<Scenario> {
 /// The same, each as short as still says something.
 pub fn quick(open_files: usize) -> Vec<Scenario> {
     let mut scenarios = all(open_files.min(QUICK_FILES));
-    for scenario in &mut scenarios {
-        if scenario.timed() {
-            let short = ["--duration", "800ms", "--warm-up", "300ms"];
-            scenario.arguments.extend(short.map(str::to_owned));
-        }
-    }
+    scenarios.iter_mut().for_each(Scenario::shorten);
     scenarios
 }
 
@@ -58,6 +53,14 @@ impl Scenario {
         let (name, about) = (name.to_owned(), about.to_owned());
         let idle = name == IDLE;
         Self { name, about, arguments, idle, mqtt5, sessions, relay }
+    }
+
+    /// Has it run for a shorter time, if it runs for a given time at all.
+    pub fn shorten(&mut self) {
+        if self.timed() {
+            let short = ["--duration", "800ms", "--warm-up", "300ms"];
+            self.arguments.extend(short.map(str::to_owned));
+        }
     }
 
     /// True if it runs for a given time and not until it is done.
