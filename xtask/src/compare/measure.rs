@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::contender::Contender;
+use super::listen_queue;
 use super::results::{BrokerVersion, Measured, Results, Row};
 use super::scenario::Scenario;
 use super::surroundings;
@@ -124,10 +125,13 @@ fn measure(
         .args(contender.generator_arguments(scenario))
         .args(["--url", &format!("mqtt://{}:{}", broker.host, broker.port)])
         .args(["--broker-pid", &broker.pid.to_string(), "--json"]);
+    let before = listen_queue::dropped();
     let outcome = process::run_limited(&mut command, LIMIT, &log)?;
+    let dropped = listen_queue::dropped().zip(before).map(|(now, before)| now - before);
     let output = std::fs::read_to_string(&log).context("read the load generator's output")?;
     let (mut measured, unit) = parse(&output, scenario.idle)
         .with_context(|| format!("{}\n{}", outcome.reason(), process::last_lines(&output, 5)))?;
+    measured.listen_drops = dropped.unwrap_or_default();
     if !outcome.success() {
         measured.failures.push(complaint(&output).unwrap_or_else(|| outcome.reason()));
     }
@@ -162,6 +166,7 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
         duplicates: count("duplicates"),
         out_of_order: count("out_of_order"),
         stalls: count("stalls"),
+        listen_drops: 0,
         failures: Vec::new(),
     };
     ensure!(idle || report["count"].as_u64() > Some(0), "nothing arrived");
@@ -196,13 +201,9 @@ fn line(measured: &Measured) -> String {
     let latency = latency
         .map(|((p50, p99), p999)| format!(" {p50:.0}/{p99:.0}/{p999:.0} µs"))
         .unwrap_or_default();
-    let Measured { lost, duplicates, out_of_order, stalls, .. } = measured;
-    let integrity = match lost + duplicates + out_of_order + stalls {
-        0 => String::new(),
-        _ => format!(" {lost} lost {duplicates} twice {out_of_order} misplaced {stalls} stalls"),
-    };
+    let misdeeds = measured.misdeeds().map(|what| format!(" {what}")).unwrap_or_default();
     let failures = measured.failures.join("; ");
-    format!("{rate:>9.0}/s {efficiency}{each}{latency}{integrity} {failures}")
+    format!("{rate:>9.0}/s {efficiency}{each}{latency}{misdeeds} {failures}")
 }
 
 /// The slowest scenario of the slowest broker takes half a minute.

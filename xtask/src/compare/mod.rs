@@ -2,6 +2,7 @@
 
 mod contender;
 mod growth;
+mod listen_queue;
 mod measure;
 mod options;
 mod page;

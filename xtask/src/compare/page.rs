@@ -152,15 +152,13 @@ fn integrity(results: &Results) -> String {
     let mut text = "\n## Lost, duplicated, out of order, stalled\n\n".to_owned();
     let mut clean = true;
     for row in &results.scenarios {
-        for (broker, cell) in row.brokers.iter().filter(|(_, cell)| cell.broken()) {
-            clean = false;
-            let Measured { lost, duplicates, out_of_order, stalls, failures, .. } = cell;
-            text += &format!(
-                "* {broker}, {}: {lost} lost, {duplicates} duplicates, {out_of_order} out of \
-                 order, {stalls} stalls. {}\n",
-                row.scenario,
-                failures.join("; ")
-            );
+        for (broker, cell) in &row.brokers {
+            let complaints = cell.failures.iter().cloned();
+            let said: Vec<String> = cell.misdeeds().into_iter().chain(complaints).collect();
+            if !said.is_empty() {
+                clean = false;
+                text += &format!("* {broker}, {}: {}\n", row.scenario, said.join("; "));
+            }
         }
     }
     if clean {

@@ -103,6 +103,10 @@ pub struct Measured {
     /// Times that nothing came for 250 ms although messages were under way.
     #[serde(default)]
     pub stalls: u64,
+    /// Connections that the kernel turned away, of any listener on the machine, because its queue
+    /// was full.
+    #[serde(default)]
+    pub listen_drops: u64,
     /// What the load generator complained of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
@@ -138,11 +142,18 @@ impl Measured {
         (rounds.len() > 1).then_some((low, high))
     }
 
-    /// True if messages were lost, repeated, reordered or kept back, or the load generator
-    /// complained.
-    pub fn broken(&self) -> bool {
-        let Self { lost, duplicates, out_of_order, stalls, failures, .. } = self;
-        lost + duplicates + out_of_order + stalls > 0 || !failures.is_empty()
+    /// What went wrong with messages and connections, in words; `None` if nothing did.
+    pub fn misdeeds(&self) -> Option<String> {
+        let counts = [
+            (self.lost, "lost"),
+            (self.duplicates, "duplicates"),
+            (self.out_of_order, "out of order"),
+            (self.stalls, "stalls"),
+            (self.listen_drops, "connections turned away"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// The rounds' medians, or their worst.
@@ -171,6 +182,7 @@ impl Measured {
             duplicates: worst(|round| round.duplicates),
             out_of_order: worst(|round| round.out_of_order),
             stalls: worst(|round| round.stalls),
+            listen_drops: worst(|round| round.listen_drops),
             failures: rounds.iter().flat_map(|round| round.failures.clone()).collect(),
         })
     }

@@ -45,7 +45,7 @@ pub fn terminal(results: &Results) -> String {
     for name in names(results) {
         text += &format!(" {name:>12}");
     }
-    text += "   lost/duplicates/out of order/stalls, bytes each\n";
+    text += "   bytes each, and what went wrong\n";
     for row in &results.scenarios {
         let ratio = row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
         text += &format!("{:<14} {ratio:>6}", row.scenario);
@@ -58,13 +58,10 @@ pub fn terminal(results: &Results) -> String {
             };
             let value = measured.per_cpu_second.map(short).unwrap_or_default();
             text += &format!(" {value:>12}");
-            let Measured { lost, duplicates, out_of_order, stalls, .. } = measured;
-            if measured.broken() {
-                integrity.push(format!("{name} {lost}/{duplicates}/{out_of_order}/{stalls}"));
-            }
+            integrity.extend(measured.misdeeds().map(|what| format!("{name}: {what}.")));
             bytes.extend(measured.bytes_each.map(|bytes| format!("{bytes:.0} B")));
         }
-        text += &format!("   {}   {}\n", integrity.join(" "), bytes.join(" "));
+        text += &format!("   {}   {}\n", bytes.join(" "), integrity.join(" "));
     }
     text
 }

@@ -71,8 +71,11 @@ impl Judged {
         let Target { scenario, who, figure, factor, .. } = self.target;
         let sign = if figure.more_is_better() { "≥" } else { "≤" };
         let of = match (&self.other, self.target.beside) {
-            (Some((name, _)), _) => name.clone(),
-            (None, beside) => format!("{beside:?}"),
+            (Some((name, _)), _) => name,
+            (None, Beside::Peer(name) | Beside::Own(name)) => name,
+            (None, Beside::Best) => "the best peer",
+            (None, Beside::Relay) => RELAY,
+            (None, Beside::Nothing) => "",
         };
         let verdict = match (self.met(), self.ratio()) {
             (Some(true), Some(ratio)) => format!("met: {ratio:.2}"),

@@ -47,15 +47,10 @@ fn memory(ours: &Measured) -> Option<String> {
 }
 
 fn integrity(ours: &Measured) -> Option<String> {
-    let Measured { lost, duplicates, out_of_order, stalls, failures, .. } = ours;
-    if !failures.is_empty() {
-        return Some(failures.join("; "));
+    match ours.failures.as_slice() {
+        [] => ours.misdeeds(),
+        failures => Some(failures.join("; ")),
     }
-    ours.broken().then(|| {
-        format!(
-            "{lost} lost, {duplicates} duplicates, {out_of_order} out of order, {stalls} stalls"
-        )
-    })
 }
 
 /// Resident memory of an idle connection: 1.0 KiB.
@@ -154,6 +149,7 @@ pub mod tests {
         expect("fanout-q0", "2 duplicates", |row| ours(row).duplicates = 2);
         expect("fanout-q0", "3 out of order", |row| ours(row).out_of_order = 3);
         expect("fanout-q0", "4 stalls", |row| ours(row).stalls = 4);
+        expect("connect", "5 connections", |row| ours(row).listen_drops = 5);
         expect("fanout-q0", "oh", |row| ours(row).failures = vec!["oh".into()]);
         expect("idle", "1025 bytes", |row| ours(row).bytes_each = Some(1025.0));
         expect("idle", "no memory", |row| ours(row).bytes_each = None);
