@@ -156,6 +156,7 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
         per_cpu_second_by_round: Vec::new(),
         p50_us: latency["p50_us"].as_f64(),
         p99_us: latency["p99_us"].as_f64(),
+        p99_us_by_round: Vec::new(),
         p999_us: latency["p999_us"].as_f64(),
         rss_kib: number(&broker["rss_kib"], "no memory")?,
         bytes_each: each.iter().find_map(|name| more[*name].as_f64()),

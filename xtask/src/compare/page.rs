@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::results::{MOSQUITTO, Measured, OURS, RELAY, Results, Row};
+use super::results::{MOSQUITTO, Measured, OURS, RELAY, Results, Row, spread};
 use super::table::{each, names, short, table};
 use super::target::{self, Judged};
 
@@ -60,7 +60,7 @@ fn efficiency(results: &Results) -> String {
         let mut cells = vec![row.scenario.clone(), ratio];
         cells.extend(each(results, row, |measured| {
             let value = short(measured.per_cpu_second?);
-            Some(match measured.spread() {
+            Some(match spread(&measured.per_cpu_second_by_round) {
                 Some((low, high)) => format!("{value} ({} – {})", short(low), short(high)),
                 None => value,
             })
@@ -117,14 +117,18 @@ fn latency(results: &Results) -> String {
         let mut cells = vec![row.scenario.clone()];
         cells.extend(each(results, row, |measured| {
             let Measured { p50_us, p99_us, p999_us, .. } = measured;
-            Some(format!("{:.0} / {:.0} / {:.0}", (*p50_us)?, (*p99_us)?, (*p999_us)?))
+            let of_rounds = spread(&measured.p99_us_by_round)
+                .map(|(low, high)| format!(" ({low:.0} – {high:.0})"))
+                .unwrap_or_default();
+            Some(format!("{:.0} / {:.0}{of_rounds} / {:.0}", (*p50_us)?, (*p99_us)?, (*p999_us)?))
         }));
         cells
     });
     format!(
         "\n## Latency\n\n\
-         p50 / p99 / p99.9 in microseconds: `paced` from the moment a message was due, `rpc` from \
-         request to response, `connect` from the TCP connection's start to CONNACK.\n\n{}",
+         p50 / p99 (its lowest and highest round) / p99.9 in microseconds: `paced` from the moment \
+         a message was due, `rpc` from request to response, `connect` from the TCP connection's \
+         start to CONNACK.\n\n{}",
         table(&heads, rows)
     )
 }

@@ -81,6 +81,8 @@ pub struct Measured {
     pub p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub p99_us_by_round: Vec<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
     /// Resident memory at the end of the interval.
@@ -134,14 +136,6 @@ impl Row {
 }
 
 impl Measured {
-    /// The lowest and the highest round's work per CPU-second, of two rounds or more.
-    pub fn spread(&self) -> Option<(f64, f64)> {
-        let rounds = &self.per_cpu_second_by_round;
-        let low = rounds.iter().copied().min_by(f64::total_cmp)?;
-        let high = rounds.iter().copied().max_by(f64::total_cmp)?;
-        (rounds.len() > 1).then_some((low, high))
-    }
-
     /// What went wrong with messages and connections, in words; `None` if nothing did.
     pub fn misdeeds(&self) -> Option<String> {
         let counts = [
@@ -171,6 +165,10 @@ impl Measured {
                 .collect(),
             p50_us: middle(|round| round.p50_us).map(|value| rounded(value, 1)),
             p99_us: middle(|round| round.p99_us).map(|value| rounded(value, 1)),
+            p99_us_by_round: numbers(|round| round.p99_us)
+                .into_iter()
+                .map(|value| rounded(value, 1))
+                .collect(),
             p999_us: middle(|round| round.p999_us).map(|value| rounded(value, 1)),
             rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
             bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
@@ -186,6 +184,13 @@ impl Measured {
             failures: rounds.iter().flat_map(|round| round.failures.clone()).collect(),
         })
     }
+}
+
+/// The lowest and the highest of two rounds or more.
+pub fn spread(rounds: &[f64]) -> Option<(f64, f64)> {
+    let low = rounds.iter().copied().min_by(f64::total_cmp)?;
+    let high = rounds.iter().copied().max_by(f64::total_cmp)?;
+    (rounds.len() > 1).then_some((low, high))
 }
 
 /// Of an even number of values, the mean of the two in the middle.
@@ -228,13 +233,8 @@ mod tests {
 
     #[test]
     fn the_spread_is_that_of_the_rounds() {
-        let of = |rounds: &[f64]| {
-            let measured =
-                Measured { per_cpu_second_by_round: rounds.to_vec(), ..Measured::default() };
-            measured.spread()
-        };
-        assert_eq!(of(&[5.0, 1.0, 3.0]), Some((1.0, 5.0)));
-        assert_eq!(of(&[5.0]), None);
+        assert_eq!(spread(&[5.0, 1.0, 3.0]), Some((1.0, 5.0)));
+        assert_eq!(spread(&[5.0]), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod filter_spread;
 mod fleet;
 mod flow;
 mod flow_scenarios;
+mod greeting;
 mod live;
 mod offline;
 mod process;

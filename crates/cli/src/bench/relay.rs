@@ -15,11 +15,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use agentmq_client::ProtocolVersion;
-use agentmq_codec::{Packet, PropertyLimits, frame};
+use agentmq_codec::frame;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
 
+use crate::bench::greeting::{Next, respond};
 use crate::bench::process::allow_open_files;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -212,9 +213,8 @@ impl Relay {
     }
 
     fn set(&mut self, index: usize, role: Role) {
-        if let Some(Some(link)) = self.links.get_mut(index) {
-            link.role = role;
-        }
+        let Some(Some(link)) = self.links.get_mut(index) else { return };
+        link.role = role;
     }
 
     /// The subscribers whose filter is this topic, or the level above it with a `+`.
@@ -248,9 +248,7 @@ impl Relay {
     }
 
     fn end(&mut self, index: usize) {
-        if let Some(link) = self.links.get_mut(index) {
-            *link = None;
-        }
+        self.links.get_mut(index).map(Option::take);
     }
 }
 
@@ -272,48 +270,6 @@ fn send(links: &mut [Option<Link>], index: usize, bytes: &[u8]) {
         }
     }
     link.pending.extend_from_slice(&bytes[written..]);
-}
-
-enum Next {
-    Subscribed(String),
-    Publishes(String),
-}
-
-/// The canned answer to one packet, and what its sender becomes.
-fn respond(body: &[u8], first: u8, version: &mut ProtocolVersion) -> (Vec<u8>, Option<Next>) {
-    let nothing = (Vec::new(), None);
-    match first & 0xF0 {
-        0x10 => {
-            // The protocol's level stands behind its name [MQTT-3.1.2-1].
-            let name = body.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
-            *version = match body.get(usize::from(name) + 2) {
-                Some(5) => ProtocolVersion::V5,
-                _ => ProtocolVersion::V311,
-            };
-            let answer: &[u8] =
-                if version.is_v5() { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
-            (answer.to_vec(), None)
-        }
-        0x80 => {
-            let limits = &PropertyLimits::UNLIMITED;
-            let Ok(Packet::Subscribe(subscribe)) = Packet::decode(first, body, *version, limits)
-            else {
-                return nothing;
-            };
-            let [high, low] = subscribe.packet_id.to_be_bytes();
-            let v5: &[u8] = &[0x90, 4, high, low, 0, 0];
-            let answer = if version.is_v5() { v5.to_vec() } else { vec![0x90, 3, high, low, 0] };
-            let filter = subscribe.filters().next().map(|one| one.filter.to_owned());
-            (answer, filter.map(Next::Subscribed))
-        }
-        0xC0 => (vec![0xD0, 0], None),
-        0x30 => {
-            let Some((len, topic)) = body.split_first_chunk() else { return nothing };
-            let topic = topic.get(..usize::from(u16::from_be_bytes(*len))).unwrap_or_default();
-            (Vec::new(), Some(Next::Publishes(String::from_utf8_lossy(topic).into_owned())))
-        }
-        _ => nothing,
-    }
 }
 
 const LISTENER: Token = Token(usize::MAX);
