@@ -10,6 +10,7 @@
 
 mod bench;
 mod broker;
+mod compare;
 mod conformance;
 mod process;
 mod run;
@@ -51,6 +52,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "tidy" => tidy::run(&workspace()?, rest),
         "conformance" => conformance::run(&workspace()?, rest),
         "bench" => bench::run(&workspace()?, rest),
+        "compare" => compare::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
 }
@@ -75,11 +77,22 @@ cargo xtask TASK
        --at HOST:PORT     a broker that runs already; without it ours is started
        --only NAME        tests whose name contains NAME
        --timeout SECONDS  limit of one test (default 60)
-  bench                 count instructions, then measure the running broker
-       --only instructions|broker
-       --save             make the counted instructions the new baseline, write docs/benchmarks.*
+  bench                 count the instructions of the hot paths, beside the committed baseline
+       --save             make what was counted the new baseline
+  compare               measure the running broker beside others
+       --save             write docs/benchmarks.md and .json, or with --growth docs/growth.md
+       --quick            one round of short measurements
        --rounds N         rounds over all scenarios (default 3); reported are medians
        --scenario NAME    measure this scenario (may be repeated)
+       --peer NAME        beside this peer (may be repeated); without it beside all installed ones
+       --install          install the peers that are missing, below the target folder
        --broker NAME=COMMAND,PORT
                           measure this broker too (may be repeated)
+       --at NAME=HOST:PORT,PID
+                          and this one, which runs already on this machine
+       --shards           measure AgentMQ also on one shard, and on two with clients on each in turn
+       --growth           measure instead how the cost of a message grows, of AgentMQ, of each
+                          --peer and each --broker
+       --axis NAME        along this axis (may be repeated)
+       --page             only write docs/benchmarks.md anew from docs/benchmarks.json
 ";

@@ -219,12 +219,17 @@ async fn every_scenario_measures_mosquitto() {
         (&["fan-out", "--subscribers", "20", "-q", "1", "--outstanding", "5"], true),
         (&["fan-in", "--publishers", "10", "-q", "1", "--outstanding", "5"], true),
         (&["shared", "--publishers", "10", "-q", "1", "--outstanding", "5"], true),
+        (&["pair", "--pairs", "2", "--churn", "500", "--idle", "20", "--away", "20"], true),
+        (&["pair", "--pairs", "2", "--away", "20", "-V", "3.1.1"], true),
+        (&["filters", "--filters", "500", "--subscribers", "7", "-q", "1"], true),
+        (&["filters", "--filters", "600", "--publishers", "7", "-V", "3.1.1"], true),
         (&["paced", "--rate", "1000", "-q", "1"], true),
         (&["rpc", "--callers", "10", "-q", "1"], true),
         (&["connect", "-n", "100"], false),
         (&["idle", "-n", "100", "--hold", "50ms"], false),
         (&["retained", "--topics", "3000"], false),
         (&["retained", "--topics", "300", "-q", "1", "-V", "3.1.1"], false),
+        (&["retained", "--topics", "20000", "--subscribers", "3", "--live", "2000"], false),
         (&["offline", "--messages", "2000"], false),
         (&["offline", "--messages", "200", "-q", "2", "-V", "3.1.1"], false),
     ] {
@@ -241,5 +246,14 @@ async fn every_scenario_measures_mosquitto() {
         assert_eq!(report["scenario"], scenario[0]);
         assert!(report["count"].as_u64().unwrap() > 0, "{scenario:?}: {report}");
         assert!(report["broker"]["rss_kib"].as_u64().unwrap() > 0, "{scenario:?}");
+        assert!(report["generator_cpu_seconds"].as_f64().unwrap() > 0.0, "{scenario:?}");
+        let expected: &[&str] = match scenario {
+            _ if scenario.contains(&"--churn") => &["subscriptions_changed"],
+            _ if scenario.contains(&"--live") => &["live_quiet_p99_us", "live_p99_us"],
+            _ => &[],
+        };
+        for figure in expected {
+            assert!(report["more"][figure].as_f64().unwrap() > 0.0, "{scenario:?}: {report}");
+        }
     }
 }

@@ -54,9 +54,9 @@ impl Target {
 
     /// A connection that starts anew and perhaps subscribes.
     pub(crate) fn plan(&self, name: &str, subscribe: Option<(&str, QoS)>) -> Plan {
-        Plan {
-            connect: self.hello.connect(&self.client_id(name), true, false),
-            subscribe: subscribe.map(|(filter, qos)| self.hello.subscribe(filter, qos)),
-        }
+        let connect = self.hello.connect(&self.client_id(name), true, false);
+        let packet = subscribe.map(|(filter, qos)| self.hello.subscribe(filter, qos));
+        let subscribes = packet.iter().len();
+        Plan { connect, subscribe: packet.unwrap_or_default(), subscribes }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use agentmq_client::{Error, PropertyId, ProtocolVersion, ReasonCode};
-use agentmq_codec::{Packet, PropertyLimits};
+use agentmq_codec::{Disconnect, Packet, PropertyLimits};
 use hdrhistogram::Histogram;
 
 use crate::bench::engine::{Engine, Handler, Io};
@@ -19,8 +19,10 @@ use crate::progress::Progress;
 pub(crate) struct Plan {
     /// An encoded CONNECT.
     pub(crate) connect: Vec<u8>,
-    /// An encoded SUBSCRIBE.
-    pub(crate) subscribe: Option<Vec<u8>>,
+    /// Encoded SUBSCRIBEs, sent together after CONNACK.
+    pub(crate) subscribe: Vec<u8>,
+    /// How many they are.
+    pub(crate) subscribes: usize,
 }
 
 /// Connections that are ready.
@@ -49,6 +51,7 @@ pub(crate) fn open(
         base,
         plans,
         started: Vec::with_capacity(plans.len()),
+        awaited: plans.iter().map(|plan| plan.subscribes).collect(),
         ready: 0,
         latency: histogram(),
         // Older versions cannot announce one; brokers then mind more than this at QoS 2.
@@ -92,6 +95,8 @@ struct Opening<'p> {
     plans: &'p [Plan],
     /// When each connection was started.
     started: Vec<u64>,
+    /// SUBACKs that each connection still waits for.
+    awaited: Vec<usize>,
     ready: usize,
     latency: Histogram<u64>,
     receive_maximum: u16,
@@ -114,13 +119,16 @@ impl Handler for Opening<'_> {
                 if let Some(maximum) = ack.properties.u16(PropertyId::ReceiveMaximum) {
                     self.receive_maximum = self.receive_maximum.min(maximum);
                 }
-                match &plan.subscribe {
-                    Some(subscribe) => io.out(connection).extend_from_slice(subscribe),
-                    None => self.ready += 1,
+                match plan.subscribes {
+                    0 => self.ready += 1,
+                    _ => io.out(connection).extend_from_slice(&plan.subscribe),
                 }
             }
             Ok(Packet::SubAck(ack)) => {
-                self.ready += 1;
+                if let Some(awaited) = self.awaited.get_mut(index).filter(|awaited| **awaited > 0) {
+                    *awaited -= 1;
+                    self.ready += usize::from(*awaited == 0);
+                }
                 if let Some(reason) = ack.reasons().find(|reason| reason.is_error()) {
                     self.failure = Some(rejected(reason));
                 }
@@ -135,6 +143,42 @@ impl Handler for Opening<'_> {
     }
 }
 
+/// Says good-bye on these connections and waits until the broker closes them, which proves that it
+/// has read it.
+pub(crate) fn leave(
+    engine: &mut Engine,
+    connections: Range<usize>,
+    version: ProtocolVersion,
+) -> Result<(), Failure> {
+    let mut farewell = Vec::new();
+    Disconnect::new(ReasonCode::NORMAL_DISCONNECTION).encode(version, &mut farewell);
+    for connection in connections.clone() {
+        engine.io.out(connection).extend_from_slice(&farewell);
+    }
+    let mut leaving = Leaving { connections: connections.clone(), left: connections.len() };
+    let since = Instant::now();
+    while leaving.left > 0 && since.elapsed() < LEAVE {
+        engine.turn(LEAVE, &mut leaving)?;
+    }
+    for connection in connections {
+        engine.close(connection);
+    }
+    Ok(())
+}
+
+struct Leaving {
+    connections: Range<usize>,
+    left: usize,
+}
+
+impl Handler for Leaving {
+    fn packet(&mut self, _: &mut Io, _: usize, _: u8, _: &[u8]) {}
+
+    fn closed(&mut self, _: &mut Io, connection: usize, _: &io::Error) {
+        self.left -= usize::from(self.connections.contains(&connection));
+    }
+}
+
 fn rejected(reason: ReasonCode) -> Failure {
     Error::Rejected { what: "a subscription".into(), reason, text: None }.into()
 }
@@ -144,3 +188,6 @@ const OLD_WINDOW: u16 = 100;
 
 /// Silence after which opening has failed.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a broker may take to close after DISCONNECT.
+const LEAVE: Duration = Duration::from_secs(2);

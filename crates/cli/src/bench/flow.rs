@@ -1,4 +1,4 @@
-//! Messages flowing from publishers to subscribers: pairs, fan-out, fan-in, shared, paced.
+//! Messages flowing from publishers to subscribers: pairs, fan-out, fan-in, shared, filters, paced.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use agentmq_client::{ProtocolVersion, QoS};
 use hdrhistogram::Histogram;
 
+use crate::bench::churn::Churn;
 use crate::bench::engine::{Engine, Handler, Io};
+use crate::bench::filter_spread::FilterSpread;
 use crate::bench::report::{Integrity, histogram};
 use crate::bench::sequence::Sequences;
 use crate::bench::wire::{self, Delivery, Stamp, Template, ack_id, put_ack};
@@ -20,6 +22,8 @@ pub(crate) enum Shape {
     Everyone { subscribers: usize },
     /// One of the subscribers gets each message.
     Shared { subscribers: usize },
+    /// The one subscriber with the one filter that matches.
+    Spread(FilterSpread),
 }
 
 /// How publishers decide to send.
@@ -55,6 +59,8 @@ pub(crate) struct Flow {
     pub(crate) delivered: u64,
     refused: u64,
     stalls: u64,
+    /// Subscriptions that come and go beside the flow.
+    pub(crate) churn: Option<Churn>,
     pub(crate) failure: Option<String>,
 }
 
@@ -83,6 +89,8 @@ impl Flow {
                 Sequences::new(count * subscribers, count * subscribers)
             }
             Shape::Shared { subscribers } => Sequences::new(count, count * subscribers),
+            // Order is promised within a topic, and each topic has one publisher.
+            Shape::Spread(spread) => Sequences::new(count, spread.filters as usize),
         };
         let publishers = templates
             .into_iter()
@@ -106,6 +114,7 @@ impl Flow {
             delivered: 0,
             refused: 0,
             stalls: 0,
+            churn: None,
             failure: None,
         }
     }
@@ -115,6 +124,9 @@ impl Flow {
         io.refresh_clock();
         self.sending = true;
         self.paced = (io.now, 0);
+        if let Some(churn) = &mut self.churn {
+            churn.start(io.now);
+        }
         self.fill_all(io);
     }
 
@@ -155,7 +167,11 @@ impl Flow {
     pub(crate) fn drain(&mut self, engine: &mut Engine) -> Result<(), crate::failure::Failure> {
         let (mut seen, mut since) = (self.delivered, Instant::now());
         // Not what is counted as under way: that leaves out what a stall delayed.
-        while self.integrity().lost > 0 && since.elapsed() < DRAIN && self.failure.is_none() {
+        let open = |flow: &Self| {
+            let churning = flow.churn.as_ref().is_some_and(|churn| churn.under_way() > 0);
+            (churning || flow.integrity().lost > 0) && flow.failure.is_none()
+        };
+        while open(self) && since.elapsed() < DRAIN {
             engine.turn(Duration::from_millis(50), self)?;
             if self.delivered != seen {
                 (seen, since) = (self.delivered, Instant::now());
@@ -252,6 +268,9 @@ impl Flow {
             // Far fewer are unacknowledged than there are identifiers.
             packet_id = (sequence % u64::from(u16::MAX)) as u16 + 1;
         }
+        if let Shape::Spread(spread) = self.shape {
+            publisher.template.address(spread.of_message(index as u64, sequence));
+        }
         let stamp = Stamp { run: self.run, publisher: index as u32, sequence, sent: time };
         publisher.template.append(io.out(self.first_publisher + index), packet_id, stamp);
     }
@@ -282,6 +301,14 @@ impl Flow {
             Shape::Pairs => (index, index),
             Shape::Everyone { .. } => (subscriber * all + index, subscriber * all + index),
             Shape::Shared { .. } => (index, subscriber * all + index),
+            Shape::Spread(spread) => {
+                let filter = spread.of_message(index as u64, stamp.sequence);
+                if spread.subscriber(filter) != subscriber as u64 {
+                    self.failure = Some("a message went to the wrong subscriber".into());
+                    return;
+                }
+                (index, filter as usize)
+            }
         };
         self.delivered += 1;
         if self.measuring {
@@ -308,6 +335,11 @@ impl Flow {
 
 impl Handler for Flow {
     fn packet(&mut self, io: &mut Io, connection: usize, first: u8, body: &[u8]) {
+        if let Some(churn) = &mut self.churn
+            && churn.packet(connection, first, body)
+        {
+            return;
+        }
         let refused = || body.get(2).is_some_and(|&reason| reason >= 0x80);
         match first & 0xF0 {
             0x30 => self.delivered(io, connection, first, body),
@@ -329,20 +361,25 @@ impl Handler for Flow {
     }
 
     fn tick(&mut self, io: &mut Io) -> Option<u64> {
-        let Load::Paced { rate } = self.load else { return None };
+        if !self.sending {
+            return None;
+        }
+        let churn = self.churn.as_mut().map(|churn| churn.send_due(io));
+        let Load::Paced { rate } = self.load else { return churn };
         self.send_due(io, rate);
         let (started, sent) = self.paced;
-        self.sending.then(|| started + due_after(sent, rate))
+        let next = started + due_after(sent, rate);
+        Some(churn.map_or(next, |churn| churn.min(next)))
     }
 }
 
 /// Nanoseconds from the start until message `number` is due.
-fn due_after(number: u64, rate: f64) -> u64 {
+pub(crate) fn due_after(number: u64, rate: f64) -> u64 {
     (number as f64 * 1e9 / rate) as u64
 }
 
 /// Silence that counts as a stall.
-const STALL: Duration = Duration::from_millis(250);
+pub(crate) const STALL: Duration = Duration::from_millis(250);
 
 /// Silence that ends the wait for the last messages.
 const DRAIN: Duration = Duration::from_secs(5);

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use agentmq_client::{PropertiesBuf, QoS};
 use serde_json::Value;
 
-use crate::bench::args::Common;
+use crate::bench::args::{Common, Target};
+use crate::bench::churn::Churn;
+use crate::bench::crowd::CrowdArgs;
 use crate::bench::engine::Engine;
+use crate::bench::filter_spread::FilterSpread;
 use crate::bench::fleet::{self, Plan};
 use crate::bench::flow::{Flow, Load, Shape};
 use crate::bench::process::allow_open_files;
@@ -34,6 +37,11 @@ pub(crate) struct FlowArgs {
     /// Load before it.
     #[arg(long, default_value = "500ms", value_parser = duration::parse)]
     warm_up: Duration,
+    /// SUBSCRIBEs per second beside the flow, on other topics, each with its UNSUBSCRIBE.
+    #[arg(long, default_value_t = 0.0)]
+    churn: f64,
+    #[command(flatten)]
+    crowd: CrowdArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,6 +88,24 @@ pub(crate) struct SharedArgs {
     /// Subscribers that share the subscription.
     #[arg(long, default_value_t = 4)]
     subscribers: usize,
+    /// Messages of each publisher under way at once.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    outstanding: u32,
+    #[command(flatten)]
+    flow: FlowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FiltersArgs {
+    /// Filters in all: a third `+/…/#`, a third with a trailing `+`, a third exact.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=MANY))]
+    filters: u64,
+    /// Clients that hold them.
+    #[arg(long, default_value_t = 100)]
+    subscribers: usize,
+    /// Publishers; the number of filters is rounded up to a multiple of theirs.
+    #[arg(long, default_value_t = 50)]
+    publishers: usize,
     /// Messages of each publisher under way at once.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     outstanding: u32,
@@ -135,6 +161,25 @@ pub(crate) fn shared(args: &SharedArgs, output: &Output) -> Result<(), Failure> 
     run(scenario, args.publishers, subscribers, &parameters, &args.flow, output)
 }
 
+pub(crate) fn filters(args: &FiltersArgs, output: &Output) -> Result<(), Failure> {
+    let load = Load::Closed { outstanding: args.outstanding };
+    let parameters = [
+        ("filters", args.filters.into()),
+        ("publishers", args.publishers.into()),
+        ("subscribers", args.subscribers.into()),
+        ("outstanding", args.outstanding.into()),
+    ];
+    let publishers = args.publishers.max(1) as u64;
+    let shape = Shape::Spread(FilterSpread {
+        run: 0, // not known yet
+        filters: args.filters.next_multiple_of(publishers),
+        subscribers: args.subscribers.max(1) as u64,
+        publishers,
+    });
+    let scenario = Scenario { name: "filters", shape, load };
+    run(scenario, args.publishers, args.subscribers, &parameters, &args.flow, output)
+}
+
 pub(crate) fn paced(args: &PacedArgs, output: &Output) -> Result<(), Failure> {
     if !(args.rate >= 0.1 && args.rate <= 1e8) {
         return Err(Failure::usage("--rate is out of range", "give 0.1 to 100000000"));
@@ -162,35 +207,40 @@ fn run(
     if publishers == 0 || subscribers == 0 {
         return Err(Failure::usage("nothing to do", "give at least 1 of each kind of client"));
     }
-    allow_open_files((publishers + subscribers) as u64)?;
+    allow_open_files((publishers + subscribers + args.crowd.idle + 1) as u64)?;
     let target = args.common.target()?;
     let mut engine = Engine::new(&target.endpoint)?;
-    let Scenario { name, shape, load } = scenario;
-    let run = target.run;
-    let topic = |n: usize| format!("bench/{run:08x}/{n}");
-    let plans: Vec<Plan> = (0..subscribers)
-        .map(|n| {
-            let filter = match shape {
-                Shape::Pairs => topic(n),
-                Shape::Everyone { .. } => format!("bench/{run:08x}/+"),
-                Shape::Shared { .. } => format!("$share/bench/bench/{run:08x}/+"),
-            };
-            target.plan(&format!("s{n}"), Some((&filter, args.qos)))
-        })
-        .collect();
+    let Scenario { name, mut shape, load } = scenario;
+    if let Shape::Spread(spread) = &mut shape {
+        spread.run = target.run;
+    }
+    args.crowd.gather(&mut engine, &target, args.common.concurrency, output)?;
     let version = target.hello.version;
     let concurrency = args.common.concurrency;
+    let plans: Vec<Plan> =
+        (0..subscribers).map(|n| subscriber(&target, shape, n, args.qos)).collect();
     let receivers = fleet::open(&mut engine, version, &plans, concurrency, output)?;
     let plans: Vec<Plan> = (0..publishers).map(|n| target.plan(&format!("p{n}"), None)).collect();
     let senders = fleet::open(&mut engine, version, &plans, concurrency, output)?;
     let none = PropertiesBuf::new();
     let templates = (0..publishers)
-        .map(|n| Template::new(version, &topic(n), args.qos, false, &none, args.size))
+        .map(|n| {
+            let topic = match shape {
+                Shape::Spread(spread) => spread.topic(n as u64),
+                _ => topic(&target, n),
+            };
+            Template::new(version, &topic, args.qos, false, &none, args.size)
+        })
         .collect();
-    let mut flow = Flow::new(version, run, shape, load, args.qos, templates);
+    let mut flow = Flow::new(version, target.run, shape, load, args.qos, templates);
     flow.first_subscriber = receivers.connections.start;
     flow.first_publisher = senders.connections.start;
     flow.window = senders.receive_maximum.min(args.common.window).into();
+    if args.churn > 0.0 {
+        let plans = [target.plan("churn", None)];
+        let one = fleet::open(&mut engine, version, &plans, 1, output)?.connections.start;
+        flow.churn = Some(Churn::new(target.hello.clone(), target.run, one, args.churn));
+    }
     let mut report =
         Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
     for (name, value) in parameters {
@@ -205,8 +255,13 @@ fn run(
     let integrity = flow.integrity();
     let (lost, misplaced) = (integrity.lost, integrity.duplicates + integrity.out_of_order);
     report.integrity = Some(integrity);
+    let churn_failure = flow.churn.as_ref().and_then(Churn::failure);
+    if let Some(churn) = &flow.churn {
+        report.parameter("churn", args.churn);
+        report.more("subscriptions_changed", churn.done());
+    }
     report.print(output)?;
-    if let Some(failure) = flow.failure {
+    if let Some(failure) = flow.failure.or(churn_failure) {
         return Err(Failure::new(failure));
     }
     // QoS 0 may lose under load; anything else is a broken promise.
@@ -216,13 +271,33 @@ fn run(
     Ok(())
 }
 
+fn topic(target: &Target, n: usize) -> String {
+    format!("bench/{:08x}/{n}", target.run)
+}
+
+/// How the subscriber with this number gets ready.
+fn subscriber(target: &Target, shape: Shape, n: usize, qos: QoS) -> Plan {
+    let name = format!("s{n}");
+    let run = target.run;
+    let filter = match shape {
+        Shape::Pairs => topic(target, n),
+        Shape::Everyone { .. } => format!("bench/{run:08x}/+"),
+        Shape::Shared { .. } => format!("$share/bench/bench/{run:08x}/+"),
+        Shape::Spread(spread) => {
+            let (subscribe, subscribes) = spread.subscribe(&target.hello, n as u64, qos);
+            return Plan { subscribe, subscribes, ..target.plan(&name, None) };
+        }
+    };
+    target.plan(&name, Some((&filter, qos)))
+}
+
 fn measure(
     engine: &mut Engine,
     flow: &mut Flow,
     args: &FlowArgs,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    if matches!(flow.load, Load::Paced { .. }) {
+    if matches!(flow.load, Load::Paced { .. }) || flow.churn.is_some() {
         engine.start_timer()?;
     }
     flow.start(&mut engine.io);
@@ -236,3 +311,6 @@ fn measure(
     report.latency = Latency::of(&flow.latency);
     meter.stop(report)
 }
+
+/// Filters have six digits.
+const MANY: u64 = 999_000;

@@ -1,13 +1,9 @@
 //! Queueing for a client that is away, and draining when it returns.
 
-use std::io;
-use std::time::{Duration, Instant};
-
-use agentmq_client::{PropertiesBuf, ProtocolVersion, QoS};
-use agentmq_codec::{Disconnect, ReasonCode};
+use agentmq_client::{PropertiesBuf, QoS};
 
 use crate::bench::args::Common;
-use crate::bench::engine::{Engine, Handler, Io};
+use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
 use crate::bench::report::{Integrity, Meter, Report};
@@ -43,13 +39,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     // Before version 5 "start anew" would also mean "ends with the connection"; the id is new.
     let sleeper = Plan {
         connect: target.hello.connect(&id, version.is_v5(), true),
-        subscribe: Some(target.hello.subscribe(&topic, args.qos)),
+        subscribe: target.hello.subscribe(&topic, args.qos),
+        subscribes: 1,
     };
     let subscriber = fleet::open(&mut engine, version, &[sleeper], 1, output)?.connections.start;
     let publishers = [target.plan("p", None)];
     let fleet = fleet::open(&mut engine, version, &publishers, 1, output)?;
     let publisher = fleet.connections.start;
-    leave(&mut engine, subscriber, version)?;
+    fleet::leave(&mut engine, subscriber..subscriber + 1, version)?;
 
     let mut report =
         Report { scenario: "offline", at: target.endpoint.to_string(), ..Report::default() };
@@ -92,7 +89,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     report.more("session_present", collect.session_present);
     engine.close(subscriber);
     // Leaves no session behind.
-    let last = Plan { connect: target.hello.connect(&id, true, false), subscribe: None };
+    let connect = target.hello.connect(&id, true, false);
+    let last = Plan { connect, subscribe: Vec::new(), subscribes: 0 };
     fleet::open(&mut engine, version, &[last], 1, output)?;
     report.print(output)?;
     if lost + collect.sequences.out_of_order > 0 {
@@ -100,33 +98,3 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// Says good-bye and waits until the broker closes, which proves that it has read it.
-fn leave(engine: &mut Engine, subscriber: usize, version: ProtocolVersion) -> Result<(), Failure> {
-    let mut farewell = Vec::new();
-    Disconnect::new(ReasonCode::NORMAL_DISCONNECTION).encode(version, &mut farewell);
-    engine.io.out(subscriber).extend(farewell);
-    let mut gone = Gone { subscriber, gone: false };
-    let since = Instant::now();
-    while !gone.gone && since.elapsed() < LEAVE {
-        engine.turn(LEAVE, &mut gone)?;
-    }
-    engine.close(subscriber);
-    Ok(())
-}
-
-struct Gone {
-    subscriber: usize,
-    gone: bool,
-}
-
-impl Handler for Gone {
-    fn packet(&mut self, _: &mut Io, _: usize, _: u8, _: &[u8]) {}
-
-    fn closed(&mut self, _: &mut Io, connection: usize, _: &io::Error) {
-        self.gone |= connection == self.subscriber;
-    }
-}
-
-/// How long a broker may take to close after DISCONNECT.
-const LEAVE: Duration = Duration::from_secs(2);

@@ -2,10 +2,11 @@
 
 use agentmq_client::{PropertiesBuf, QoS};
 
-use crate::bench::args::Common;
+use crate::bench::args::{Common, Target};
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
-use crate::bench::fleet;
+use crate::bench::fleet::{self, Plan};
+use crate::bench::live::{Latencies, Live};
 use crate::bench::report::{Integrity, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
@@ -26,6 +27,12 @@ pub(crate) struct Args {
     /// Leave the messages in the broker.
     #[arg(long)]
     keep: bool,
+    /// New subscribers, one after the other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    subscribers: u32,
+    /// Messages per second of a pair that goes on meanwhile, to see how long they are delayed.
+    #[arg(long, default_value_t = 0.0)]
+    live: f64,
     /// Subscribe to `#` instead of the run's own topics.
     #[arg(long)]
     all: bool,
@@ -37,9 +44,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let target = args.common.target()?;
     let (version, run) = (target.hello.version, target.run);
     let mut engine = Engine::new(&target.endpoint)?;
-    let plans = [target.plan("p", None), target.plan("s", None)];
-    let fleet = fleet::open(&mut engine, version, &plans, 2, output)?;
-    let (publisher, subscriber) = (fleet.connections.start, fleet.connections.start + 1);
+    let fleet = fleet::open(&mut engine, version, &[target.plan("p", None)], 1, output)?;
+    let publisher = fleet.connections.start;
     let topic = |n: u64| format!("bench/{run:08x}/{}/{n}", n % 100);
     let none = PropertiesBuf::new();
     let window = u64::from(fleet.receive_maximum.min(args.common.window));
@@ -63,32 +69,65 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.topics.max(1));
     }
 
-    let filter = if args.all { "#".to_owned() } else { format!("bench/{run:08x}/#") };
-    let meter = Meter::start(args.common.broker_pid)?;
-    engine.io.out(subscriber).extend(target.hello.subscribe(&filter, args.qos));
-    let mut collect = Collect::new(version, run, subscriber, args.topics);
-    let seconds = collect.run(&mut engine)?;
-    report.set("deliveries", collect.sequences.unique, seconds);
-    meter.stop(&mut report)?;
-    let lost = args.topics - collect.sequences.unique.min(args.topics);
-    report.integrity = Some(Integrity {
-        sent: args.topics,
-        expected: args.topics,
-        received: collect.sequences.unique,
-        lost,
-        duplicates: collect.sequences.duplicates,
-        // The standard orders messages within a topic only.
-        ..Integrity::default()
-    });
+    let live = match args.live > 0.0 {
+        true => Some(Live::start(&target, args.live, output)?),
+        false => None,
+    };
+    deliver(args, &target, &mut engine, live.as_ref(), &mut report, output)?;
+    if let Some(live) = live {
+        let Latencies { quiet, busy } = live.end()?;
+        report.parameter("live", args.live);
+        report.more("live_quiet_p99_us", quiet.map_or(0.0, |latency| latency.p99_us));
+        report.more("live_p99_us", busy.map_or(0.0, |latency| latency.p99_us));
+    }
     if !args.keep {
-        engine.close(subscriber);
         let empty = |n| Template::empty_retained(version, &topic(n), args.qos);
         let feed = Feed::new(publisher, args.qos, window, args.topics, run, empty);
         feed.run(&mut engine, output, "removing")?;
     }
     report.print(output)?;
+    let lost = report.integrity.map_or(0, |integrity| integrity.lost);
     if lost > 0 {
         return Err(Failure::new(format!("{lost} retained messages did not come")));
     }
     Ok(())
+}
+
+/// Has the subscribers collect everything, one after the other.
+fn deliver(
+    args: &Args,
+    target: &Target,
+    engine: &mut Engine,
+    live: Option<&Live>,
+    report: &mut Report,
+    output: &Output,
+) -> Result<(), Failure> {
+    let (version, run) = (target.hello.version, target.run);
+    let filter = if args.all { "#".to_owned() } else { format!("bench/{run:08x}/#") };
+    let plans: Vec<Plan> =
+        (0..args.subscribers).map(|n| target.plan(&format!("s{n}"), None)).collect();
+    let subscribers = fleet::open(engine, version, &plans, plans.len(), output)?.connections;
+    let (mut seconds, mut integrity) = (0.0, Integrity::default());
+    let meter = Meter::start(args.common.broker_pid)?;
+    for subscriber in subscribers {
+        engine.io.out(subscriber).extend(target.hello.subscribe(&filter, args.qos));
+        let mut collect = Collect::new(version, run, subscriber, args.topics);
+        if let Some(live) = live {
+            live.disturbed(true);
+        }
+        seconds += collect.run(engine)?;
+        if let Some(live) = live {
+            live.disturbed(false);
+        }
+        integrity.sent += args.topics;
+        integrity.expected += args.topics;
+        integrity.received += collect.sequences.unique;
+        // The standard orders messages within a topic only.
+        integrity.duplicates += collect.sequences.duplicates;
+        engine.close(subscriber);
+    }
+    integrity.lost = integrity.expected.saturating_sub(integrity.received);
+    report.set("deliveries", integrity.received, seconds);
+    report.integrity = Some(integrity);
+    meter.stop(report)
 }

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use crate::bench::args::Common;
 use crate::bench::engine::{Engine, Handler, Io};
 use crate::bench::fleet::{self, Plan};
+use crate::bench::flow::STALL;
 use crate::bench::process::allow_open_files;
 use crate::bench::report::{Integrity, Latency, Meter, Report, histogram};
 use crate::bench::sequence::Sequences;
@@ -74,6 +75,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         calling: true,
         measuring: false,
         latency: histogram(),
+        stalls: 0,
         failure: None,
     };
     engine.io.refresh_clock();
@@ -115,6 +117,7 @@ struct Rpc {
     calling: bool,
     measuring: bool,
     latency: Histogram<u64>,
+    stalls: u64,
     failure: Option<String>,
 }
 
@@ -124,13 +127,22 @@ struct Caller {
 }
 
 impl Rpc {
+    /// Runs the loop until `until`, noticing stalls.
     fn run_until(&mut self, engine: &mut Engine, until: Instant) -> Result<(), Failure> {
+        let (mut seen, mut since) = (self.sequences.unique, Instant::now());
         loop {
             let now = Instant::now();
             if now >= until || self.failure.is_some() {
                 return Ok(());
             }
-            engine.turn(until - now, self)?;
+            engine.turn((until - now).min(STALL), self)?;
+            // Every caller always waits for an answer.
+            if self.sequences.unique != seen {
+                (seen, since) = (self.sequences.unique, Instant::now());
+            } else if since.elapsed() >= STALL {
+                self.stalls += 1;
+                since = Instant::now();
+            }
         }
     }
 
@@ -149,6 +161,7 @@ impl Rpc {
             lost,
             duplicates,
             out_of_order,
+            stalls: self.stalls,
             ..Integrity::default()
         });
         report.print(output)?;

@@ -2,7 +2,7 @@
 
 use agentmq_client::{ProtocolVersion, QoS};
 use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, PropertyId, PublishHead};
-use agentmq_codec::{Subscribe, SubscribeFilter, SubscriptionOptions};
+use agentmq_codec::{Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe};
 
 /// What every payload begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,19 @@ impl Template {
         let payload_at = bytes.len();
         bytes.resize(payload_at + size, b'.');
         Self { bytes, id_at, payload_at }
+    }
+
+    /// The topic's third level becomes this number, written with as many digits as it has.
+    pub(crate) fn address(&mut self, number: u64) {
+        let topic_at = self.bytes.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or(0) + 2;
+        let Some((len, rest)) = self.bytes[topic_at..].split_first_chunk_mut() else { return };
+        let topic = &mut rest[..usize::from(u16::from_be_bytes(*len))];
+        let Some(level) = topic.split_mut(|&byte| byte == b'/').nth(2) else { return };
+        let mut left = number;
+        for digit in level.iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
     }
 
     /// A packet without payload, and so without a stamp, that removes a retained message.
@@ -192,8 +205,9 @@ impl Hello {
         Connect {
             version: self.version,
             clean_start,
-            // The generator answers nothing on its own; idle connections must not be closed.
-            keep_alive: 0,
+            // The longest there is: the generator says nothing on its own, and idle connections
+            // must not be closed. Not 0, which would be forever, for some brokers refuse that.
+            keep_alive: u16::MAX,
             client_id,
             will: None,
             username: self.username.as_deref(),
@@ -207,11 +221,24 @@ impl Hello {
     /// An encoded SUBSCRIBE.
     pub(crate) fn subscribe(&self, filter: &str, qos: QoS) -> Vec<u8> {
         let mut out = Vec::new();
-        let options = SubscriptionOptions::at(qos);
-        let filters = [SubscribeFilter { filter, options }];
-        let properties = PropertiesBuf::new();
-        Subscribe::encode_parts(1, properties.view(), filters, self.version, &mut out);
+        self.put_subscribe(&[filter], 1, qos, &mut out);
         out
+    }
+
+    /// Appends a SUBSCRIBE for these filters.
+    pub(crate) fn put_subscribe<F>(&self, filters: &[F], id: u16, qos: QoS, out: &mut Vec<u8>)
+    where
+        F: AsRef<str>,
+    {
+        let options = SubscriptionOptions::at(qos);
+        let filters = filters.iter().map(AsRef::as_ref);
+        let filters = filters.map(|filter| SubscribeFilter { filter, options });
+        Subscribe::encode_parts(id, Properties::EMPTY, filters, self.version, out);
+    }
+
+    /// Appends an UNSUBSCRIBE.
+    pub(crate) fn put_unsubscribe(&self, filter: &str, id: u16, out: &mut Vec<u8>) {
+        Unsubscribe::encode_parts(id, Properties::EMPTY, [filter], self.version, out);
     }
 }
 
@@ -242,6 +269,27 @@ mod tests {
             assert_eq!(delivery.packet_id, if qos == QoS::AtMostOnce { 0 } else { 770 });
             assert_eq!(delivery.payload.len(), 100);
             assert_eq!(Stamp::read(delivery.payload), Some(stamp));
+        }
+    }
+
+    #[test]
+    fn a_packet_is_addressed_by_a_number() {
+        // 200 bytes of payload: the remaining length has two bytes.
+        for (size, number) in [(24, 70_001), (200, 8)] {
+            let topic = "bench/x/000000/y";
+            let mut template = Template::new(
+                ProtocolVersion::V5,
+                topic,
+                QoS::AtLeastOnce,
+                false,
+                &PropertiesBuf::new(),
+                size,
+            );
+            template.address(999_999);
+            template.address(number);
+            let frame = frame::cut(&template.bytes, usize::MAX).unwrap().unwrap();
+            let expected = format!("bench/x/{number:06}/y");
+            assert_eq!(&template.bytes[frame.body_at + 2..][..topic.len()], expected.as_bytes());
         }
     }
 

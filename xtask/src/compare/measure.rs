@@ -9,77 +9,105 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::contender::Contender;
+use super::listen_queue;
 use super::results::{BrokerVersion, Measured, Results, Row};
 use super::scenario::Scenario;
 use super::surroundings;
+use super::table::FAILED;
 use crate::process;
 use crate::workspace::Workspace;
 
+/// What is measured.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// `agentmq`, whose `bench` is the load generator.
+    pub binary: &'a Path,
+    pub scenarios: &'a [Scenario],
+    pub contenders: &'a [Contender],
+    pub rounds: usize,
+    pub quick: bool,
+}
+
 /// Measures everything. Rounds are outermost and brokers innermost, so that a machine that becomes
 /// slower or faster meanwhile does so for all.
-pub fn run(
-    workspace: &Workspace,
-    binary: &Path,
-    scenarios: &[Scenario],
-    contenders: &[Contender],
-    rounds: usize,
-) -> Result<Results> {
+pub fn run(workspace: &Workspace, plan: &Plan<'_>) -> Result<Results> {
     let surroundings = surroundings::observe(&workspace.root)?;
-    let scratch = workspace.scratch("bench")?;
-    let mut cells: BTreeMap<(&str, &str), Vec<Measured>> = BTreeMap::new();
-    let mut failures: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
-    let mut units: BTreeMap<&str, String> = BTreeMap::new();
-    for round in 0..rounds {
-        for scenario in scenarios {
+    let scratch = workspace.scratch("compare")?;
+    let mut cells: BTreeMap<(&str, &str), Cell> = BTreeMap::new();
+    for round in 0..plan.rounds {
+        for scenario in plan.scenarios {
             // Every other round begins with the other broker.
             let order: Vec<_> = match round % 2 {
-                0 => contenders.iter().collect(),
-                _ => contenders.iter().rev().collect(),
+                0 => plan.contenders.iter().collect(),
+                _ => plan.contenders.iter().rev().collect(),
             };
             for contender in order {
-                let cell = measure(binary, scenario, contender, &scratch);
-                let label = format!("{}/{rounds} {:<14}", round + 1, scenario.name);
-                match cell {
+                let cell = cells.entry((&scenario.name, &contender.name)).or_default();
+                if contender.lacks(scenario).is_some() {
+                    continue;
+                }
+                let label = format!("{}/{} {:<14}", round + 1, plan.rounds, scenario.name);
+                match measure(plan.binary, scenario, contender, &scratch) {
                     Ok((measured, unit)) => {
                         println!("{label} {:<12} {}", contender.name, line(&measured));
-                        cells.entry((scenario.name, &contender.name)).or_default().push(measured);
-                        units.insert(scenario.name, unit);
+                        cell.rounds.push(measured);
+                        cell.unit = unit;
                     }
                     Err(error) => {
                         println!("{label} {:<12} FAILED: {error:#}", contender.name);
-                        let key = (scenario.name, contender.name.as_str());
-                        failures.entry(key).or_default().push(first_line(&error));
+                        cell.failures.push(first_line(&error));
                     }
                 }
             }
         }
     }
-    let row = |scenario: &Scenario| Row {
-        scenario: scenario.name.to_owned(),
-        about: scenario.about.to_owned(),
-        generator: scenario.arguments.join(" "),
-        unit: units.get(scenario.name).cloned().unwrap_or_default(),
-        brokers: contenders
-            .iter()
-            .filter_map(|contender| {
-                let key = (scenario.name, contender.name.as_str());
-                let mut measured = Measured::of(cells.get(&key)?)?;
-                measured.failures.extend(failures.get(&key).into_iter().flatten().cloned());
-                Some((contender.name.clone(), measured))
-            })
-            .collect(),
-    };
+    let configs: Vec<&str> = plan.contenders.iter().filter_map(Contender::config).collect();
     let version = |contender: &Contender| BrokerVersion {
         name: contender.name.clone(),
         version: contender.version(),
     };
     Ok(Results {
         surroundings,
-        rounds,
-        brokers: contenders.iter().map(version).collect(),
-        raised: surroundings::raised(&workspace.root)?,
-        scenarios: scenarios.iter().map(row).collect(),
+        rounds: plan.rounds,
+        quick: plan.quick,
+        brokers: plan.contenders.iter().map(version).collect(),
+        raised: surroundings::raised(&workspace.root, &configs)?,
+        scenarios: plan.scenarios.iter().map(|it| row(it, plan.contenders, &cells)).collect(),
     })
+}
+
+/// One broker in one scenario, over all rounds.
+#[derive(Debug, Default)]
+struct Cell {
+    rounds: Vec<Measured>,
+    failures: Vec<String>,
+    unit: String,
+}
+
+fn row(scenario: &Scenario, contenders: &[Contender], cells: &BTreeMap<(&str, &str), Cell>) -> Row {
+    let mut row = Row {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        generator: scenario.arguments.join(" "),
+        unit: String::new(),
+        brokers: BTreeMap::new(),
+        absent: BTreeMap::new(),
+    };
+    for contender in contenders {
+        let name = contender.name.clone();
+        let cell = cells.get(&(scenario.name.as_str(), name.as_str()));
+        let measured = cell.and_then(|cell| Measured::of(&cell.rounds).zip(Some(cell)));
+        if let Some((mut measured, cell)) = measured {
+            measured.failures.extend(cell.failures.iter().cloned());
+            row.unit.clone_from(&cell.unit);
+            row.brokers.insert(name, measured);
+        } else {
+            let failure = || cell.and_then(|cell| cell.failures.first().cloned());
+            let why = contender.lacks(scenario).map(str::to_owned).or_else(failure);
+            row.absent.insert(name, why.unwrap_or_default());
+        }
+    }
+    row
 }
 
 fn measure(
@@ -88,18 +116,22 @@ fn measure(
     contender: &Contender,
     scratch: &Path,
 ) -> Result<(Measured, String)> {
-    let broker = contender.start(scratch)?;
+    let broker = contender.start(scenario, scratch)?;
     let log = scratch.join("generator.log");
     let mut command = Command::new(binary);
     command
         .arg("bench")
         .args(&scenario.arguments)
-        .args(["--url", &format!("mqtt://127.0.0.1:{}", broker.port)])
+        .args(contender.generator_arguments(scenario))
+        .args(["--url", &format!("mqtt://{}:{}", broker.host, broker.port)])
         .args(["--broker-pid", &broker.pid.to_string(), "--json"]);
+    let before = listen_queue::dropped();
     let outcome = process::run_limited(&mut command, LIMIT, &log)?;
+    let dropped = listen_queue::dropped().zip(before).map(|(now, before)| now - before);
     let output = std::fs::read_to_string(&log).context("read the load generator's output")?;
     let (mut measured, unit) = parse(&output, scenario.idle)
         .with_context(|| format!("{}\n{}", outcome.reason(), process::last_lines(&output, 5)))?;
+    measured.listen_drops = dropped.unwrap_or_default();
     if !outcome.success() {
         measured.failures.push(complaint(&output).unwrap_or_else(|| outcome.reason()));
     }
@@ -114,6 +146,8 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
     let (more, integrity) = (&report["more"], &report["integrity"]);
     let number = |value: &Value, what: &str| value.as_f64().with_context(|| what.to_owned());
     let count = |name: &str| integrity[name].as_u64().unwrap_or_default();
+    let generator = report["generator_cpu_seconds"].as_f64().zip(report["seconds"].as_f64());
+    let busy = generator.map(|(cpu, seconds)| cpu / seconds);
     let each = ["resident_bytes_per_connection", "resident_bytes_per_message"];
     let measured = Measured {
         per_second: number(&report["per_second"], "no rate")?,
@@ -122,12 +156,18 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
         per_cpu_second_by_round: Vec::new(),
         p50_us: latency["p50_us"].as_f64(),
         p99_us: latency["p99_us"].as_f64(),
+        p99_us_by_round: Vec::new(),
         p999_us: latency["p999_us"].as_f64(),
         rss_kib: number(&broker["rss_kib"], "no memory")?,
         bytes_each: each.iter().find_map(|name| more[*name].as_f64()),
+        live_quiet_p99_us: more["live_quiet_p99_us"].as_f64(),
+        live_p99_us: more["live_p99_us"].as_f64(),
+        generator_busy: busy.filter(|share| share.is_finite()),
         lost: count("lost"),
         duplicates: count("duplicates"),
         out_of_order: count("out_of_order"),
+        stalls: count("stalls"),
+        listen_drops: 0,
         failures: Vec::new(),
     };
     ensure!(idle || report["count"].as_u64() > Some(0), "nothing arrived");
@@ -149,7 +189,7 @@ fn objects(output: &str) -> impl Iterator<Item = Value> {
 /// A round that gave nothing, as the results file says it.
 fn first_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    format!("a round failed: {}", text.lines().next().unwrap_or_default())
+    format!("{FAILED}: {}", text.lines().next().unwrap_or_default())
 }
 
 /// One measurement, for who watches.
@@ -158,12 +198,17 @@ fn line(measured: &Measured) -> String {
     let efficiency =
         measured.per_cpu_second.map(|value| format!("{value:>9.0}/CPU-s")).unwrap_or_default();
     let each = measured.bytes_each.map(|value| format!(" {value:.0} B each")).unwrap_or_default();
+    let latency = measured.p50_us.zip(measured.p99_us).zip(measured.p999_us);
+    let latency = latency
+        .map(|((p50, p99), p999)| format!(" {p50:.0}/{p99:.0}/{p999:.0} µs"))
+        .unwrap_or_default();
+    let misdeeds = measured.misdeeds().map(|what| format!(" {what}")).unwrap_or_default();
     let failures = measured.failures.join("; ");
-    format!("{rate:>9.0}/s {efficiency}{each} {failures}")
+    format!("{rate:>9.0}/s {efficiency}{each}{latency}{misdeeds} {failures}")
 }
 
-/// The slowest scenario takes seconds.
-const LIMIT: Duration = Duration::from_secs(180);
+/// The slowest scenario of the slowest broker takes half a minute.
+const LIMIT: Duration = Duration::from_secs(90);
 
 #[cfg(test)]
 mod tests {
@@ -171,8 +216,9 @@ mod tests {
 
     const OUTPUT: &str = r#"{"scenario":"pair","unit":"deliveries","count":9,"per_second":4.5,
         "latency":{"p50_us":1.0,"p99_us":2.0,"p999_us":3.0},"integrity":{"lost":1,"duplicates":2,
-        "out_of_order":3},"broker":{"cpu_seconds":0.5,"per_cpu_second":18.0,"rss_kib":7},
-        "more":{"resident_bytes_per_message":11}}"#;
+        "out_of_order":3,"stalls":4},"seconds":2.0,
+        "generator_cpu_seconds":1.0,"broker":{"cpu_seconds":0.5,"per_cpu_second":18.0,"rss_kib":7},
+        "more":{"resident_bytes_per_message":11,"live_quiet_p99_us":5.0,"live_p99_us":9.0}}"#;
 
     #[test]
     fn the_generators_report_is_read() {
@@ -181,6 +227,8 @@ mod tests {
         assert_eq!(unit, "deliveries");
         assert_eq!((measured.per_second, measured.per_cpu_second), (4.5, Some(18.0)));
         assert_eq!((measured.lost, measured.duplicates, measured.out_of_order), (1, 2, 3));
+        assert_eq!((measured.stalls, measured.generator_busy), (4, Some(0.5)));
+        assert_eq!((measured.live_quiet_p99_us, measured.live_p99_us), (Some(5.0), Some(9.0)));
         assert_eq!((measured.p999_us, measured.bytes_each), (Some(3.0), Some(11.0)));
         assert_eq!(complaint(&output).as_deref(), Some("lost"));
     }

@@ -12,6 +12,9 @@ pub struct Results {
     pub surroundings: Surroundings,
     /// Every figure is the median of so many rounds, except that losses are the worst of them.
     pub rounds: usize,
+    /// True if each measurement was cut short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quick: bool,
     pub brokers: Vec<BrokerVersion>,
     /// Settings of the brokers that are not at their default.
     pub raised: Vec<Raised>,
@@ -55,8 +58,11 @@ pub struct Row {
     pub generator: String,
     /// What is counted: deliveries, calls or connections.
     pub unit: String,
-    /// By broker. One that could not be measured at all is missing.
+    /// By broker, and the relay among them.
     pub brokers: BTreeMap<String, Measured>,
+    /// Those that could not be measured at all, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent: BTreeMap<String, String>,
 }
 
 /// One broker in one scenario.
@@ -75,6 +81,8 @@ pub struct Measured {
     pub p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub p99_us_by_round: Vec<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
     /// Resident memory at the end of the interval.
@@ -82,20 +90,34 @@ pub struct Measured {
     /// Resident memory that each connection, or each stored message, added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_each: Option<f64>,
+    /// What messages beside the scenario waited, before it and while it ran: the 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_quiet_p99_us: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_p99_us: Option<f64>,
+    /// How much of one core the load generator used. Near 1 it was the load generator that
+    /// bounded what was done by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator_busy: Option<f64>,
     pub lost: u64,
     pub duplicates: u64,
     pub out_of_order: u64,
+    /// Times that nothing came for 250 ms although messages were under way.
+    #[serde(default)]
+    pub stalls: u64,
+    /// Connections that the kernel turned away, of any listener on the machine, because its queue
+    /// was full.
+    #[serde(default)]
+    pub listen_drops: u64,
     /// What the load generator complained of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
 }
 
 impl Results {
-    #[cfg(test)]
     pub fn load(root: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(root.join(PATH)).with_context(|| {
-            format!("read {PATH}; `cargo xtask bench --only broker --save` writes it")
-        })?;
+        let text = std::fs::read_to_string(root.join(PATH))
+            .with_context(|| format!("read {PATH}; `cargo xtask compare --save` writes it"))?;
         serde_json::from_str(&text).context(PATH)
     }
 
@@ -114,6 +136,20 @@ impl Row {
 }
 
 impl Measured {
+    /// What went wrong with messages and connections, in words; `None` if nothing did.
+    pub fn misdeeds(&self) -> Option<String> {
+        let counts = [
+            (self.lost, "lost"),
+            (self.duplicates, "duplicates"),
+            (self.out_of_order, "out of order"),
+            (self.stalls, "stalls"),
+            (self.listen_drops, "connections turned away"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// The rounds' medians, or their worst.
     pub fn of(rounds: &[Self]) -> Option<Self> {
         let numbers = |of: fn(&Self) -> Option<f64>| rounds.iter().filter_map(of).collect();
@@ -129,15 +165,32 @@ impl Measured {
                 .collect(),
             p50_us: middle(|round| round.p50_us).map(|value| rounded(value, 1)),
             p99_us: middle(|round| round.p99_us).map(|value| rounded(value, 1)),
+            p99_us_by_round: numbers(|round| round.p99_us)
+                .into_iter()
+                .map(|value| rounded(value, 1))
+                .collect(),
             p999_us: middle(|round| round.p999_us).map(|value| rounded(value, 1)),
             rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
             bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
+            live_quiet_p99_us: middle(|round| round.live_quiet_p99_us)
+                .map(|value| rounded(value, 1)),
+            live_p99_us: middle(|round| round.live_p99_us).map(|value| rounded(value, 1)),
+            generator_busy: middle(|round| round.generator_busy).map(|value| rounded(value, 2)),
             lost: worst(|round| round.lost),
             duplicates: worst(|round| round.duplicates),
             out_of_order: worst(|round| round.out_of_order),
+            stalls: worst(|round| round.stalls),
+            listen_drops: worst(|round| round.listen_drops),
             failures: rounds.iter().flat_map(|round| round.failures.clone()).collect(),
         })
     }
+}
+
+/// The lowest and the highest of two rounds or more.
+pub fn spread(rounds: &[f64]) -> Option<(f64, f64)> {
+    let low = rounds.iter().copied().min_by(f64::total_cmp)?;
+    let high = rounds.iter().copied().max_by(f64::total_cmp)?;
+    (rounds.len() > 1).then_some((low, high))
 }
 
 /// Of an even number of values, the mean of the two in the middle.
@@ -156,6 +209,14 @@ fn rounded(value: f64, digits: i32) -> f64 {
 pub const PATH: &str = "docs/benchmarks.json";
 pub const OURS: &str = "AgentMQ";
 pub const MOSQUITTO: &str = "Mosquitto";
+/// Ours on one shard, whatever the number of cores.
+pub const ONE_SHARD: &str = "AgentMQ, 1 shard";
+/// Ours on two shards, with clients on each in turn.
+pub const SPREAD: &str = "AgentMQ, 2 shards";
+/// The peer to beat, with one thread. It is built outside the repository.
+pub const FLASHMQ: &str = "FlashMQ";
+/// Not a broker: bytes forwarded without MQTT logic.
+pub const RELAY: &str = "Relay";
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +229,12 @@ mod tests {
         assert_eq!(of(&[round(5.0, 0), round(1.0, 7), round(3.0, 0)]), Some((3.0, 7)));
         assert_eq!(of(&[round(1.0, 0), round(3.0, 0)]), Some((2.0, 0)));
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn the_spread_is_that_of_the_rounds() {
+        assert_eq!(spread(&[5.0, 1.0, 3.0]), Some((1.0, 5.0)));
+        assert_eq!(spread(&[5.0]), None);
     }
 
     #[test]

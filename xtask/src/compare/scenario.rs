@@ -3,13 +3,19 @@
 /// One row of the table.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    pub name: &'static str,
+    pub name: String,
     /// For a reader, in a few words.
-    pub about: &'static str,
+    pub about: String,
     /// Arguments of `agentmq bench`.
     pub arguments: Vec<String>,
     /// True if nothing flows: only memory is compared.
     pub idle: bool,
+    /// True if it needs what only MQTT 5 has.
+    pub mqtt5: bool,
+    /// True if sessions must outlive their connections.
+    pub sessions: bool,
+    /// True if a relay without MQTT logic can do it too.
+    pub relay: bool,
 }
 
 /// All scenarios, where a process may have so many files open.
@@ -25,18 +31,52 @@ pub fn all(open_files: usize) -> Vec<Scenario> {
         .collect()
 }
 
+/// The same, each as short as still says something.
+pub fn quick(open_files: usize) -> Vec<Scenario> {
+    let mut scenarios = all(open_files.min(QUICK_FILES));
+    scenarios.iter_mut().for_each(Scenario::shorten);
+    scenarios
+}
+
 impl Scenario {
-    fn new(name: &'static str, about: &'static str, arguments: &str) -> Self {
-        let arguments = arguments.split(' ').map(str::to_owned).collect();
-        Self { name, about, arguments, idle: name == IDLE }
+    pub fn new(name: &str, about: &str, arguments: &str) -> Self {
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        // Shared subscriptions and response topics came with version 5.
+        let mqtt5 = matches!(arguments[0].as_str(), "rpc" | "shared");
+        let has = |option: &str| arguments.iter().any(|argument| argument == option);
+        let sessions = arguments[0] == "offline" || has("--away");
+        // Its bytes flow one way, from one publisher to each subscriber.
+        let one_way = matches!(arguments[0].as_str(), "pair" | "fan-out" | "paced");
+        let qos0 = arguments.windows(2).any(|pair| pair == ["--qos", "0"]);
+        let alone = !has("--churn") && !has("--idle") && !has("--away");
+        let relay = one_way && qos0 && alone;
+        let (name, about) = (name.to_owned(), about.to_owned());
+        let idle = name == IDLE;
+        Self { name, about, arguments, idle, mqtt5, sessions, relay }
+    }
+
+    /// Has it run for a shorter time, if it runs for a given time at all.
+    pub fn shorten(&mut self) {
+        if self.timed() {
+            let short = ["--duration", "800ms", "--warm-up", "300ms"];
+            self.arguments.extend(short.map(str::to_owned));
+        }
+    }
+
+    /// True if it runs for a given time and not until it is done.
+    fn timed(&self) -> bool {
+        !matches!(self.arguments[0].as_str(), "retained" | "offline" | "connect" | "idle")
     }
 }
 
 /// As many as the limit allows with a tenth to spare, but not more than 18 000: a client address
 /// has 28 000 ports, and those of the run before are not all free again.
-fn connections(open_files: usize) -> usize {
+pub fn connections(open_files: usize) -> usize {
     (open_files.saturating_sub(open_files / 10)).min(18_000)
 }
+
+/// Gives 4500 connections.
+const QUICK_FILES: usize = 5000;
 
 const IDLE: &str = "idle";
 
@@ -83,6 +123,11 @@ const FLOWS: &[(&str, &str, &str)] = &[
         "fan-out --subscribers 1000 --outstanding 100 --qos 1 --size 64",
     ),
     (
+        "fanout-q0-16k",
+        "one publisher, 1000 subscribers, 4 messages under way, 16 KiB, QoS 0",
+        "fan-out --subscribers 1000 --outstanding 4 --qos 0 --size 16384",
+    ),
+    (
         "fanin-q0",
         "100 publishers, one subscriber, QoS 0",
         "fan-in --publishers 100 --outstanding 100 --qos 0 --size 64",
@@ -91,6 +136,18 @@ const FLOWS: &[(&str, &str, &str)] = &[
         "shared-q1",
         "100 publishers, 4 subscribers that share one subscription, QoS 1",
         "shared --publishers 100 --subscribers 4 --outstanding 100 --qos 1 --size 64",
+    ),
+    (
+        "subs100k",
+        "100 000 filters of 100 clients: a third +/…/#, a third …/+, a third exact; each message \
+         matches one",
+        "filters --filters 100000 --subscribers 100 --publishers 50 --outstanding 100 --qos 0 \
+         --size 64",
+    ),
+    (
+        "churn",
+        "as p2p-q0-64, while 1000 SUBSCRIBE and UNSUBSCRIBE a second concern other topics",
+        "pair --pairs 50 --outstanding 100 --qos 0 --size 64 --churn 1000",
     ),
     (
         "paced10k-q0",
@@ -116,6 +173,11 @@ const FLOWS: &[(&str, &str, &str)] = &[
         "retained100k",
         "a new subscriber gets 100 000 retained messages",
         "retained --topics 100000 --size 64",
+    ),
+    (
+        "retained-live",
+        "the same ten times, beside 2000 messages a second of others",
+        "retained --topics 100000 --size 64 --subscribers 10 --live 2000",
     ),
     (
         "offline50k",
@@ -146,5 +208,37 @@ mod tests {
         let idle: Vec<_> = all(20_000).into_iter().filter(|scenario| scenario.idle).collect();
         let [idle] = idle.as_slice() else { panic!("{idle:?}") };
         assert_eq!(idle.arguments.last().map(String::as_str), Some("18000"));
+    }
+
+    #[test]
+    fn who_can_do_what_follows_from_the_arguments() {
+        let names = |fits: fn(&Scenario) -> bool| -> Vec<String> {
+            let fitting = all(20_000).into_iter().filter(fits);
+            fitting.map(|scenario| scenario.name).collect()
+        };
+        assert_eq!(names(|scenario| scenario.mqtt5), ["shared-q1", "rpc-1", "rpc-100-q1"]);
+        let relayed = [
+            "p2p-q0-64",
+            "p2p-q0-1x500",
+            "p2p-q0-1k",
+            "p2p-q0-16k",
+            "fanout-q0",
+            "fanout-q0-16k",
+            "paced10k-q0",
+        ];
+        assert_eq!(names(|scenario| scenario.relay), relayed);
+    }
+
+    #[test]
+    fn a_quick_run_has_the_same_rows() {
+        let (all, quick) = (all(20_000), quick(20_000));
+        assert_eq!(all.len(), quick.len());
+        for (long, short) in all.iter().zip(&quick) {
+            assert_eq!(long.name, short.name);
+            let shortened = short.arguments.iter().any(|argument| argument == "--duration");
+            assert_eq!(shortened, long.timed(), "{}", long.name);
+        }
+        let connect = quick.iter().find(|scenario| scenario.name == "connect").expect("is one");
+        assert_eq!(connect.arguments.last().map(String::as_str), Some("4500"));
     }
 }

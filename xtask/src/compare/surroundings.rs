@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::contender::{AGENTMQ_CONFIG, MOSQUITTO_CONFIG};
+use super::contender::AGENTMQ_CONFIG;
 use super::results::{Raised, Surroundings};
 use crate::process;
 
@@ -40,8 +40,8 @@ pub fn open_files() -> Result<usize> {
     Ok(limit.trim().parse().unwrap_or(usize::MAX))
 }
 
-/// The settings in the brokers' configuration files.
-pub fn raised(root: &Path) -> Result<Vec<Raised>> {
+/// The settings in the configuration files of AgentMQ and of these peers.
+pub fn raised(root: &Path, peers: &[&'static str]) -> Result<Vec<Raised>> {
     let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| path.to_owned());
     let defaults: toml::Table = read(DEFAULTS)?.parse().context(DEFAULTS)?;
     let ours: toml::Table = read(AGENTMQ_CONFIG)?.parse().context(AGENTMQ_CONFIG)?;
@@ -59,17 +59,28 @@ pub fn raised(root: &Path) -> Result<Vec<Raised>> {
             });
         }
     }
-    let theirs = read(MOSQUITTO_CONFIG)?;
-    let settings = theirs.lines().filter(|line| !line.starts_with('#'));
-    raised.extend(settings.filter_map(|line| line.split_once(' ')).map(|(setting, value)| {
-        Raised {
-            file: MOSQUITTO_CONFIG.to_owned(),
+    for path in peers {
+        let text = read(path)?;
+        let settings = text.lines().map(str::trim).filter_map(setting);
+        raised.extend(settings.map(|(setting, value)| Raised {
+            file: (*path).to_owned(),
             setting: setting.to_owned(),
             default: None,
             value: value.to_owned(),
-        }
-    }));
+        }));
+    }
     Ok(raised)
+}
+
+/// Name and value, however the file writes them: `a 1`, `a = 1`, `a: 1`. What is filled in when
+/// the broker is started is none, and neither are lines that open a section.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    if line.starts_with(['#', '[']) || line.contains('{') {
+        return None;
+    }
+    let (name, value) = line.split_once([' ', '=', ':'])?;
+    let value = value.trim_start_matches([' ', '=', ':']);
+    (!value.is_empty()).then_some((name, value))
 }
 
 const DEFAULTS: &str = "crates/broker/default.toml";
@@ -81,12 +92,15 @@ mod tests {
     #[test]
     fn settings_come_with_their_defaults() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let raised = raised(&root).expect("reads");
+        let peers: Vec<&str> = super::super::peer::PEERS.iter().map(|peer| peer.config).collect();
+        let raised = raised(&root, &peers).expect("reads");
         let of = |name: &str| raised.iter().find(|raised| raised.setting == name);
         let queue = of("limits.queue_messages").expect("is raised");
         let number = |text: &str| text.parse::<u64>().expect("a number");
         assert!(number(&queue.value) > number(queue.default.as_deref().expect("has a default")));
         assert_eq!(of("max_queued_messages").expect("is raised").value, "0");
+        assert_eq!(of("max_outgoing_packet_count").expect("is raised").value, "1000");
+        assert_eq!(of("max_ack_pending").expect("is raised").value, "20000");
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! Traffic that goes on beside a scenario, to see how much that one delays others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use agentmq_client::{PropertiesBuf, QoS};
+
+use crate::bench::args::Target;
+use crate::bench::engine::Engine;
+use crate::bench::fleet;
+use crate::bench::flow::{Flow, Load, Shape};
+use crate::bench::report::{Latency, histogram};
+use crate::bench::wire::Template;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// One pair at a fixed rate, in a thread and on sockets of its own: in the scenario's own loop its
+/// messages would wait behind the scenario's.
+#[derive(Debug)]
+pub(crate) struct Live {
+    phase: Arc<AtomicU8>,
+    thread: JoinHandle<Result<Latencies, Failure>>,
+}
+
+/// Of the live messages.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    /// Before the disturbance.
+    pub(crate) quiet: Option<Latency>,
+    /// While it lasted.
+    pub(crate) busy: Option<Latency>,
+}
+
+impl Live {
+    /// Starts `rate` messages a second, and returns after the quiet phase.
+    pub(crate) fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {
+        let (version, qos) = (target.hello.version, QoS::AtMostOnce);
+        let mut engine = Engine::new(&target.endpoint)?;
+        let topic = format!("live/{:08x}", target.run);
+        let plans = [target.plan("ls", Some((&topic, qos))), target.plan("lp", None)];
+        let fleet = fleet::open(&mut engine, version, &plans, 2, output)?;
+        let template = Template::new(version, &topic, qos, false, &PropertiesBuf::new(), 64);
+        let load = Load::Paced { rate };
+        let mut flow = Flow::new(version, target.run, Shape::Pairs, load, qos, vec![template]);
+        flow.first_subscriber = fleet.connections.start;
+        flow.first_publisher = fleet.connections.start + 1;
+        engine.start_timer()?;
+        flow.start(&mut engine.io);
+        flow.run_until(&mut engine, Instant::now() + WARM_UP)?;
+        flow.measuring = true;
+        flow.run_until(&mut engine, Instant::now() + QUIET)?;
+        let quiet = Latency::of(&flow.latency);
+        flow.latency = histogram();
+        flow.measuring = false;
+        let phase = Arc::new(AtomicU8::new(PAUSED));
+        let seen = Arc::clone(&phase);
+        let thread = std::thread::spawn(move || {
+            while seen.load(Ordering::Relaxed) != ENDED && flow.failure.is_none() {
+                flow.measuring = seen.load(Ordering::Relaxed) == BUSY;
+                flow.run_until(&mut engine, Instant::now() + SLICE)?;
+            }
+            flow.stop();
+            flow.drain(&mut engine)?;
+            let integrity = flow.integrity();
+            match flow.failure {
+                Some(failure) => Err(Failure::new(failure)),
+                None if integrity.lost + integrity.duplicates + integrity.out_of_order > 0 => {
+                    Err(Failure::new(format!("live messages suffered: {integrity:?}")))
+                }
+                None => Ok(Latencies { quiet, busy: Latency::of(&flow.latency) }),
+            }
+        });
+        Ok(Self { phase, thread })
+    }
+
+    /// Says whether the disturbance is on.
+    pub(crate) fn disturbed(&self, now: bool) {
+        self.phase.store(if now { BUSY } else { PAUSED }, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(self) -> Result<Latencies, Failure> {
+        self.phase.store(ENDED, Ordering::Relaxed);
+        self.thread.join().map_err(|_| Failure::new("the live traffic's thread panicked"))?
+    }
+}
+
+const PAUSED: u8 = 0;
+const BUSY: u8 = 1;
+const ENDED: u8 = 2;
+
+/// Load before anything is measured.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// How long the undisturbed latency is measured.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The phase is looked at so often.
+const SLICE: Duration = Duration::from_millis(1);
