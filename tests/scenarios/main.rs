@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading in a passing test too")]
 
+mod connect_rate;
 mod connect_storm;
 mod drain;
 mod fd_exhaustion;
+mod flapping;
 mod idle_memory;
 mod malformed;
 mod malformed_inputs;
@@ -12,6 +14,7 @@ mod never_acking;
 mod newcomer_burst;
 mod pause;
 mod proxy;
+mod publish_rate;
 mod readme;
 mod reload;
 mod reset_storm;

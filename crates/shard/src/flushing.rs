@@ -103,6 +103,7 @@ impl Shard {
         conn.link.shutdown();
         conn.phase = Phase::Lingering;
         conn.partial = Vec::new();
+        conn.paused_until = None; // what is left unread would reset the connection
         let (at, generation) = (self.now.after_millis(LINGER_MS), conn.generation);
         self.lingering.push(Deadline { at, conn: key, generation });
         // What has arrived meanwhile was announced already.
