@@ -27,6 +27,7 @@ mod mail;
 mod overlapping_subscriptions;
 mod places;
 mod queue_drain;
+mod recovery;
 mod remote_member;
 mod retained;
 mod route;

@@ -178,9 +178,9 @@ impl Router {
                     }
                 }
                 Due::Sweep => {
+                    self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
                     self.retained.sweep(now);
                     self.away_groups.sweep();
-                    self.timers.arm(now.after_millis(SWEEP_MS), Due::Sweep);
                 }
             }
         }
