@@ -8,6 +8,7 @@ mod connect_storm;
 mod drain;
 mod fd_exhaustion;
 mod flapping;
+mod handoff;
 mod idle_memory;
 mod malformed;
 mod malformed_inputs;
