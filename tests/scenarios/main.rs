@@ -20,6 +20,7 @@ mod publish_rate;
 mod readme;
 mod reload;
 mod reset_storm;
+mod shards;
 mod slow_connect;
 mod slow_reader;
 mod suback_before_retained;
