@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading in a passing test too")]
 
 mod authority;
+mod chaos;
 mod connect_rate;
 mod connect_storm;
 mod drain;
@@ -10,8 +11,10 @@ mod fd_exhaustion;
 mod flapping;
 mod handoff;
 mod idle_memory;
+mod load;
 mod malformed;
 mod malformed_inputs;
+mod mischief;
 mod never_acking;
 mod newcomer_burst;
 mod pause;

@@ -29,8 +29,8 @@ pub(crate) struct InterestBarrier {
 }
 
 /// A confirmation of another shard's membership, which waits for announcements of this shard. Not
-/// for its memberships: an announcement is confirmed at once, but two shards whose clients join each
-/// other's groups would wait for each other for ever.
+/// for its memberships: an announcement is confirmed at once, but two shards whose clients join
+/// each other's groups would wait for each other for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owed {
     own: Ticket,

@@ -173,7 +173,7 @@ impl World {
             version: String::new(),
             directory: Arc::new(Directory::new(1)),
             mailboxes: Arc::new(Mailboxes::new(1)),
-            placement: Placement::ByLoad,
+            placement: Placement::Spread,
         })
         .unwrap();
         let mut witnesses = ["witness", "sender"].map(|client_id| {
