@@ -89,9 +89,11 @@ fn what_a_vanished_member_held_goes_to_the_others() {
 
 #[test]
 fn of_many_clients_with_one_identifier_one_stays() {
-    for expiry in [0, 600] {
+    // The first to come decides where it is fought out.
+    for (home, expiry) in [(0, 0), (1, 0), (2, 0), (0, 600), (1, 600), (2, 600)] {
         let broker = start("");
         let port = broker.port("mqtt");
+        let _others = crowd(&broker, "other", home);
         let sides = [0; 3].map(|_| {
             let once = move || connect(port, "contested", true, expiry, None).0;
             thread::spawn(move || (0..100).map(|_| once()).collect::<Vec<_>>())
@@ -108,8 +110,29 @@ fn of_many_clients_with_one_identifier_one_stays() {
                 other => panic!("neither alive nor taken over: {other:?}"),
             }
         }
-        assert_eq!(alive, 1, "connected clients of one identifier");
+        assert_eq!(alive, 1, "connected clients of one identifier, first on shard {home}");
     }
+}
+
+/// An identifier has a home while it has a session: with each end and beginning, maybe another.
+#[test]
+fn an_identifier_that_comes_and_goes_leaves_no_session() {
+    let broker = start("[sys]\ninterval_secs = 1\n");
+    let port = broker.port("mqtt");
+    let sides = [0; 3].map(|_| {
+        thread::spawn(move || {
+            for round in 0..150 {
+                let (mut client, _) = connect(port, "restless", round % 2 == 0, 0, None);
+                // It may have been taken over by now.
+                let _ = client.try_send_bytes(&[0xE0, 0]);
+            }
+        })
+    });
+    sides.into_iter().for_each(|side| side.join().unwrap());
+    broker.wait_for_statistic("clients/total", |count| count == 1); // who asks
+    let (mut last, present) = connect(port, "restless", false, 0, None);
+    assert!(!present);
+    last.ping();
 }
 
 /// Each connection of a session is placed by its turn, and belongs where the session is.
