@@ -59,6 +59,9 @@ pub(crate) struct Rogue {
     stream: TcpStream,
     version: ProtocolVersion,
     arrived: Vec<u8>,
+    /// It has sent half a CONNECT. Anything else could complete it to one with an identifier that
+    /// nobody knows, whose session would rightly stay.
+    is_stuck: bool,
 }
 
 impl Rogue {
@@ -68,16 +71,17 @@ impl Rogue {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let version = dice.of(&[ProtocolVersion::V5, ProtocolVersion::V5, ProtocolVersion::V311]);
-        let mut rogue = Self { stream, version, arrived: Vec::new() };
+        let mut rogue = Self { stream, version, arrived: Vec::new(), is_stuck: false };
         let bytes = connect(version, dice);
-        // Now and then only half of it, or more than it behind it.
-        let sent = if dice.one_in(20) { dice.below(bytes.len()) } else { bytes.len() };
+        rogue.is_stuck = dice.one_in(20);
+        let sent = if rogue.is_stuck { dice.below(bytes.len()) } else { bytes.len() };
         rogue.say(&bytes[..sent]).then_some(rogue)
     }
 
     /// Does something; false when it is gone after that.
     pub(crate) fn act(&mut self, dice: &mut Dice) -> bool {
-        match dice.below(100) {
+        let act = if self.is_stuck { 88 + dice.below(12) } else { dice.below(100) };
+        match act {
             0..20 => {
                 let packet = subscribe(self.version, dice);
                 self.say(&packet)
@@ -114,6 +118,7 @@ impl Rogue {
                 self.say(&bytes[..half])
             }
             88..90 => self.stream.shutdown(Shutdown::Write).is_ok(),
+            90..94 if self.is_stuck => true,
             90..92 => {
                 let connect = connect(self.version, dice); // a second one
                 self.say(&connect)
