@@ -2,19 +2,28 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading in a passing test too")]
 
+mod authority;
+mod chaos;
+mod connect_rate;
 mod connect_storm;
 mod drain;
 mod fd_exhaustion;
+mod flapping;
+mod handoff;
 mod idle_memory;
+mod load;
 mod malformed;
 mod malformed_inputs;
+mod mischief;
 mod never_acking;
 mod newcomer_burst;
 mod pause;
 mod proxy;
+mod publish_rate;
 mod readme;
 mod reload;
 mod reset_storm;
+mod shards;
 mod slow_connect;
 mod slow_reader;
 mod suback_before_retained;

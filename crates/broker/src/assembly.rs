@@ -113,7 +113,7 @@ pub(crate) fn shard_count(config: &Config) -> usize {
 /// How a configuration spreads clients over shards.
 pub(crate) fn placement(config: &Config) -> Placement {
     match config.threads.placement {
-        ClientPlacement::ByLoad => Placement::ByLoad,
+        ClientPlacement::ByLoad => Placement::ByLoad { busy_percent: config.threads.busy_percent },
         ClientPlacement::Spread => Placement::Spread,
     }
 }

@@ -61,12 +61,20 @@ pub struct SysConfig {
 }
 
 /// `[threads]`: how many cores are used.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadsConfig {
     /// Shards, of which each is a thread with its own connections; 0: one a core.
     pub shards: u16,
     /// Which of them new clients go to.
     pub placement: ClientPlacement,
+    /// From how many hundredths of a core a shard counts as busy.
+    pub busy_percent: u16,
+}
+
+impl Default for ThreadsConfig {
+    fn default() -> Self {
+        Self { shards: 0, placement: ClientPlacement::ByLoad, busy_percent: 60 }
+    }
 }
 
 /// How new clients are spread over shards.

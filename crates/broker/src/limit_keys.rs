@@ -42,8 +42,10 @@ pub(crate) fn notices(config: &Config) -> Vec<String> {
     notices
 }
 
-/// Limits whose zero has a meaning: none of it, or (publishes_per_second) no bound.
+/// Limits whose zero has a meaning: none of it, or (flapping_connects, publishes_per_second) no
+/// bound.
 const MAY_BE_ZERO: &[&str] = &[
+    "flapping_connects",
     "session_expiry_secs",
     "user_properties",
     "user_property_bytes",

@@ -50,5 +50,6 @@ counters! {
     wills_sent: "Wills published.";
     retained_refused: "Retained messages that exceeded a limit and were only delivered.";
     shared_rerouted: "Messages given to another member of a shared group.";
+    panics: "Pieces of work that ended in a panic and cost their connection: defects.";
     queued_now: "Messages that wait in session queues (gauge, refreshed on report).";
 }

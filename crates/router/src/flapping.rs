@@ -34,11 +34,14 @@ impl Flapping {
         }
         self.connects = self.connects.saturating_add(1);
         if self.connects <= BUSY && self.bans.is_empty() {
-            return false;
+            return false; // spares the hash
         }
         let hash = self.hasher.hash_one(client_id);
         if self.bans.get(&hash).is_some_and(|until| *until > now) {
             return true;
+        }
+        if self.connects <= BUSY {
+            return false;
         }
         let count = self.counts.entry(hash).or_default();
         *count += 1;
@@ -80,5 +83,14 @@ mod tests {
         let later = |secs| Time::ZERO.after_secs(secs);
         assert!(flapping.is_banned("flapper", 15, later(299)));
         assert!(!flapping.is_banned("flapper", 15, later(301)));
+    }
+
+    #[test]
+    fn a_ban_of_one_makes_nobody_else_count() {
+        let mut flapping = Flapping::default();
+        while !flapping.is_banned("flapper", 15, Time::ZERO) {}
+        let quiet = Time::ZERO.after_secs(61);
+        assert!(flapping.is_banned("flapper", 15, quiet));
+        assert!((0..100).all(|_| !flapping.is_banned("other", 15, quiet)));
     }
 }

@@ -87,7 +87,7 @@ impl Router {
         if is_new {
             self.subscriptions.count_member(true);
         }
-        let ticket = self.peers.barrier.draw_for(home);
+        let ticket = self.peers.barrier.draw_join();
         let member = Membership { session, options: member.options, id: member.id, present };
         self.post_group(home, GroupMail::Join { text, member, ticket });
     }
@@ -186,8 +186,7 @@ impl Router {
         }
         // A group that is new here (its last member has left meanwhile) is announced: the answer
         // waits until everybody knows.
-        let own = self.peers.barrier.newest();
-        self.peers.barrier.owe(own, from, ticket);
+        self.peers.barrier.owe(from, ticket);
         self.pay_confirmations();
         if member.present.is_some() {
             self.gather(self.groups.find(text), now);

@@ -17,11 +17,25 @@ pub(crate) struct InterestBarrier {
     drawn: u64,
     /// All up to here are confirmed.
     confirmed: u64,
-    /// For each shard the tickets that it has not confirmed, ascending.
+    /// All announcements up to here are confirmed, whatever the memberships between them.
+    announced: u64,
+    /// For each shard the announcements that it has not confirmed, ascending.
     open: Vec<VecDeque<u64>>,
+    /// Memberships that have not been confirmed, ascending.
+    joining: VecDeque<u64>,
     waiting: VecDeque<Waiting>,
     /// Confirmations that this shard owes to others, each once an own ticket is confirmed.
-    owed: VecDeque<(Ticket, Place, Ticket)>,
+    owed: VecDeque<Owed>,
+}
+
+/// A confirmation of another shard's membership, which waits for announcements of this shard. Not
+/// for its memberships: an announcement is confirmed at once, but two shards whose clients join
+/// each other's groups would wait for each other for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owed {
+    own: Ticket,
+    to: Place,
+    theirs: Ticket,
 }
 
 /// A connection with an acknowledgement that waits.
@@ -62,33 +76,35 @@ impl InterestBarrier {
         self.settle();
     }
 
-    /// A new announcement to one shard only.
-    pub(crate) fn draw_for(&mut self, place: Place) -> Ticket {
-        let ticket = self.draw();
-        self.asks(place);
-        ticket
+    /// A membership that the group's home is to confirm.
+    pub(crate) fn draw_join(&mut self) -> Ticket {
+        self.drawn += 1;
+        self.joining.push_back(self.drawn);
+        self.settle();
+        Ticket(self.drawn)
     }
 
     /// A shard has confirmed a ticket: mostly its oldest.
     pub(crate) fn confirm(&mut self, place: Place, ticket: Ticket) {
-        if let Some(open) = self.open.get_mut(usize::from(place.0))
-            && let Some(at) = open.iter().position(|&it| it == ticket.0)
-        {
-            open.remove(at);
+        let announced = self.open.get_mut(usize::from(place.0));
+        for open in announced.into_iter().chain([&mut self.joining]) {
+            if let Some(at) = open.iter().position(|&it| it == ticket.0) {
+                open.remove(at);
+            }
         }
         self.settle();
     }
 
-    /// Another shard is owed a confirmation once the own ticket is confirmed.
-    pub(crate) fn owe(&mut self, own: Ticket, to: Place, theirs: Ticket) {
-        self.owed.push_back((own, to, theirs));
+    /// Another shard is owed a confirmation once all announcements made so far are confirmed.
+    pub(crate) fn owe(&mut self, to: Place, theirs: Ticket) {
+        self.owed.push_back(Owed { own: self.newest(), to, theirs });
     }
 
     /// The next confirmation that is due.
     pub(crate) fn pop_owed(&mut self) -> Option<(Place, Ticket)> {
-        let confirmed = self.confirmed;
-        let (_, to, theirs) = self.owed.pop_front_if(|(own, ..)| own.0 <= confirmed)?;
-        Some((to, theirs))
+        let announced = self.announced;
+        let owed = self.owed.pop_front_if(|owed| owed.own.0 <= announced)?;
+        Some((owed.to, owed.theirs))
     }
 
     pub(crate) fn wait(&mut self, waiting: Waiting) {
@@ -103,7 +119,9 @@ impl InterestBarrier {
 
     fn settle(&mut self) {
         let oldest = self.open.iter().filter_map(|open| open.front()).min();
-        self.confirmed = oldest.map_or(self.drawn, |oldest| oldest - 1);
+        self.announced = oldest.map_or(self.drawn, |oldest| oldest - 1);
+        let joining = self.joining.front().map_or(self.drawn, |oldest| oldest - 1);
+        self.confirmed = self.announced.min(joining);
     }
 }
 
@@ -118,11 +136,11 @@ mod tests {
         let first = barrier.draw();
         barrier.asks(a);
         barrier.asks(b);
+        barrier.owe(b, Ticket(9));
         let second = barrier.draw();
         barrier.asks(b);
         let waiting = Waiting { ticket: second, connection: ConnectionId(4), generation: 1 };
         barrier.wait(waiting);
-        barrier.owe(first, b, Ticket(9));
         barrier.confirm(b, first);
         assert_eq!(barrier.pop_owed(), None);
         assert_eq!(barrier.confirmed(), Ticket(0));
@@ -133,6 +151,22 @@ mod tests {
         barrier.confirm(b, second);
         assert_eq!(barrier.confirmed(), second);
         assert_eq!(barrier.pop(), Some(waiting));
+    }
+
+    #[test]
+    fn a_debt_does_not_wait_for_memberships() {
+        let mut barrier = InterestBarrier::default();
+        let a = Place(1);
+        let joined = barrier.draw_join();
+        let announced = barrier.draw();
+        barrier.asks(a);
+        barrier.owe(a, Ticket(9));
+        assert_eq!(barrier.pop_owed(), None);
+        barrier.confirm(a, announced);
+        assert_eq!(barrier.pop_owed(), Some((a, Ticket(9))));
+        assert_eq!(barrier.confirmed(), Ticket(0));
+        barrier.confirm(a, joined);
+        assert_eq!(barrier.confirmed(), announced);
     }
 
     #[test]

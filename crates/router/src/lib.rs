@@ -28,6 +28,7 @@ mod overlapping_subscriptions;
 mod places;
 mod queue_drain;
 mod reason_string;
+mod recovery;
 mod remote_member;
 mod retained;
 mod route;

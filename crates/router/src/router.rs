@@ -192,9 +192,9 @@ impl Router {
             }
         }
         if self.next_sweep().is_some_and(|at| at <= now) {
+            self.sweep_at = now.after_millis(SWEEP_MS);
             self.retained.sweep(now);
             self.away_groups.sweep();
-            self.sweep_at = now.after_millis(SWEEP_MS);
         }
     }
 

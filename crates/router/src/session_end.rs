@@ -16,12 +16,16 @@ impl Router {
         let Some(index) = connection.session() else { return };
         connection.session = NO_SESSION;
         self.counters.connections_now -= 1;
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        let dropped = session.disconnect() as u64;
-        if !with_will {
+        if !with_will && let Some(session) = self.sessions.get_mut(index as usize) {
             session.will = None;
         }
-        self.counters.dropped_offline += dropped;
+        self.part(index, now);
+    }
+
+    /// A session has no connection any more: its will is due, and it waits for its client or ends.
+    pub(crate) fn part(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        self.counters.dropped_offline += session.disconnect() as u64;
         if !session.is_persistent() {
             self.end_session(index, now);
             return;

@@ -28,7 +28,7 @@ impl Router {
             + c.dropped_slow_consumer
             + c.dropped_expired
             + c.dropped_too_large;
-        let numbers: [(&str, u64); 22] = [
+        let numbers: [(&str, u64); 23] = [
             ("clients/total", c.sessions_now),
             ("clients/connected", c.connections_now),
             ("clients/active", c.connections_now),
@@ -51,6 +51,7 @@ impl Router {
             ("clients/slow", c.slow_consumers),
             ("clients/refused", c.connections_refused),
             ("clients/taken_over", c.sessions_taken_over),
+            ("panics", c.panics),
         ];
         self.publish_statistic("version", report.version, now);
         let mut text = format!("{} seconds", report.uptime_secs);

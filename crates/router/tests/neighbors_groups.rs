@@ -235,3 +235,21 @@ fn a_group_moves_when_its_last_member_was_elsewhere() {
     run.finish();
     assert_eq!(run.got["m5"], [(2, 1)]);
 }
+
+/// Two shards whose clients join each other's groups at the same moment: neither waits for the
+/// other to answer first.
+#[test]
+fn joins_that_cross_are_both_acknowledged() {
+    let mut neighbors = Neighbors::all_active(2, Settings::default());
+    for shard in [0, 1] {
+        neighbors.connect((shard, 0), &format!("first-{shard}"), false);
+        neighbors.connect((shard, 1), &format!("second-{shard}"), false);
+        neighbors.subscribe((shard, 0), 1, &format!("$share/g/{shard}"), 1);
+    }
+    neighbors.settle();
+    neighbors.subscribe((0, 1), 2, "$share/g/1", 1);
+    neighbors.subscribe((1, 1), 2, "$share/g/0", 1);
+    neighbors.settle();
+    assert!(neighbors.has_suback((0, 1), 2));
+    assert!(neighbors.has_suback((1, 1), 2));
+}

@@ -37,6 +37,8 @@ impl Door {
 pub(crate) struct Accepting {
     ready: Vec<bool>,
     paused_until: Option<Time>,
+    /// Why the last pause was, as the log tells: once, until all that waited have come in.
+    told: Option<&'static str>,
     /// Connections accepted in `second`.
     accepted: u32,
     second: u64,
@@ -44,7 +46,13 @@ pub(crate) struct Accepting {
 
 impl Accepting {
     pub(crate) fn all(listeners: usize) -> Self {
-        Self { ready: vec![true; listeners], paused_until: None, accepted: 0, second: 0 }
+        Self {
+            ready: vec![true; listeners],
+            paused_until: None,
+            told: None,
+            accepted: 0,
+            second: 0,
+        }
     }
 
     pub(crate) fn ready(&mut self, listener: usize) {
@@ -58,19 +66,14 @@ impl Accepting {
         self.paused_until.is_none() && self.ready.contains(&true)
     }
 
-    /// Counts one connection; true when it must wait. The rate bites only once many connections
-    /// wait for their CONNECT: an idle broker takes a burst at once.
+    /// Whether the next connection must wait. The rate bites only once many connections wait for
+    /// their CONNECT: an idle broker takes a burst at once.
     fn is_too_fast(&mut self, connecting: usize, limits: &Limits, now: Time) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {
             (self.second, self.accepted) = (second, 0);
         }
-        let is_over = limits.connects_per_second > 0 && self.accepted >= limits.connects_per_second;
-        if is_over && connecting >= BUSY_CONNECTING {
-            return true;
-        }
-        self.accepted += 1;
-        false
+        self.accepted >= limits.connects_per_second && connecting >= limits.busy_connecting as usize
     }
 
     pub(crate) fn resume_at(&self) -> Option<Time> {
@@ -113,9 +116,13 @@ impl Shard {
                 return;
             }
             match door.listener.accept() {
-                Ok(Some(link)) => self.adopt(link, index),
+                Ok(Some(link)) => {
+                    self.accepting.accepted += 1;
+                    self.adopt(link, index);
+                }
                 Ok(None) => {
                     self.accepting.ready[index] = false;
+                    self.accepting.told = None;
                     return;
                 }
                 Err(error) if should_pause_accepting(&error) => {
@@ -134,7 +141,9 @@ impl Shard {
 
     /// Connections wait in the kernel until there is room again.
     fn pause(&mut self, why: &'static str) {
-        tracing::warn!(why, "accepting pauses");
+        if self.accepting.told.replace(why) != Some(why) {
+            tracing::warn!(why, "accepting pauses");
+        }
         self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
     }
 
@@ -177,8 +186,6 @@ impl Shard {
     }
 }
 
-/// Connections that wait for their CONNECT, from which the rate of new ones is bounded.
-const BUSY_CONNECTING: usize = 20_000;
 /// Connections that one listener may bring in one turn.
 const PORTION: usize = 256;
 /// Milliseconds for which accepting pauses.

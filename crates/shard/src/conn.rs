@@ -3,6 +3,8 @@
 use agentmq_net::Link;
 use agentmq_session::Time;
 
+use crate::isolation::guard_link;
+
 /// One socket. Small, because idle ones are many: it holds bytes only of a packet that has not
 /// arrived whole.
 #[derive(Debug)]
@@ -52,5 +54,14 @@ impl Conn {
             reads_again: false,
             write_failed: false,
         }
+    }
+
+    /// Shuts the sending side. What is written before still arrives.
+    pub(crate) fn shutdown(&mut self) {
+        // One that panics is dropped by whoever closes it.
+        let _ = guard_link(|| {
+            self.link.shutdown();
+            Ok(())
+        });
     }
 }

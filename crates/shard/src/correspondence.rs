@@ -18,7 +18,9 @@ impl Shard {
         self.has_company |= !parcels.is_empty();
         for (from, parcel) in parcels.drain(..) {
             match parcel {
-                Parcel::Router(mail) => self.router.receive(from, mail, self.now),
+                Parcel::Router(mail) => {
+                    self.guarded("mail", |router, now| router.receive(from, mail, now));
+                }
                 Parcel::Handoff(handoff) => self.handed_over(*handoff),
                 Parcel::LeftDoor(door) => self.left_door(door),
             }

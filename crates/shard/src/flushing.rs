@@ -8,6 +8,7 @@ use agentmq_router::ConnectionId;
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
+use crate::isolation::guard_link;
 
 impl Shard {
     /// Writes to every connection that got something in this turn. A queue that stopped for its
@@ -36,7 +37,7 @@ impl Shard {
     /// The socket takes bytes again.
     pub(crate) fn writable(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.link.wants_write() && conn.link.flush().is_err() {
+        if conn.link.wants_write() && guard_link(|| conn.link.flush()).is_err() {
             conn.write_failed = true;
         }
         if conn.blocked_since.is_some() || conn.phase == Phase::Open {
@@ -56,7 +57,7 @@ impl Shard {
         while !outbox.is_empty() && !conn.write_failed {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.slices(&mut slices);
-            match conn.link.write(&slices[..used]) {
+            match guard_link(|| conn.link.write(&slices[..used])) {
                 Ok(written) => {
                     conn.blocked_since = None;
                     outbox.consume(written);
@@ -82,7 +83,9 @@ impl Shard {
             let (at, generation) = (self.now.after_millis(timeout), conn.generation);
             self.blocked.push(Deadline { at, conn: key, generation });
         }
-        self.router.flushed(id, self.now);
+        if self.guarded("a queue", |router, now| router.flushed(id, now)).is_none() {
+            return self.drop_conn(key);
+        }
         if is_empty && self.router.is_closing(id) {
             self.finish(key);
         }
@@ -95,14 +98,15 @@ impl Shard {
         if conn.phase == Phase::Connecting {
             self.connecting_now -= 1;
         }
-        self.router.closed(ConnectionId(key as u32), self.now);
+        conn.phase = Phase::Lingering;
+        self.close_in_router(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.write_failed {
-            conn.phase = Phase::Lingering;
             return self.drop_conn(key);
         }
-        conn.link.shutdown();
-        conn.phase = Phase::Lingering;
+        conn.shutdown();
         conn.partial = Vec::new();
+        conn.paused_until = None; // what is left unread would reset the connection
         let (at, generation) = (self.now.after_millis(LINGER_MS), conn.generation);
         self.lingering.push(Deadline { at, conn: key, generation });
         // What has arrived meanwhile was announced already.
@@ -117,8 +121,20 @@ impl Shard {
             self.connecting_now -= 1;
         }
         if conn.phase != Phase::Lingering {
-            conn.link.shutdown();
-            self.router.closed(ConnectionId(key as u32), self.now);
+            conn.shutdown();
+            self.close_in_router(key);
+        }
+    }
+
+    /// Frees the connection's number, which the next one gets: a second time after a panic, which
+    /// may have come before that.
+    fn close_in_router(&mut self, key: usize) {
+        let id = ConnectionId(key as u32);
+        let close = |shard: &mut Self| {
+            shard.guarded("the end of a connection", |router, now| router.closed(id, now))
+        };
+        if close(self).is_none() {
+            close(self);
         }
     }
 

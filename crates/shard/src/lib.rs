@@ -17,6 +17,7 @@ mod drain;
 mod event_loop;
 mod flushing;
 mod handoff;
+mod isolation;
 mod mailbox;
 mod placement;
 mod reading;

@@ -6,12 +6,14 @@ use agentmq_router::{Place, PlaceSet};
 use agentmq_session::Time;
 
 /// How new clients are spread over shards. A client whose session lives goes to its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// To the least busy active shard; a further one becomes active only when all are busier than
-    /// about 60 %. On an idle machine everybody meets on one shard, without a hop between.
-    #[default]
-    ByLoad,
+    /// this. On an idle machine everybody meets on one shard, without a hop between.
+    ByLoad {
+        /// Hundredths of a core.
+        busy_percent: u16,
+    },
     /// One after the other to all shards.
     Spread,
 }
@@ -48,7 +50,7 @@ impl Placer {
     /// Whether every client stays on shard 0, so that nothing needs to be looked up.
     pub(crate) fn is_idle(&self, load: impl Fn(Place) -> u32) -> bool {
         let one = self.used == PlaceSet::NONE.with(Place(0));
-        self.shards == 1 || self.policy == Placement::ByLoad && one && load(Place(0)) < BUSY
+        self.shards == 1 || one && load(Place(0)) < self.busy()
     }
 
     /// The shard for a new client, given how busy each is, in thousandths.
@@ -59,13 +61,21 @@ impl Placer {
                 self.next = (self.next + 1) % self.shards;
                 place
             }
-            Placement::ByLoad => self.least_busy(load),
+            Placement::ByLoad { .. } => self.least_busy(load),
         };
         self.used = self.used.with(place);
         if let Some(fresh) = self.fresh.get_mut(usize::from(place.0)) {
             fresh.clients += 1;
         }
         place
+    }
+
+    /// Thousandths from which a shard counts as busy: with `Spread` every shard does.
+    fn busy(&self) -> u32 {
+        match self.policy {
+            Placement::ByLoad { busy_percent } => u32::from(busy_percent) * 10,
+            Placement::Spread => 0,
+        }
     }
 
     fn least_busy(&mut self, load: impl Fn(Place) -> u32) -> Place {
@@ -81,7 +91,7 @@ impl Placer {
                 best = (place, expected);
             }
         }
-        if best.1 < BUSY {
+        if best.1 < self.busy() {
             return best.0;
         }
         let unused = (0..self.shards).map(Place).find(|&place| !self.used.has(place));
@@ -122,8 +132,6 @@ fn thread_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
 }
 
-/// Thousandths from which a shard counts as busy.
-const BUSY: u32 = 600;
 /// Thousandths that a client is thought to need until the next measurement: little, but enough
 /// that a crowd which comes at once does not go to one shard.
 const CLIENT_LOAD: u32 = 1;
@@ -134,16 +142,18 @@ const WINDOW_MS: u64 = 250;
 mod tests {
     use super::*;
 
+    const BY_LOAD: Placement = Placement::ByLoad { busy_percent: 60 };
+
     #[test]
     fn an_idle_broker_needs_one_shard() {
-        let mut placer = Placer::new(Placement::ByLoad, 4);
+        let mut placer = Placer::new(BY_LOAD, 4);
         assert!(placer.is_idle(|_| 300));
         assert!((0..100).all(|_| placer.choose(|_| 300) == Place(0)));
     }
 
     #[test]
     fn a_busy_broker_takes_one_more_shard_at_a_time() {
-        let mut placer = Placer::new(Placement::ByLoad, 3);
+        let mut placer = Placer::new(BY_LOAD, 3);
         assert!(!placer.is_idle(|_| 700));
         let first_busy = |place: Place| if place == Place(0) { 700 } else { 0 };
         assert_eq!(placer.choose(first_busy), Place(1));

@@ -12,6 +12,7 @@ use crate::conn::Phase;
 use crate::deadlines::Deadline;
 use crate::directory::ClientKey;
 use crate::event_loop::Shard;
+use crate::isolation::guard_link;
 
 /// What became of the bytes at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Shard {
         let conn = &mut self.conns[key];
         let held = conn.partial.len();
         self.scratch[..held].copy_from_slice(&conn.partial);
-        let read = conn.link.read(&mut self.scratch[held..])?;
+        let read = guard_link(|| conn.link.read(&mut self.scratch[held..]))?;
         let Read::Data { bytes, .. } = read else { return Ok(read) };
         if bytes == 0 {
             return Ok(read);
@@ -138,7 +139,7 @@ impl Shard {
         let mut buffer = std::mem::take(&mut conn.partial);
         let held = buffer.len();
         buffer.resize(held + held.clamp(SCRATCH_MIN, TURN_BYTES), 0);
-        let read = conn.link.read(&mut buffer[held..]);
+        let read = guard_link(|| conn.link.read(&mut buffer[held..]));
         let bytes = match read {
             Ok(Read::Data { bytes, .. }) => bytes,
             _ => 0,
@@ -199,7 +200,7 @@ impl Shard {
             self.connecting_now -= 1;
         }
         caught.unwrap_or_else(|_| {
-            tracing::error!(connection = key, "a packet caused a panic; its connection is closed");
+            self.recover("a packet");
             Cut::Foreign
         })
     }

@@ -178,7 +178,7 @@ mod tests {
             version: String::new(),
             directory: Arc::new(Directory::new(1)),
             mailboxes: Arc::new(Mailboxes::new(1)),
-            placement: Placement::ByLoad,
+            placement: Placement::default(),
         };
         let (_, commands) = channel();
         Shard::new(options, Poll::new().unwrap(), commands)

@@ -49,6 +49,11 @@ impl<T: Transport> WebSocket<T> {
         &self.answer
     }
 
+    /// The stream below.
+    pub fn stream_mut(&mut self) -> &mut T {
+        &mut self.stream
+    }
+
     /// Sends one frame with this first byte (FIN, reserved bits, opcode), masked.
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
         let mut frame = vec![first];
