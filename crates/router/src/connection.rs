@@ -28,8 +28,10 @@ pub struct Connection {
     pub(crate) principal: Principal,
     pub(crate) outbox: Outbox,
     pub(crate) acks: PendingAcks,
-    pub(crate) aliases_in: InboundAliases,
-    pub(crate) aliases_out: OutboundAliases,
+    /// Made with the first alias of the client.
+    pub(crate) aliases_in: Option<Box<InboundAliases>>,
+    /// `None` where the client accepts none.
+    pub(crate) aliases_out: Option<Box<OutboundAliases>>,
     /// The client's Maximum Packet Size in bytes.
     pub(crate) max_packet: u32,
     /// Whether acknowledgements may carry Reason Strings [MQTT-3.1.2-29].
@@ -90,8 +92,8 @@ impl Connection {
             principal: Principal::ANONYMOUS,
             outbox: Outbox::default(),
             acks: PendingAcks::default(),
-            aliases_in: InboundAliases::default(),
-            aliases_out: OutboundAliases::default(),
+            aliases_in: None,
+            aliases_out: None,
             max_packet: u32::MAX,
             wants_problems: true,
             keep_alive_ms: 0,

@@ -323,7 +323,7 @@ impl Connection {
         if source.payload.len() >= REFERENCE_FROM {
             source.message();
         }
-        if self.aliases_out.is_enabled() {
+        if self.aliases_out.is_some() {
             let mut head = PublishHead { packet_id, ..source.head(terms) };
             self.apply_alias(&mut head);
             head.encode(self.version, self.outbox.bytes());
@@ -360,7 +360,8 @@ impl Connection {
         if head.packet_len(self.version) + 4 > self.max_packet as usize {
             return;
         }
-        match self.aliases_out.assign(head.topic) {
+        let Some(aliases) = &mut self.aliases_out else { return };
+        match aliases.assign(head.topic) {
             OutboundAlias::None => {}
             OutboundAlias::Set(alias) => head.topic_alias = Some(alias),
             OutboundAlias::Use(alias) => {

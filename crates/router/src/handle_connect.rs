@@ -186,7 +186,7 @@ impl Router {
         connection.principal = principal;
         connection.receive_maximum = receives;
         connection.topic_alias_maximum = aliases_in;
-        connection.aliases_out = OutboundAliases::new(aliases);
+        connection.aliases_out = (aliases > 0).then(|| Box::new(OutboundAliases::new(aliases)));
         if let Some(state) = &mut connection.auth {
             state.connect = None; // a later exchange is a re-authentication
         }

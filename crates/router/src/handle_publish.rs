@@ -98,7 +98,8 @@ impl Router {
             return Err(TOPIC_INVALID);
         }
         let maximum = connection.topic_alias_maximum;
-        let topic = connection.aliases_in.resolve(alias, publish.topic, maximum)?;
+        let topic =
+            connection.aliases_in.get_or_insert_default().resolve(alias, publish.topic, maximum)?;
         if !publish.topic.is_empty() {
             return Ok(publish.topic);
         }

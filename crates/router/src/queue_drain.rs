@@ -148,7 +148,7 @@ impl Router {
         self.counters.publish_sent += 1;
         let Some(connection) = self.dirty_connection(id) else { return };
         let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
-        if connection.aliases_out.is_enabled() {
+        if connection.aliases_out.is_some() {
             connection.apply_alias(&mut head);
         }
         head.encode(connection.version, connection.outbox.bytes());

@@ -3,12 +3,15 @@
 use crate::overlapping_subscriptions::Receiver;
 use crate::places::PlaceSet;
 use crate::subscribers::Subscriber;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{Generation, Subscriptions};
 
 /// The resolved receivers of one topic: each session once, with its overlapping subscriptions
 /// merged (maximum QoS, all identifiers [MQTT-3.3.4-2, -3]).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Route {
+    pub(crate) topic: Box<str>,
+    /// Of the subscriptions that it was resolved from.
+    pub(crate) generation: Generation,
     pub(crate) receivers: Box<[Receiver]>,
     pub(crate) groups: Box<[u32]>,
     /// Other shards that have receivers.
@@ -26,6 +29,13 @@ impl Route {
         matches.sort_by_key(|subscriber: &Subscriber| subscriber.session);
         let receivers =
             matches.chunk_by(|a, b| a.session == b.session).map(Receiver::merge).collect();
-        Self { receivers, groups: groups.into_boxed_slice(), places }
+        let generation = subscriptions.generation(topic);
+        let groups = groups.into_boxed_slice();
+        Self { topic: topic.into(), generation, receivers, groups, places }
+    }
+
+    /// Receivers and groups.
+    pub(crate) fn size(&self) -> usize {
+        self.receivers.len() + self.groups.len()
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
 use agentmq_identity::Authenticator;
-use agentmq_session::{CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Ticket, Time};
-use slab::Slab;
+use agentmq_session::{
+    CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Slab, Slots, Ticket, Time,
+};
 
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
@@ -28,7 +29,7 @@ pub struct Router {
     pub(crate) settings: Arc<Settings>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) commit: Box<dyn CommitEngine>,
-    pub(crate) connections: Vec<Option<Connection>>,
+    pub(crate) connections: Slots<Option<Connection>>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: HashMap<Arc<str>, u32>,
     pub(crate) subscriptions: Subscriptions,
@@ -69,8 +70,8 @@ impl Router {
             settings,
             authenticator,
             commit,
-            connections: Vec::new(),
-            sessions: Slab::new(),
+            connections: Slots::default(),
+            sessions: Slab::default(),
             by_client: HashMap::new(),
             subscriptions: Subscriptions::default(),
             routes: RouteCache::default(),
@@ -344,7 +345,7 @@ impl Router {
             counters.retained_now = self.retained.len() as u64;
             counters.retained_bytes = self.retained.bytes();
         }
-        counters.queued_now = self.sessions.iter().map(|(_, it)| it.queue.len() as u64).sum();
+        counters.queued_now = self.sessions.iter().map(|it| it.queue.len() as u64).sum();
         counters
     }
 
@@ -450,12 +451,14 @@ impl Router {
 
     fn first_packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
         let index = id.0 as usize;
-        if self.connections.len() <= index {
-            self.connections.resize_with(index + 1, || None);
+        while self.connections.len() <= index {
+            self.connections.push(None);
         }
         let generation = self.next_generation();
         let version = agentmq_codec::ProtocolVersion::V311;
-        self.connections[index] = Some(Connection::new(generation, version, now));
+        if let Some(slot) = self.connections.get_mut(index) {
+            *slot = Some(Connection::new(generation, version, now));
+        }
         if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
             self.counters.protocol_errors += 1;
             self.disconnect(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", now);

@@ -42,7 +42,7 @@ impl Router {
     pub(crate) fn end_session(&mut self, index: u32, now: Time) {
         self.disarm_session(index);
         self.send_will(index, now);
-        let Some(mut session) = self.sessions.try_remove(index as usize) else { return };
+        let Some(mut session) = self.sessions.remove(index as usize) else { return };
         self.by_client.remove(&session.client_id);
         self.note_session(&session.client_id, false);
         let name = SessionName { index, generation: session.generation };

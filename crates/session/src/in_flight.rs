@@ -20,7 +20,7 @@ pub struct Window {
     /// PUBLISHes of an earlier connection that must be sent again on this one.
     owed: u16,
     /// Place in the ring before which no PUBLISH is owed.
-    owed_from: usize,
+    owed_from: u32,
     /// Order of PUBRELs.
     releases: u32,
 }
@@ -169,7 +169,7 @@ impl Window {
     /// connection leaves no room for it [MQTT-3.3.4-9]. It counts as sent.
     pub fn next_owed(&mut self, receive_maximum: u16) -> Option<(u16, Delivery)> {
         while self.owed > 0 && self.open < receive_maximum {
-            let at = self.owed_from;
+            let at = self.owed_from as usize;
             let id = self.id_at(at);
             let entry = self.ring.get_mut(at)?;
             self.owed_from += 1;

@@ -12,13 +12,13 @@ use crate::{Delivery, RetainedCursor, Time};
 #[derive(Debug)]
 pub struct Queue<C = RetainedCursor> {
     entries: VecDeque<Entry<C>>,
-    messages: usize,
     bytes: usize,
-    cursors: usize,
+    /// Cursors among the entries; all others are messages.
+    cursors: u32,
     /// QoS 0 messages among the messages.
-    qos0: usize,
+    qos0: u32,
     /// Messages of shared groups among the messages.
-    shared: usize,
+    shared: u32,
     /// Nothing in line expires before this point, or is looked for before it.
     expires_from: Time,
 }
@@ -51,7 +51,6 @@ impl<C> Default for Queue<C> {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
-            messages: 0,
             bytes: 0,
             cursors: 0,
             qos0: 0,
@@ -69,7 +68,7 @@ impl<C> Queue<C> {
 
     /// Messages that wait.
     pub fn len(&self) -> usize {
-        self.messages
+        self.entries.len() - self.cursors()
     }
 
     /// Bytes that wait.
@@ -85,7 +84,7 @@ impl<C> Queue<C> {
 
     /// Cursors in line.
     pub fn cursors(&self) -> usize {
-        self.cursors
+        self.cursors as usize
     }
 
     /// Whether a QoS 0 message waits: the next one must not overtake it [MQTT-4.6.0-6].
@@ -99,7 +98,7 @@ impl<C> Queue<C> {
         if size > bound.bytes || bound.messages == 0 {
             return Overflow { dropped: 1, expired: 0 };
         }
-        let is_full = |it: &Self| it.messages >= bound.messages || it.bytes + size > bound.bytes;
+        let is_full = |it: &Self| it.len() >= bound.messages || it.bytes + size > bound.bytes;
         let mut overflow = Overflow::default();
         if is_full(self) && self.expires_from <= now {
             overflow.expired = self.drop_expired(now);
@@ -187,11 +186,12 @@ impl<C> Queue<C> {
         if self.cursors == 0 {
             return;
         }
+        let messages = self.len();
         self.entries.retain(|entry| match entry {
             Entry::Message(_) => true,
             Entry::Cursor(cursor) => keep(cursor),
         });
-        self.cursors = self.entries.len() - self.messages;
+        self.cursors = (self.entries.len() - messages) as u32;
     }
 
     /// Takes out the messages of the shared groups that `wanted` names.
@@ -249,17 +249,15 @@ impl<C> Queue<C> {
     }
 
     fn count_in(&mut self, delivery: &Delivery) {
-        self.messages += 1;
         self.bytes += delivery.message.size();
-        self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
-        self.shared += usize::from(delivery.group.is_some());
+        self.qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
+        self.shared += u32::from(delivery.group.is_some());
     }
 
     fn count_out(&mut self, delivery: &Delivery) {
-        self.messages -= 1;
         self.bytes -= delivery.message.size();
-        self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
-        self.shared -= usize::from(delivery.group.is_some());
+        self.qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
+        self.shared -= u32::from(delivery.group.is_some());
     }
 }
 

@@ -1,26 +1,36 @@
 //! Time as an argument.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Milliseconds on the broker's monotonic clock, from an arbitrary start. The sans-I/O crates
 /// never ask what time it is; whoever drives them says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time(u64);
+///
+/// Kept one higher than it is, so that `Option<Time>` takes no more room than a `Time`: every
+/// session and socket has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(NonZeroU64);
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
 
 impl Time {
     /// The start of the clock.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
     /// A point that never comes.
-    pub const NEVER: Self = Self(u64::MAX);
+    pub const NEVER: Self = Self(NonZeroU64::MAX);
 
     /// A point in time.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        Self::ZERO.after_millis(millis)
     }
 
     /// Milliseconds since the start of the clock.
     pub const fn as_millis(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The point `millis` later.
@@ -43,6 +53,8 @@ impl Time {
 
     /// Milliseconds from `earlier` to this point; 0 when it is not earlier.
     pub const fn millis_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        self.0.get().saturating_sub(earlier.0.get())
     }
 }
+
+const _: () = assert!(size_of::<Option<Time>>() == 8);

@@ -60,11 +60,6 @@ impl OutboundAliases {
         Self { topics: Vec::new(), maximum }
     }
 
-    /// Whether the client accepts any.
-    pub fn is_enabled(&self) -> bool {
-        self.maximum > 0
-    }
-
     /// The alias for `topic`. The first topics of a connection get the aliases and keep them.
     pub fn assign(&mut self, topic: &str) -> OutboundAlias {
         if let Some(at) = self.topics.iter().position(|known| **known == *topic) {

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
-use agentmq_session::{CommitEngine, Time};
+use agentmq_session::{CommitEngine, Slab, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
-use slab::Slab;
 
 use crate::accept::{Accepting, Door};
 use crate::clock::Clock;
@@ -164,7 +163,7 @@ impl Shard {
             poll,
             router,
             settings,
-            conns: Slab::new(),
+            conns: Slab::default(),
             accepting: Accepting::all(options.doors.len()),
             doors: options.doors,
             scratch: vec![0; SCRATCH_BYTES],

@@ -115,7 +115,7 @@ impl Shard {
 
     /// The socket is gone, or is to go at once.
     pub(crate) fn drop_conn(&mut self, key: usize) {
-        let Some(mut conn) = self.conns.try_remove(key) else { return };
+        let Some(mut conn) = self.conns.remove(key) else { return };
         self.leave_door(&conn);
         if conn.phase == Phase::Connecting {
             self.connecting_now -= 1;

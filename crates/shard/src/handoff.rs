@@ -63,7 +63,7 @@ impl Shard {
         client: Option<ClientKey>,
         bytes: Vec<u8>,
     ) {
-        let Some(mut conn) = self.conns.try_remove(key) else { return };
+        let Some(mut conn) = self.conns.remove(key) else { return };
         self.connecting_now -= 1;
         if let Err(error) = self.poll.registry().deregister(&mut conn.link) {
             tracing::warn!(%error, "a connection could not be moved to another shard");
