@@ -113,7 +113,7 @@ mod tests {
         connect(&mut router, 0, "half");
         connect(&mut router, 1, "whole");
         // As after a panic between the two halves of an attachment.
-        router.connections[0].as_mut().unwrap().session = NO_SESSION;
+        router.connections.get_mut(0).unwrap().as_mut().unwrap().session = NO_SESSION;
         router.counters.connections_now = 7;
         router.recover(Time::ZERO);
         router.closed(ConnectionId(0), Time::ZERO);
@@ -165,7 +165,7 @@ mod tests {
         let index = router.by_client["lasting"] as usize;
         router.sessions[index].expiry = 60;
         router.sessions[index].connection = None;
-        router.connections[0] = None;
+        *router.connections.get_mut(0).unwrap() = None;
         router.recover(Time::ZERO);
         assert!(router.session("lasting").is_some());
         router.tick(Time::ZERO.after_secs(61));

@@ -345,7 +345,7 @@ impl Router {
             counters.retained_now = self.retained.len() as u64;
             counters.retained_bytes = self.retained.bytes();
         }
-        counters.queued_now = self.sessions.iter().map(|it| it.queue.len() as u64).sum();
+        counters.queued_now = self.sessions.iter().map(|(_, it)| it.queue.len() as u64).sum();
         counters
     }
 

@@ -102,9 +102,10 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// All values in the order of their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten()
+    /// All values with their numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        let all = self.slots.iter().enumerate();
+        all.filter_map(|(at, slot)| slot.as_ref().map(|value| (at, value)))
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
                 prop_assert_eq!(slab.get(at), model.get(&at));
                 prop_assert_eq!(slab.len(), model.len());
             }
-            prop_assert!(slab.iter().eq(model.values()));
+            prop_assert!(slab.iter().eq(model.iter().map(|(&at, value)| (at, value))));
         }
     }
 

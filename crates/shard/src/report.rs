@@ -178,7 +178,7 @@ mod tests {
             version: String::new(),
             directory: Arc::new(Directory::new(1)),
             mailboxes: Arc::new(Mailboxes::new(1)),
-            placement: Placement::default(),
+            placement: Placement::ByLoad { busy_percent: 60 },
         };
         let (_, commands) = channel();
         Shard::new(options, Poll::new().unwrap(), commands)
