@@ -23,7 +23,7 @@ impl Router {
         let (mut codes, mut cursors, mut shares) = (Vec::new(), Vec::new(), false);
         for request in packet.filters() {
             shares |= request.filter.starts_with("$share/");
-            match self.subscribe(id, request, identifier.unwrap_or(0)) {
+            match self.subscribe(id, request, identifier.unwrap_or(0), cursors.len()) {
                 Ok((code, cursor)) => {
                     codes.push(code);
                     cursors.extend(cursor);
@@ -47,13 +47,14 @@ impl Router {
         }
     }
 
-    /// One filter: its SUBACK code, and the retained messages that it asks for. An error ends the
-    /// connection.
+    /// One filter: its SUBACK code, and the retained messages that it asks for; `waiting` other
+    /// filters of the packet ask for theirs. An error ends the connection.
     fn subscribe(
         &mut self,
         id: ConnectionId,
         request: SubscribeFilter<'_>,
         identifier: u32,
+        waiting: usize,
     ) -> Result<(ReasonCode, Option<RetainedCursor>), DecodeError> {
         let refused = |reason| Ok((reason, None));
         let SubscribeFilter { filter: text, options } = request;
@@ -88,7 +89,7 @@ impl Router {
             RetainHandling::DoNotSend => false,
         };
         // A client may ask for retained messages again and again without taking any.
-        if wanted && session.queue.cursors() >= limit {
+        if wanted && session.queue.cursors() + waiting >= limit {
             return refused(ReasonCode::QuotaExceeded);
         }
         if let Err(at) = place {
