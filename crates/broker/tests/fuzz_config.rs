@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use agentmq_broker::{Config, DEFAULT_TOML, Environment, diff_reloadable, explain, print};
+use agentmq_broker::{
+    Config, DEFAULT_TOML, Environment, diff_reloadable, explain, key_names, print,
+};
 
 fn parse(text: &str, environment: &Environment) -> Result<Config, String> {
     let path = Path::new("agentmq.toml");
@@ -21,15 +23,22 @@ fn check(text: &str, environment: &Environment) {
     }
 }
 
-/// Any text, and one of the pieces that TOML is made of.
+/// Any text, one of the pieces that TOML is made of, and one of whole lines.
 #[test]
 fn arbitrary_text() {
-    bolero::check!().with_type::<(String, Vec<u8>)>().for_each(|(text, pieces)| {
+    let keys = key_names();
+    bolero::check!().with_type::<(String, Vec<u8>)>().for_each(|(text, choices)| {
         check(text, &Environment::new());
         let _ = explain(text, &Config::default());
-        let piece = |byte: &u8| PIECES[usize::from(*byte) % PIECES.len()];
-        let pieces: String = pieces.iter().take(LONGEST).map(piece).collect();
+        let piece = |byte: u8| PIECES[usize::from(byte) % PIECES.len()];
+        let pieces: String = choices.iter().take(LONGEST).map(|byte| piece(*byte)).collect();
         check(&pieces, &Environment::new());
+        let line = |choice: &[u8]| match *choice {
+            [key, value] => format!("{} = {}\n", keys[usize::from(key) % keys.len()], piece(value)),
+            _ => "[[listeners]]\n".to_owned(),
+        };
+        let lines: String = choices.chunks(2).take(LONGEST / 8).map(line).collect();
+        check(&lines, &Environment::new());
     });
 }
 

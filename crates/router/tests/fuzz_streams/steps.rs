@@ -131,7 +131,7 @@ fn publish(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
         }
         section(&list, &mut body);
     }
-    let len = entropy.pick(&[0, 1, 9, 60, 200, 1_500, 5_000]);
+    let len = entropy.pick(&[0, 1, 9, 60, 200, 1_500, 5_000, 15_000]);
     body.resize(body.len() + len, b'x');
     framed(0x30 | dup << 3 | qos << 1 | retain, &body)
 }

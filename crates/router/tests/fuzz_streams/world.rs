@@ -286,5 +286,5 @@ fn narrow() -> Limits {
 }
 
 /// What may wait for a reader that does not read: its bound, one packet beyond it, and what its
-/// own requests cause (answers, and the retained messages of its subscriptions).
-const OUTBOX: usize = 2_000 + 6_000 + 40_000;
+/// own requests cause (answers, its queue, and the retained messages of its subscriptions).
+const OUTBOX: usize = 2_000 + 16_000 + 30_000;
