@@ -24,7 +24,7 @@ fn fuzz_streams() {
     bolero::check!().with_generator(streams).with_iterations(ITERATIONS).for_each(
         |input: &Vec<u8>| {
             let mut entropy = Entropy::hostile(input);
-            let mut world = World::new(entropy.chance(4));
+            let mut world = World::new(entropy.u8());
             while !entropy.rest().is_empty() {
                 steps::step(&mut world, &mut entropy);
             }

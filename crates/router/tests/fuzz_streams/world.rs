@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use agentmq_codec::{DecodeError, Packet, PropertyLimits, ReasonCode, frame};
-use agentmq_router::{ConnectionId, Router, Settings};
+use agentmq_router::{ConnectionId, Router, Settings, ShareStrategy};
 use agentmq_session::{CommitEngine, Limits, MemoryEngine, Time};
 
 use crate::authenticators::Riddle;
@@ -34,10 +34,20 @@ pub(crate) struct Line {
 }
 
 impl World {
-    pub(crate) fn new(is_delayed: bool) -> Self {
+    /// A world whose settings the bits of `choice` vary.
+    pub(crate) fn new(choice: u8) -> Self {
         let limits = narrow();
-        let settings = Settings { limits: limits.clone(), ..Settings::default() };
-        let engine = is_delayed.then(DelayedEngine::default);
+        let strategy = usize::from(choice >> 5) % ShareStrategy::NAMES.len();
+        let settings = Settings {
+            limits: limits.clone(),
+            hold_on_resume_ms: if choice & 2 == 0 { 0 } else { LONGEST_PAUSE as u32 },
+            retained_gap_ms: if choice & 4 == 0 { 10 } else { 0 },
+            queue_qos0: choice & 8 != 0,
+            server_keep_alive: if choice & 16 == 0 { 0 } else { 30 },
+            share_strategy: ShareStrategy::NAMES[strategy].1,
+            ..Settings::default()
+        };
+        let engine = (choice & 1 == 1).then(DelayedEngine::default);
         let commit: Box<dyn CommitEngine> = match &engine {
             Some(engine) => Box::new(engine.clone()),
             None => Box::new(MemoryEngine),
@@ -135,7 +145,7 @@ impl World {
         self.now = self.now.after_millis(millis);
         self.router.tick(self.now);
         self.settle();
-        self.check(0, millis >= 10);
+        self.check(0, millis >= LONGEST_PAUSE);
     }
 
     /// A socket takes some bytes, or all of them.
@@ -222,8 +232,8 @@ impl World {
             assert!(session.queue.cursors() as u64 <= filters);
             cursors += session.queue.cursors();
         }
-        // The sweep, two keep alives, and for each session its end and its will. Those of retained
-        // messages that are about to go out stay until they are due.
+        // The sweep, two keep alives, and for each session its end and its will. Those of queues
+        // that wait for a moment stay until they are due.
         if is_later {
             let deadlines = 3 + 2 * counters.sessions_now as usize + cursors;
             assert!(self.router.deadlines() <= deadlines, "{} deadlines", self.router.deadlines());
@@ -288,3 +298,5 @@ fn narrow() -> Limits {
 /// What may wait for a reader that does not read: its bound, one packet beyond it, and what its
 /// own requests cause (answers, its queue, and the retained messages of its subscriptions).
 const OUTBOX: usize = 2_000 + 16_000 + 30_000;
+/// Milliseconds for which a queue waits at most.
+const LONGEST_PAUSE: u64 = 1_000;
