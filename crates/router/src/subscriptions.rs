@@ -61,7 +61,9 @@ pub(crate) enum Removed {
 /// The state of the subscriptions that concern one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Generation {
+    /// Of the topic's first level.
     slot: u32,
+    at_slot: u32,
     wildcard: u32,
 }
 
@@ -156,8 +158,15 @@ impl Subscriptions {
 
     /// The generation of what concerns `topic`.
     pub(crate) fn generation(&self, topic: &str) -> Generation {
-        let slot = self.generations[self.slot(topic)];
-        Generation { slot, wildcard: self.wildcard_generation }
+        let slot = self.slot(topic);
+        let (at_slot, wildcard) = (self.generations[slot], self.wildcard_generation);
+        Generation { slot: slot as u32, at_slot, wildcard }
+    }
+
+    /// Whether nothing has changed since then that concerns its topic.
+    pub(crate) fn is_current(&self, generation: Generation) -> bool {
+        let at_slot = self.generations.get(generation.slot as usize).copied();
+        at_slot == Some(generation.at_slot) && self.wildcard_generation == generation.wildcard
     }
 
     /// Makes cached routes of topics that `filter` may match look again.
