@@ -108,7 +108,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// The encoding that the last receiver got, for the next one with the same layout: receivers of
-/// one message differ in their packet identifier at most.
+/// one message differ in their packet identifier at most. With the payload, if it is copied.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     key: Option<LayoutKey>,
@@ -333,6 +333,9 @@ impl Connection {
         if !fits {
             layout.bytes.clear();
             layout.id_at = source.head(terms).encode(self.version, &mut layout.bytes);
+            if source.payload.len() < REFERENCE_FROM {
+                layout.bytes.extend_from_slice(source.payload);
+            }
             let (qos, retain, ids) = (terms.qos, terms.retain, terms.ids.clone());
             layout.key = Some(LayoutKey { is_v5: self.version.is_v5(), qos, retain, ids });
         }
@@ -344,7 +347,9 @@ impl Connection {
         {
             slot.copy_from_slice(&packet_id.to_be_bytes());
         }
-        self.write_payload(source);
+        if source.payload.len() >= REFERENCE_FROM {
+            self.write_payload(source);
+        }
     }
 
     fn write_payload(&mut self, source: &Source<'_>) {
