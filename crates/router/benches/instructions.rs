@@ -24,6 +24,8 @@ const OPERATIONS: &[Operation] = &[
     ("qos1", |n| run(1, QoS::AtLeastOnce, false, n)),
     ("qos0-to-10", |n| run(10, QoS::AtMostOnce, false, n)),
     ("retained", |n| run(1, QoS::AtMostOnce, true, n)),
+    ("shared-qos0", |n| run_shared(QoS::AtMostOnce, n)),
+    ("shared-qos1", |n| run_shared(QoS::AtLeastOnce, n)),
 ];
 
 fn main() {
@@ -48,6 +50,35 @@ fn report(name: &str) {
 
 /// One publisher, `subscribers` that get everything, `count` messages.
 fn run(subscribers: u32, qos: QoS, retain: bool, count: usize) {
+    let mut router = router(subscribers, b"\x82\x0E\0\x01\0\x09sensors/#\x01");
+    let publish = publish(qos, retain);
+    let mut dirty = Vec::new();
+    for id in 1..=count {
+        feed(&mut router, 0, &publish);
+        if qos == QoS::AtLeastOnce {
+            acknowledge(&mut router, 1, id);
+        }
+        flush(&mut router, &mut dirty);
+    }
+}
+
+/// One publisher, four members of a group that get `count` messages in turn.
+fn run_shared(qos: QoS, count: usize) {
+    let mut router = router(MEMBERS, b"\x82\x17\0\x01\0\x12$share/g/sensors/#\x01");
+    let publish = publish(qos, false);
+    let mut dirty = Vec::new();
+    for number in 0..count {
+        feed(&mut router, 0, &publish);
+        if qos == QoS::AtLeastOnce {
+            let (turn, member) = (number / MEMBERS as usize, number as u32 % MEMBERS);
+            acknowledge(&mut router, 1 + member, turn + 1);
+        }
+        flush(&mut router, &mut dirty);
+    }
+}
+
+/// A router with a publisher, client 0, and subscribers.
+fn router(subscribers: u32, subscribe: &[u8]) -> Router {
     let (settings, open) = (Arc::new(Settings::default()), Arc::new(Open));
     let mut router = Router::new(settings, open, Box::new(MemoryEngine), 7);
     let mut dirty = Vec::new();
@@ -59,24 +90,26 @@ fn run(subscribers: u32, qos: QoS, retain: bool, count: usize) {
             .encode(&mut bytes);
         feed(&mut router, client, &bytes);
         if client > 0 {
-            let subscribe = b"\x82\x0E\0\x01\0\x09sensors/#\x01";
             feed(&mut router, client, subscribe);
         }
         flush(&mut router, &mut dirty);
     }
+    router
+}
+
+fn publish(qos: QoS, retain: bool) -> Vec<u8> {
     let mut publish = Vec::new();
     let topic = "sensors/room-17/temper";
     Publish { qos, retain, topic, packet_id: 7, payload: &[b'x'; 64], ..Publish::default() }
-        .encode(version, &mut publish);
-    for id in 1..=count {
-        feed(&mut router, 0, &publish);
-        if qos == QoS::AtLeastOnce {
-            let id = ((id - 1) % 65_535 + 1) as u16;
-            let [high, low] = id.to_be_bytes();
-            feed(&mut router, 1, &[0x40, 2, high, low]);
-        }
-        flush(&mut router, &mut dirty);
-    }
+        .encode(ProtocolVersion::V311, &mut publish);
+    publish
+}
+
+/// PUBACK for the publication `number`, counted from 1, to a client.
+fn acknowledge(router: &mut Router, client: u32, number: usize) {
+    let id = ((number - 1) % 65_535 + 1) as u16;
+    let [high, low] = id.to_be_bytes();
+    feed(router, client, &[0x40, 2, high, low]);
 }
 
 fn feed(router: &mut Router, client: u32, bytes: &[u8]) {
@@ -95,3 +128,6 @@ fn flush(router: &mut Router, dirty: &mut Vec<ConnectionId>) {
         router.flushed(id, Time::ZERO);
     }
 }
+
+/// Members of the shared group.
+const MEMBERS: u32 = 4;
