@@ -151,9 +151,9 @@ impl Router {
         group: u32,
         number: u32,
     ) -> Delivered {
-        let Some(text) = self.groups.text(group) else { return Delivered::Dropped };
+        let Some(text) = self.groups.text(group) else { return Delivered::Nobody };
         let tells_load = self.settings.any_least_in_flight();
-        let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Dropped };
+        let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Nobody };
         member.load += usize::from(tells_load);
         let (place, session, expects_client) =
             (member.place, member.session, member.present.is_some());

@@ -249,7 +249,7 @@ impl Router {
 
     fn new_client_id(&mut self) -> String {
         loop {
-            let id = format!("auto-{:016x}{:08x}", self.random(), self.random() as u32);
+            let id = format!("auto-{:016x}{:08x}", self.entropy.next(), self.entropy.next() as u32);
             if !self.by_client.contains_key(id.as_str()) {
                 return id;
             }

@@ -54,7 +54,7 @@ pub struct Router {
     /// Memory of outboxes that are empty.
     outboxes: OutboxPool,
     generations: u32,
-    entropy: u64,
+    pub(crate) entropy: Entropy,
 }
 
 impl Router {
@@ -90,7 +90,7 @@ impl Router {
             waiting: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
-            entropy,
+            entropy: Entropy(entropy),
         }
     }
 
@@ -395,15 +395,6 @@ impl Router {
         self.generations
     }
 
-    /// The next random number (SplitMix64).
-    pub(crate) fn random(&mut self) -> u64 {
-        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.entropy;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// Ends a connection whose client broke the protocol [MQTT-4.13.1-1].
     pub(crate) fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
         self.counters.protocol_errors += 1;
@@ -481,6 +472,20 @@ impl Router {
                 }
             }
         }
+    }
+}
+
+/// Random numbers from a seed (SplitMix64).
+#[derive(Debug)]
+pub(crate) struct Entropy(u64);
+
+impl Entropy {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
     }
 }
 
