@@ -125,7 +125,7 @@ fn flush(router: &mut Router, dirty: &mut Vec<ConnectionId>) {
         let bytes = outbox.len();
         assert!(bytes > 0, "something to write");
         outbox.consume(bytes);
-        router.flushed(id, Time::ZERO);
+        router.flushed(id, bytes, Time::ZERO);
     }
 }
 

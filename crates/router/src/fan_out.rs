@@ -282,7 +282,7 @@ impl Router {
             let shared = terms.group.is_some();
             packet_id = session.begin(terms.qos, || source.delivery(terms), shared);
         }
-        self.counters.publish_sent += 1;
+        self.counters.sent_publish(source.payload.len());
         let mut layout = std::mem::take(&mut self.layout);
         if let Some(connection) = self.dirty_connection(id) {
             connection.write_publish(source, terms, packet_id, &mut layout);

@@ -49,7 +49,8 @@ impl Router {
         state.exchange = Some(challenge.exchange);
         let properties = auth_properties(&state.method, Some(&challenge.data));
         let reason = ReasonCode::ContinueAuthentication;
-        Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+        let packet = Auth { reason, properties: properties.view() };
+        self.write(id, |_, out| packet.encode(out));
     }
 
     fn go_on_with_connect(
@@ -82,7 +83,8 @@ impl Router {
                 let Some(state) = &connection.auth else { return };
                 let properties = auth_properties(&state.method, data.as_deref());
                 let reason = ReasonCode::Success;
-                Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+                let packet = Auth { reason, properties: properties.view() };
+                self.write(id, |_, out| packet.encode(out));
             }
         }
     }

@@ -129,8 +129,9 @@ impl Router {
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
         let properties = reason_string(why, 2, connection.max_packet);
-        ConnAck { session_present: false, reason, properties: properties.view() }
-            .encode(connection.version, connection.outbox.bytes());
+        let properties = properties.view();
+        let packet = ConnAck { session_present: false, reason, properties };
+        self.write(id, |version, out| packet.encode(version, out));
     }
 
     fn accept(
@@ -191,8 +192,9 @@ impl Router {
             state.connect = None; // a later exchange is a re-authentication
         }
         connection.keep_alive_ms = u32::from(keep_alive) * 1500;
-        ConnAck { session_present, reason: ReasonCode::Success, properties: properties.view() }
-            .encode(connection.version, connection.outbox.bytes());
+        let (reason, properties) = (ReasonCode::Success, properties.view());
+        let packet = ConnAck { session_present, reason, properties };
+        self.write(id, |version, out| packet.encode(version, out));
         self.watch_keep_alive(id);
         if session_present {
             self.resume(index, id, now);

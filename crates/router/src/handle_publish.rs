@@ -18,6 +18,7 @@ use crate::router::{Router, second_of};
 impl Router {
     pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
         self.count_publish(id, now);
         if let Err(error) = self.check_publish(id, publish) {
             return self.refuse(id, error.reason, error.what, now);

@@ -23,6 +23,7 @@ mod handle_unsubscribe;
 mod interest;
 mod interest_barrier;
 mod keep_alive;
+mod load_average;
 mod mail;
 mod overlapping_subscriptions;
 mod places;

@@ -146,7 +146,7 @@ impl Router {
         dup: bool,
         now: Time,
     ) {
-        self.counters.publish_sent += 1;
+        self.counters.sent_publish(delivery.message.payload.len());
         let Some(connection) = self.dirty_connection(id) else { return };
         let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
         if connection.aliases_out.is_enabled() {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
+use agentmq_codec::{
+    Connect, Disconnect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len,
+};
 use agentmq_identity::Authenticator;
 use agentmq_session::{CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Ticket, Time};
 use slab::Slab;
@@ -12,6 +14,7 @@ use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
+use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
 use crate::reason_string::reason_string;
 use crate::remote_member::{AwayGroups, RemoteMembers};
@@ -43,6 +46,7 @@ pub struct Router {
     sweep_at: Time,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
+    pub(crate) loads: LoadAverages,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
@@ -83,6 +87,7 @@ impl Router {
             sweep_at: Time::ZERO,
             flapping: Flapping::default(),
             counters: Counters::default(),
+            loads: LoadAverages::default(),
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
@@ -104,7 +109,7 @@ impl Router {
     /// the standard's reason code.
     pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
         self.counters.packets_received += 1;
-        self.counters.bytes_received += body.len() as u64 + 2;
+        self.counters.bytes_received += (1 + varint_len(body.len()) + body.len()) as u64;
         let Some(connection) = self.connection_mut(id) else {
             self.first_packet(id, first, body, now);
             return;
@@ -129,11 +134,7 @@ impl Router {
             Packet::Ack(ack) => self.handle_ack(id, &ack, now),
             Packet::Subscribe(packet) => self.handle_subscribe(id, &packet, now),
             Packet::Unsubscribe(packet) => self.handle_unsubscribe(id, &packet),
-            Packet::PingReq => {
-                if let Some(connection) = self.dirty_connection(id) {
-                    connection.outbox.bytes().extend_from_slice(&[0xD0, 0]);
-                }
-            }
+            Packet::PingReq => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
             Packet::Connect(_) => {
                 // [MQTT-3.1.0-2]
                 self.refuse(id, ReasonCode::ProtocolError, "a second CONNECT", now);
@@ -259,9 +260,10 @@ impl Router {
         connection.is_some_and(|connection| connection.phase == Phase::Authenticating)
     }
 
-    /// The outbox has been written as far as the socket takes it: an empty one gives its memory
-    /// back, and a queue that had to stop goes on.
-    pub fn flushed(&mut self, id: ConnectionId, now: Time) {
+    /// The outbox has been written as far as the socket takes it, `written` bytes this time: an
+    /// empty one gives its memory back, and a queue that had to stop goes on.
+    pub fn flushed(&mut self, id: ConnectionId, written: usize, now: Time) {
+        self.counters.bytes_sent += written as u64;
         let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
         else {
             return;
@@ -296,9 +298,12 @@ impl Router {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
+        let waited = acks.len();
         acks.release(passed, *version, outbox);
         *has_more = true; // retained messages may have waited for their SUBACK
-        !acks.is_empty()
+        let left = acks.len();
+        self.counters.packets_sent += (waited - left) as u64;
+        left > 0
     }
 
     /// The shard closes a connection for a reason of its own: a client that does not read, a
@@ -339,6 +344,7 @@ impl Router {
         let mut counters = self.counters;
         counters.sessions_now = self.sessions.len() as u64;
         counters.subscriptions_now = self.subscriptions.len();
+        counters.shared_subscriptions_now = self.subscriptions.shared();
         if self.peers.own == Place(0) {
             // Every active shard has them all; the first is always active.
             counters.retained_now = self.retained.len() as u64;
@@ -363,6 +369,18 @@ impl Router {
         Some(connection)
     }
 
+    /// Appends one packet to a connection's outbox, as `encode` writes it.
+    pub(crate) fn write(
+        &mut self,
+        id: ConnectionId,
+        encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>),
+    ) {
+        if let Some(connection) = self.dirty_connection(id) {
+            encode(connection.version, connection.outbox.bytes());
+            self.counters.packets_sent += 1;
+        }
+    }
+
     /// Releases an acknowledgement by a ticket of everything recorded so far.
     pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
         self.acknowledge_at(id, Ticket::default(), ack);
@@ -381,7 +399,8 @@ impl Router {
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
             let waited = !acks.is_empty();
-            acks.push(gates, ack, passed, *version, outbox);
+            let is_sent = acks.push(gates, ack, passed, *version, outbox);
+            self.counters.packets_sent += u64::from(is_sent);
             // One that waits for interest only is released by that.
             if !waited && gates.commit > passed.commit {
                 self.waiting.push(id);
@@ -432,8 +451,8 @@ impl Router {
             connection.phase = Phase::Closing;
             if may_tell {
                 let properties = reason_string(why, 1, connection.max_packet);
-                Disconnect { reason, properties: properties.view() }
-                    .encode(connection.version, connection.outbox.bytes());
+                let packet = Disconnect { reason, properties: properties.view() };
+                self.write(id, |version, out| packet.encode(version, out));
             }
         }
         self.detach(id, true, now);
@@ -445,7 +464,7 @@ impl Router {
             self.connections.resize_with(index + 1, || None);
         }
         let generation = self.next_generation();
-        let version = agentmq_codec::ProtocolVersion::V311;
+        let version = ProtocolVersion::V311;
         self.connections[index] = Some(Connection::new(generation, version, now));
         if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
             self.counters.protocol_errors += 1;

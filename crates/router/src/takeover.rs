@@ -5,6 +5,7 @@ use agentmq_identity::Principal;
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, NO_SESSION, Phase};
+use crate::reason_string::reason_string;
 use crate::router::Router;
 
 impl Router {
@@ -30,8 +31,10 @@ impl Router {
                 connection.phase = Phase::Closing;
                 connection.session = NO_SESSION;
                 if connection.version.is_v5() {
-                    Disconnect::new(ReasonCode::SessionTakenOver)
-                        .encode(connection.version, connection.outbox.bytes());
+                    let (reason, why) = (ReasonCode::SessionTakenOver, TAKEN_OVER);
+                    let properties = reason_string(why, 1, connection.max_packet);
+                    let packet = Disconnect { reason, properties: properties.view() };
+                    self.write(ConnectionId(old), |version, out| packet.encode(version, out));
                 }
             }
             let Some(session) = self.sessions.get_mut(index as usize) else { return };
@@ -50,3 +53,6 @@ impl Router {
         }
     }
 }
+
+const TAKEN_OVER: &str = "another connection uses this client identifier now: if that is another \
+    client, give each its own";

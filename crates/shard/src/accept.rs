@@ -37,6 +37,8 @@ impl Door {
 pub(crate) struct Accepting {
     ready: Vec<bool>,
     paused_until: Option<Time>,
+    /// All that have ever been accepted.
+    pub(crate) sockets: u64,
     /// Connections accepted in `second`.
     accepted: u32,
     second: u64,
@@ -44,7 +46,8 @@ pub(crate) struct Accepting {
 
 impl Accepting {
     pub(crate) fn all(listeners: usize) -> Self {
-        Self { ready: vec![true; listeners], paused_until: None, accepted: 0, second: 0 }
+        let ready = vec![true; listeners];
+        Self { ready, paused_until: None, sockets: 0, accepted: 0, second: 0 }
     }
 
     pub(crate) fn ready(&mut self, listener: usize) {
@@ -139,6 +142,7 @@ impl Shard {
     }
 
     fn adopt(&mut self, link: Link, door: usize) {
+        self.accepting.sockets += 1;
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let key = self.conns.insert(Conn::new(link, generation, door as u16));

@@ -52,7 +52,7 @@ impl Shard {
             return;
         }
         let Some(outbox) = self.router.outbox(id) else { return };
-        let mut blocked = false;
+        let (mut blocked, waiting) = (false, outbox.len());
         while !outbox.is_empty() && !conn.write_failed {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.slices(&mut slices);
@@ -72,6 +72,7 @@ impl Shard {
                 }
             }
         }
+        let written = waiting - outbox.len();
         if conn.write_failed {
             outbox.clear(); // what it sent before it went is still read
         }
@@ -82,7 +83,7 @@ impl Shard {
             let (at, generation) = (self.now.after_millis(timeout), conn.generation);
             self.blocked.push(Deadline { at, conn: key, generation });
         }
-        self.router.flushed(id, self.now);
+        self.router.flushed(id, written, self.now);
         if is_empty && self.router.is_closing(id) {
             self.finish(key);
         }

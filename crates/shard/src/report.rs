@@ -135,7 +135,8 @@ impl Shard {
     }
 
     pub(crate) fn leave_counters(&self) {
-        self.reporting.board.write(self.reporting.number, self.router.counters());
+        let counters = Counters { sockets: self.accepting.sockets, ..self.router.counters() };
+        self.reporting.board.write(self.reporting.number, counters);
     }
 
     /// Learns what the other shards have reported: it counts against the limits here. As often as
