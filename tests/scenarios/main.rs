@@ -13,6 +13,7 @@ mod newcomer_burst;
 mod pause;
 mod proxy;
 mod readme;
+mod refusal_log;
 mod reload;
 mod reset_storm;
 mod slow_connect;

@@ -34,10 +34,10 @@ impl Router {
         let limit = self.settings.limits.flapping_connects;
         if !connect.client_id.is_empty() && self.flapping.is_banned(connect.client_id, limit, now) {
             let why = "this client identifier connects too often: banned for five minutes";
-            return self.refuse_connect(id, ReasonCode::Banned, why);
+            return self.refuse_connect(id, connect.client_id, ReasonCode::Banned, why);
         }
         if let Err((reason, why)) = self.check_connect(connect) {
-            return self.refuse_connect(id, reason, &why);
+            return self.refuse_connect(id, connect.client_id, reason, &why);
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
@@ -67,11 +67,13 @@ impl Router {
         match outcome {
             Outcome::Accepted(principal, data) => {
                 if let Err((reason, why)) = self.check_will(connect, &principal) {
-                    return self.refuse_connect(id, reason, &why);
+                    return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
             }
-            Outcome::Refused(refusal) => self.refuse_connect(id, refusal.reason, refusal.why),
+            Outcome::Refused(refusal) => {
+                self.refuse_connect(id, connect.client_id, refusal.reason, refusal.why);
+            }
             Outcome::Continue(challenge) => self.challenge(id, challenge),
         }
     }
@@ -123,9 +125,15 @@ impl Router {
     }
 
     /// CONNACK with an error, then close [MQTT-3.1.4-5].
-    pub(crate) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+    pub(crate) fn refuse_connect(
+        &mut self,
+        id: ConnectionId,
+        client_id: &str,
+        reason: ReasonCode,
+        why: &str,
+    ) {
         self.counters.connections_refused += 1;
-        tracing::info!(%reason, why, "refused a CONNECT");
+        self.note_refusal(id, client_id, reason, why, true);
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
         let properties = reason_string(why, 2, connection.max_packet);
@@ -161,7 +169,7 @@ impl Router {
                 .is_some_and(|it| connack_len(&properties) > it.max_packet as usize)
         {
             let why = "Maximum Packet Size has no room for CONNACK";
-            return self.refuse_connect(id, ReasonCode::PacketTooLarge, why);
+            return self.refuse_connect(id, client_id, ReasonCode::PacketTooLarge, why);
         }
         self.take_over(client_id, connect.clean_start, &principal, now);
         let (index, session_present) = self.open_session(client_id, connect.version);

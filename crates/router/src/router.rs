@@ -17,6 +17,7 @@ use crate::flapping::Flapping;
 use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
 use crate::reason_string::reason_string;
+use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
@@ -47,6 +48,7 @@ pub struct Router {
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
     pub(crate) loads: LoadAverages,
+    pub(crate) refusal_log: RefusalLog,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
@@ -88,6 +90,7 @@ impl Router {
             flapping: Flapping::default(),
             counters: Counters::default(),
             loads: LoadAverages::default(),
+            refusal_log: RefusalLog::default(),
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
@@ -417,12 +420,8 @@ impl Router {
     /// Ends a connection whose client broke the protocol [MQTT-4.13.1-1].
     pub(crate) fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
         self.counters.protocol_errors += 1;
-        tracing::info!(
-            client = self.client_id(id).map(AsRef::as_ref).unwrap_or_default(),
-            %reason,
-            what,
-            "closing a connection that broke the protocol"
-        );
+        let client_id = self.client_id(id).cloned();
+        self.note_refusal(id, client_id.as_deref().unwrap_or_default(), reason, what, false);
         self.disconnect(id, reason, what, now);
     }
 
@@ -444,7 +443,7 @@ impl Router {
                 ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
                 other => other,
             };
-            return self.refuse_connect(id, reason, why);
+            return self.refuse_connect(id, "", reason, why);
         }
         if let Some(connection) = self.dirty_connection(id) {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
@@ -468,8 +467,9 @@ impl Router {
         self.connections[index] = Some(Connection::new(generation, version, now));
         if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
             self.counters.protocol_errors += 1;
-            self.disconnect(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", now);
-            return;
+            let (reason, why) = (ReasonCode::ProtocolError, "the first packet is not CONNECT");
+            self.note_refusal(id, "", reason, why, false);
+            return self.disconnect(id, reason, why, now);
         }
         let limits = property_limits(&self.settings.limits);
         match Connect::decode(body, &limits) {
@@ -484,10 +484,12 @@ impl Router {
                     version.is_v5()
                         || refused.error.reason == ReasonCode::UnsupportedProtocolVersion
                 });
+                let (reason, why) = (refused.error.reason, refused.error.what);
                 if tell {
-                    self.refuse_connect(id, refused.error.reason, refused.error.what);
+                    self.refuse_connect(id, "", reason, why);
                 } else {
-                    self.disconnect(id, refused.error.reason, refused.error.what, now);
+                    self.note_refusal(id, "", reason, why, true);
+                    self.disconnect(id, reason, why, now);
                 }
             }
         }

@@ -96,6 +96,7 @@ limits! {
     publishes_per_second: u32 = 0, "publications a second of one client (0: no bound)", "its socket is not read until the second is over";
     retained_messages: u32 = 1_000_000, "retained messages", "PUBACK 0x97, the message is delivered but not retained";
     retained_bytes: u64 = 1_073_741_824, "bytes of retained messages", "PUBACK 0x97, the message is delivered but not retained";
+    refusal_lines: u32 = 20, "log lines a second and shard about clients refused, closed or kept waiting", "they are counted in one line";
     route_cache: u32 = 65_536, "topics whose receivers are remembered", "the cache is emptied";
 }
 

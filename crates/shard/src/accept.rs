@@ -137,7 +137,9 @@ impl Shard {
 
     /// Connections wait in the kernel until there is room again.
     fn pause(&mut self, why: &'static str) {
-        tracing::warn!(why, "accepting pauses");
+        if self.router.takes_refusal_line() {
+            tracing::warn!(why, "accepting pauses");
+        }
         self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
     }
 

@@ -20,6 +20,7 @@ mod handoff;
 mod mailbox;
 mod placement;
 mod reading;
+mod refusal_log;
 mod report;
 
 pub use accept::Door;

@@ -198,6 +198,7 @@ impl Shard {
         if was == Phase::Connecting && *phase != Phase::Connecting {
             self.connecting_now -= 1;
         }
+        self.log_refusals();
         caught.unwrap_or_else(|_| {
             tracing::error!(connection = key, "a packet caused a panic; its connection is closed");
             Cut::Foreign

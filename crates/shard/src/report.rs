@@ -118,6 +118,8 @@ impl Shard {
             return;
         }
         self.leave_counters();
+        self.log_refusals();
+        self.log_more_refusals();
         let reporting = &mut self.reporting;
         reporting.at = self.now.after_millis(REPORT_MS);
         reporting.is_owed = reporting.is_loaded;
