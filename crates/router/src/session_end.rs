@@ -17,7 +17,7 @@ impl Router {
         connection.session = NO_SESSION;
         self.counters.connections_now -= 1;
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        let dropped = session.disconnect() as u64;
+        let dropped = session.disconnect(self.settings.queue_qos0) as u64;
         if !with_will {
             session.will = None;
         }

@@ -24,7 +24,7 @@ impl Router {
         let same_name = session.principal.name() == principal.name();
         let goes_on = session.is_persistent() && !clean_start && same_name;
         if let Some(old) = session.connection.take() {
-            self.counters.dropped_offline += session.disconnect() as u64;
+            self.counters.dropped_offline += session.disconnect(self.settings.queue_qos0) as u64;
             self.counters.sessions_taken_over += 1;
             self.counters.connections_now -= 1;
             if let Some(connection) = self.dirty_connection(ConnectionId(old)) {

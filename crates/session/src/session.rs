@@ -105,10 +105,13 @@ impl Session {
     }
 
     /// What a lost connection takes with it: QoS 0 messages, retained ones of a QoS 0
-    /// subscription included. What else waits is part of the session (§4.1). Returns how many
-    /// messages were dropped.
-    pub fn disconnect(&mut self) -> usize {
+    /// subscription included, unless the session keeps those. What else waits is part of the
+    /// session (§4.1). Returns how many messages were dropped.
+    pub fn disconnect(&mut self, keeps_qos0: bool) -> usize {
         self.connection = None;
+        if keeps_qos0 {
+            return 0;
+        }
         self.queue.retain_cursors(|cursor| cursor.qos > QoS::AtMostOnce);
         self.queue.take_qos0().len()
     }
