@@ -185,7 +185,8 @@ impl Router {
                 let Some(max_packet) = remote.present else { return absent(remote.load) };
                 let fits = message.payload.len() + message.topic.len() < max_packet as usize;
                 is_too_large.set(is_too_large.get() | !fits);
-                return fits.then_some(Able { standing: Standing::Remote, load: remote.load });
+                let standing = if remote.is_full { Standing::Waits } else { Standing::Remote };
+                return fits.then_some(Able { standing, load: remote.load });
             }
             let session = sessions.get(member.session as usize)?;
             let Some(id) = session.connection else { return absent(session.queue.len()) };

@@ -29,6 +29,12 @@ impl Router {
                     member.load = load;
                 }
             }
+            GroupMail::Room { session, has_room } => {
+                let number = self.remote_members.find(from, session);
+                if let Some(member) = number.and_then(|it| self.remote_members.get_mut(it)) {
+                    member.is_full = !has_room;
+                }
+            }
             GroupMail::Deliver { text, session, message, expects_client } => {
                 self.deliver_away(from, text, session, message, expects_client, now);
             }
@@ -84,6 +90,9 @@ impl Router {
         let Some(session) = self.name_of(member.session) else { return };
         let present = self.presence(member.session);
         let text = self.away_groups.join(text, home, member);
+        if let Some(session) = self.sessions.get_mut(member.session as usize) {
+            session.is_known_full = false; // this home does not know
+        }
         if is_new {
             self.subscriptions.count_member(true);
         }
@@ -107,6 +116,9 @@ impl Router {
             return;
         }
         let present = self.presence(index);
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.is_known_full = false; // the homes take that from this mail
+        }
         let Some(session) = self.name_of(index) else { return };
         for home in self.away_homes(index) {
             self.post_group(home, GroupMail::Presence { session, present });
@@ -124,6 +136,27 @@ impl Router {
         let load = usize::from(session.window.open_count()) + session.queue.len();
         for home in self.away_homes(index) {
             self.post_group(home, GroupMail::Load { session: name, load });
+        }
+    }
+
+    /// A session's window has filled up, or has emptied: tells the homes of its groups, which
+    /// choose others as long as it is full. Half empty is soon enough: a window at its brim would
+    /// cause mail with every message.
+    pub(crate) fn tell_room(&mut self, index: u32) {
+        if self.away_groups.is_empty() {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let (room, maximum) =
+            (session.window.room(session.receive_maximum), session.receive_maximum);
+        let has_room = if session.is_known_full { room >= maximum.div_ceil(2) } else { room > 0 };
+        if has_room != session.is_known_full {
+            return; // that is what they know
+        }
+        session.is_known_full = !has_room;
+        let Some(session) = self.name_of(index) else { return };
+        for home in self.away_homes(index) {
+            self.post_group(home, GroupMail::Room { session, has_room });
         }
     }
 
@@ -211,6 +244,7 @@ impl Router {
         let Some(number) = self.remote_members.find(from, session) else { return };
         if let Some(member) = self.remote_members.get_mut(number) {
             member.present = present;
+            member.is_full = false;
         }
         for group in self.groups.of_member(number) {
             if present.is_some() {
@@ -243,6 +277,7 @@ impl Router {
         let terms = source.terms(&grant, Some(group));
         self.deliver(&mut source, subscriber.session, &terms);
         self.tell_load(subscriber.session);
+        self.tell_room(subscriber.session);
     }
 
     /// The session that a home means, as a member of an away group.

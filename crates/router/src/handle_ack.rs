@@ -29,6 +29,7 @@ impl Router {
             (AckOutcome::Completed(_), _) => {
                 self.drain(index, now);
                 self.tell_load(index);
+                self.tell_room(index);
             }
             (AckOutcome::Release, _) => {
                 let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);

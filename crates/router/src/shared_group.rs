@@ -53,7 +53,7 @@ pub(crate) struct Able {
 pub(crate) enum Standing {
     /// At once, on this connection.
     Ready(ConnectionId),
-    /// It is on another shard, which does not tell how full its window is.
+    /// At once, on another shard, which has not told that its window is full.
     Remote,
     /// In line, behind a full window, an outbox that is not read, or a hold.
     Waits,

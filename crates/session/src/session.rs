@@ -41,6 +41,8 @@ pub struct Session {
     pub hold_until: Time,
     /// Ends at this point, when no client is connected.
     pub expires_at: Option<Time>,
+    /// Other shards that choose receivers for its shared groups know that its window is full.
+    pub is_known_full: bool,
     /// Messages that its queue could not hold, and that its client has not been told of.
     pub dropped: u64,
 }
@@ -64,6 +66,7 @@ impl Session {
             connection: None,
             hold_until: Time::ZERO,
             expires_at: None,
+            is_known_full: false,
             dropped: 0,
         }
     }
