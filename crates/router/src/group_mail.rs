@@ -125,10 +125,18 @@ impl Router {
         }
     }
 
-    /// A session has acknowledged something, or got it: tells the homes of its groups how much it
-    /// has left, where a strategy looks at it.
-    pub(crate) fn tell_load(&mut self, index: u32) {
-        if self.away_groups.is_empty() || !self.settings.any_least_in_flight() {
+    /// A session has acknowledged something, or got it: tells the homes of its groups on other
+    /// shards what they want to know.
+    pub(crate) fn tell_homes(&mut self, index: u32) {
+        if !self.away_groups.is_empty() {
+            self.tell_load(index);
+            self.tell_room(index);
+        }
+    }
+
+    /// How much a session has left, where a strategy looks at it.
+    fn tell_load(&mut self, index: u32) {
+        if !self.settings.any_least_in_flight() {
             return;
         }
         let Some(name) = self.name_of(index) else { return };
@@ -142,10 +150,7 @@ impl Router {
     /// A session's window has filled up, or has emptied: tells the homes of its groups, which
     /// choose others as long as it is full. Half empty is soon enough: a window at its brim would
     /// cause mail with every message.
-    pub(crate) fn tell_room(&mut self, index: u32) {
-        if self.away_groups.is_empty() {
-            return;
-        }
+    fn tell_room(&mut self, index: u32) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let (room, maximum) =
             (session.window.room(session.receive_maximum), session.receive_maximum);
@@ -276,8 +281,7 @@ impl Router {
         self.begin_message();
         let terms = source.terms(&grant, Some(group));
         self.deliver(&mut source, subscriber.session, &terms);
-        self.tell_load(subscriber.session);
-        self.tell_room(subscriber.session);
+        self.tell_homes(subscriber.session);
     }
 
     /// The session that a home means, as a member of an away group.

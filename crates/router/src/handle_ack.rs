@@ -28,8 +28,7 @@ impl Router {
         match (outcome, ack.kind) {
             (AckOutcome::Completed(_), _) => {
                 self.drain(index, now);
-                self.tell_load(index);
-                self.tell_room(index);
+                self.tell_homes(index);
             }
             (AckOutcome::Release, _) => {
                 let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
