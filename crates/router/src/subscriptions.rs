@@ -14,6 +14,8 @@ pub(crate) struct Subscriptions {
     /// three levels costs a quarter of what it does with std's hash.
     trie: FilterTrie<FilterEntry, foldhash::quality::RandomState>,
     count: u64,
+    /// Those of `count` that are members of groups.
+    members: u64,
     /// One generation for each slot of hashed first levels.
     generations: Box<[u32]>,
     /// Bumped by filters that begin with a wildcard, which concern every topic.
@@ -72,6 +74,7 @@ impl Default for Subscriptions {
         Self {
             trie: FilterTrie::default(),
             count: 0,
+            members: 0,
             generations: vec![0; SLOTS].into_boxed_slice(),
             wildcard_generation: 0,
             hasher: foldhash::fast::RandomState::default(),
@@ -83,6 +86,11 @@ impl Subscriptions {
     /// Subscriptions of sessions, members of groups included.
     pub(crate) fn len(&self) -> u64 {
         self.count
+    }
+
+    /// Members of groups among them.
+    pub(crate) fn shared(&self) -> u64 {
+        self.members
     }
 
     /// Adds or replaces a session's subscription.
@@ -149,7 +157,9 @@ impl Subscriptions {
 
     /// Members of groups count as subscriptions.
     pub(crate) fn count_member(&mut self, joined: bool) {
-        self.count = if joined { self.count + 1 } else { self.count.saturating_sub(1) };
+        for count in [&mut self.count, &mut self.members] {
+            *count = if joined { *count + 1 } else { count.saturating_sub(1) };
+        }
     }
 
     pub(crate) fn for_each_match(&self, topic: &str, visit: impl FnMut(&FilterEntry)) {
