@@ -210,7 +210,8 @@ impl Flow {
             expected,
             received,
             lost: expected.saturating_sub(received),
-            duplicates,
+            // Unopened, what came twice is only seen when everything is counted together.
+            duplicates: duplicates + received.saturating_sub(expected),
             out_of_order,
             stalls: self.stalls,
             refused: self.refused,
