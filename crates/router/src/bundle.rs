@@ -5,6 +5,7 @@
 //! each other in three buffers, and the receiver reads them as it reads packets: where they lie. It
 //! makes a message of its own of those that somebody must wait for.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, PropertySet, QoS};
@@ -13,25 +14,27 @@ use agentmq_session::{REFERENCE_FROM, Time};
 use crate::fan_out::Source;
 use crate::places::Place;
 use crate::remote_member::SessionName;
+use crate::route::Route;
 use crate::router::Router;
 
 /// Messages in the order in which they were accepted.
 #[derive(Debug, Clone, Default)]
 pub struct Bundle {
     items: Vec<Item>,
-    /// The topics of all, behind each other.
+    /// Their topics, behind each other; what comes from one publisher often has one topic, which
+    /// then stands here once.
     topics: String,
     /// The properties and payloads of all, behind each other.
     bytes: Vec<u8>,
     /// The groups that items are for.
     groups: Vec<Arc<str>>,
-    /// How far it has been read, in each of the first three.
-    read: (usize, usize, usize),
+    /// How far items and bytes have been read.
+    read: (usize, usize),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Item {
-    topic_len: usize,
+    topic: Span,
     properties_len: usize,
     payload_len: usize,
     properties: PropertySet,
@@ -39,6 +42,22 @@ struct Item {
     retain: bool,
     expires_at: Option<Time>,
     receiver: Receiver,
+}
+
+/// How much a bundle holds, of each kind. The next one probably holds as much, and one that grows
+/// step by step is copied at each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room {
+    items: usize,
+    topics: usize,
+    bytes: usize,
+}
+
+/// Where in the topics one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    at: usize,
+    len: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +98,32 @@ impl Bundle {
         self.append(source, Receiver::Member { group: self.groups.len() - 1, member });
     }
 
+    /// An empty one.
+    pub(crate) fn with_room(room: Room) -> Self {
+        Self {
+            items: Vec::with_capacity(room.items),
+            topics: String::with_capacity(room.topics),
+            bytes: Vec::with_capacity(room.bytes),
+            ..Self::default()
+        }
+    }
+
+    /// What it has needed.
+    pub(crate) fn room(&self) -> Room {
+        Room { items: self.items.len(), topics: self.topics.len(), bytes: self.bytes.len() }
+    }
+
     fn append(&mut self, source: &Source<'_>, receiver: Receiver) {
+        let last = self.items.last().map(|item| item.topic);
+        let same = last.filter(|last| self.topic(*last) == Some(source.topic));
+        let topic = same.unwrap_or_else(|| {
+            let at = self.topics.len();
+            self.topics.push_str(source.topic);
+            Span { at, len: source.topic.len() }
+        });
         let properties = source.properties.as_bytes();
         self.items.push(Item {
-            topic_len: source.topic.len(),
+            topic,
             properties_len: properties.len(),
             payload_len: source.payload.len(),
             properties: source.properties.present(),
@@ -91,9 +132,12 @@ impl Bundle {
             expires_at: source.expiry.map(|secs| source.now.after_secs(secs)),
             receiver,
         });
-        self.topics.push_str(source.topic);
         self.bytes.extend_from_slice(properties);
         self.bytes.extend_from_slice(source.payload);
+    }
+
+    fn topic(&self, span: Span) -> Option<&str> {
+        self.topics.get(span.at..span.at + span.len)
     }
 
     /// Whether it has grown enough to go as it is.
@@ -109,15 +153,15 @@ impl Bundle {
 
     /// The next message and whom it is for. It counts as read from then on, whatever becomes of
     /// it.
-    fn next(&mut self, now: Time) -> Option<(Source<'_>, Addressee<'_>)> {
-        let (index, topic_at, at) = self.read;
+    fn next(&mut self, now: Time) -> Option<(Source<'_>, Span, Addressee<'_>)> {
+        let (index, at) = self.read;
         let item = *self.items.get(index)?;
         let payload_at = at + item.properties_len;
         let end = payload_at + item.payload_len;
-        self.read = (index + 1, topic_at + item.topic_len, end);
+        self.read = (index + 1, end);
         let properties = self.bytes.get(at..payload_at)?;
         let source = Source {
-            topic: self.topics.get(topic_at..topic_at + item.topic_len)?,
+            topic: self.topic(item.topic)?,
             payload: self.bytes.get(payload_at..end)?,
             properties: Properties::checked(properties, item.properties),
             qos: item.qos,
@@ -132,7 +176,7 @@ impl Bundle {
             Receiver::Matching => None,
             Receiver::Member { group, member } => Some((self.groups.get(group)?, member)),
         };
-        Some((source, member))
+        Some((source, item.topic, member))
     }
 }
 
@@ -140,9 +184,17 @@ impl Router {
     /// Delivers what is left of a bundle from another shard. After a panic it can be called again,
     /// and goes on with the message behind the one on which that happened.
     pub fn receive_bundle(&mut self, from: Place, bundle: &mut Bundle, now: Time) {
-        while let Some((mut source, member)) = bundle.next(now) {
+        // Nothing that is done here changes a subscription.
+        let mut latest: Option<(Span, Rc<Route>)> = None;
+        while let Some((mut source, span, member)) = bundle.next(now) {
             match member {
-                None => self.deliver_matching(&mut source),
+                None => {
+                    let same = latest.take().filter(|(topic, _)| *topic == span);
+                    latest = same.or_else(|| Some((span, self.route(source.topic).ok()?)));
+                    if let Some((_, route)) = &latest {
+                        self.fan_out(&mut source, route);
+                    }
+                }
                 Some((group, member)) => self.deliver_away(from, group, member, &mut source),
             }
         }
@@ -181,19 +233,23 @@ mod tests {
         let mut bundle = Bundle::default();
         bundle.push(&source("a/é", b"one", some.view(), Some(9)));
         bundle.push_for(&source("b", b"", none.view(), None), &group, chosen);
-        bundle.push_for(&source("c", b"three", none.view(), None), &group, chosen);
-        assert_eq!(bundle.groups.len(), 1);
+        bundle.push_for(&source("b", b"three", none.view(), None), &group, chosen);
+        bundle.push(&source("c", b"four", none.view(), None));
+        assert_eq!((bundle.groups.len(), &*bundle.topics), (1, "a/ébc"));
 
-        let (first, member) = bundle.next(now.after_secs(2)).unwrap();
+        let (first, _, member) = bundle.next(now.after_secs(2)).unwrap();
         assert_eq!((first.topic, first.payload, first.expiry), ("a/é", &b"one"[..], Some(7)));
         assert_eq!((first.qos, first.retain), (QoS::AtLeastOnce, true));
         assert!(first.properties == some.view() && first.publisher.is_none() && member.is_none());
         assert!(first.properties.has(PropertyId::UserProperty));
-        let (second, member) = bundle.next(now).unwrap();
+        let (second, _, member) = bundle.next(now).unwrap();
         assert_eq!((second.topic, second.payload), ("b", &b""[..]));
         let (text, member) = member.unwrap();
         assert!(**text == *group && member.session == session && member.expects_client);
-        assert_eq!(bundle.next(now).unwrap().0.payload, b"three");
+        for (topic, payload) in [("b", &b"three"[..]), ("c", b"four")] {
+            let (source, ..) = bundle.next(now).unwrap();
+            assert_eq!((source.topic, source.payload), (topic, payload));
+        }
         assert!(bundle.next(now).is_none());
     }
 

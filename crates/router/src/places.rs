@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Room};
 use crate::interest_barrier::InterestBarrier;
 use crate::mail::{Mail, Stamp};
 
@@ -97,6 +97,8 @@ pub(crate) struct Peers {
     outgoing: Vec<(Place, Mail)>,
     /// Where in `outgoing` the bundles are that take more: the last mail for their places.
     open: Vec<(Place, usize)>,
+    /// What the newest bundle has needed.
+    room: Room,
     pub(crate) group_homes: Option<Arc<dyn GroupHomes>>,
     /// Sessions that have begun (true) or ended here.
     pub(crate) session_changes: Vec<(Arc<str>, bool)>,
@@ -116,6 +118,7 @@ impl Default for Peers {
             barrier: InterestBarrier::default(),
             outgoing: Vec::new(),
             open: Vec::new(),
+            room: Room::default(),
             group_homes: None,
             session_changes: Vec::new(),
             connections_elsewhere: 0,
@@ -159,7 +162,7 @@ impl Peers {
         let open = self.open.iter().find(|(place, _)| *place == to).map(|(_, at)| *at);
         let at = open.unwrap_or_else(|| {
             self.open.push((to, self.outgoing.len()));
-            self.outgoing.push((to, Mail::Bundle(Box::default())));
+            self.outgoing.push((to, Mail::Bundle(Box::new(Bundle::with_room(self.room)))));
             self.outgoing.len() - 1
         });
         // What is open is the place of a bundle until all mail is taken.
@@ -178,6 +181,11 @@ impl Peers {
     /// Moves all mail to the end of `list`.
     pub(crate) fn take(&mut self, list: &mut Vec<(Place, Mail)>) {
         self.open.clear();
+        let newest = self.outgoing.iter().rev().find_map(|(_, mail)| match mail {
+            Mail::Bundle(bundle) => Some(bundle.room()),
+            _ => None,
+        });
+        self.room = newest.unwrap_or(self.room);
         list.append(&mut self.outgoing);
     }
 
