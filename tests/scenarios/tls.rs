@@ -39,7 +39,7 @@ fn the_load_generator_counts_what_it_does_not_open() {
     let ca = authority.path("ca.pem");
     for scenario in [
         &["fan-out", "--subscribers", "7", "--opened", "2"][..],
-        &["shared", "--publishers", "5", "--opened", "1", "--size", "3000"],
+        &["shared", "--publishers", "12", "--opened", "1", "--size", "3000"],
         &["shared", "--publishers", "5", "-q", "1"],
     ] {
         let output = Command::new(crate::BINARY)

@@ -238,6 +238,8 @@ fn run(
         .map(|n| {
             let topic = match shape {
                 Shape::Spread(spread) => spread.topic(n as u64),
+                // What is counted by its length must all be equally long.
+                _ if args.opened.is_some() => format!("bench/{:08x}/{n:04}", target.run),
                 _ => topic(&target, n),
             };
             Template::new(version, &topic, args.qos, false, &none, args.size)
@@ -253,6 +255,10 @@ fn run(
         {
             let what = "--opened needs QoS 0 and subscribers that get the same";
             return Err(Failure::usage(what, "leave it away: everything is then opened"));
+        }
+        if publishers > 9999 {
+            let what = "--opened is for 9999 publishers at most";
+            return Err(Failure::usage(what, "give fewer, or leave it away"));
         }
         for connection in receivers.connections.clone().skip(opened) {
             engine.count(connection)?;
