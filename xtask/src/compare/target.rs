@@ -164,7 +164,7 @@ fn of_shards() -> impl Iterator<Item = Target> {
 /// core that the load generator leaves alone. Where there are two cores for all three, what they
 /// do by the clock is decided by the load generator's share; but two shards that have a core each
 /// do one and a half times the work of one if they need at most 4/3 of its time for the same, and
-/// that can be measured anywhere ([0007](docs/decisions/0007-tls-on-two-cores.md)).
+/// that can be measured anywhere (docs/decisions/0007-tls-on-two-cores.md).
 fn of_shards_over_tls(cores: usize) -> impl Iterator<Item = Target> {
     OVER_TLS.iter().map(move |scenario| match cores {
         ..=2 => Target {
