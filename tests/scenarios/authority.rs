@@ -68,7 +68,7 @@ impl Authority {
     /// Writes `NAME.pem` and `NAME.key`.
     pub(crate) fn issue(&self, name: &str) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();

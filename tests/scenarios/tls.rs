@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
 
 use agentmq_testkit::codec::QoS;
 use agentmq_testkit::{Broker, PATIENCE, RawClient, WebSocket};
@@ -26,6 +27,35 @@ fn clients_of_all_kinds_meet() {
             assert_eq!(client.receive_publish().publish().payload.len(), size);
         }
         client.publish("nobody", &vec![7; 500_000], QoS::ExactlyOnce);
+    }
+}
+
+/// What it counts unopened agrees with what was sent, and what it opens is in order.
+#[test]
+fn the_load_generator_counts_what_it_does_not_open() {
+    let authority = Authority::new();
+    let broker = start(&authority, "");
+    let url = format!("mqtts://127.0.0.1:{}", broker.port("mqtts"));
+    let ca = authority.path("ca.pem");
+    for scenario in [
+        &["fan-out", "--subscribers", "7", "--opened", "2"][..],
+        &["shared", "--publishers", "12", "--opened", "1", "--size", "3000"],
+        &["shared", "--publishers", "5", "-q", "1"],
+    ] {
+        let output = Command::new(crate::BINARY)
+            .args(["--json", "bench"])
+            .args(scenario)
+            .args(["--duration", "100ms", "--warm-up", "10ms", "--url", &url, "--ca"])
+            .arg(&ca)
+            .output()
+            .unwrap();
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let integrity = &report["integrity"];
+        assert!(report["count"].as_u64() > Some(0), "{report}");
+        assert_eq!(integrity["received"], integrity["expected"], "{report}");
+        assert_eq!(integrity["out_of_order"], 0, "{report}");
     }
 }
 

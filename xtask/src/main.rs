@@ -90,7 +90,8 @@ cargo xtask TASK
                           measure this broker too (may be repeated)
        --at NAME=HOST:PORT,PID
                           and this one, which runs already on this machine
-       --shards           measure AgentMQ also on one shard, and on two with clients on each in turn
+       --shards           measure AgentMQ also on one shard, and on two with clients on each in
+                          turn; over TLS too, which needs openssl
        --growth           measure instead how the cost of a message grows, of AgentMQ, of each
                           --peer and each --broker
        --axis NAME        along this axis (may be repeated)

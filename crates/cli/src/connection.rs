@@ -97,12 +97,12 @@ impl ConnectionArgs {
         Ok(self.settings.clone().over(base))
     }
 
-    /// The address for the load generator, which speaks plain TCP only.
-    pub(crate) fn plain(&self) -> Result<Options, Failure> {
+    /// The options for the load generator, which speaks TCP and TLS only.
+    pub(crate) fn raw(&self) -> Result<Options, Failure> {
         let options = self.options()?;
-        if options.endpoint.transport != Transport::Tcp {
+        if !matches!(options.endpoint.transport, Transport::Tcp | Transport::Tls) {
             let what = format!("bench cannot use {}", options.endpoint);
-            return Err(Failure::usage(what, "give an mqtt:// address"));
+            return Err(Failure::usage(what, "give an mqtt:// or mqtts:// address"));
         }
         Ok(options)
     }

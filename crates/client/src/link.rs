@@ -2,7 +2,6 @@
 
 use std::io;
 
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -43,10 +42,8 @@ async fn tcp(endpoint: &Endpoint) -> Result<TcpStream, Error> {
 async fn tls(options: &Options, websocket: bool) -> Result<TlsStream<TcpStream>, Error> {
     let endpoint = &options.endpoint;
     let config = options.tls.config(websocket)?;
-    let name = options.tls.server_name.as_ref().unwrap_or(&endpoint.host);
     let failed = |why: String| Error::Layer { layer: "TLS", at: endpoint.to_string(), why };
-    let server = ServerName::try_from(name.clone())
-        .map_err(|_| failed(format!("{name:?} is not a host name")))?;
+    let server = options.tls.server(endpoint)?;
     let stream = tcp(endpoint).await?;
     TlsConnector::from(config)
         .connect(server, stream)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::Error;
+use crate::{Endpoint, Error};
 
 /// TLS settings. By default the system's certificate authorities are trusted and no client
 /// certificate is shown.
@@ -44,6 +44,16 @@ impl Tls {
         config.alpn_protocols =
             vec![if websocket { b"http/1.1".to_vec() } else { b"mqtt".to_vec() }];
         Ok(Arc::new(config))
+    }
+
+    /// The name that the server's certificate must bear.
+    pub(crate) fn server(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, Error> {
+        let name = self.server_name.as_ref().unwrap_or(&endpoint.host);
+        ServerName::try_from(name.clone()).map_err(|_| Error::Layer {
+            layer: "TLS",
+            at: endpoint.to_string(),
+            why: format!("{name:?} is not a host name"),
+        })
     }
 
     fn roots(&self) -> Result<RootCertStore, Error> {

@@ -39,7 +39,7 @@ pub use encode::varint_len;
 pub use error::DecodeError;
 pub use frame::PacketType;
 pub use packet::Packet;
-pub use properties::{Properties, PropertiesBuf, PropertyLimits};
+pub use properties::{Properties, PropertiesBuf, PropertyLimits, PropertySet};
 pub use property::{Property, PropertyId};
 pub use publish::{Publish, PublishHead};
 pub use qos::QoS;

@@ -36,6 +36,10 @@ impl Default for PropertyLimits {
     }
 }
 
+/// Which properties some bytes hold, known since they were checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PropertySet(u64);
+
 impl<'a> Properties<'a> {
     /// No properties.
     pub const EMPTY: Self = Self { raw: &[], seen: 0 };
@@ -90,6 +94,17 @@ impl<'a> Properties<'a> {
     /// The encoded properties without their length.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Which there are, for [`Self::checked`].
+    pub fn present(&self) -> PropertySet {
+        PropertySet(self.seen)
+    }
+
+    /// A copy of the bytes of properties that were checked: [`Self::as_bytes`] and
+    /// [`Self::present`] of the original.
+    pub fn checked(bytes: &'a [u8], present: PropertySet) -> Self {
+        Self { raw: bytes, seen: present.0 }
     }
 
     /// Whether there are none.

@@ -48,7 +48,7 @@ impl Router {
             if filters.len() == PORTION {
                 let filters = std::mem::take(&mut filters);
                 let welcome = Welcome { filters, ..Welcome::default() };
-                self.peers.outgoing.push((place, Mail::Welcome(Box::new(welcome))));
+                self.peers.post(place, Mail::Welcome(Box::new(welcome)));
             }
         }
         let mut retained = Vec::new();
@@ -57,7 +57,7 @@ impl Router {
             if retained.len() == PORTION {
                 let retained = std::mem::take(&mut retained);
                 let welcome = Welcome { retained, ..Welcome::default() };
-                self.peers.outgoing.push((place, Mail::Welcome(Box::new(welcome))));
+                self.peers.post(place, Mail::Welcome(Box::new(welcome)));
             }
         }
         let last = Welcome { filters, retained, is_last: true };

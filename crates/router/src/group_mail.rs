@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentmq_session::{Message, Ticket, Time};
 
+use crate::bundle::{Chosen, is_small};
 use crate::connection::ConnectionId;
 use crate::fan_out::{Delivered, Source};
 use crate::mail::Mail;
@@ -36,7 +37,8 @@ impl Router {
                 }
             }
             GroupMail::Deliver { text, session, message, expects_client } => {
-                self.deliver_away(from, text, session, message, expects_client, now);
+                let member = Chosen { session, expects_client };
+                self.deliver_away(from, &text, member, &mut Source::of(&message, now));
             }
             GroupMail::Reclaim { text, session, sent_too } => {
                 self.reclaimed(&text, session, sent_too, now);
@@ -195,6 +197,11 @@ impl Router {
         member.load += usize::from(tells_load);
         let (place, session, expects_client) =
             (member.place, member.session, member.present.is_some());
+        if is_small(source) {
+            let chosen = Chosen { session, expects_client };
+            self.peers.push(place, |bundle| bundle.push_for(source, &text, chosen));
+            return Delivered::Taken;
+        }
         let message = Arc::clone(source.message());
         let mail = GroupMail::Deliver { text, session, message, expects_client };
         self.post_group(place, mail);
@@ -260,26 +267,24 @@ impl Router {
     }
 
     /// A message that a group's home has chosen a session of this shard for.
-    fn deliver_away(
+    pub(crate) fn deliver_away(
         &mut self,
         from: Place,
-        text: Arc<str>,
-        name: SessionName,
-        message: Arc<Message>,
-        expects_client: bool,
-        now: Time,
+        text: &Arc<str>,
+        member: Chosen,
+        source: &mut Source<'_>,
     ) {
-        let subscription = self.away_subscription(&text, name);
+        let subscription = self.away_subscription(text, member.session);
         let Some((group, subscriber)) = subscription.filter(|(_, subscriber)| {
-            !expects_client || self.presence(subscriber.session).is_some()
+            !member.expects_client || self.presence(subscriber.session).is_some()
         }) else {
+            let (text, message) = (Arc::clone(text), Arc::clone(source.message()));
             return self.post_group(from, GroupMail::Return { text, message });
         };
         let grant = Grant::of(std::iter::once(&subscriber));
-        let mut source = Source::of(&message, now);
         self.begin_message();
         let terms = source.terms(&grant, Some(group));
-        self.deliver(&mut source, subscriber.session, &terms);
+        self.deliver(source, subscriber.session, &terms);
         self.tell_homes(subscriber.session);
     }
 

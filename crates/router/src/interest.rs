@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentmq_session::{Gates, Ticket, Time};
 
+use crate::bundle::is_small;
 use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
@@ -44,12 +45,13 @@ impl Router {
 
     /// Moves the mail for other shards to the end of `list`.
     pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
-        list.append(&mut self.peers.outgoing);
+        self.peers.take(list);
     }
 
     /// Handles mail from another shard.
     pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
         match mail {
+            Mail::Bundle(mut bundle) => self.receive_bundle(from, &mut bundle, now),
             Mail::Publish(published) => self.deliver_published(&published, now),
             Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
             Mail::Interest { filter, wanted, ticket } => {
@@ -91,6 +93,12 @@ impl Router {
         places: PlaceSet,
         retained: Option<Stamp>,
     ) {
+        if retained.is_none() && is_small(source) && !self.settings.any_hash_client() {
+            for place in places.iter() {
+                self.peers.push(place, |bundle| bundle.push(source));
+            }
+            return;
+        }
         let publisher = source.publisher.filter(|_| self.settings.any_hash_client());
         let publisher = publisher
             .and_then(|session| self.sessions.get(session as usize))
@@ -108,10 +116,16 @@ impl Router {
         if let Some(stamp) = *retained {
             self.retained.replicate(message, stamp, now);
         }
-        let Ok(route) = self.route(&message.topic) else { return };
         let mut source = Source::of(message, now);
         source.publisher_id = publisher.as_deref();
-        self.fan_out(&mut source, &route);
+        self.deliver_matching(&mut source);
+    }
+
+    /// Delivers what another shard has accepted.
+    pub(crate) fn deliver_matching(&mut self, source: &mut Source<'_>) {
+        if let Ok(route) = self.route(source.topic) {
+            self.fan_out(source, &route);
+        }
     }
 
     /// How far acknowledgements may go.

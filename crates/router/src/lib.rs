@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod bundle;
 mod connack_properties;
 mod connection;
 mod counters;
@@ -46,6 +47,7 @@ mod takeover;
 mod timers;
 mod will_delay;
 
+pub use bundle::Bundle;
 pub use connection::{Connection, ConnectionId};
 pub use counters::Counters;
 pub use mail::{Mail, Published, Stamp, Welcome};

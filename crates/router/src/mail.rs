@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentmq_session::{Message, Ticket};
 
+use crate::bundle::Bundle;
 use crate::places::Place;
 use crate::remote_member::GroupMail;
 
@@ -22,6 +23,8 @@ pub struct Stamp {
 pub enum Mail {
     /// A message for the receivers at the other place, and for its retained messages.
     Publish(Published),
+    /// Small messages for the receivers at the other place.
+    Bundle(Box<Bundle>),
     /// A topic's retained message is gone, without a publication that says so.
     Clear(Arc<Message>, Stamp),
     /// The sender wants, or no longer wants, what matches a filter.
@@ -66,6 +69,7 @@ impl Mail {
     pub fn size(&self) -> usize {
         let kept = match self {
             Self::Publish(published) => published.message.size(),
+            Self::Bundle(bundle) => bundle.size(),
             Self::Clear(message, _) => message.size(),
             Self::Interest { filter, .. } => filter.len(),
             Self::Confirm(_) | Self::Hello => 0,

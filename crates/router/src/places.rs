@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bundle::{Bundle, Room};
 use crate::interest_barrier::InterestBarrier;
 use crate::mail::{Mail, Stamp};
 
@@ -93,7 +94,11 @@ pub(crate) struct Peers {
     /// Shards that have not yet told everything that this new one must know.
     pub(crate) welcomes_due: PlaceSet,
     pub(crate) barrier: InterestBarrier,
-    pub(crate) outgoing: Vec<(Place, Mail)>,
+    outgoing: Vec<(Place, Mail)>,
+    /// Where in `outgoing` the bundles are that take more: the last mail for their places.
+    open: Vec<(Place, usize)>,
+    /// What the newest bundle has needed.
+    room: Room,
     pub(crate) group_homes: Option<Arc<dyn GroupHomes>>,
     /// Sessions that have begun (true) or ended here.
     pub(crate) session_changes: Vec<(Arc<str>, bool)>,
@@ -112,6 +117,8 @@ impl Default for Peers {
             welcomes_due: PlaceSet::NONE,
             barrier: InterestBarrier::default(),
             outgoing: Vec::new(),
+            open: Vec::new(),
+            room: Room::default(),
             group_homes: None,
             session_changes: Vec::new(),
             connections_elsewhere: 0,
@@ -138,14 +145,48 @@ impl Peers {
     }
 
     pub(crate) fn post(&mut self, to: Place, mail: Mail) {
+        self.close(to);
         self.outgoing.push((to, mail));
     }
 
     /// Posts to each other active shard.
     pub(crate) fn post_all(&mut self, mail: impl Fn() -> Mail) {
         for place in self.active.iter() {
-            self.outgoing.push((place, mail()));
+            self.post(place, mail());
         }
+    }
+
+    /// Has a small message for a place put into its bundle, which stands behind everything that
+    /// was posted there before.
+    pub(crate) fn push(&mut self, to: Place, message: impl FnOnce(&mut Bundle)) {
+        let open = self.open.iter().find(|(place, _)| *place == to).map(|(_, at)| *at);
+        let at = open.unwrap_or_else(|| {
+            self.open.push((to, self.outgoing.len()));
+            self.outgoing.push((to, Mail::Bundle(Box::new(Bundle::with_room(self.room)))));
+            self.outgoing.len() - 1
+        });
+        // What is open is the place of a bundle until all mail is taken.
+        let Some((_, Mail::Bundle(bundle))) = self.outgoing.get_mut(at) else { return };
+        message(bundle);
+        if bundle.is_full() {
+            self.close(to);
+        }
+    }
+
+    /// Nothing more goes into the bundle for a place.
+    fn close(&mut self, to: Place) {
+        self.open.retain(|(place, _)| *place != to);
+    }
+
+    /// Moves all mail to the end of `list`.
+    pub(crate) fn take(&mut self, list: &mut Vec<(Place, Mail)>) {
+        self.open.clear();
+        let newest = self.outgoing.iter().rev().find_map(|(_, mail)| match mail {
+            Mail::Bundle(bundle) => Some(bundle.room()),
+            _ => None,
+        });
+        self.room = newest.unwrap_or(self.room);
+        list.append(&mut self.outgoing);
     }
 
     /// Another shard is active from now on.

@@ -17,6 +17,9 @@ use agentmq_session::{Message, Ticket};
 use crate::places::Place;
 use crate::subscribers::Subscriber;
 
+/// Looked into for every message of a group of several shards.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Numbers from here on name members and groups of other shards; below are this shard's own.
 pub(crate) const REMOTE: u32 = 1 << 31;
 
@@ -140,8 +143,8 @@ pub(crate) struct RemoteMember {
 /// Members of other shards in this shard's groups, by number.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteMembers {
-    members: HashMap<u32, RemoteMember>,
-    numbers: HashMap<(Place, SessionName), u32>,
+    members: Map<u32, RemoteMember>,
+    numbers: Map<(Place, SessionName), u32>,
     next: u32,
 }
 
@@ -207,8 +210,8 @@ pub(crate) struct AwayGroup {
 /// Groups of other shards that this shard's sessions are in, by number.
 #[derive(Debug, Default)]
 pub(crate) struct AwayGroups {
-    groups: HashMap<u32, AwayGroup>,
-    by_text: HashMap<Arc<str>, u32>,
+    groups: Map<u32, AwayGroup>,
+    by_text: Map<Arc<str>, u32>,
     next: u32,
     /// Groups without members, which a sweep is to forget.
     empty: usize,

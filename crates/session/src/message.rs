@@ -61,9 +61,7 @@ impl Message {
 
     /// What remains of the Message Expiry Interval, in seconds [MQTT-3.3.2-6].
     pub fn remaining_expiry(&self, now: Time) -> Option<u32> {
-        self.expires_at.map(|deadline| {
-            u32::try_from(deadline.millis_since(now).div_ceil(1000)).unwrap_or(u32::MAX)
-        })
+        self.expires_at.map(|deadline| deadline.secs_from(now))
     }
 
     /// The head of a PUBLISH that delivers the message now; packet id, DUP and alias are to be

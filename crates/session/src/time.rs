@@ -55,6 +55,11 @@ impl Time {
     pub const fn millis_since(self, earlier: Self) -> u64 {
         self.0.get().saturating_sub(earlier.0.get())
     }
+
+    /// Seconds from `now` to this point, begun ones counted; 0 when it is not later.
+    pub fn secs_from(self, now: Self) -> u32 {
+        u32::try_from(self.millis_since(now).div_ceil(1000)).unwrap_or(u32::MAX)
+    }
 }
 
 const _: () = assert!(size_of::<Option<Time>>() == 8);

@@ -1,6 +1,6 @@
 //! A shard's side of the mail: taking it in at the start of a turn, sending it at the end.
 
-use agentmq_router::Place;
+use agentmq_router::{Mail, Place};
 
 use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
@@ -18,6 +18,15 @@ impl Shard {
         self.has_company |= !parcels.is_empty();
         for (from, parcel) in parcels.drain(..) {
             match parcel {
+                Parcel::Router(Mail::Bundle(mut bundle)) => {
+                    let mut receive = |shard: &mut Self| {
+                        shard.guarded("a message of the mail", |router, now| {
+                            router.receive_bundle(from, &mut bundle, now);
+                        })
+                    };
+                    // A panic costs one message; the others are for other receivers.
+                    while receive(self).is_none() {}
+                }
                 Parcel::Router(mail) => {
                     self.guarded("mail", |router, now| router.receive(from, mail, now));
                 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::certificate::Certificate;
 use super::peer::Peer;
 use super::results::{ONE_SHARD, OURS, RELAY, SPREAD};
 use super::scenario::Scenario;
@@ -51,9 +52,12 @@ enum Start {
 /// One that runs; dropping it ends it.
 #[derive(Debug)]
 pub struct Running {
+    pub scheme: &'static str,
     pub host: String,
     pub port: u16,
     pub pid: u32,
+    /// The certificate to trust, over TLS.
+    pub ca: Option<PathBuf>,
     _process: Process,
     _store: Option<Store>,
 }
@@ -123,6 +127,8 @@ impl Contender {
     pub fn lacks(&self, scenario: &Scenario) -> Option<&'static str> {
         match &self.start {
             Start::Relay { .. } if !scenario.relay => Some("needs MQTT logic"),
+            Start::AgentMq { .. } => None,
+            _ if scenario.tls => Some("compares our shards"),
             Start::Peer { peer, .. } => peer.lacks(scenario),
             _ => None,
         }
@@ -140,6 +146,8 @@ impl Contender {
     pub fn generator_arguments(&self, scenario: &Scenario) -> &'static [&'static str] {
         match &self.start {
             Start::Peer { peer, .. } if !peer.speaks5(scenario) => &["-V", "3.1.1"],
+            // With an even number of pairs both clients of each would meet on one shard.
+            Start::AgentMq { .. } if self.name == SPREAD && scenario.has_pairs() => &["--apart"],
             _ => &[],
         }
     }
@@ -150,19 +158,37 @@ impl Contender {
         let (script, port) = match &self.start {
             Start::AgentMq { binary, config, more } => {
                 let text = std::fs::read_to_string(config).context("read our configuration")?;
+                let certificate = scenario.tls.then(|| Certificate::issue(scratch)).transpose()?;
+                let text = match &certificate {
+                    Some(certificate) => certificate.secure(&text)?,
+                    None => text,
+                };
                 let filled = scratch.join("broker.toml");
                 std::fs::write(&filled, text + "\n" + more).context("write our configuration")?;
                 let config = filled.to_str().context("the target folder's path is no UTF-8")?;
                 let options = ["--config", config];
-                let listeners = ["mqtt://127.0.0.1:0"];
-                let broker = Broker::start_on(binary, &listeners, &options, scratch)?;
-                let (port, pid) = (broker.port("mqtt")?, broker.pid());
+                let (scheme, listeners) = match &certificate {
+                    Some(_) => ("mqtts", &[][..]), // the one in the file
+                    None => ("mqtt", &["mqtt://127.0.0.1:0"][..]),
+                };
+                let broker = Broker::start_on(binary, listeners, &options, scratch)?;
+                let (port, pid) = (broker.port(scheme)?, broker.pid());
                 let (host, _process) = (LOOPBACK.to_owned(), Process::Ours(broker));
-                return Ok(Running { host, port, pid, _process, _store: None });
+                let ca = certificate.map(|it| it.certificate);
+                return Ok(Running { scheme, host, port, pid, ca, _process, _store: None });
             }
             Start::At { host, port, pid } => {
                 let (host, port, pid) = (host.clone(), *port, *pid);
-                return Ok(Running { host, port, pid, _process: Process::Foreign, _store: None });
+                let _process = Process::Foreign;
+                return Ok(Running {
+                    scheme: "mqtt",
+                    host,
+                    port,
+                    pid,
+                    ca: None,
+                    _process,
+                    _store: None,
+                });
             }
             Start::Relay { binary } => {
                 let port = free_port()?;
@@ -197,7 +223,8 @@ impl Contender {
         )?;
         wait_for(&mut group, port).with_context(|| format!("start {}", self.name))?;
         let (host, pid) = (LOOPBACK.to_owned(), group.id());
-        Ok(Running { host, port, pid, _process: Process::Other(group), _store: store })
+        let _process = Process::Other(group);
+        Ok(Running { scheme: "mqtt", host, port, pid, ca: None, _process, _store: store })
     }
 
     /// What it calls itself.
@@ -289,6 +316,27 @@ mod tests {
         for text in ["x", "x=y", "x=y,z", "x=y,70000"] {
             assert!(Contender::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn only_ours_is_measured_over_tls() {
+        let [plain, secure] = [any(), Scenario { tls: true, ..any() }];
+        let relay = Contender::relay(Path::new("agentmq"));
+        assert_eq!(
+            (relay.lacks(&Scenario { relay: true, ..plain }), relay.lacks(&secure).is_some()),
+            (None, true)
+        );
+        let ours = Contender::agentmq(Path::new("agentmq"), Path::new("."));
+        assert_eq!(ours.lacks(&secure), None);
+    }
+
+    #[test]
+    fn the_clients_of_a_pair_are_put_apart_where_shards_take_turns() {
+        let [one, spread] = Contender::shards(Path::new("agentmq"), Path::new("."));
+        assert_eq!(one.generator_arguments(&any()), [""; 0]);
+        assert_eq!(spread.generator_arguments(&any()), ["--apart"]);
+        let fan_out = Scenario::new("x", "", "fan-out");
+        assert_eq!(spread.generator_arguments(&fan_out), [""; 0]);
     }
 
     #[test]

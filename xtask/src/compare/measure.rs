@@ -123,8 +123,11 @@ fn measure(
         .arg("bench")
         .args(&scenario.arguments)
         .args(contender.generator_arguments(scenario))
-        .args(["--url", &format!("mqtt://{}:{}", broker.host, broker.port)])
+        .args(["--url", &format!("{}://{}:{}", broker.scheme, broker.host, broker.port)])
         .args(["--broker-pid", &broker.pid.to_string(), "--json"]);
+    if let Some(ca) = &broker.ca {
+        command.arg("--ca").arg(ca);
+    }
     let before = listen_queue::dropped();
     let outcome = process::run_limited(&mut command, LIMIT, &log)?;
     let dropped = listen_queue::dropped().zip(before).map(|(now, before)| now - before);

@@ -1,5 +1,6 @@
 //! `cargo xtask compare`: the running broker beside others, and beside bytes without MQTT.
 
+mod certificate;
 mod contender;
 mod growth;
 mod listen_queue;
@@ -44,10 +45,13 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
 fn compare(workspace: &Workspace, options: &Options) -> Result<bool> {
     let files = surroundings::open_files()?;
     let mut scenarios = if options.quick { scenario::quick(files) } else { scenario::all(files) };
+    if options.shards {
+        scenarios.extend(scenario::over_tls(options.quick));
+    }
     if !options.scenarios.is_empty() {
         for name in &options.scenarios {
             let known = scenarios.iter().any(|scenario| &scenario.name == name);
-            ensure!(known, "no scenario is called {name}");
+            ensure!(known, "no scenario is called {name} (those over TLS need --shards)");
         }
         scenarios.retain(|scenario| options.scenarios.contains(&scenario.name));
     }

@@ -14,6 +14,8 @@ pub struct Scenario {
     pub mqtt5: bool,
     /// True if sessions must outlive their connections.
     pub sessions: bool,
+    /// True if it runs over TLS, which concerns ours only.
+    pub tls: bool,
     /// True if a relay without MQTT logic can do it too.
     pub relay: bool,
 }
@@ -38,6 +40,19 @@ pub fn quick(open_files: usize) -> Vec<Scenario> {
     scenarios
 }
 
+/// What several shards are compared in over TLS, where a delivery costs the broker most.
+pub fn over_tls(quick: bool) -> Vec<Scenario> {
+    let mut scenarios: Vec<Scenario> = OVER_TLS
+        .iter()
+        .map(|(name, about, arguments)| Scenario::new(name, about, arguments))
+        .map(|scenario| Scenario { tls: true, relay: false, ..scenario })
+        .collect();
+    if quick {
+        scenarios.iter_mut().for_each(Scenario::shorten);
+    }
+    scenarios
+}
+
 impl Scenario {
     pub fn new(name: &str, about: &str, arguments: &str) -> Self {
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
@@ -52,7 +67,7 @@ impl Scenario {
         let relay = one_way && qos0 && alone;
         let (name, about) = (name.to_owned(), about.to_owned());
         let idle = name == IDLE;
-        Self { name, about, arguments, idle, mqtt5, sessions, relay }
+        Self { name, about, arguments, idle, mqtt5, sessions, tls: false, relay }
     }
 
     /// Has it run for a shorter time, if it runs for a given time at all.
@@ -61,6 +76,11 @@ impl Scenario {
             let short = ["--duration", "800ms", "--warm-up", "300ms"];
             self.arguments.extend(short.map(str::to_owned));
         }
+    }
+
+    /// True if its messages go from one client to another one each.
+    pub fn has_pairs(&self) -> bool {
+        matches!(self.arguments[0].as_str(), "pair" | "paced")
     }
 
     /// True if it runs for a given time and not until it is done.
@@ -183,6 +203,26 @@ const FLOWS: &[(&str, &str, &str)] = &[
         "offline50k",
         "a subscriber that returns gets 50 000 queued messages, QoS 1",
         "offline --messages 50000 --qos 1 --size 64",
+    ),
+];
+
+/// Every message is checked at some of the subscribers and counted at the others: opening them all
+/// would cost the load generator what sealing them costs the broker.
+const OVER_TLS: &[(&str, &str, &str)] = &[
+    (
+        "tls-fanout-q0",
+        "over TLS: one publisher, 1000 subscribers, QoS 0",
+        "fan-out --subscribers 1000 --opened 10 --outstanding 100 --qos 0 --size 64",
+    ),
+    (
+        "tls-fanout-1k",
+        "over TLS: one publisher, 1000 subscribers, 20 messages under way, 1 KiB, QoS 0",
+        "fan-out --subscribers 1000 --opened 10 --outstanding 20 --qos 0 --size 1024",
+    ),
+    (
+        "tls-shared-q0",
+        "over TLS: 100 publishers, 4 subscribers that share one subscription, QoS 0",
+        "shared --publishers 100 --subscribers 4 --opened 1 --outstanding 100 --qos 0 --size 64",
     ),
 ];
 

@@ -14,12 +14,17 @@ pub fn problems(results: &Results, scenarios: &[Scenario]) -> Vec<String> {
             continue;
         };
         for broker in [OURS, MOSQUITTO] {
-            if !row.brokers.contains_key(broker) {
+            let applies = broker == OURS || !scenario.tls;
+            if applies && !row.brokers.contains_key(broker) {
                 problems.push(format!("{name}: {broker} not measured"));
             }
         }
         let Some(ours) = row.brokers.get(OURS) else { continue };
-        let found = if scenario.idle { memory(ours) } else { efficiency(row) };
+        let found = match scenario {
+            Scenario { idle: true, .. } => memory(ours),
+            Scenario { tls: true, .. } => None, // there is nobody to compare with
+            _ => efficiency(row),
+        };
         let found = found.into_iter().chain(integrity(ours));
         problems.extend(found.map(|what| format!("{name}: {what}")));
     }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use agentmq_client::{Endpoint, QoS};
+use agentmq_client::{Endpoint, QoS, TlsSessions, Transport};
 
 use crate::bench::fleet::Plan;
 use crate::bench::wire::Hello;
@@ -28,6 +28,8 @@ pub(crate) struct Common {
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
+    /// For an `mqtts://` address.
+    pub(crate) tls: Option<TlsSessions>,
     pub(crate) hello: Hello,
     /// Tells this run's clients, topics and messages from those of another.
     pub(crate) run: u32,
@@ -35,14 +37,18 @@ pub(crate) struct Target {
 
 impl Common {
     pub(crate) fn target(&self) -> Result<Target, Failure> {
-        let options = self.connection.plain()?;
+        let options = self.connection.raw()?;
         let hello = Hello {
             version: options.version,
             username: options.username,
             password: options.password,
         };
+        let tls = match options.endpoint.transport {
+            Transport::Tls => Some(TlsSessions::new(&options.tls, &options.endpoint)?),
+            _ => None,
+        };
         let run = RandomState::new().hash_one(std::process::id()) as u32;
-        Ok(Target { endpoint: options.endpoint, hello, run })
+        Ok(Target { endpoint: options.endpoint, tls, hello, run })
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn idle(args: &IdleArgs, output: &Output) -> Result<(), Failure> {
 fn open(args: &Args, scenario: &'static str, output: &Output) -> Result<(Engine, Report), Failure> {
     allow_open_files(args.connections as u64)?;
     let target = args.common.target()?;
-    let mut engine = Engine::new(&target.endpoint)?;
+    let mut engine = Engine::new(&target)?;
     let plans: Vec<Plan> =
         (0..args.connections).map(|n| target.plan(&n.to_string(), None)).collect();
     let mut report = Report { scenario, at: target.endpoint.to_string(), ..Report::default() };

@@ -8,11 +8,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use agentmq_client::{Endpoint, Error};
+use agentmq_client::{Error, TlsSession, TlsSessions};
 use agentmq_codec::frame;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::bench::args::Target;
+use crate::bench::record_count::RecordCount;
 use crate::bench::timer::{TIMER, Timer};
 use crate::failure::Failure;
 
@@ -23,6 +25,7 @@ pub(crate) struct Engine {
     events: Events,
     address: SocketAddr,
     at: String,
+    tls: Option<TlsSessions>,
     links: Vec<Link>,
     pub(crate) io: Io,
     scratch: Vec<u8>,
@@ -38,6 +41,23 @@ struct Link {
     socket: Option<TcpStream>,
     /// The beginning of a packet whose rest has not come.
     partial: Vec<u8>,
+    layer: Layer,
+}
+
+/// What is between the socket and MQTT.
+#[derive(Debug)]
+enum Layer {
+    Nothing,
+    Tls(Box<Sealed>),
+    /// What comes is counted and not opened, and nothing is sent any more.
+    Counted(RecordCount),
+}
+
+#[derive(Debug)]
+struct Sealed {
+    session: TlsSession,
+    /// Records for the socket.
+    records: Vec<u8>,
 }
 
 /// What a scenario may do while it handles a packet: append to any connection's output.
@@ -61,6 +81,9 @@ struct OutputBuffer {
 pub(crate) trait Handler {
     /// A packet came: first byte and body.
     fn packet(&mut self, io: &mut Io, connection: usize, first: u8, body: &[u8]);
+
+    /// On a connection of which [`Engine::count`] was asked came so many bytes of MQTT.
+    fn counted(&mut self, _io: &mut Io, _connection: usize, _bytes: usize) {}
 
     /// A connection ended.
     fn closed(&mut self, io: &mut Io, connection: usize, why: &io::Error);
@@ -88,8 +111,9 @@ impl Io {
 }
 
 impl Engine {
-    /// A loop for connections to this endpoint.
-    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, Failure> {
+    /// A loop for connections to this broker.
+    pub(crate) fn new(target: &Target) -> Result<Self, Failure> {
+        let endpoint = &target.endpoint;
         let at = endpoint.to_string();
         let failed = |source| Error::Connect { at: at.clone(), source };
         let address = (endpoint.host.as_str(), endpoint.port)
@@ -109,6 +133,7 @@ impl Engine {
             dirty: Vec::new(),
             timer: None,
             at,
+            tls: target.tls.clone(),
         })
     }
 
@@ -125,9 +150,29 @@ impl Engine {
             Ok(socket)
         };
         let socket = connect().map_err(|source| Error::Connect { at: self.at.clone(), source })?;
-        self.links.push(Link { socket: Some(socket), partial: Vec::new() });
+        let layer = match &self.tls {
+            Some(tls) => Layer::Tls(Box::new(Sealed { session: tls.open()?, records: Vec::new() })),
+            None => Layer::Nothing,
+        };
+        self.links.push(Link { socket: Some(socket), partial: Vec::new(), layer });
         self.io.outputs.push(OutputBuffer::default());
         Ok(index)
+    }
+
+    /// From now on only counts what comes on a connection, which must not be in the middle of a
+    /// record. Without TLS nothing is saved by that, and it is an error.
+    pub(crate) fn count(&mut self, connection: usize) -> Result<(), Failure> {
+        let link = &mut self.links[connection];
+        let overhead = match &link.layer {
+            Layer::Tls(sealed) => sealed.session.record_overhead(),
+            _ => None,
+        };
+        let overhead = overhead.ok_or_else(|| {
+            let what = format!("what {} sends cannot be counted unopened", self.at);
+            Failure::usage(what, "use a broker with TLS 1.3, or leave --opened away")
+        })?;
+        link.layer = Layer::Counted(RecordCount::new(overhead));
+        Ok(())
     }
 
     /// Closes a connection without a word.
@@ -201,11 +246,13 @@ impl Engine {
         for _ in 0..READS_PER_TURN {
             let Some(link) = self.links.get_mut(connection) else { return };
             let Some(socket) = &mut link.socket else { return };
-            let held = link.partial.len();
+            let over_tls = !matches!(link.layer, Layer::Nothing);
+            // Over TLS what is kept was opened before, and what comes is not.
+            let held = if over_tls { 0 } else { link.partial.len() };
             if self.scratch.len() < 2 * held {
                 self.scratch.resize(2 * held, 0);
             }
-            self.scratch[..held].copy_from_slice(&link.partial);
+            self.scratch[..held].copy_from_slice(&link.partial[..held]);
             let result = socket.read(&mut self.scratch[held..]);
             let n = match result {
                 Ok(0) => return self.ended(connection, ErrorKind::UnexpectedEof.into(), handler),
@@ -216,9 +263,36 @@ impl Engine {
             };
             let filled = held + n;
             let drained = filled < self.scratch.len();
-            link.partial.clear();
             self.io.refresh_clock();
-            let mut rest = &self.scratch[..filled];
+            let arrived = &self.scratch[..filled];
+            let opened = match &mut link.layer {
+                Layer::Nothing => {
+                    link.partial.clear();
+                    None
+                }
+                Layer::Tls(sealed) => {
+                    let mut opened = std::mem::take(&mut link.partial);
+                    let result = sealed.session.open(arrived, &mut opened);
+                    self.io.out(connection); // the handshake may have something to say
+                    if let Err(error) = result {
+                        let error = io::Error::new(ErrorKind::InvalidData, error.to_string());
+                        return self.ended(connection, error, handler);
+                    }
+                    Some(opened)
+                }
+                Layer::Counted(count) => {
+                    let Some(bytes) = count.content(arrived) else {
+                        let error = io::Error::new(ErrorKind::InvalidData, "no TLS record");
+                        return self.ended(connection, error, handler);
+                    };
+                    handler.counted(&mut self.io, connection, bytes);
+                    if drained && !closing {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let mut rest = opened.as_deref().unwrap_or(arrived);
             loop {
                 match frame::cut(rest, usize::MAX) {
                     Ok(Some(frame)) => {
@@ -250,10 +324,22 @@ impl Engine {
             let connection = self.dirty[at];
             let output = &mut self.io.outputs[connection];
             output.dirty = false;
-            let Some(socket) = &mut self.links[connection].socket else { continue };
+            let link = &mut self.links[connection];
+            let Some(socket) = &mut link.socket else { continue };
             let mut failed = None;
-            while output.written < output.bytes.len() {
-                match socket.write(&output.bytes[output.written..]) {
+            let bytes = match &mut link.layer {
+                Layer::Tls(sealed) => {
+                    let Sealed { session, records } = &mut **sealed;
+                    if let Err(error) = session.seal(&output.bytes, records) {
+                        failed = Some(io::Error::new(ErrorKind::InvalidData, error.to_string()));
+                    }
+                    output.bytes.clear();
+                    records
+                }
+                _ => &mut output.bytes,
+            };
+            while output.written < bytes.len() {
+                match socket.write(&bytes[output.written..]) {
                     Ok(n) => output.written += n,
                     // The socket is full or not yet connected: the next edge will tell.
                     Err(error)
@@ -271,11 +357,11 @@ impl Engine {
                     }
                 }
             }
-            if output.written == output.bytes.len() {
-                output.bytes.clear();
+            if output.written == bytes.len() {
+                bytes.clear();
                 output.written = 0;
                 // A fleet of idle connections must not hold a buffer each.
-                output.bytes.shrink_to(16 << 10);
+                bytes.shrink_to(16 << 10);
             }
             if let Some(error) = failed {
                 self.ended(connection, error, handler);

@@ -45,6 +45,9 @@ pub(crate) struct Flow {
     pub(crate) qos: QoS,
     pub(crate) first_publisher: usize,
     pub(crate) first_subscriber: usize,
+    /// What comes to subscribers from this one on is counted and not opened.
+    pub(crate) opened: usize,
+    counted: Counted,
     /// Unacknowledged messages per publisher that the broker allows.
     pub(crate) window: u32,
     publishers: Vec<Publisher>,
@@ -62,6 +65,18 @@ pub(crate) struct Flow {
     /// Subscriptions that come and go beside the flow.
     pub(crate) churn: Option<Churn>,
     pub(crate) failure: Option<String>,
+}
+
+/// What came to subscribers whose messages are not opened.
+#[derive(Debug, Default)]
+struct Counted {
+    /// Bytes of one delivery: all are equally long.
+    size: usize,
+    /// Bytes that are no whole delivery yet, of each subscriber.
+    rest: Vec<usize>,
+    deliveries: u64,
+    /// Whose turn it is to send for one of them: unopened it does not say from whom it came.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -92,6 +107,8 @@ impl Flow {
             // Order is promised within a topic, and each topic has one publisher.
             Shape::Spread(spread) => Sequences::new(count, spread.filters as usize),
         };
+        let size = templates.first().map_or(1, Template::len);
+        let counted = Counted { size, ..Counted::default() };
         let publishers = templates
             .into_iter()
             .map(|template| Publisher { template, next: 0, under_way: 0, unacknowledged: 0 })
@@ -104,6 +121,8 @@ impl Flow {
             qos,
             first_publisher: 0,
             first_subscriber: 0,
+            opened: usize::MAX,
+            counted,
             window: u32::MAX,
             publishers,
             sequences,
@@ -185,12 +204,14 @@ impl Flow {
         let sent = self.publishers.iter().map(|publisher| publisher.next).sum();
         let expected = sent * u64::from(self.copies());
         let Sequences { unique, duplicates, out_of_order, .. } = self.sequences;
+        let received = unique + self.counted.deliveries;
         Integrity {
             sent,
             expected,
-            received: unique,
-            lost: expected.saturating_sub(unique),
-            duplicates,
+            received,
+            lost: expected.saturating_sub(received),
+            // Unopened, what came twice is only seen when everything is counted together.
+            duplicates: duplicates + received.saturating_sub(expected),
             out_of_order,
             stalls: self.stalls,
             refused: self.refused,
@@ -317,10 +338,36 @@ impl Flow {
         if !self.sequences.arrived(stream, order, stamp.sequence) {
             return;
         }
+        if self.opened < usize::MAX {
+            return self.allow(io, 1);
+        }
         if let Some(publisher) = self.publishers.get_mut(index) {
             publisher.under_way = publisher.under_way.saturating_sub(1);
             self.fill(io, index);
         }
+    }
+
+    /// So many deliveries have come, from whomever: publishers go on in turn, each with all that it
+    /// had under way, so that what it then sends is a batch as before.
+    fn allow(&mut self, io: &mut Io, deliveries: usize) {
+        let mut left = u32::try_from(deliveries).unwrap_or(u32::MAX);
+        for _ in 0..self.publishers.len() {
+            let index = self.counted.next % self.publishers.len();
+            let Some(publisher) = self.publishers.get_mut(index) else { return };
+            let settled = publisher.under_way.min(left);
+            publisher.under_way -= settled;
+            left -= settled;
+            self.fill(io, index);
+            if left == 0 {
+                return;
+            }
+            self.counted.next = index + 1;
+        }
+    }
+
+    /// Whether every subscriber that is not opened has got whole deliveries only.
+    pub(crate) fn counts_are_whole(&self) -> bool {
+        self.counted.rest.iter().all(|rest| *rest == 0)
     }
 
     /// PUBACK, or the first answer of QoS 2 that failed, or PUBCOMP.
@@ -353,6 +400,20 @@ impl Handler for Flow {
             }
             _ => {}
         }
+    }
+
+    fn counted(&mut self, io: &mut Io, connection: usize, bytes: usize) {
+        let Some(subscriber) = connection.checked_sub(self.first_subscriber) else { return };
+        let counted = &mut self.counted;
+        if counted.rest.len() <= subscriber {
+            counted.rest.resize(subscriber + 1, 0);
+        }
+        let bytes = counted.rest[subscriber] + bytes;
+        let deliveries = bytes / counted.size;
+        counted.rest[subscriber] = bytes % counted.size;
+        counted.deliveries += deliveries as u64;
+        self.delivered += deliveries as u64;
+        self.allow(io, deliveries);
     }
 
     fn closed(&mut self, _io: &mut Io, _connection: usize, why: &io::Error) {

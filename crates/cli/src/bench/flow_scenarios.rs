@@ -40,6 +40,14 @@ pub(crate) struct FlowArgs {
     /// SUBSCRIBEs per second beside the flow, on other topics, each with its UNSUBSCRIBE.
     #[arg(long, default_value_t = 0.0)]
     churn: f64,
+    /// Connect one client more between subscribers and publishers, so that a broker which deals
+    /// clients out to its threads in turn puts the two of a pair on different ones.
+    #[arg(long)]
+    apart: bool,
+    /// Over TLS and at QoS 0: open what comes to so many subscribers, with all checks, and only
+    /// count what comes to the others. Opening costs as much as sealing costs the broker.
+    #[arg(long)]
+    opened: Option<usize>,
     #[command(flatten)]
     crowd: CrowdArgs,
 }
@@ -207,9 +215,9 @@ fn run(
     if publishers == 0 || subscribers == 0 {
         return Err(Failure::usage("nothing to do", "give at least 1 of each kind of client"));
     }
-    allow_open_files((publishers + subscribers + args.crowd.idle + 1) as u64)?;
+    allow_open_files((publishers + subscribers + args.crowd.idle + 2) as u64)?;
     let target = args.common.target()?;
-    let mut engine = Engine::new(&target.endpoint)?;
+    let mut engine = Engine::new(&target)?;
     let Scenario { name, mut shape, load } = scenario;
     if let Shape::Spread(spread) = &mut shape {
         spread.run = target.run;
@@ -220,6 +228,9 @@ fn run(
     let plans: Vec<Plan> =
         (0..subscribers).map(|n| subscriber(&target, shape, n, args.qos)).collect();
     let receivers = fleet::open(&mut engine, version, &plans, concurrency, output)?;
+    if args.apart {
+        fleet::open(&mut engine, version, &[target.plan("apart", None)], 1, output)?;
+    }
     let plans: Vec<Plan> = (0..publishers).map(|n| target.plan(&format!("p{n}"), None)).collect();
     let senders = fleet::open(&mut engine, version, &plans, concurrency, output)?;
     let none = PropertiesBuf::new();
@@ -227,13 +238,34 @@ fn run(
         .map(|n| {
             let topic = match shape {
                 Shape::Spread(spread) => spread.topic(n as u64),
+                // What is counted by its length must all be equally long.
+                _ if args.opened.is_some() => format!("bench/{:08x}/{n:04}", target.run),
                 _ => topic(&target, n),
             };
             Template::new(version, &topic, args.qos, false, &none, args.size)
         })
         .collect();
+    let mut report =
+        Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
     let mut flow = Flow::new(version, target.run, shape, load, args.qos, templates);
     flow.first_subscriber = receivers.connections.start;
+    if let Some(opened) = args.opened {
+        if args.qos != QoS::AtMostOnce
+            || !matches!(shape, Shape::Everyone { .. } | Shape::Shared { .. })
+        {
+            let what = "--opened needs QoS 0 and subscribers that get the same";
+            return Err(Failure::usage(what, "leave it away: everything is then opened"));
+        }
+        if publishers > 9999 {
+            let what = "--opened is for 9999 publishers at most";
+            return Err(Failure::usage(what, "give fewer, or leave it away"));
+        }
+        for connection in receivers.connections.clone().skip(opened) {
+            engine.count(connection)?;
+        }
+        flow.opened = opened;
+        report.parameter("opened", opened);
+    }
     flow.first_publisher = senders.connections.start;
     flow.window = senders.receive_maximum.min(args.common.window).into();
     if args.churn > 0.0 {
@@ -241,8 +273,6 @@ fn run(
         let one = fleet::open(&mut engine, version, &plans, 1, output)?.connections.start;
         flow.churn = Some(Churn::new(target.hello.clone(), target.run, one, args.churn));
     }
-    let mut report =
-        Report { scenario: name, at: target.endpoint.to_string(), ..Report::default() };
     for (name, value) in parameters {
         report.parameter(name, value.clone());
     }
@@ -261,8 +291,12 @@ fn run(
         report.more("subscriptions_changed", churn.done());
     }
     report.print(output)?;
+    let whole = flow.counts_are_whole();
     if let Some(failure) = flow.failure.or(churn_failure) {
         return Err(Failure::new(failure));
+    }
+    if lost == 0 && !whole {
+        return Err(Failure::new("what was counted unopened is no whole number of messages"));
     }
     // QoS 0 may lose under load; anything else is a broken promise.
     if misplaced > 0 || (lost > 0 && args.qos != QoS::AtMostOnce) {

@@ -37,7 +37,7 @@ impl Live {
     /// Starts `rate` messages a second, and returns after the quiet phase.
     pub(crate) fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {
         let (version, qos) = (target.hello.version, QoS::AtMostOnce);
-        let mut engine = Engine::new(&target.endpoint)?;
+        let mut engine = Engine::new(target)?;
         let topic = format!("live/{:08x}", target.run);
         let plans = [target.plan("ls", Some((&topic, qos))), target.plan("lp", None)];
         let fleet = fleet::open(&mut engine, version, &plans, 2, output)?;

@@ -1,4 +1,4 @@
-//! `agentmq bench`: measures any MQTT broker over plain TCP.
+//! `agentmq bench`: measures any MQTT broker over plain TCP, or over TLS.
 //!
 //! One thread, raw sockets, packets encoded beforehand: the generator shares the machine with the
 //! broker, so what it does not use the broker has.
@@ -17,6 +17,7 @@ mod greeting;
 mod live;
 mod offline;
 mod process;
+mod record_count;
 mod relay;
 mod report;
 mod retained;

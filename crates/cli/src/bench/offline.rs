@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let target = args.common.target()?;
     let (version, run) = (target.hello.version, target.run);
-    let mut engine = Engine::new(&target.endpoint)?;
+    let mut engine = Engine::new(&target)?;
     let topic = format!("bench/{run:08x}/offline");
     let id = target.client_id("s");
     // Before version 5 "start anew" would also mean "ends with the connection"; the id is new.

@@ -43,7 +43,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let target = args.common.target()?;
     let (version, run) = (target.hello.version, target.run);
-    let mut engine = Engine::new(&target.endpoint)?;
+    let mut engine = Engine::new(&target)?;
     let fleet = fleet::open(&mut engine, version, &[target.plan("p", None)], 1, output)?;
     let publisher = fleet.connections.start;
     let topic = |n: u64| format!("bench/{run:08x}/{}/{n}", n % 100);

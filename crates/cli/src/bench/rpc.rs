@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("request and response need MQTT 5", fix));
     }
     allow_open_files(args.callers as u64 + 1)?;
-    let mut engine = Engine::new(&target.endpoint)?;
+    let mut engine = Engine::new(&target)?;
     let service = format!("bench/{run:08x}/service");
     let reply = |n: usize| format!("bench/{run:08x}/reply/{n}");
     let mut plans: Vec<Plan> = (0..args.callers)

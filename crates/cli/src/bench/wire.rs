@@ -114,6 +114,11 @@ impl Template {
         Self { bytes, id_at, payload_at }
     }
 
+    /// Bytes of the packet.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends the packet with this identifier and stamp.
     pub(crate) fn append(&self, out: &mut Vec<u8>, packet_id: u16, stamp: Stamp) {
         let start = out.len();
