@@ -8,6 +8,7 @@ mod watcher;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -62,33 +63,62 @@ fn profile(
     contender: &Contender,
     scratch: &Path,
 ) -> Result<Profile> {
-    let observe = |watcher: Watcher| -> Result<(String, Value)> {
+    let observe = |watcher: Watcher| -> Result<(String, Load)> {
         let broker = contender.start(scenario, scratch)?;
         let watching = watcher.attach(broker.pid, scratch)?;
-        let (outcome, output) = measure::load(binary, scenario, contender, &broker, scratch)?;
-        ensure!(outcome.success(), "the load generator: {}\n{output}", outcome.reason());
+        let (since, mut load) = (Instant::now(), Load::default());
+        // What ends when it is done may be done at once.
+        while load.runs == 0 || since.elapsed() < LONG_ENOUGH {
+            let (outcome, output) = measure::load(binary, scenario, contender, &broker, scratch)?;
+            ensure!(outcome.success(), "the load generator: {}\n{output}", outcome.reason());
+            load.add(&measure::report(&output)?);
+        }
         // The watcher ends with what it watches.
         drop(broker);
-        Ok((watching.finish()?, measure::report(&output)?))
+        Ok((watching.finish()?, load))
     };
     let (listed, sampled) = observe(Watcher::Samples)?;
     let (counted, slowed) = observe(Watcher::SystemCalls)?;
-    let count = total(&slowed).context("nothing arrived while system calls were counted")?;
+    ensure!(slowed.total > 0.0, "nothing arrived while system calls were counted");
     Ok(Profile {
         scenario: scenario.name.clone(),
-        unit: sampled["unit"].as_str().unwrap_or_default().to_owned(),
-        nanoseconds_each: sampled["broker"]["per_cpu_second"].as_f64().map(|rate| 1e9 / rate),
+        nanoseconds_each: sampled.nanoseconds_each(),
         samples: Samples::parse(&listed)?,
-        calls: SystemCalls::parse(&counted, count)?,
+        calls: SystemCalls::parse(&counted, slowed.total)?,
+        unit: sampled.unit,
     })
 }
 
-/// All deliveries of the run, its warm-up included, or what else the scenario counts: the watcher
-/// has seen all of it.
-fn total(report: &Value) -> Option<f64> {
-    let received = report["integrity"]["received"].as_f64().filter(|&received| received > 0.0);
-    received.or_else(|| report["count"].as_f64()).filter(|&count| count > 0.0)
+/// What the load generator reported, over all its runs.
+#[derive(Debug, Default)]
+struct Load {
+    runs: usize,
+    unit: String,
+    /// In the measured intervals.
+    count: f64,
+    cpu_seconds: f64,
+    /// The warm-ups included, which a watcher sees too.
+    total: f64,
 }
+
+impl Load {
+    fn add(&mut self, report: &Value) {
+        let count = report["count"].as_f64().unwrap_or_default();
+        let received = report["integrity"]["received"].as_f64().unwrap_or_default();
+        self.runs += 1;
+        self.unit = report["unit"].as_str().unwrap_or_default().to_owned();
+        self.count += count;
+        self.cpu_seconds += report["broker"]["cpu_seconds"].as_f64().unwrap_or_default();
+        self.total += if received > 0.0 { received } else { count };
+    }
+
+    fn nanoseconds_each(&self) -> Option<f64> {
+        (self.count > 0.0).then(|| self.cpu_seconds * 1e9 / self.count)
+    }
+}
+
+/// For how long each load is watched at least.
+const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 struct Options {
@@ -163,10 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_divided_by_everything_that_arrived() {
-        assert_eq!(total(&json!({"count": 7, "integrity": {"received": 9}})), Some(9.0));
-        assert_eq!(total(&json!({"count": 7})), Some(7.0));
-        assert_eq!(total(&json!({"count": 7, "integrity": {"received": 0}})), Some(7.0));
-        assert_eq!(total(&json!({"count": 0})), None);
+    fn the_runs_of_a_load_are_added() {
+        let mut load = Load::default();
+        assert_eq!(load.nanoseconds_each(), None);
+        load.add(&json!({"unit": "x", "count": 7, "integrity": {"received": 9},
+            "broker": {"cpu_seconds": 1e-6}}));
+        load.add(&json!({"unit": "x", "count": 3, "broker": {"cpu_seconds": 4e-6}}));
+        assert_eq!((load.runs, load.unit.as_str()), (2, "x"));
+        assert_eq!(load.nanoseconds_each(), Some(500.0));
+        assert_eq!(load.total, 12.0, "the warm-up too");
     }
 }

@@ -80,6 +80,8 @@ fn is_copying(symbol: &str) -> bool {
 /// `<agentmq_router::router::Router>::packet` is `Router::packet`: a type's path, an
 /// implementation's trait and the compiler's hash say nothing that a reader looks for.
 fn short(symbol: &str) -> String {
+    let symbol = symbol.replace("<impl ", "<");
+    let symbol = symbol.as_str();
     let symbol = match symbol.rsplit_once("::h") {
         Some((name, hash)) if hash.len() == 16 => name,
         _ => symbol,
@@ -103,7 +105,12 @@ fn short(symbol: &str) -> String {
             short.push(character);
         }
     }
-    short + &word
+    short += &word;
+    // Inherent methods, wherever they are written: `<Router>::packet`.
+    match short.strip_prefix('<').and_then(|rest| rest.split_once(">::")) {
+        Some((of, method)) if !of.contains([' ', '<', '&']) => format!("{of}::{method}"),
+        _ => short,
+    }
 }
 
 /// How many symbols are reported.
@@ -136,7 +143,7 @@ mod tests {
         let samples = Samples::parse(LISTED).expect("parses");
         let symbols: Vec<_> = samples.symbols.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(symbols[1], "__memmove_avx_unaligned_erms");
-        assert_eq!(samples.symbols[0].1, 0.2);
+        assert_eq!(samples.symbols[0].1, 0.25); // both ways to write it
         assert!(!symbols.contains(&"tcp_sendmsg"), "the kernel's");
         let many: String = (0..20).map(|at| format!("{at};agentmq;[.] f{at}\n")).collect();
         let samples = Samples::parse(&many).expect("parses");
@@ -153,7 +160,8 @@ mod tests {
     #[test]
     fn a_symbol_loses_its_path_and_its_hash() {
         let of = |symbol: &str, expected: &str| assert_eq!(short(symbol), expected, "{symbol}");
-        of("<agentmq_router::router::Router>::packet", "<Router>::packet");
+        of("<agentmq_router::router::Router>::packet", "Router::packet");
+        of("agentmq_router::fan_out::<impl agentmq_router::router::Router>::send", "Router::send");
         of("agentmq_codec::frame::cut::h0123456789abcdef", "cut");
         of("<alloc::vec::Vec<u8> as core::ops::Drop>::drop", "<Vec<u8> as Drop>::drop");
         of("mi_free", "mi_free");

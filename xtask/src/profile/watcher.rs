@@ -55,23 +55,31 @@ impl Watcher {
         }
     }
 
+    /// What it says when it has attached itself.
+    fn begins(self) -> &'static str {
+        match self {
+            Self::Samples => "Events enabled",
+            Self::SystemCalls => "attached",
+        }
+    }
+
     /// Starts watching the process and returns when nothing that it does is missed any more.
     pub fn attach(self, broker: u32, scratch: &Path) -> Result<Watching> {
         let recorded = scratch.join(self.program());
         let mut command = Command::new(self.program());
         match self {
-            // Virtual machines have no hardware counters. 1999: not in step with any timer.
-            Self::Samples => command.args(["record", "-q", "-e", "cpu-clock", "-F", "1999"]),
-            Self::SystemCalls => command.args(["-f", "-c", "-U", "calls,name"]),
+            // Virtual machines have no hardware counters. 4999: not in step with any timer. With a
+            // delay it says when it begins.
+            Self::Samples => command.args("record -D 1 -e cpu-clock -F 4999".split(' ')),
+            Self::SystemCalls => command.args("-f -c -U calls,name".split(' ')),
         };
         let log = scratch.join("watcher.log");
         let output = fs::File::create(&log).context("create the watcher's log")?;
         command.arg("-o").arg(&recorded).args(["-p", &broker.to_string()]);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let mut group = Group::spawn(&mut command)?;
-        let watcher = group.id();
         let since = Instant::now();
-        while !self.is_attached(watcher, broker) {
+        while !fs::read_to_string(&log).is_ok_and(|said| said.contains(self.begins())) {
             let ended = group.child().and_then(|child| child.try_wait().ok().flatten());
             if ended.is_some() || since.elapsed() > PATIENCE {
                 bail!("`{}` cannot watch: {}", self.program(), said(&log));
@@ -79,18 +87,6 @@ impl Watcher {
             pause();
         }
         Ok(Watching { watcher: self, group, recorded, log })
-    }
-
-    fn is_attached(self, watcher: u32, broker: u32) -> bool {
-        let threads = threads(broker);
-        if threads.is_empty() {
-            return false;
-        }
-        match self {
-            // It has opened an event for each.
-            Self::Samples => open_events(watcher) >= threads.len(),
-            Self::SystemCalls => threads.iter().all(|thread| is_traced(thread)),
-        }
     }
 }
 
@@ -114,36 +110,11 @@ impl Watching {
     }
 }
 
-/// Folders in `/proc`, one for each thread of the process.
-fn threads(process: u32) -> Vec<PathBuf> {
-    entries(&format!("/proc/{process}/task"))
-}
-
-fn is_traced(thread: &Path) -> bool {
-    let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
-    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|tracer| tracer.trim() != "0")
-}
-
-fn open_events(process: u32) -> usize {
-    let links = entries(&format!("/proc/{process}/fd"));
-    let is_event = |link: &&PathBuf| {
-        fs::read_link(link).is_ok_and(|to| to.to_string_lossy().contains("[perf_event]"))
-    };
-    links.iter().filter(is_event).count()
-}
-
-/// None if the process has ended.
-fn entries(folder: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
 fn said(log: &Path) -> String {
     process::last_lines(&fs::read_to_string(log).unwrap_or_default(), 10)
 }
 
-#[expect(clippy::disallowed_methods, reason = "that another is attached is no event to wait for")]
+#[expect(clippy::disallowed_methods, reason = "that a file grows is no event to wait for")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }
@@ -164,14 +135,5 @@ mod tests {
         let outcome = Watcher::SystemCalls.attach(1 << 30, folder.path());
         let error = outcome.expect_err("there is no such process").to_string();
         assert!(error.contains("`strace`"), "{error}");
-    }
-
-    #[test]
-    fn who_watches_nothing_has_nothing_open() {
-        let own = std::process::id();
-        assert_eq!(open_events(own), 0);
-        assert!(!threads(own).is_empty());
-        assert!(!Watcher::Samples.is_attached(own, own));
-        assert!(!Watcher::SystemCalls.is_attached(own, 1 << 30), "nobody to be attached to");
     }
 }
