@@ -1,63 +1,90 @@
-//! Repeats one operation on one packet a fixed number of times, so that
-//! `valgrind --tool=callgrind` or `perf stat` can count its instructions, which do not depend on
-//! what else the machine does:
-//!
-//! ```text
-//! cargo bench -p agentmq-codec --bench instructions --no-run
-//! valgrind --tool=callgrind target/release/deps/instructions-… decode-publish 10000
-//! ```
-//!
-//! The number for one packet is the difference between a run of 2 N and a run of N, divided by N.
-//! Without arguments it names the operations and runs each once.
+//! The instructions of reading and writing one packet. `agentmq_testkit::instructions` says how
+//! they are counted.
 
 use std::hint::black_box;
 
 use ProtocolVersion::{V5, V311};
 use agentmq_codec::{
-    Ack, AckKind, Packet, PropertiesBuf, Property, PropertyId as P, PropertyLimits,
-    ProtocolVersion, Publish, PublishHead, QoS, ReasonCode, frame,
+    Ack, AckKind, ConnAck, Connect, Packet, PropertiesBuf, Property, PropertyId as P,
+    PropertyLimits, ProtocolVersion, Publish, PublishHead, QoS, ReasonCode, Will, frame,
 };
+use agentmq_testkit::{Case, instructions};
 
 const TOPIC: &str = "sensors/room-17/temper";
 const PAYLOAD: &[u8] = &[b'x'; 64];
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let [operation, repeat] = arguments.as_slice() else {
-        for (name, run) in OPERATIONS {
-            run(1);
-            report(name);
-        }
-        return;
+    instructions(&[
+        Case::new("decode-publish-v311", |n| {
+            decode(&publish(V311, QoS::AtMostOnce, false), V311, n);
+        }),
+        Case::new("decode-publish", |n| decode(&publish(V5, QoS::AtMostOnce, false), V5, n)),
+        Case::new("decode-publish-qos1", |n| decode(&publish(V5, QoS::AtLeastOnce, false), V5, n)),
+        Case::new("decode-publish-properties", |n| {
+            decode(&publish(V5, QoS::AtMostOnce, true), V5, n);
+        }),
+        Case::new("decode-puback", |n| decode(&[0x40, 2, 0, 7], V5, n)),
+        Case::new("decode-pubrec-reason", |n| decode(&[0x50, 3, 0, 7, 0x10], V5, n)),
+        Case::new("decode-subscribe", |n| {
+            decode(b"\x82\x10\0\x01\0\0\x0Asensors/+/\x01", V5, n);
+        }),
+        Case::new("decode-connect", |n| {
+            decode(b"\x10\x1A\0\x04MQTT\x05\xC2\0\x3C\0\0\x04id-1\0\x02me\0\x03key", V5, n);
+        }),
+        Case::new("decode-connect-will", |n| decode(&connect_with_will(), V5, n)),
+        Case::new("encode-publish", |n| encode_publish(false, n)),
+        Case::new("encode-publish-properties", |n| encode_publish(true, n)),
+        Case::new("encode-head", encode_head),
+        Case::new("encode-puback", |n| {
+            encode(&Packet::Ack(Ack::new(AckKind::PubAck, 7, ReasonCode::Success)), n);
+        }),
+        Case::new("encode-connack", |n| {
+            let properties = properties_of_connack();
+            let properties = properties.view();
+            let reason = ReasonCode::Success;
+            encode(&Packet::ConnAck(ConnAck { session_present: true, reason, properties }), n);
+        }),
+        Case::new("encode-connect", |n| {
+            let bytes = connect_with_will();
+            let packet = Packet::decode(0x10, &bytes[2..], V5, &PropertyLimits::UNLIMITED);
+            encode(&packet.expect("a CONNECT"), n);
+        }),
+    ]);
+}
+
+fn connect_with_will() -> Vec<u8> {
+    let properties = PropertiesBuf::new()
+        .with(Property::U32(P::SessionExpiryInterval, 3600))
+        .with(Property::U16(P::ReceiveMaximum, 100));
+    let will_properties = PropertiesBuf::new().with(Property::U32(P::WillDelayInterval, 5));
+    let will = Will {
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        topic: TOPIC,
+        payload: b"offline",
+        properties: will_properties.view(),
     };
-    let repeat: usize = repeat.parse().expect("a number of repetitions");
-    let (_, run) =
-        OPERATIONS.iter().find(|(name, _)| name == operation).expect("the name of an operation");
-    run(repeat);
+    let mut out = Vec::new();
+    Connect {
+        version: V5,
+        keep_alive: 60,
+        client_id: "client-1",
+        will: Some(will),
+        properties: properties.view(),
+        ..Connect::default()
+    }
+    .encode(&mut out);
+    out
 }
 
-#[expect(clippy::print_stdout, reason = "a program that lists its operations")]
-fn report(name: &str) {
-    println!("{name}");
+fn properties_of_connack() -> PropertiesBuf {
+    PropertiesBuf::new()
+        .with(Property::U16(P::ReceiveMaximum, 1024))
+        .with(Property::Byte(P::RetainAvailable, 1))
+        .with(Property::U32(P::MaximumPacketSize, 1 << 20))
+        .with(Property::U16(P::TopicAliasMaximum, 16))
+        .with(Property::Text(P::AssignedClientIdentifier, "auto-0123456789abcdef"))
 }
-
-type Operation = (&'static str, fn(usize));
-
-const OPERATIONS: &[Operation] = &[
-    ("decode-publish-v311", |n| decode(&publish(V311, QoS::AtMostOnce, false), V311, n)),
-    ("decode-publish", |n| decode(&publish(V5, QoS::AtMostOnce, false), V5, n)),
-    ("decode-publish-qos1", |n| decode(&publish(V5, QoS::AtLeastOnce, false), V5, n)),
-    ("decode-publish-properties", |n| decode(&publish(V5, QoS::AtMostOnce, true), V5, n)),
-    ("decode-puback", |n| decode(&[0x40, 2, 0, 7], V5, n)),
-    ("decode-subscribe", |n| decode(b"\x82\x10\0\x01\0\0\x0Asensors/+/\x01", V5, n)),
-    ("decode-connect", |n| {
-        decode(b"\x10\x1A\0\x04MQTT\x05\xC2\0\x3C\0\0\x04id-1\0\x02me\0\x03key", V5, n)
-    }),
-    ("encode-publish", |n| encode_publish(false, n)),
-    ("encode-publish-properties", |n| encode_publish(true, n)),
-    ("encode-head", encode_head),
-    ("encode-puback", encode_puback),
-];
 
 fn properties() -> PropertiesBuf {
     PropertiesBuf::new()
@@ -129,11 +156,11 @@ fn encode_head(repeat: usize) {
     }
 }
 
-fn encode_puback(repeat: usize) {
+fn encode(packet: &Packet<'_>, repeat: usize) {
     let mut out = Vec::with_capacity(4096);
     for _ in 0..repeat {
         out.clear();
-        black_box(Ack::new(AckKind::PubAck, 7, ReasonCode::Success)).encode(V5, &mut out);
+        black_box(packet).encode(V5, &mut out);
         black_box(&out);
     }
 }

@@ -56,8 +56,9 @@ impl<'a> Properties<'a> {
         let mut rest = Reader::new(raw);
         let (mut seen, mut users, mut user_bytes) = (0u64, 0u32, 0usize);
         while !rest.is_empty() {
-            let property = Property::read(&mut rest)?;
-            let bit = property.id().bit();
+            let id = PropertyId::read(&mut rest)?;
+            let bit = id.bit();
+            // Before its value: that may be wrong in a way which the packet has no code for.
             if allowed.once & bit == 0 {
                 return Err(DecodeError::malformed("property not allowed in this packet"));
             }
@@ -65,6 +66,7 @@ impl<'a> Properties<'a> {
                 return Err(DecodeError::protocol("property stands twice"));
             }
             seen |= bit;
+            let property = Property::read_value(id, &mut rest)?;
             if let Property::Pair(name, value) = property {
                 users += 1;
                 user_bytes += name.len() + value.len();

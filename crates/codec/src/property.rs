@@ -54,6 +54,12 @@ impl PropertyId {
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
+
+    /// Reads an identifier.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::from_u32(reader.varint()?)
+            .ok_or(DecodeError::malformed("unknown property identifier"))
+    }
 }
 
 /// One property's value, borrowed. The name of the variant's type follows §2.2.2.2.
@@ -91,9 +97,13 @@ impl<'a> Property<'a> {
 
     /// Reads one property and checks its own value range.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let id = PropertyId::read(reader)?;
+        Self::read_value(id, reader)
+    }
+
+    /// Reads what follows the identifier.
+    pub(crate) fn read_value(id: PropertyId, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         use PropertyId as P;
-        let id = P::from_u32(reader.varint()?)
-            .ok_or(DecodeError::malformed("unknown property identifier"))?;
         Ok(match id {
             P::PayloadFormatIndicator
             | P::RequestProblemInformation

@@ -411,7 +411,11 @@ fn properties_by_packet() {
             let context = format!("property {id:#04x} in {first:#04x}");
             let twice = [&property[..], &property].concat();
             if id != 0x26 && !allowed.contains(&id) {
-                assert_eq!(refusal(&property).expect(&context).0, MALFORMED, "{context}");
+                // Also with a value that is wrong by itself.
+                let zeros = [&[id][..], &vec![0; property.len() - 1]].concat();
+                for list in [property, zeros] {
+                    assert_eq!(refusal(&list).expect(&context).0, MALFORMED, "{context}");
+                }
             } else if id == 0x26 || id == 0x0B && first == 0x30 {
                 let missing = refusal(&twice).map(|(_, what)| what);
                 assert!(missing.is_none_or(|what| what.starts_with("AUTH without")), "{context}");

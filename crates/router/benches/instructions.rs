@@ -1,97 +1,177 @@
-//! Sends one client's publications through a router a fixed number of times, so that
-//! `valgrind --tool=callgrind` can count the instructions of a message, which do not depend on
-//! what else the machine does:
-//!
-//! ```text
-//! cargo bench -p agentmq-router --bench instructions --no-run
-//! valgrind --tool=callgrind target/release/deps/instructions-… qos0 10000
-//! ```
-//!
-//! The number for one message is the difference between a run of 2 N and a run of N, divided by
-//! N. Without arguments it names the operations and runs each once.
+//! The instructions of what a router does with one message or request.
+//! `agentmq_testkit::instructions` says how they are counted.
 
-use std::sync::Arc;
+mod broker;
 
-use agentmq_codec::{Connect, ProtocolVersion, Publish, QoS, frame};
-use agentmq_identity::Open;
-use agentmq_router::{ConnectionId, Router, Settings};
-use agentmq_session::{MemoryEngine, Time};
-
-type Operation = (&'static str, fn(usize));
-
-const OPERATIONS: &[Operation] = &[
-    ("qos0", |n| run(1, QoS::AtMostOnce, false, n)),
-    ("qos1", |n| run(1, QoS::AtLeastOnce, false, n)),
-    ("qos0-to-10", |n| run(10, QoS::AtMostOnce, false, n)),
-    ("retained", |n| run(1, QoS::AtMostOnce, true, n)),
-];
+use agentmq_codec::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
+use agentmq_testkit::{Case, instructions};
+use broker::{Broker, CONNECT_311};
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let [operation, repeat] = arguments.as_slice() else {
-        for (name, run) in OPERATIONS {
-            run(1);
-            report(name);
-        }
-        return;
-    };
-    let repeat: usize = repeat.parse().expect("a number of repetitions");
-    let (_, run) =
-        OPERATIONS.iter().find(|(name, _)| name == operation).expect("the name of an operation");
-    run(repeat);
+    instructions(&[
+        Case::new("qos0", |n| round_trips(AtMostOnce, n)),
+        Case::new("qos1", |n| round_trips(AtLeastOnce, n)),
+        Case::new("qos2", |n| round_trips(ExactlyOnce, n)),
+        Case::new("qos0-aliases", aliases),
+        Case::new("route-hit", |n| route(1, n)),
+        Case::new("route-miss", |n| route(200, n)),
+        Case::new("fan-out-10-64B", |n| fan_out(10, 64, n)),
+        Case::repeated("fan-out-1000-64B", 20, |n| fan_out(1_000, 64, n)),
+        Case::new("fan-out-1-16KiB", |n| fan_out(1, 16 << 10, n)),
+        Case::new("fan-out-10-16KiB", |n| fan_out(10, 16 << 10, n)),
+        Case::repeated("fan-out-1000-16KiB", 20, |n| fan_out(1_000, 16 << 10, n)),
+        Case::repeated("fan-out-1000-qos1", 20, fan_out_qos1),
+        Case::new("retained-store", retained_store),
+        Case::repeated("retained-1000-to-hash", 20, retained_to_hash),
+        Case::new("shared-choice-10", shared_choice),
+        Case::new("subscribe-unsubscribe", subscribe_unsubscribe),
+        Case::new("connect-disconnect", connect_disconnect),
+    ]);
 }
 
-#[expect(clippy::print_stdout, reason = "a program that lists its operations")]
-fn report(name: &str) {
-    println!("{name}");
-}
-
-/// One publisher, `subscribers` that get everything, `count` messages.
-fn run(subscribers: u32, qos: QoS, retain: bool, count: usize) {
-    let (settings, open) = (Arc::new(Settings::default()), Arc::new(Open));
-    let mut router = Router::new(settings, open, Box::new(MemoryEngine), 7);
-    let mut dirty = Vec::new();
-    let version = ProtocolVersion::V311;
-    for client in 0..=subscribers {
-        let client_id = format!("client-{client}");
-        let mut bytes = Vec::new();
-        Connect { version, clean_start: true, client_id: &client_id, ..Connect::default() }
-            .encode(&mut bytes);
-        feed(&mut router, client, &bytes);
-        if client > 0 {
-            let subscribe = b"\x82\x0E\0\x01\0\x09sensors/#\x01";
-            feed(&mut router, client, subscribe);
-        }
-        flush(&mut router, &mut dirty);
-    }
-    let mut publish = Vec::new();
-    let topic = "sensors/room-17/temper";
-    Publish { qos, retain, topic, packet_id: 7, payload: &[b'x'; 64], ..Publish::default() }
-        .encode(version, &mut publish);
+/// A publisher and a subscriber, and all packets of the exchanges between them and the router.
+fn round_trips(qos: QoS, count: usize) {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    broker.subscribe(1, "sensors/#", qos);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], qos, false);
     for id in 1..=count {
-        feed(&mut router, 0, &publish);
-        if qos == QoS::AtLeastOnce {
-            let id = ((id - 1) % 65_535 + 1) as u16;
-            let [high, low] = id.to_be_bytes();
-            feed(&mut router, 1, &[0x40, 2, high, low]);
+        // The router numbers its publications one after the other.
+        let [high, low] = (((id - 1) % 65_535 + 1) as u16).to_be_bytes();
+        broker.send(0, &publish);
+        if qos == ExactlyOnce {
+            broker.send(0, &[0x62, 2, 0, 7]);
+            broker.send(1, &[0x50, 2, high, low]);
+            broker.send(1, &[0x70, 2, high, low]);
+        } else if qos == AtLeastOnce {
+            broker.send(1, &[0x40, 2, high, low]);
         }
-        flush(&mut router, &mut dirty);
     }
 }
 
-fn feed(router: &mut Router, client: u32, bytes: &[u8]) {
-    let frame = frame::cut(bytes, 1 << 20).ok().flatten().expect("a whole packet");
-    let body = &bytes[frame.body_at..frame.total];
-    router.packet(ConnectionId(client), frame.first, body, Time::ZERO);
-}
-
-fn flush(router: &mut Router, dirty: &mut Vec<ConnectionId>) {
-    router.dirty(dirty);
-    for id in dirty.drain(..) {
-        let outbox = router.outbox(id).expect("a connection that was in the list");
-        let bytes = outbox.len();
-        assert!(bytes > 0, "something to write");
-        outbox.consume(bytes);
-        router.flushed(id, Time::ZERO);
+/// A subscriber of version 5 that takes aliases.
+fn aliases(count: usize) {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, b"\0\x04MQTT\x05\x02\0\0\x03\x22\0\x0A\0");
+    broker.send(1, b"\x82\x0F\0\x01\0\0\x09sensors/#\0");
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, false);
+    for _ in 0..count {
+        broker.send(0, &publish);
     }
 }
+
+/// Messages that nobody receives, among a thousand filters. The next topic finds a cache that has
+/// room for one. Many topics, since the keys of the router's tables are random.
+fn route(topics: usize, count: usize) {
+    let mut broker = Broker::with(|settings| settings.limits.route_cache = 1);
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    for room in 0..1_000 {
+        broker.subscribe(1, &format!("sensors/room-{room}/temper"), AtMostOnce);
+    }
+    let packets: Vec<_> = (0..topics)
+        .map(|room| format!("sensors/room-{room}/nothing"))
+        .map(|topic| broker::publish(&topic, &[b'x'; 64], AtMostOnce, false))
+        .collect();
+    for at in 0..count {
+        broker.send(0, &packets[at % packets.len()]);
+    }
+}
+
+fn fan_out(receivers: u32, payload: usize, count: usize) {
+    let mut broker = with_subscribers(receivers, AtMostOnce);
+    let publish = broker::publish(TOPIC, &vec![b'x'; payload], AtMostOnce, false);
+    for _ in 0..count {
+        broker.send(0, &publish);
+    }
+}
+
+/// With the acknowledgements of all receivers.
+fn fan_out_qos1(count: usize) {
+    let mut broker = with_subscribers(1_000, AtLeastOnce);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtLeastOnce, false);
+    for id in 1..=count {
+        let [high, low] = (id as u16).to_be_bytes();
+        broker.send(0, &publish);
+        for receiver in 1..=1_000 {
+            broker.send(receiver, &[0x40, 2, high, low]);
+        }
+    }
+}
+
+fn with_subscribers(receivers: u32, qos: QoS) -> Broker {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    for receiver in 1..=receivers {
+        broker.connect(receiver, CONNECT_311);
+        broker.subscribe(receiver, "sensors/#", qos);
+    }
+    broker
+}
+
+fn retained_store(count: usize) {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, true);
+    for _ in 0..count {
+        broker.send(0, &publish);
+    }
+}
+
+/// Subscribes to `#`, gets a thousand retained messages, and unsubscribes.
+fn retained_to_hash(count: usize) {
+    let mut broker = Broker::with(|settings| settings.retained_gap_ms = 0);
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    for room in 0..1_000 {
+        let topic = format!("sensors/room-{room}/temper");
+        broker.send(0, &broker::publish(&topic, &[b'x'; 64], AtMostOnce, true));
+    }
+    for _ in 0..count {
+        let before = broker.written;
+        broker.subscribe(1, "#", AtMostOnce);
+        assert!(broker.written - before > 64_000, "the retained messages come");
+        broker.send(1, b"\xA2\x05\0\x01\0\x01#");
+    }
+}
+
+/// One of ten members, in turn.
+fn shared_choice(count: usize) {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    for member in 1..=10 {
+        broker.connect(member, CONNECT_311);
+        broker.subscribe(member, "$share/group/sensors/#", AtMostOnce);
+    }
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, false);
+    for _ in 0..count {
+        broker.send(0, &publish);
+    }
+}
+
+/// Among a thousand filters of another client.
+fn subscribe_unsubscribe(count: usize) {
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    for room in 0..1_000 {
+        broker.subscribe(1, &format!("sensors/room-{room}/temper"), AtMostOnce);
+    }
+    for _ in 0..count {
+        broker.subscribe(0, "sensors/+/x", AtLeastOnce);
+        broker.send(0, b"\xA2\x0F\0\x01\0\x0Bsensors/+/x");
+    }
+}
+
+/// A client that comes and goes, with a session that ends.
+fn connect_disconnect(count: usize) {
+    let mut broker = Broker::new();
+    for _ in 0..count {
+        broker.connect(0, CONNECT_311);
+        broker.send(0, &[0xE0, 0]);
+    }
+}
+
+const TOPIC: &str = "sensors/room-17/temper";

@@ -43,13 +43,25 @@ impl Router {
     }
 
     /// Sends AUTH 0x18 and waits for the client's answer.
-    pub(crate) fn challenge(&mut self, id: ConnectionId, challenge: Challenge) {
-        let Some(connection) = self.dirty_connection(id) else { return };
-        let Some(state) = connection.auth.as_mut() else { return };
+    pub(crate) fn challenge(&mut self, id: ConnectionId, challenge: Challenge, now: Time) {
+        let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut()) else { return };
         state.exchange = Some(challenge.exchange);
-        let properties = auth_properties(&state.method, Some(&challenge.data));
-        let reason = ReasonCode::ContinueAuthentication;
-        Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+        self.send_auth(id, ReasonCode::ContinueAuthentication, Some(&challenge.data), now);
+    }
+
+    /// Sends AUTH, which cannot be left out: a client that takes no packet of its size goes
+    /// [MQTT-3.1.2-24].
+    fn send_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: Option<&[u8]>, now: Time) {
+        let Some(connection) = self.dirty_connection(id) else { return };
+        let Some(state) = connection.auth.as_ref() else { return };
+        let properties = auth_properties(&state.method, data);
+        let mut packet = Vec::new();
+        Auth { reason, properties: properties.view() }.encode(&mut packet);
+        if packet.len() > connection.max_packet as usize {
+            let why = "Maximum Packet Size has no room for AUTH";
+            return self.disconnect(id, ReasonCode::PacketTooLarge, why, now);
+        }
+        connection.outbox.bytes().extend_from_slice(&packet);
     }
 
     fn go_on_with_connect(
@@ -66,23 +78,26 @@ impl Router {
         {
             state.connect = Some(body.clone());
         }
+        // Others may have come while the exchange went on.
+        if matches!(outcome, Outcome::Accepted(..))
+            && let Err((reason, why)) = self.check_connect(&connect)
+        {
+            return self.refuse_connect(id, reason, &why);
+        }
         self.connect_outcome(id, &connect, outcome, now);
     }
 
     fn reauthenticated(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
         match outcome {
-            Outcome::Continue(challenge) => self.challenge(id, challenge),
+            Outcome::Continue(challenge) => self.challenge(id, challenge, now),
             Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, refusal.why, now),
             Outcome::Accepted(principal, data) => {
                 if let Some((_, session)) = self.connected(id) {
                     session.principal = principal.clone();
                 }
-                let Some(connection) = self.dirty_connection(id) else { return };
+                let Some(connection) = self.connection_mut(id) else { return };
                 connection.principal = principal;
-                let Some(state) = &connection.auth else { return };
-                let properties = auth_properties(&state.method, data.as_deref());
-                let reason = ReasonCode::Success;
-                Auth { reason, properties: properties.view() }.encode(connection.outbox.bytes());
+                self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::router::Router;
 use crate::timers::Due;
 
 /// Why a CONNECT is refused.
-type Refused = (ReasonCode, Cow<'static, str>);
+pub(crate) type Refused = (ReasonCode, Cow<'static, str>);
 
 impl Router {
     pub(crate) fn handle_connect(
@@ -72,11 +72,11 @@ impl Router {
                 self.accept(id, connect, principal, data.as_deref(), now);
             }
             Outcome::Refused(refusal) => self.refuse_connect(id, refusal.reason, refusal.why),
-            Outcome::Continue(challenge) => self.challenge(id, challenge),
+            Outcome::Continue(challenge) => self.challenge(id, challenge, now),
         }
     }
 
-    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Refused> {
+    pub(crate) fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Refused> {
         if connect.client_id.is_empty() {
             // 3.1: 1 to 23 characters; 3.1.1 [MQTT-3.1.3-8]
             let may_be_assigned = match connect.version {
@@ -129,6 +129,9 @@ impl Router {
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
         let properties = reason_string(why, 2, connection.max_packet);
+        if connack_len(&properties) > connection.max_packet as usize {
+            return; // [MQTT-3.1.2-24]: closing says it too
+        }
         ConnAck { session_present: false, reason, properties: properties.view() }
             .encode(connection.version, connection.outbox.bytes());
     }

@@ -39,7 +39,7 @@ impl Router {
         let mut shares = false;
         for request in packet.filters() {
             shares |= request.filter.starts_with("$share/");
-            match self.subscribe(id, request, identifier.unwrap_or(0)) {
+            match self.subscribe(id, request, identifier.unwrap_or(0), cursors.len()) {
                 Ok((qos, cursor)) => {
                     answers.push(ReasonCode::granted(qos));
                     cursors.extend(cursor);
@@ -67,12 +67,14 @@ impl Router {
         }
     }
 
-    /// One filter: the QoS granted, and the retained messages that it asks for.
+    /// One filter: the QoS granted, and the retained messages that it asks for; `waiting` other
+    /// filters of the packet ask for theirs.
     fn subscribe(
         &mut self,
         id: ConnectionId,
         request: SubscribeFilter<'_>,
         identifier: u32,
+        waiting: usize,
     ) -> Result<(QoS, Option<RetainedCursor>), NotSubscribed> {
         use ReasonCode as R;
         let SubscribeFilter { filter: text, options } = request;
@@ -108,7 +110,7 @@ impl Router {
             RetainHandling::DoNotSend => false,
         };
         // A client may ask for retained messages again and again without taking any.
-        if wanted && session.queue.cursors() >= limit {
+        if wanted && session.queue.cursors() + waiting >= limit {
             return Err(refused(R::QuotaExceeded, CURSORS_WAIT));
         }
         if let Err(at) = place {

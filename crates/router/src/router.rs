@@ -118,6 +118,10 @@ impl Router {
         let limits = property_limits(&self.settings.limits);
         let packet = match Packet::decode(first, body, version, &limits) {
             Ok(packet) => packet,
+            // [MQTT-3.1.0-2], whatever else is wrong with it: DISCONNECT may have no code for that.
+            Err(_) if PacketType::of(first) == Some(PacketType::Connect) => {
+                return self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
+            }
             Err(error) => return self.refuse(id, error.reason, error.what, now),
         };
         match packet {
@@ -137,7 +141,7 @@ impl Router {
             }
             Packet::Connect(_) => {
                 // [MQTT-3.1.0-2]
-                self.refuse(id, ReasonCode::ProtocolError, "a second CONNECT", now);
+                self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
             }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 let what = "a packet that only servers send";
@@ -495,5 +499,6 @@ pub(crate) fn second_of(now: Time) -> u32 {
 /// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
 /// reaches its client in portions and others get their turn.
 pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
+const SECOND_CONNECT: &str = "a second CONNECT";
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;

@@ -1,12 +1,15 @@
 //! What the whole-process scenarios in `tests/scenarios` are written with: a [`Broker`] is the real
 //! binary in a temporary folder, a [`RawClient`] speaks MQTT packet by packet over any transport.
 //!
+//! [`instructions`] is what the benches of single crates share.
+//!
 //! Everything here waits for events and panics when one does not come within [`PATIENCE`], with
 //! what the broker has written to its log. Only tests use it; it knows the command line and the
 //! codec, nothing of the broker's inside.
 #![forbid(unsafe_code)]
 
 mod broker;
+mod instructions;
 mod open_files;
 mod process_gauges;
 mod raw_client;
@@ -16,6 +19,7 @@ mod websocket;
 
 pub use agentmq_codec as codec;
 pub use broker::{Broker, PATIENCE};
+pub use instructions::{Case, instructions};
 pub use open_files::raise_open_files;
 pub use process_gauges::ProcessGauges;
 pub use raw_client::{RawClient, connect_packet};

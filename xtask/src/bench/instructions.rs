@@ -5,8 +5,9 @@
 //! the difference between N and 2N iterations leaves out start-up and set-up. This needs valgrind
 //! alone; the usual harness would need a second program whose version must match the crate's.
 //!
-//! What such a target must do: `--list` prints the names of its cases, one a line; `NAME COUNT`
-//! runs that case COUNT times and ends.
+//! What such a target must do, and `agentmq_testkit::instructions` does: `--list` prints its cases,
+//! one a line, each with the repetitions that suffice; `NAME COUNT` runs that case COUNT times and
+//! ends.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,9 +36,11 @@ pub fn run(workspace: &Workspace, save: bool) -> Result<bool> {
     let mut regressed = false;
     for (package, binary) in targets {
         let listed = process::run_quietly(Command::new(&binary).arg("--list"))?;
-        for case in listed.lines() {
+        for line in listed.lines() {
+            let (case, repeat) = listed_case(line)
+                .with_context(|| format!("{package}: `{line}` is no case and its repetitions"))?;
             let name = format!("{package}/{case}");
-            let count = per_iteration(&binary, case)?;
+            let count = per_iteration(&binary, case, repeat)?;
             let (line, worse) = compare(count, baseline.get(&name).copied());
             println!("{name:<50} {line}");
             regressed |= worse;
@@ -85,12 +88,18 @@ fn bench_targets(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
+/// `NAME REPETITIONS`
+fn listed_case(line: &str) -> Option<(&str, u64)> {
+    let (name, repeat) = line.split_once(' ')?;
+    Some((name, repeat.parse().ok().filter(|&repeat| repeat > 0)?))
+}
+
 /// Instructions of one iteration: what the second N of 2N iterations cost.
-fn per_iteration(binary: &Path, case: &str) -> Result<u64> {
-    let once = callgrind(binary, case, ITERATIONS)?;
-    let twice = callgrind(binary, case, 2 * ITERATIONS)?;
+fn per_iteration(binary: &Path, case: &str, repeat: u64) -> Result<u64> {
+    let once = callgrind(binary, case, repeat)?;
+    let twice = callgrind(binary, case, 2 * repeat)?;
     let both = twice.checked_sub(once).context("more iterations cost fewer instructions")?;
-    Ok(both / ITERATIONS)
+    Ok(both / repeat)
 }
 
 fn callgrind(binary: &Path, case: &str, iterations: u64) -> Result<u64> {
@@ -131,7 +140,6 @@ fn parse_baseline(text: &str) -> Result<BTreeMap<String, u64>> {
 }
 
 const TARGET: &str = "instructions";
-const ITERATIONS: u64 = 1000;
 /// 3 %: less is the noise of another compiler's inlining.
 const TOLERATED_PERMILLE: i64 = 30;
 const BASELINE: &str = "bench/instructions.toml";
@@ -146,6 +154,13 @@ mod tests {
     fn valgrinds_count_is_read() {
         assert_eq!(collected("==7== Events    : Ir\n==7== Collected : 16431\n"), Some(16431));
         assert_eq!(collected("nothing"), None);
+    }
+
+    #[test]
+    fn a_case_says_how_often_it_wants_to_run() {
+        assert_eq!(listed_case("decode-publish 1000"), Some(("decode-publish", 1000)));
+        assert_eq!(listed_case("decode-publish"), None);
+        assert_eq!(listed_case("decode-publish 0"), None);
     }
 
     #[test]

@@ -61,11 +61,12 @@ pub fn fuzz(workspace: &Workspace) -> Result<Tally> {
     let tally = if process::installed("cargo-nextest") {
         nextest(workspace, "fuzz", &["-E", FUZZ_FILTER], &effort)?
     } else {
-        let mut tally = cargo_test(workspace, &["--lib", FUZZ_PREFIX], &effort)?;
+        let mut tally = cargo_test(workspace, &["--lib", "--tests", FUZZ_PREFIX], &effort)?;
         let is_file =
             |target: &Target| target.kind == "test" && target.name.starts_with(FUZZ_PREFIX);
         if workspace.members().any(|package| package.targets.iter().any(is_file)) {
-            tally.add(cargo_test(workspace, &["--test", "fuzz_*"], &effort)?);
+            let unnamed = ["--test", "fuzz_*", "--", "--skip", FUZZ_PREFIX];
+            tally.add(cargo_test(workspace, &unnamed, &effort)?);
         }
         tally
     };

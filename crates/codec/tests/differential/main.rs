@@ -10,13 +10,15 @@ mod facts;
 mod mqtt_proto;
 mod rmqtt;
 
+use std::ops::RangeInclusive;
+
 use agentmq_codec::{Packet, PropertyLimits, ProtocolVersion, frame};
 use differences::{Accepts, KNOWN, Oracle};
 use facts::Facts;
 use packet_writer::{Entropy, VERSIONS, any_packet, mutate};
 
 const ITERATIONS: usize = 30_000;
-const MAX_LEN: usize = 300;
+const LENGTH: RangeInclusive<usize> = 0..=300;
 
 fn ours(bytes: &[u8], version: ProtocolVersion) -> Result<Facts, &'static str> {
     let cut = frame::cut(bytes, usize::MAX).map_err(|e| e.what)?.ok_or("incomplete")?;
@@ -61,8 +63,9 @@ fn compare(oracle: Oracle, bytes: &[u8], version: ProtocolVersion) -> Result<Vec
 
 #[test]
 fn fuzz_differential() {
-    bolero::check!().with_iterations(ITERATIONS).with_max_len(MAX_LEN).for_each(
-        |input: &[u8]| {
+    let inputs = bolero::produce::<Vec<u8>>().with().len(LENGTH);
+    bolero::check!().with_generator(inputs).with_iterations(ITERATIONS).for_each(
+        |input: &Vec<u8>| {
             let mut entropy = Entropy::hostile(input);
             let version = entropy.pick(&VERSIONS);
             let packet = any_packet(version, &mut entropy);

@@ -158,3 +158,22 @@ fn another_method_or_none_before_is_a_protocol_error() {
     client.auth(R::ContinueAuthentication, "riddle", "1");
     assert_eq!(client.closed_with(), 0x82, "nobody asked");
 }
+
+#[test]
+fn a_client_that_cannot_take_a_challenge_is_refused() {
+    // [MQTT-3.1.2-24]
+    let broker = Broker::guarded(Riddle);
+    let refused = broker.client("a").method("riddle", "").maximum_packet_size(20).refused();
+    assert_eq!(refused, 0x95);
+}
+
+#[test]
+fn limits_count_whoever_came_during_the_exchange() {
+    let broker = Broker::guarded(Riddle);
+    broker.reconfigure(|settings| settings.limits.sessions = 1);
+    let client = challenged(&broker, "");
+    let _other = broker.connect("b");
+    client.auth(R::ContinueAuthentication, "riddle", "1");
+    assert_eq!(connack(&client).0, 0x97);
+    assert_eq!(broker.counters().sessions_now, 1);
+}

@@ -65,3 +65,11 @@ fn a_client_that_cannot_take_a_connack_is_refused() {
 fn a_maximum_of_0_is_a_protocol_error() {
     assert_eq!(Broker::new().client("a").maximum_packet_size(0).refused(), 0x82);
 }
+
+#[test]
+fn a_client_that_cannot_take_any_connack_gets_none() {
+    // [MQTT-3.1.2-24]
+    let broker = Broker::new();
+    let client = broker.client("a").maximum_packet_size(4).attempt();
+    assert!(client.is_closed() && client.packets().is_empty());
+}

@@ -30,6 +30,15 @@ fn a_second_connect_ends_the_connection() {
 }
 
 #[test]
+fn a_second_connect_is_one_too_many_whatever_is_wrong_with_it() {
+    // [MQTT-3.1.0-2]; DISCONNECT has no code for an unknown version (§3.14.2.1)
+    let broker = Broker::new();
+    let client = broker.connect("a");
+    client.send(b"\x10\x07\0\x05MQTT?");
+    assert_eq!(client.closed_with(), 0x82);
+}
+
+#[test]
 fn packets_right_behind_connect_wait_for_the_verdict() {
     // [MQTT-3.1.4-5, -6]
     let broker = Broker::guarded(Riddle);

@@ -2,7 +2,7 @@
 
 use agentmq_codec::{Property, QoS, RetainHandling, SubscriptionOptions};
 
-use crate::harness::Broker;
+use crate::harness::{Broker, Got};
 
 fn options(retain_handling: RetainHandling) -> SubscriptionOptions {
     SubscriptionOptions { retain_handling, ..SubscriptionOptions::at(QoS::AtLeastOnce) }
@@ -177,7 +177,7 @@ fn what_exceeds_a_limit_is_delivered_and_told_and_replaces_the_old_one() {
     publisher.packets();
     let large = "x".repeat(300);
     let id = publisher.publishing("a", &large).qos(1).retain().send();
-    assert_eq!(publisher.packets(), [crate::harness::Got::PubAck(id, 0x97)]);
+    assert_eq!(publisher.packets(), [Got::PubAck(id, 0x97)]);
     assert_eq!(live.payloads(), ["small", &large]);
     let late = broker.connect("late");
     late.subscribe("a", 1);
@@ -233,6 +233,15 @@ fn asking_again_and_again_without_taking_any_is_bounded() {
     client.subscribe("b", 1);
     let codes: Vec<_> = (0..10).map(|_| client.subscribe("a", 1)).collect();
     assert_eq!(codes, [1, 1, 1, 1, 1, 0x97, 0x97, 0x97, 0x97, 0x97]);
+}
+
+#[test]
+fn asking_many_times_in_one_packet_is_bounded() {
+    let broker = Broker::with(|settings| settings.limits.subscriptions_per_session = 2);
+    broker.connect("publisher").retain("a", "x");
+    let client = broker.connect("client");
+    client.send(b"\x82\x0F\0\x01\0\0\x01a\0\0\x01a\0\0\x01a\0");
+    assert_eq!(client.next(), Some(Got::SubAck(1, vec![0, 0, 0x97])));
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! A router whose clients read everything at once.
+
+use std::sync::Arc;
+
+use agentmq_codec::{ProtocolVersion, Publish, QoS, frame};
+use agentmq_identity::Open;
+use agentmq_router::{ConnectionId, Router, Settings};
+use agentmq_session::{MemoryEngine, Time};
+
+pub(crate) struct Broker {
+    router: Router,
+    dirty: Vec<ConnectionId>,
+    /// Bytes that the clients have read.
+    pub(crate) written: usize,
+}
+
+/// The start of a CONNECT of version 3.1.1 with a clean session; its client identifier follows.
+pub(crate) const CONNECT_311: &[u8] = b"\0\x04MQTT\x04\x02\0\0";
+
+impl Broker {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let engine = Box::new(MemoryEngine);
+        let router = Router::new(Arc::new(settings), Arc::new(Open), engine, 7);
+        Self { router, dirty: Vec::new(), written: 0 }
+    }
+
+    /// Sends a CONNECT that begins with `start`.
+    pub(crate) fn connect(&mut self, client: u32, start: &[u8]) {
+        let name = client.to_string();
+        let mut packet = vec![0x10, (start.len() + 2 + name.len()) as u8];
+        packet.extend_from_slice(start);
+        packet.extend_from_slice(&[0, name.len() as u8]);
+        packet.extend_from_slice(name.as_bytes());
+        self.send(client, &packet);
+    }
+
+    /// Sends a SUBSCRIBE of version 3.1.1.
+    pub(crate) fn subscribe(&mut self, client: u32, filter: &str, qos: QoS) {
+        let mut packet = vec![0x82, (5 + filter.len()) as u8, 0, 1, 0, filter.len() as u8];
+        packet.extend_from_slice(filter.as_bytes());
+        packet.push(qos as u8);
+        self.send(client, &packet);
+    }
+
+    /// One packet comes, and the turn ends.
+    pub(crate) fn send(&mut self, client: u32, bytes: &[u8]) {
+        let frame = frame::cut(bytes, 1 << 20).ok().flatten().expect("a whole packet");
+        let body = &bytes[frame.body_at..frame.total];
+        self.router.packet(ConnectionId(client), frame.first, body, Time::ZERO);
+        self.flush();
+    }
+
+    /// Writes what there is; a long queue goes on when its portion is written.
+    fn flush(&mut self) {
+        loop {
+            self.router.dirty(&mut self.dirty);
+            if self.dirty.is_empty() {
+                return;
+            }
+            for id in self.dirty.drain(..) {
+                if let Some(outbox) = self.router.outbox(id) {
+                    let bytes = outbox.len();
+                    outbox.consume(bytes);
+                    self.written += bytes;
+                }
+                self.router.flushed(id, Time::ZERO);
+                if self.router.is_closing(id) {
+                    self.router.closed(id, Time::ZERO);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn publish(topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Vec<u8> {
+    let mut packet = Vec::new();
+    Publish { qos, retain, topic, packet_id: 7, payload, ..Publish::default() }
+        .encode(ProtocolVersion::V311, &mut packet);
+    packet
+}
