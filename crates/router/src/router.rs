@@ -116,8 +116,8 @@ impl Router {
         }
         let (version, phase) = (connection.version, connection.phase);
         let limits = property_limits(&self.settings.limits);
-        // Matched where it is: moving a packet that was just written field by field stalls until all
-        // stores before it, those of other clients' outboxes too, have left the processor.
+        // Matched where it is: moving a packet that was just written field by field waits until all
+        // stores before it, those into cold outboxes too, have left the processor.
         match &Packet::decode(first, body, version, &limits) {
             // [MQTT-3.1.0-2], whatever else is wrong with it: DISCONNECT may have no code for that.
             Err(_) if PacketType::of(first) == Some(PacketType::Connect) => {
