@@ -358,13 +358,21 @@ impl Router {
 
     /// A connection that is about to get output: puts it into the list and gives it a buffer.
     pub(crate) fn dirty_connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.dirty_connection_and_layout(id).map(|(connection, _)| connection)
+    }
+
+    /// The same, with what the last receiver of the message got.
+    pub(crate) fn dirty_connection_and_layout(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<(&mut Connection, &mut Layout)> {
         let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
         if !connection.is_dirty {
             connection.is_dirty = true;
             connection.outbox.adopt(&mut self.outboxes);
             self.dirty.push(id);
         }
-        Some(connection)
+        Some((connection, &mut self.layout))
     }
 
     /// Releases an acknowledgement by a ticket of everything recorded so far.
