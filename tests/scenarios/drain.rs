@@ -23,6 +23,7 @@ fn clients_are_told_that_the_server_shuts_down() {
         assert_eq!(connecting.receive_or_end(), None);
         let status = broker.wait();
         assert_eq!(status.code(), Some(0), "{status}");
+        broker.wait_for_log("draining shard=0 connections=11", 0);
     }
 }
 

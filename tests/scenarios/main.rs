@@ -21,6 +21,7 @@ mod pause;
 mod proxy;
 mod publish_rate;
 mod readme;
+mod refusal_log;
 mod reload;
 mod reset_storm;
 mod shards;

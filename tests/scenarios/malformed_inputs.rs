@@ -184,7 +184,7 @@ fn properties() -> Vec<(&'static str, Vec<u8>, ReasonCode)> {
         ("property twice", with(b"\x01\0\x01\0"), ProtocolError),
         ("property that ends early", with(b"\x02\0\0"), MalformedPacket),
         ("Payload Format Indicator 2", with(b"\x01\x02"), ProtocolError),
-        ("Response Topic with a wildcard", with(b"\x08\0\x01#"), TopicNameInvalid),
+        ("Response Topic with a wildcard", with(b"\x08\0\x01#"), ProtocolError),
         ("Content Type that is no UTF-8", with(b"\x03\0\x01\xFF"), MalformedPacket),
         ("Topic Alias 0", with(b"\x23\0\0"), TopicAliasInvalid),
         ("Topic Alias above the maximum", with(b"\x23\xFF\xFF"), TopicAliasInvalid),

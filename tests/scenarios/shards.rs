@@ -227,10 +227,12 @@ fn statistics_count_all_shards() {
     broker.wait_for_statistic("clients/connected", |count| count == all + 1);
     broker.wait_for_statistic("clients/total", |count| count == 2 * all + 1);
     broker.wait_for_statistic("clients/disconnected", |count| count == all);
-    broker.wait_for_statistic("subscriptions/count", |count| count == 2 * all + 1);
+    broker.wait_for_statistic("subscriptions/count", |count| count == all + 1);
+    broker.wait_for_statistic("shared_subscriptions/count", |count| count == all);
     drop(clients);
     broker.wait_for_statistic("clients/connected", |count| count == 1);
     broker.wait_for_statistic("subscriptions/count", |count| count == 1);
+    broker.wait_for_statistic("shared_subscriptions/count", |count| count == 0);
 }
 
 fn start(settings: &str) -> Broker {

@@ -33,7 +33,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         server_keep_alive: mqtt.server_keep_alive_secs,
         retained_gap_ms: config.session.retained_gap_ms,
         hold_on_resume_ms: config.session.hold_on_resume_ms,
-        queue_qos0: false,
+        queue_qos0: config.session.queue_qos0_messages,
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),

@@ -154,6 +154,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(durability, Allowed::Choice(Durability::NAMES), Restart),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
+    field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),
     field!(session.queue_policy, Allowed::Choice(QueuePolicy::NAMES), AtOnce),
     field!(
         mqtt.server_keep_alive_secs,

@@ -1,8 +1,9 @@
 //! A running broker: start, reload, drain.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use agentmq_identity::{Authenticator, Open};
 use agentmq_net::{Endpoint, NetError, TlsServer};
@@ -23,9 +24,13 @@ pub struct Broker {
     endpoints: Vec<Endpoint>,
     tls: Vec<TlsServer>,
     shards: Vec<ShardHandle>,
-    threads: Vec<JoinHandle<Result<(), ShardError>>>,
+    threads: Vec<ShardThread>,
+    /// Waits for the threads in place of [`Broker::wait`].
+    watcher: Option<JoinHandle<Result<(), BrokerError>>>,
     board: Arc<ReportBoard>,
 }
+
+type ShardThread = JoinHandle<Result<(), ShardError>>;
 
 /// Why a broker cannot start or has ended early.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +44,9 @@ pub enum BrokerError {
     /// An event loop failed.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}; check the limit on them (ulimit -u)")]
+    Thread(#[from] io::Error),
     /// A shard's thread panicked.
     #[error("a shard ended with a panic; the log says where")]
     Panicked,
@@ -93,7 +101,7 @@ impl Broker {
             }
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
-        Ok(Self { config, endpoints, tls, shards, threads, board })
+        Ok(Self { config, endpoints, tls, shards, threads, watcher: None, board })
     }
 
     /// Where it listens, with the ports that were bound.
@@ -134,16 +142,31 @@ impl Broker {
         }
     }
 
-    /// Whether a shard has ended: after a drain, or by a failure that [`Broker::wait`] tells.
-    pub fn has_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+    /// Calls `tell` when every shard has ended: after a drain, or by a failure, which
+    /// [`Broker::wait`] tells. Waits for that on a thread of its own.
+    pub fn when_ended(&mut self, tell: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
+        let threads = std::mem::take(&mut self.threads);
+        let watch = move || {
+            let ended = join(threads);
+            tell();
+            ended
+        };
+        self.watcher = Some(Builder::new().name("watcher".into()).spawn(watch)?);
+        Ok(())
     }
 
     /// Waits until every shard has ended.
     pub fn wait(self) -> Result<(), BrokerError> {
-        for thread in self.threads {
-            thread.join().map_err(|_| BrokerError::Panicked)??;
+        match self.watcher {
+            Some(watcher) => watcher.join().map_err(|_| BrokerError::Panicked)?,
+            None => join(self.threads),
         }
-        Ok(())
     }
+}
+
+/// Waits for all threads; tells the first failure. If one fails, all end.
+fn join(threads: Vec<ShardThread>) -> Result<(), BrokerError> {
+    let ends = threads.into_iter().map(|thread| thread.join().map_err(|_| BrokerError::Panicked));
+    let ends: Vec<_> = ends.collect();
+    ends.into_iter().try_for_each(|end| Ok(end??))
 }

@@ -9,13 +9,20 @@ pub struct SessionConfig {
     pub hold_on_resume_ms: u32,
     /// Milliseconds between SUBACK and the first retained message.
     pub retained_gap_ms: u32,
+    /// Whether QoS 0 messages wait for absent clients too.
+    pub queue_qos0_messages: bool,
     /// What gives way when a session's queue is full.
     pub queue_policy: QueuePolicy,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { hold_on_resume_ms: 0, retained_gap_ms: 10, queue_policy: QueuePolicy::DropOldest }
+        Self {
+            hold_on_resume_ms: 0,
+            retained_gap_ms: 10,
+            queue_qos0_messages: false,
+            queue_policy: QueuePolicy::DropOldest,
+        }
     }
 }
 

@@ -160,7 +160,7 @@ impl<'a> Will<'a> {
         } else {
             Properties::EMPTY
         };
-        let topic = reader.topic_name()?;
+        let topic = reader.topic_name(WILL_TOPIC_WITH_WILDCARD)?;
         if topic.is_empty() {
             return Err(DecodeError::with(ReasonCode::TopicNameInvalid, "empty Will Topic"));
         }
@@ -212,6 +212,8 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
     Ok(())
 }
 
+const WILL_TOPIC_WITH_WILDCARD: DecodeError =
+    DecodeError::with(ReasonCode::TopicNameInvalid, "Will Topic with a wildcard");
 const CLEAN_START: u8 = 0x02;
 const WILL_FLAG: u8 = 0x04;
 const PASSWORD: u8 = 0x40;

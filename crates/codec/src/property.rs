@@ -141,7 +141,7 @@ impl<'a> Property<'a> {
                 value => Self::VarInt(id, value),
             },
             // [MQTT-3.3.2-14]
-            P::ResponseTopic => match reader.topic_name()? {
+            P::ResponseTopic => match reader.topic_name(RESPONSE_TOPIC_WITH_WILDCARD)? {
                 "" => return Err(DecodeError::protocol("empty Response Topic")),
                 topic => Self::Text(id, topic),
             },
@@ -173,5 +173,7 @@ impl<'a> Property<'a> {
     }
 }
 
+const RESPONSE_TOPIC_WITH_WILDCARD: DecodeError =
+    DecodeError::protocol("Response Topic with a wildcard");
 const TOPIC_ALIAS_ZERO: DecodeError =
     DecodeError::with(crate::ReasonCode::TopicAliasInvalid, "Topic Alias is 0");

@@ -4,7 +4,7 @@ use crate::allowed_properties;
 use crate::encode::{fitting, put_text, put_u16, put_varint, varint_len};
 use crate::properties::{Properties, PropertyLimits};
 use crate::property::PropertyId as P;
-use crate::reader::Reader;
+use crate::reader::{Reader, TOPIC_WITH_WILDCARD};
 use crate::{DecodeError, ProtocolVersion, QoS, ReasonCode};
 
 /// A publication, borrowing from the packet it was read from.
@@ -40,7 +40,7 @@ impl<'a> Publish<'a> {
             return Err(DecodeError::malformed("DUP with QoS 0")); // [MQTT-3.3.1-2]
         }
         let mut reader = Reader::new(body);
-        let topic = reader.topic_name()?;
+        let topic = reader.topic_name(TOPIC_WITH_WILDCARD)?;
         let packet_id = if qos == QoS::AtMostOnce { 0 } else { reader.packet_id()? };
         let properties = if version.is_v5() {
             Properties::read(&mut reader, allowed_properties::PUBLISH, limits)?

@@ -1,6 +1,6 @@
 //! The primitive data types of MQTT 5 §1.5, read from a slice.
 
-use crate::DecodeError;
+use crate::{DecodeError, ReasonCode};
 
 /// A cursor over one packet's bytes. Every read checks the end.
 #[derive(Debug, Clone, Copy)]
@@ -82,9 +82,10 @@ impl<'a> Reader<'a> {
         check_text(self.binary()?)
     }
 
-    /// A string that names a topic to publish to: no wildcards [MQTT-3.3.2-2].
-    pub(crate) fn topic_name(&mut self) -> Result<&'a str, DecodeError> {
-        check_topic_name(self.binary()?)
+    /// A string that names a topic to publish to: no wildcards [MQTT-3.3.2-2]. `wildcard` is what
+    /// to say of one that has any.
+    pub(crate) fn topic_name(&mut self, wildcard: DecodeError) -> Result<&'a str, DecodeError> {
+        check_topic(self.binary()?, wildcard)
     }
 }
 
@@ -98,12 +99,13 @@ pub fn check_text(bytes: &[u8]) -> Result<&str, DecodeError> {
 
 /// Checks a topic name: a well-formed string without wildcards [MQTT-3.3.2-2].
 pub fn check_topic_name(bytes: &[u8]) -> Result<&str, DecodeError> {
+    check_topic(bytes, TOPIC_WITH_WILDCARD)
+}
+
+fn check_topic(bytes: &[u8], wildcard: DecodeError) -> Result<&str, DecodeError> {
     if has_any(bytes, [0, b'+', b'#']) {
         check_text(bytes)?;
-        return Err(DecodeError::with(
-            crate::ReasonCode::TopicNameInvalid,
-            "topic name with a wildcard",
-        ));
+        return Err(wildcard);
     }
     simdutf8::basic::from_utf8(bytes).map_err(|_| DecodeError::malformed("topic is not UTF-8"))
 }
@@ -132,6 +134,8 @@ fn has_any<const N: usize>(bytes: &[u8], needles: [u8; N]) -> bool {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = ONES << 7;
 
+pub(crate) const TOPIC_WITH_WILDCARD: DecodeError =
+    DecodeError::with(ReasonCode::TopicNameInvalid, "topic name with a wildcard");
 const SHORT: DecodeError = DecodeError::malformed("packet ends too early");
 
 #[cfg(test)]

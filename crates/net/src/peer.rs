@@ -46,6 +46,19 @@ pub struct PeerInfo {
     pub unix: Option<UnixCredentials>,
 }
 
+/// For logs: the address or the process, and how the bytes travel.
+impl fmt::Display for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.address, self.unix) {
+            (Some(address), _) => write!(f, "{address} ({})", self.kind),
+            (None, Some(unix)) => {
+                write!(f, "process {} of user {} ({})", unix.pid, unix.uid, self.kind)
+            }
+            (None, None) => write!(f, "already gone ({})", self.kind),
+        }
+    }
+}
+
 /// What a finished TLS handshake settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsPeer {

@@ -1,7 +1,5 @@
 //! The protocol side of one connection.
 
-use std::sync::Arc;
-
 use agentmq_codec::{PropertyLimits, ProtocolVersion};
 use agentmq_identity::{Exchange, Principal};
 use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
@@ -10,13 +8,6 @@ use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Tick
 /// said [`Router::closed`](crate::Router::closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u32);
-
-/// Where a connection comes from, for logs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Peer {
-    /// Address and transport as text.
-    pub address: Arc<str>,
-}
 
 /// One connection from its CONNECT on.
 #[derive(Debug)]

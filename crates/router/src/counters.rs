@@ -27,17 +27,22 @@ counters! {
     connections_refused: "CONNECTs answered with an error.";
     connections_now: "Connected clients (gauge).";
     connections_max: "Most clients connected at once (gauge).";
+    sockets: "Sockets accepted.";
     sessions_now: "Sessions, offline ones included (gauge).";
     sessions_expired: "Sessions whose expiry ran out.";
     sessions_taken_over: "Connections closed with 0x8E.";
-    subscriptions_now: "Subscriptions (gauge).";
+    subscriptions_now: "Subscriptions, shared ones included (gauge).";
+    shared_subscriptions_now: "Shared subscriptions (gauge).";
     retained_now: "Retained messages (gauge).";
     retained_bytes: "Bytes of retained messages (gauge).";
     bytes_received: "Bytes of packets read.";
-    bytes_sent: "Bytes of packets handed to connections.";
+    bytes_sent: "Bytes of packets written to connections.";
     packets_received: "Packets read.";
+    packets_sent: "Packets sent.";
     publish_received: "PUBLISH packets read.";
     publish_sent: "PUBLISH packets sent.";
+    publish_bytes_received: "Bytes of payload in PUBLISH packets read.";
+    publish_bytes_sent: "Bytes of payload in PUBLISH packets sent.";
     publish_refused: "PUBLISH packets answered with an error.";
     dropped_queue_full: "Messages dropped because a session's queue was full.";
     dropped_slow_consumer: "QoS 0 messages dropped because their receiver does not read.";
@@ -52,4 +57,21 @@ counters! {
     shared_rerouted: "Messages given to another member of a shared group.";
     panics: "Pieces of work that ended in a panic and cost their connection: defects.";
     queued_now: "Messages that wait in session queues (gauge, refreshed on report).";
+}
+
+impl Counters {
+    /// Messages that somebody should have got and did not.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped_queue_full
+            + self.dropped_slow_consumer
+            + self.dropped_expired
+            + self.dropped_too_large
+    }
+
+    /// One more PUBLISH has been sent.
+    pub(crate) fn sent_publish(&mut self, payload_len: usize) {
+        self.packets_sent += 1;
+        self.publish_sent += 1;
+        self.publish_bytes_sent += payload_len as u64;
+    }
 }

@@ -1,5 +1,6 @@
 //! From one message to the outboxes and queues of all its receivers.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
@@ -10,7 +11,8 @@ use crate::group_mail::is_remote;
 use crate::overlapping_subscriptions::{Grant, Own};
 use crate::route::Route;
 use crate::router::Router;
-use crate::shared_group::Choice;
+use crate::shared_group::{Able, Choice, Standing};
+use crate::subscribers::Subscriber;
 
 /// A message on its way: borrowed from the packet that brought it, made shared only when
 /// something must keep it.
@@ -37,8 +39,11 @@ pub(crate) struct Source<'a> {
 pub(crate) enum Delivered {
     /// In an outbox or a queue.
     Taken,
-    /// The receiver cannot have it: counted.
-    Dropped,
+    /// The receiver is here and cannot have it: counted, and for the publisher as if it had been
+    /// delivered [MQTT-3.1.2-24, -25].
+    Lost,
+    /// There is no receiver, or its session does not keep it for an absent client.
+    Nobody,
 }
 
 impl<'a> Source<'a> {
@@ -108,7 +113,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// The encoding that the last receiver got, for the next one with the same layout: receivers of
-/// one message differ in their packet identifier at most.
+/// one message differ in their packet identifier at most. With the payload, if it is copied.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     key: Option<LayoutKey>,
@@ -139,7 +144,7 @@ impl LayoutKey {
 }
 
 impl Router {
-    /// Delivers to everyone on the route. Returns whether anybody took it.
+    /// Delivers to everyone on the route. Returns whether there was anybody to take it.
     pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
         self.begin_message();
         let mut taken = false;
@@ -151,10 +156,10 @@ impl Router {
                 _ => &receiver.grant,
             };
             let delivered = self.deliver(source, receiver.session, &source.terms(grant, None));
-            taken |= delivered == Delivered::Taken;
+            taken |= delivered != Delivered::Nobody;
         }
         for &group in &route.groups {
-            taken |= self.deliver_to_group(source, group);
+            taken |= self.deliver_to_group(source, group) != Delivered::Nobody;
         }
         taken
     }
@@ -165,54 +170,64 @@ impl Router {
     }
 
     /// Delivers to one member of a shared group, if any can take it.
-    pub(crate) fn deliver_to_group(&mut self, source: &mut Source<'_>, group: u32) -> bool {
-        let entropy = self.random();
-        let publisher = source
-            .publisher
-            .and_then(|session| self.sessions.get(session as usize))
-            .map(|session| &*session.client_id)
-            .or(source.publisher_id)
-            .unwrap_or_default();
-        let choice = Choice { topic: source.topic, publisher, entropy };
+    pub(crate) fn deliver_to_group(&mut self, source: &mut Source<'_>, group: u32) -> Delivered {
         let (sessions, connections, message) = (&self.sessions, &self.connections, &*source);
         let remote_members = &self.remote_members;
-        let load = |session: u32| sessions.get(session as usize).map(|it| (it, it.connection));
-        let online = |member: &crate::subscribers::Subscriber| {
+        let outbox_bytes = self.settings.limits.outbox_bytes as usize;
+        let is_too_large = Cell::new(false);
+        let able = |member: &Subscriber| {
+            let qos = message.qos.min(member.options.qos);
+            // What is delivered with QoS 0 is not kept for an absent client.
+            let absent =
+                |load| (qos > QoS::AtMostOnce).then_some(Able { standing: Standing::Absent, load });
             if is_remote(member.session) {
                 let remote = remote_members.get(member.session)?;
-                let size = message.payload.len() + message.topic.len();
-                return (size < remote.present? as usize).then_some(remote.load);
+                let Some(max_packet) = remote.present else { return absent(remote.load) };
+                let fits = message.payload.len() + message.topic.len() < max_packet as usize;
+                is_too_large.set(is_too_large.get() | !fits);
+                let standing = if remote.is_full { Standing::Waits } else { Standing::Remote };
+                return fits.then_some(Able { standing, load: remote.load });
             }
-            let (session, connection) = load(member.session)?;
-            let connection = connections.get(connection? as usize)?.as_ref()?;
-            let fits = connection.max_packet == u32::MAX || {
+            let session = sessions.get(member.session as usize)?;
+            let Some(id) = session.connection else { return absent(session.queue.len()) };
+            let connection = connections.get(id as usize)?.as_ref()?;
+            if connection.max_packet < u32::MAX {
                 let grant = Grant::of(std::iter::once(member));
-                let head = message.head(&message.terms(&grant, Some(group)));
-                head.packet_len(connection.version) <= connection.max_packet as usize
-            };
-            fits.then(|| usize::from(session.window.open_count()) + session.queue.len())
-        };
-        let absent = |member: &crate::subscribers::Subscriber| {
-            if is_remote(member.session) {
-                let remote = remote_members.get(member.session)?;
-                let keeps = remote.present.is_none() && member.options.qos > QoS::AtMostOnce;
-                return keeps.then_some(remote.load);
+                if connection.has_no_room(&message.head(&message.terms(&grant, Some(group)))) {
+                    is_too_large.set(true);
+                    return None;
+                }
             }
-            let (session, _) = load(member.session)?;
-            // What it was granted with QoS 0 is not kept for it.
-            let keeps = session.connection.is_none() && member.options.qos > QoS::AtMostOnce;
-            keeps.then(|| session.queue.len())
+            let is_ready =
+                session.may_send(qos, message.now) && connection.outbox.len() <= outbox_bytes;
+            let standing =
+                if is_ready { Standing::Ready(ConnectionId(id)) } else { Standing::Waits };
+            let load = usize::from(session.window.open_count()) + session.queue.len();
+            Some(Able { standing, load })
         };
-        let mut member = self.groups.choose(group, choice, online);
-        if member.is_none() && source.qos > QoS::AtMostOnce {
-            member = self.groups.choose(group, choice, absent);
-        }
-        let Some(member) = member else { return false };
+        let publisher = || {
+            let session = message.publisher.and_then(|session| sessions.get(session as usize));
+            let client_id = session.map(|session| &*session.client_id);
+            client_id.or(message.publisher_id).unwrap_or_default()
+        };
+        let entropy = || self.entropy.next();
+        let choice = Choice { topic: message.topic, publisher, entropy };
+        let Some((member, standing)) = self.groups.choose(group, choice, able) else {
+            if !is_too_large.get() {
+                return Delivered::Nobody;
+            }
+            self.counters.dropped_too_large += 1;
+            return Delivered::Lost;
+        };
         if is_remote(member.session) {
-            return self.deliver_remote(source, group, member.session) == Delivered::Taken;
+            return self.deliver_remote(source, group, member.session);
         }
         let grant = Grant::of(std::iter::once(&member));
-        self.deliver(source, member.session, &source.terms(&grant, Some(group))) == Delivered::Taken
+        let terms = source.terms(&grant, Some(group));
+        match standing {
+            Standing::Ready(id) => self.send(source, member.session, id, &terms),
+            _ => self.deliver(source, member.session, &terms),
+        }
     }
 
     /// Delivers to one session: into its connection's outbox, or into its queue.
@@ -223,34 +238,37 @@ impl Router {
         terms: &Terms<'_>,
     ) -> Delivered {
         let Some(session) = self.sessions.get_mut(index as usize) else {
-            return Delivered::Dropped;
+            return Delivered::Nobody;
         };
         let Some(connection) = session.connection else {
             if terms.qos == QoS::AtMostOnce && !self.settings.queue_qos0 {
                 self.counters.dropped_offline += 1;
-                return Delivered::Dropped;
+                return Delivered::Nobody;
             }
             return self.enqueue(source, index, terms);
         };
         if !session.may_send(terms.qos, source.now) {
-            let delivered = self.enqueue(source, index, terms);
-            return delivered;
+            return self.enqueue(source, index, terms);
         }
         let id = ConnectionId(connection);
         let limit = self.settings.limits.outbox_bytes as usize;
-        let Some(connection) = self.connection_mut(id) else { return Delivered::Dropped };
+        let Some(connection) = self.connection_mut(id) else { return Delivered::Nobody };
         if connection.outbox.len() > limit {
             if terms.qos == QoS::AtMostOnce {
                 self.counters.dropped_slow_consumer += 1;
-                return Delivered::Dropped;
+                return Delivered::Lost;
             }
             connection.has_more = true;
             return self.enqueue(source, index, terms);
         }
+        if connection.max_packet < u32::MAX && self.is_too_large(id, &source.head(terms)) {
+            return Delivered::Lost;
+        }
         self.send(source, index, id, terms)
     }
 
-    /// Sends to a connected session whose window has room.
+    /// Sends to a connected session whose window has room, what fits into the client's Maximum
+    /// Packet Size.
     fn send(
         &mut self,
         source: &mut Source<'_>,
@@ -258,9 +276,6 @@ impl Router {
         id: ConnectionId,
         terms: &Terms<'_>,
     ) -> Delivered {
-        if self.is_too_large(id, &source.head(terms)) {
-            return Delivered::Dropped;
-        }
         let mut packet_id = 0;
         if terms.qos != QoS::AtMostOnce
             && let Some(session) = self.sessions.get_mut(index as usize)
@@ -268,7 +283,7 @@ impl Router {
             let shared = terms.group.is_some();
             packet_id = session.begin(terms.qos, || source.delivery(terms), shared);
         }
-        self.counters.publish_sent += 1;
+        self.counters.sent_publish(source.payload.len());
         if let Some((connection, layout)) = self.dirty_connection_and_layout(id) {
             connection.write_publish(source, terms, packet_id, layout);
         }
@@ -277,10 +292,10 @@ impl Router {
 
     /// Counts and tells whether a packet exceeds the client's Maximum Packet Size: it is then
     /// treated as if it had been delivered [MQTT-3.1.2-24, -25].
+    #[cold]
     pub(crate) fn is_too_large(&mut self, id: ConnectionId, head: &PublishHead<'_>) -> bool {
         let Some(connection) = self.connection_mut(id) else { return true };
-        let too_large = connection.max_packet < u32::MAX
-            && head.packet_len(connection.version) > connection.max_packet as usize;
+        let too_large = connection.has_no_room(head);
         self.counters.dropped_too_large += u64::from(too_large);
         too_large
     }
@@ -288,7 +303,7 @@ impl Router {
     fn enqueue(&mut self, source: &mut Source<'_>, index: u32, terms: &Terms<'_>) -> Delivered {
         let bound = self.settings.queue_bound();
         let Some(session) = self.sessions.get_mut(index as usize) else {
-            return Delivered::Dropped;
+            return Delivered::Nobody;
         };
         let overflow = session.enqueue(source.delivery(terms), bound, source.now);
         self.counters.dropped_queue_full += overflow.dropped as u64;
@@ -310,6 +325,11 @@ impl Source<'_> {
 }
 
 impl Connection {
+    /// Whether a packet exceeds the client's Maximum Packet Size.
+    fn has_no_room(&self, head: &PublishHead<'_>) -> bool {
+        self.max_packet < u32::MAX && head.packet_len(self.version) > self.max_packet as usize
+    }
+
     /// Appends a PUBLISH to the outbox.
     fn write_publish(
         &mut self,
@@ -331,6 +351,9 @@ impl Connection {
         if !fits {
             layout.bytes.clear();
             layout.id_at = source.head(terms).encode(self.version, &mut layout.bytes);
+            if source.payload.len() < REFERENCE_FROM {
+                layout.bytes.extend_from_slice(source.payload);
+            }
             let (qos, retain, ids) = (terms.qos, terms.retain, terms.ids.clone());
             layout.key = Some(LayoutKey { is_v5: self.version.is_v5(), qos, retain, ids });
         }
@@ -342,7 +365,9 @@ impl Connection {
         {
             slot.copy_from_slice(&packet_id.to_be_bytes());
         }
-        self.write_payload(source);
+        if source.payload.len() >= REFERENCE_FROM {
+            self.write_payload(source);
+        }
     }
 
     fn write_payload(&mut self, source: &Source<'_>) {

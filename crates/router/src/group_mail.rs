@@ -29,6 +29,12 @@ impl Router {
                     member.load = load;
                 }
             }
+            GroupMail::Room { session, has_room } => {
+                let number = self.remote_members.find(from, session);
+                if let Some(member) = number.and_then(|it| self.remote_members.get_mut(it)) {
+                    member.is_full = !has_room;
+                }
+            }
             GroupMail::Deliver { text, session, message, expects_client } => {
                 self.deliver_away(from, text, session, message, expects_client, now);
             }
@@ -84,6 +90,9 @@ impl Router {
         let Some(session) = self.name_of(member.session) else { return };
         let present = self.presence(member.session);
         let text = self.away_groups.join(text, home, member);
+        if let Some(session) = self.sessions.get_mut(member.session as usize) {
+            session.is_known_full = false; // this home does not know
+        }
         if is_new {
             self.subscriptions.count_member(true);
         }
@@ -107,16 +116,27 @@ impl Router {
             return;
         }
         let present = self.presence(index);
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.is_known_full = false; // the homes take that from this mail
+        }
         let Some(session) = self.name_of(index) else { return };
         for home in self.away_homes(index) {
             self.post_group(home, GroupMail::Presence { session, present });
         }
     }
 
-    /// A session has acknowledged something, or got it: tells the homes of its groups how much it
-    /// has left, where a strategy looks at it.
-    pub(crate) fn tell_load(&mut self, index: u32) {
-        if self.away_groups.is_empty() || !self.settings.any_least_in_flight() {
+    /// A session has acknowledged something, or got it: tells the homes of its groups on other
+    /// shards what they want to know.
+    pub(crate) fn tell_homes(&mut self, index: u32) {
+        if !self.away_groups.is_empty() {
+            self.tell_load(index);
+            self.tell_room(index);
+        }
+    }
+
+    /// How much a session has left, where a strategy looks at it.
+    fn tell_load(&mut self, index: u32) {
+        if !self.settings.any_least_in_flight() {
             return;
         }
         let Some(name) = self.name_of(index) else { return };
@@ -124,6 +144,24 @@ impl Router {
         let load = usize::from(session.window.open_count()) + session.queue.len();
         for home in self.away_homes(index) {
             self.post_group(home, GroupMail::Load { session: name, load });
+        }
+    }
+
+    /// A session's window has filled up, or has emptied: tells the homes of its groups, which
+    /// choose others as long as it is full. Half empty is soon enough: a window at its brim would
+    /// cause mail with every message.
+    fn tell_room(&mut self, index: u32) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let (room, maximum) =
+            (session.window.room(session.receive_maximum), session.receive_maximum);
+        let has_room = if session.is_known_full { room >= maximum.div_ceil(2) } else { room > 0 };
+        if has_room != session.is_known_full {
+            return; // that is what they know
+        }
+        session.is_known_full = !has_room;
+        let Some(session) = self.name_of(index) else { return };
+        for home in self.away_homes(index) {
+            self.post_group(home, GroupMail::Room { session, has_room });
         }
     }
 
@@ -151,9 +189,9 @@ impl Router {
         group: u32,
         number: u32,
     ) -> Delivered {
-        let Some(text) = self.groups.text(group) else { return Delivered::Dropped };
+        let Some(text) = self.groups.text(group) else { return Delivered::Nobody };
         let tells_load = self.settings.any_least_in_flight();
-        let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Dropped };
+        let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Nobody };
         member.load += usize::from(tells_load);
         let (place, session, expects_client) =
             (member.place, member.session, member.present.is_some());
@@ -210,6 +248,7 @@ impl Router {
         let Some(number) = self.remote_members.find(from, session) else { return };
         if let Some(member) = self.remote_members.get_mut(number) {
             member.present = present;
+            member.is_full = false;
         }
         for group in self.groups.of_member(number) {
             if present.is_some() {
@@ -241,7 +280,7 @@ impl Router {
         self.begin_message();
         let terms = source.terms(&grant, Some(group));
         self.deliver(&mut source, subscriber.session, &terms);
-        self.tell_load(subscriber.session);
+        self.tell_homes(subscriber.session);
     }
 
     /// The session that a home means, as a member of an away group.

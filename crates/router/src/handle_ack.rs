@@ -28,7 +28,7 @@ impl Router {
         match (outcome, ack.kind) {
             (AckOutcome::Completed, _) => {
                 self.drain(index, now);
-                self.tell_load(index);
+                self.tell_homes(index);
             }
             (AckOutcome::Release, _) => {
                 let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
@@ -50,10 +50,8 @@ impl Router {
 
     /// PUBREL of a resumed exchange.
     pub(crate) fn write_pubrel(&mut self, id: ConnectionId, packet_id: u16) {
-        if let Some(connection) = self.dirty_connection(id) {
-            Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success)
-                .encode(connection.version, connection.outbox.bytes());
-        }
+        let packet = Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success);
+        self.write(id, |version, out| packet.encode(version, out));
     }
 }
 

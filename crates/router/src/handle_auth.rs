@@ -52,7 +52,7 @@ impl Router {
     /// Sends AUTH, which cannot be left out: a client that takes no packet of its size goes
     /// [MQTT-3.1.2-24].
     fn send_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: Option<&[u8]>, now: Time) {
-        let Some(connection) = self.dirty_connection(id) else { return };
+        let Some(connection) = self.connection_mut(id) else { return };
         let Some(state) = connection.auth.as_ref() else { return };
         let properties = auth_properties(&state.method, data);
         let mut packet = Vec::new();
@@ -61,7 +61,7 @@ impl Router {
             let why = "Maximum Packet Size has no room for AUTH";
             return self.disconnect(id, ReasonCode::PacketTooLarge, why, now);
         }
-        connection.outbox.bytes().extend_from_slice(&packet);
+        self.write(id, |_, out| out.extend_from_slice(&packet));
     }
 
     fn go_on_with_connect(
@@ -82,7 +82,7 @@ impl Router {
         if matches!(outcome, Outcome::Accepted(..))
             && let Err((reason, why)) = self.check_connect(&connect)
         {
-            return self.refuse_connect(id, reason, &why);
+            return self.refuse_connect(id, connect.client_id, reason, &why);
         }
         self.connect_outcome(id, &connect, outcome, now);
     }

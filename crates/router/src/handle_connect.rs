@@ -34,10 +34,10 @@ impl Router {
         let limit = self.settings.limits.flapping_connects;
         if !connect.client_id.is_empty() && self.flapping.is_banned(connect.client_id, limit, now) {
             let why = "this client identifier connects too often: banned for five minutes";
-            return self.refuse_connect(id, ReasonCode::Banned, why);
+            return self.refuse_connect(id, connect.client_id, ReasonCode::Banned, why);
         }
         if let Err((reason, why)) = self.check_connect(connect) {
-            return self.refuse_connect(id, reason, &why);
+            return self.refuse_connect(id, connect.client_id, reason, &why);
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
@@ -67,11 +67,13 @@ impl Router {
         match outcome {
             Outcome::Accepted(principal, data) => {
                 if let Err((reason, why)) = self.check_will(connect, &principal) {
-                    return self.refuse_connect(id, reason, &why);
+                    return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
             }
-            Outcome::Refused(refusal) => self.refuse_connect(id, refusal.reason, refusal.why),
+            Outcome::Refused(refusal) => {
+                self.refuse_connect(id, connect.client_id, refusal.reason, refusal.why);
+            }
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
         }
     }
@@ -123,17 +125,24 @@ impl Router {
     }
 
     /// CONNACK with an error, then close [MQTT-3.1.4-5].
-    pub(crate) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+    pub(crate) fn refuse_connect(
+        &mut self,
+        id: ConnectionId,
+        client_id: &str,
+        reason: ReasonCode,
+        why: &str,
+    ) {
         self.counters.connections_refused += 1;
-        tracing::info!(%reason, why, "refused a CONNECT");
+        self.note_refusal(id, client_id, reason, why, true);
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
         let properties = reason_string(why, 2, connection.max_packet);
         if connack_len(&properties) > connection.max_packet as usize {
             return; // [MQTT-3.1.2-24]: closing says it too
         }
-        ConnAck { session_present: false, reason, properties: properties.view() }
-            .encode(connection.version, connection.outbox.bytes());
+        let properties = properties.view();
+        let packet = ConnAck { session_present: false, reason, properties };
+        self.write(id, |version, out| packet.encode(version, out));
     }
 
     fn accept(
@@ -163,7 +172,7 @@ impl Router {
                 .is_some_and(|it| connack_len(&properties) > it.max_packet as usize)
         {
             let why = "Maximum Packet Size has no room for CONNACK";
-            return self.refuse_connect(id, ReasonCode::PacketTooLarge, why);
+            return self.refuse_connect(id, client_id, ReasonCode::PacketTooLarge, why);
         }
         self.take_over(client_id, connect.clean_start, &principal, now);
         let (index, session_present) = self.open_session(client_id, connect.version);
@@ -194,8 +203,9 @@ impl Router {
             state.connect = None; // a later exchange is a re-authentication
         }
         connection.keep_alive_ms = u32::from(keep_alive) * 1500;
-        ConnAck { session_present, reason: ReasonCode::Success, properties: properties.view() }
-            .encode(connection.version, connection.outbox.bytes());
+        let (reason, properties) = (ReasonCode::Success, properties.view());
+        let packet = ConnAck { session_present, reason, properties };
+        self.write(id, |version, out| packet.encode(version, out));
         self.watch_keep_alive(id);
         if session_present {
             self.resume(index, id, now);
@@ -252,7 +262,7 @@ impl Router {
 
     fn new_client_id(&mut self) -> String {
         loop {
-            let id = format!("auto-{:016x}{:08x}", self.random(), self.random() as u32);
+            let id = format!("auto-{:016x}{:08x}", self.entropy.next(), self.entropy.next() as u32);
             if !self.by_client.contains_key(id.as_str()) {
                 return id;
             }

@@ -18,6 +18,7 @@ use crate::router::{Router, second_of};
 impl Router {
     pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
         self.count_publish(id, now);
         if let Err(error) = self.check_publish(id, publish) {
             return self.refuse(id, error.reason, error.what, now);
@@ -95,6 +96,7 @@ impl Router {
         let topic_limits = self.settings.topic_limits();
         let Some(connection) = self.connection_mut(id) else { return Ok(publish.topic) };
         if !publish.topic.is_empty() && check_name(publish.topic, &topic_limits).is_err() {
+            // With any QoS: the alias would go on to stand for the topic before.
             return Err(TOPIC_INVALID);
         }
         let maximum = connection.topic_alias_maximum;
@@ -123,17 +125,20 @@ impl Router {
         }
         let decision = connection.principal.authorize(Action::Publish, topic);
         if !decision.allowed {
-            let (reason, why) = (ReasonCode::NotAuthorized, decision.reason);
-            let explained = |kind| connection.explained(kind, publish.packet_id, reason, why);
-            let ack = ack_kind(publish.qos).map(explained);
-            self.counters.publish_refused += 1;
-            if let Some(ack) = ack {
-                self.acknowledge(id, ack);
-            }
-            return Ok(None);
+            let ack = connection.refusal(publish, ReasonCode::NotAuthorized, decision.reason);
+            return Ok(self.refuse_publish(id, ack));
         }
-        let publisher = connection.session();
-        let route = self.route(topic)?;
+        let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
+        let route = match self.route(topic) {
+            Ok(route) => route,
+            // An acknowledgement can say so: it costs this message, not the connection.
+            Err(error) if is_v5 && publish.qos > QoS::AtMostOnce => {
+                let connection = self.connection_mut(id);
+                let ack = connection.and_then(|it| it.refusal(publish, error.reason, error.what));
+                return Ok(self.refuse_publish(id, ack));
+            }
+            Err(error) => return Err(error),
+        };
         let filtered: PropertiesBuf;
         let properties = if publish.properties.has_per_hop() {
             filtered = publish.properties.forwarded();
@@ -160,6 +165,16 @@ impl Router {
             session.unreleased.insert(publish.packet_id);
         }
         Ok(Some(reason))
+    }
+
+    /// A publication that is not routed; `ack` tells its publisher, if it expects an answer, and
+    /// none is left to send.
+    fn refuse_publish(&mut self, id: ConnectionId, ack: Option<PendingAck>) -> Option<ReasonCode> {
+        self.counters.publish_refused += 1;
+        if let Some(ack) = ack {
+            self.acknowledge(id, ack);
+        }
+        None
     }
 
     /// Retains and fans out one message, here and to the other shards that want it.
@@ -260,6 +275,14 @@ impl Router {
         let Some(connection) = self.connection_mut(id) else { return };
         let ack = connection.explained(kind, publish.packet_id, reason, NOT_RETAINED);
         self.acknowledge(id, ack);
+    }
+}
+
+impl Connection {
+    /// The acknowledgement that refuses a publication; none for QoS 0.
+    fn refusal(&self, publish: &Publish<'_>, reason: ReasonCode, why: &str) -> Option<PendingAck> {
+        let kind = ack_kind(publish.qos)?;
+        Some(self.explained(kind, publish.packet_id, reason, why))
     }
 }
 

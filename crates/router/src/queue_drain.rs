@@ -6,6 +6,7 @@ use agentmq_codec::{PublishHead, QoS};
 use agentmq_session::{Delivery, Message, RetainedCursor, Time};
 
 use crate::connection::{ConnectionId, Phase};
+use crate::fan_out::Delivered;
 use crate::group_mail::is_remote;
 use crate::router::{DRAIN_BYTES, Router};
 use crate::timers::Due;
@@ -145,7 +146,7 @@ impl Router {
         dup: bool,
         now: Time,
     ) {
-        self.counters.publish_sent += 1;
+        self.counters.sent_publish(delivery.message.payload.len());
         let Some(connection) = self.dirty_connection(id) else { return };
         let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
         if connection.aliases_out.is_some() {
@@ -233,7 +234,7 @@ impl Router {
     pub(crate) fn reroute_one(&mut self, message: &Arc<Message>, group: u32, now: Time) {
         let mut source = crate::fan_out::Source::of(message, now);
         self.begin_message();
-        if self.deliver_to_group(&mut source, group) {
+        if self.deliver_to_group(&mut source, group) == Delivered::Taken {
             self.counters.shared_rerouted += 1;
         }
     }

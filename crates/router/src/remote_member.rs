@@ -62,6 +62,13 @@ pub enum GroupMail {
         /// Messages.
         load: usize,
     },
+    /// To the home: a member's window is full, or about half empty again.
+    Room {
+        /// The member.
+        session: SessionName,
+        /// Whether it can have a message at once.
+        has_room: bool,
+    },
     /// To the member's shard: this message is for it.
     Deliver {
         /// The group.
@@ -110,7 +117,7 @@ impl GroupMail {
                 Self::Join { text: it, .. }
                 | Self::Leave { text: it, .. }
                 | Self::Reclaim { text: it, .. } => text(it),
-                Self::Presence { .. } | Self::Load { .. } => 0,
+                Self::Presence { .. } | Self::Load { .. } | Self::Room { .. } => 0,
                 Self::Deliver { message, .. } | Self::Return { message, .. } => message.size(),
             }
     }
@@ -122,6 +129,8 @@ pub(crate) struct RemoteMember {
     pub(crate) place: Place,
     pub(crate) session: SessionName,
     pub(crate) present: Option<u32>,
+    /// What it would get now waits for its window.
+    pub(crate) is_full: bool,
     /// Groups of this shard that it is in.
     groups: u32,
     /// What it has told of its load, and what it was given since.
@@ -161,7 +170,7 @@ impl RemoteMembers {
                 number
             }
         };
-        let new = RemoteMember { place, session, present, groups: 0, load: 0 };
+        let new = RemoteMember { place, session, present, is_full: false, groups: 0, load: 0 };
         self.members.entry(number).or_insert(new).present = present;
         number
     }

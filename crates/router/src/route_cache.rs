@@ -37,8 +37,7 @@ impl RouteCache {
         let (at, tag) = self.place(topic);
         let set = self.sets.get(at)?;
         let route = set.routes[set.way_of(topic, tag)?].as_ref()?;
-        let holds = route.generation == subscriptions.generation(topic);
-        holds.then(|| Rc::clone(route))
+        subscriptions.is_current(route.generation).then(|| Rc::clone(route))
     }
 
     /// Resolves the route of a topic and remembers it. `bound` is the number of topics to

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_codec::{Connect, Disconnect, Packet, PacketType, ReasonCode};
+use agentmq_codec::{
+    Connect, Disconnect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len,
+};
 use agentmq_identity::Authenticator;
 use agentmq_session::{
     CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Slab, Slots, Ticket, Time,
@@ -13,8 +15,10 @@ use crate::connection::{Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
+use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
 use crate::reason_string::reason_string;
+use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
@@ -44,6 +48,8 @@ pub struct Router {
     sweep_at: Time,
     pub(crate) flapping: Flapping,
     pub(crate) counters: Counters,
+    pub(crate) loads: LoadAverages,
+    pub(crate) refusal_log: RefusalLog,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
@@ -55,7 +61,7 @@ pub struct Router {
     /// Memory of outboxes that are empty.
     outboxes: OutboxPool,
     generations: u32,
-    entropy: u64,
+    pub(crate) entropy: Entropy,
 }
 
 impl Router {
@@ -84,6 +90,8 @@ impl Router {
             sweep_at: Time::ZERO,
             flapping: Flapping::default(),
             counters: Counters::default(),
+            loads: LoadAverages::default(),
+            refusal_log: RefusalLog::default(),
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
@@ -91,7 +99,7 @@ impl Router {
             waiting: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
-            entropy,
+            entropy: Entropy(entropy),
         }
     }
 
@@ -105,7 +113,7 @@ impl Router {
     /// the standard's reason code.
     pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
         self.counters.packets_received += 1;
-        self.counters.bytes_received += body.len() as u64 + 2;
+        self.counters.bytes_received += (1 + varint_len(body.len()) + body.len()) as u64;
         let Some(connection) = self.connection_mut(id) else {
             self.first_packet(id, first, body, now);
             return;
@@ -133,11 +141,7 @@ impl Router {
             Ok(Packet::Ack(ack)) => self.handle_ack(id, ack, now),
             Ok(Packet::Subscribe(packet)) => self.handle_subscribe(id, packet, now),
             Ok(Packet::Unsubscribe(packet)) => self.handle_unsubscribe(id, packet),
-            Ok(Packet::PingReq) => {
-                if let Some(connection) = self.dirty_connection(id) {
-                    connection.outbox.bytes().extend_from_slice(&[0xD0, 0]);
-                }
-            }
+            Ok(Packet::PingReq) => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
             Ok(Packet::Connect(_)) => {
                 // [MQTT-3.1.0-2]
                 self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
@@ -263,9 +267,10 @@ impl Router {
         connection.is_some_and(|connection| connection.phase == Phase::Authenticating)
     }
 
-    /// The outbox has been written as far as the socket takes it: an empty one gives its memory
-    /// back, and a queue that had to stop goes on.
-    pub fn flushed(&mut self, id: ConnectionId, now: Time) {
+    /// The outbox has been written as far as the socket takes it, `written` bytes this time: an
+    /// empty one gives its memory back, and a queue that had to stop goes on.
+    pub fn flushed(&mut self, id: ConnectionId, written: usize, now: Time) {
+        self.counters.bytes_sent += written as u64;
         let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
         else {
             return;
@@ -300,9 +305,12 @@ impl Router {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
+        let waited = acks.len();
         acks.release(passed, *version, outbox);
         *has_more = true; // retained messages may have waited for their SUBACK
-        !acks.is_empty()
+        let left = acks.len();
+        self.counters.packets_sent += (waited - left) as u64;
+        left > 0
     }
 
     /// The shard closes a connection for a reason of its own: a client that does not read, a
@@ -343,6 +351,7 @@ impl Router {
         let mut counters = self.counters;
         counters.sessions_now = self.sessions.len() as u64;
         counters.subscriptions_now = self.subscriptions.len();
+        counters.shared_subscriptions_now = self.subscriptions.shared();
         if self.peers.own == Place(0) {
             // Every active shard has them all; the first is always active.
             counters.retained_now = self.retained.len() as u64;
@@ -375,6 +384,18 @@ impl Router {
         Some((connection, &mut self.layout))
     }
 
+    /// Appends one packet to a connection's outbox, as `encode` writes it.
+    pub(crate) fn write(
+        &mut self,
+        id: ConnectionId,
+        encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>),
+    ) {
+        if let Some(connection) = self.dirty_connection(id) {
+            encode(connection.version, connection.outbox.bytes());
+            self.counters.packets_sent += 1;
+        }
+    }
+
     /// Releases an acknowledgement by a ticket of everything recorded so far.
     pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
         self.acknowledge_at(id, Ticket::default(), ack);
@@ -393,7 +414,8 @@ impl Router {
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
             let waited = !acks.is_empty();
-            acks.push(gates, ack, passed, *version, outbox);
+            let is_sent = acks.push(gates, ack, passed, *version, outbox);
+            self.counters.packets_sent += u64::from(is_sent);
             // One that waits for interest only is released by that.
             if !waited && gates.commit > passed.commit {
                 self.waiting.push(id);
@@ -407,24 +429,11 @@ impl Router {
         self.generations
     }
 
-    /// The next random number (SplitMix64).
-    pub(crate) fn random(&mut self) -> u64 {
-        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.entropy;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// Ends a connection whose client broke the protocol [MQTT-4.13.1-1].
     pub(crate) fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
         self.counters.protocol_errors += 1;
-        tracing::info!(
-            client = self.client_id(id).map(AsRef::as_ref).unwrap_or_default(),
-            %reason,
-            what,
-            "closing a connection that broke the protocol"
-        );
+        let client_id = self.client_id(id).cloned();
+        self.note_refusal(id, client_id.as_deref().unwrap_or_default(), reason, what, false);
         self.disconnect(id, reason, what, now);
     }
 
@@ -446,15 +455,15 @@ impl Router {
                 ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
                 other => other,
             };
-            return self.refuse_connect(id, reason, why);
+            return self.refuse_connect(id, "", reason, why);
         }
         if let Some(connection) = self.dirty_connection(id) {
             let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
             connection.phase = Phase::Closing;
             if may_tell {
                 let properties = reason_string(why, 1, connection.max_packet);
-                Disconnect { reason, properties: properties.view() }
-                    .encode(connection.version, connection.outbox.bytes());
+                let packet = Disconnect { reason, properties: properties.view() };
+                self.write(id, |version, out| packet.encode(version, out));
             }
         }
         self.detach(id, true, now);
@@ -466,14 +475,15 @@ impl Router {
             self.connections.push(None);
         }
         let generation = self.next_generation();
-        let version = agentmq_codec::ProtocolVersion::V311;
+        let version = ProtocolVersion::V311;
         if let Some(slot) = self.connections.get_mut(index) {
             *slot = Some(Connection::new(generation, version, now));
         }
         if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
             self.counters.protocol_errors += 1;
-            self.disconnect(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", now);
-            return;
+            let (reason, why) = (ReasonCode::ProtocolError, "the first packet is not CONNECT");
+            self.note_refusal(id, "", reason, why, false);
+            return self.disconnect(id, reason, why, now);
         }
         let limits = property_limits(&self.settings.limits);
         match Connect::decode(body, &limits) {
@@ -488,13 +498,29 @@ impl Router {
                     version.is_v5()
                         || refused.error.reason == ReasonCode::UnsupportedProtocolVersion
                 });
+                let (reason, why) = (refused.error.reason, refused.error.what);
                 if tell {
-                    self.refuse_connect(id, refused.error.reason, refused.error.what);
+                    self.refuse_connect(id, "", reason, why);
                 } else {
-                    self.disconnect(id, refused.error.reason, refused.error.what, now);
+                    self.note_refusal(id, "", reason, why, true);
+                    self.disconnect(id, reason, why, now);
                 }
             }
         }
+    }
+}
+
+/// Random numbers from a seed (SplitMix64).
+#[derive(Debug)]
+pub(crate) struct Entropy(u64);
+
+impl Entropy {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
     }
 }
 

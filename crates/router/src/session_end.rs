@@ -25,7 +25,8 @@ impl Router {
     /// A session has no connection any more: its will is due, and it waits for its client or ends.
     pub(crate) fn part(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        self.counters.dropped_offline += session.disconnect() as u64;
+        let dropped = session.disconnect(self.settings.queue_qos0) as u64;
+        self.counters.dropped_offline += dropped;
         if !session.is_persistent() {
             self.end_session(index, now);
             return;

@@ -88,6 +88,11 @@ impl Settings {
 }
 
 /// How a shared group chooses one of its members for a message.
+///
+/// `round_robin`, `random` and `least_inflight` pass over a member whose window is full or whose
+/// client does not read, as long as another can have the message at once. For `sticky`,
+/// `hash_client` and `hash_topic` who gets it matters more than when: it waits in the member's
+/// queue. All pass over absent members while any other is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShareStrategy {
     /// One after the other.
@@ -115,6 +120,11 @@ impl ShareStrategy {
         Self::HashClient,
         Self::HashTopic,
     ];
+
+    /// Whether a message waits for its member although another could have it at once.
+    pub(crate) const fn has_affinity(self) -> bool {
+        matches!(self, Self::Sticky | Self::HashClient | Self::HashTopic)
+    }
 
     /// Its name in the configuration.
     #[must_use]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use crate::connection::ConnectionId;
 use crate::remote_member::REMOTE;
 use crate::settings::ShareStrategy;
 use crate::subscribers::Subscriber;
@@ -28,14 +29,47 @@ pub(crate) struct SharedGroup {
     sticky: Option<u32>,
 }
 
-/// What a strategy may look at to choose.
+/// What a strategy may look at to choose. What costs something is asked for only by the strategy
+/// that needs it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Choice<'a> {
+pub(crate) struct Choice<'a, P, E> {
     pub(crate) topic: &'a str,
     /// The publisher's client identifier.
-    pub(crate) publisher: &'a str,
+    pub(crate) publisher: P,
     /// Entropy for [`ShareStrategy::Random`].
-    pub(crate) entropy: u64,
+    pub(crate) entropy: E,
+}
+
+/// A member that can take a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Able {
+    pub(crate) standing: Standing,
+    /// Messages in flight and in its queue.
+    pub(crate) load: usize,
+}
+
+/// How soon a member would get a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// At once, on this connection.
+    Ready(ConnectionId),
+    /// At once, on another shard, which has not told that its window is full.
+    Remote,
+    /// In line, behind a full window, an outbox that is not read, or a hold.
+    Waits,
+    /// When its client comes back.
+    Absent,
+}
+
+impl Standing {
+    /// The lower the better.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Ready(_) | Self::Remote => 0,
+            Self::Waits => 1,
+            Self::Absent => 2,
+        }
+    }
 }
 
 impl SharedGroups {
@@ -125,38 +159,52 @@ impl SharedGroups {
         Some((number, Some(gone.filter)))
     }
 
-    /// Chooses a member by the group's strategy among those whose load `load` tells; members for
-    /// which it says `None` cannot take the message.
-    pub(crate) fn choose(
+    /// Chooses a member by the group's strategy, of those that `able` does not rule out: one that
+    /// gets the message at once before one where it waits, if the strategy lets it, and anybody
+    /// who is here before the absent.
+    pub(crate) fn choose<'a>(
         &mut self,
         group: u32,
-        choice: Choice<'_>,
-        load: impl Fn(&Subscriber) -> Option<usize>,
-    ) -> Option<Subscriber> {
+        choice: Choice<'_, impl FnOnce() -> &'a str, impl FnOnce() -> u64>,
+        able: impl Fn(&Subscriber) -> Option<Able>,
+    ) -> Option<(Subscriber, Standing)> {
         let hasher = &self.hasher;
         let group = self.groups.get_mut(&group)?;
-        let count = group.members.len();
+        let members = group.members.as_slice();
         let start = match group.strategy {
             ShareStrategy::RoundRobin => group.turn,
-            ShareStrategy::Random => choice.entropy as usize,
-            ShareStrategy::HashClient => hasher.hash_one(choice.publisher) as usize,
+            ShareStrategy::Random => (choice.entropy)() as usize,
+            ShareStrategy::HashClient => hasher.hash_one((choice.publisher)()) as usize,
             ShareStrategy::HashTopic => hasher.hash_one(choice.topic) as usize,
             ShareStrategy::Sticky => group
                 .sticky
-                .and_then(|session| group.members.iter().position(|it| it.session == session))
+                .and_then(|session| members.iter().position(|it| it.session == session))
                 .unwrap_or(0),
             ShareStrategy::LeastInFlight => {
-                let able = group.members.iter().filter_map(|it| load(it).map(|load| (load, it)));
-                return able.min_by_key(|&(load, _)| load).map(|(_, member)| *member);
+                let able = members.iter().filter_map(|it| able(it).map(|able| (it, able)));
+                let least = able.min_by_key(|(_, able)| (able.standing.rank(), able.load));
+                return least.map(|(member, able)| (*member, able.standing));
             }
         };
-        let at = (0..count)
-            .map(|step| (start % count + step) % count)
-            .find(|&at| load(&group.members[at]).is_some())?;
-        group.turn = (at + 1) % count;
-        let member = group.members[at];
+        let good_enough = u8::from(group.strategy.has_affinity()); // the rank of those who wait
+        let start = if start < members.len() { start } else { start.checked_rem(members.len())? };
+        let (before, from) = members.split_at(start);
+        let mut best: Option<(usize, Standing)> = None;
+        for (step, member) in from.iter().chain(before).enumerate() {
+            let Some(Able { standing, .. }) = able(member) else { continue };
+            if best.is_none_or(|(_, other)| standing.rank() < other.rank()) {
+                best = Some((step, standing));
+                if standing.rank() <= good_enough {
+                    break;
+                }
+            }
+        }
+        let (step, standing) = best?;
+        let at = if step < from.len() { start + step } else { step - from.len() };
+        group.turn = at + 1;
+        let member = members[at];
         group.sticky = Some(member.session);
-        Some(member)
+        Some((member, standing))
     }
 }
 
@@ -179,10 +227,24 @@ mod tests {
         (groups, number)
     }
 
+    /// The choice among members that are all ready; their load is their number.
     fn chosen(groups: &mut SharedGroups, number: u32, topic: &str, able: &[u32]) -> Option<u32> {
-        let choice = Choice { topic, publisher: "p", entropy: 7 };
-        let load = |it: &Subscriber| able.contains(&it.session).then_some(it.session as usize);
-        groups.choose(number, choice, load).map(|it| it.session)
+        choose(groups, number, topic, |session| {
+            able.contains(&session).then_some(Standing::Ready(ConnectionId(session)))
+        })
+    }
+
+    fn choose(
+        groups: &mut SharedGroups,
+        number: u32,
+        topic: &str,
+        standing: impl Fn(u32) -> Option<Standing>,
+    ) -> Option<u32> {
+        let choice = Choice { topic, publisher: || "p", entropy: || 7 };
+        let able = |it: &Subscriber| {
+            standing(it.session).map(|standing| Able { standing, load: it.session as usize })
+        };
+        groups.choose(number, choice, able).map(|(member, _)| member.session)
     }
 
     #[test]
@@ -191,6 +253,52 @@ mod tests {
         let turns: Vec<_> = (0..4).map(|_| chosen(&mut groups, number, "t", &[0, 2])).collect();
         assert_eq!(turns, [Some(0), Some(2), Some(0), Some(2)]);
         assert_eq!(chosen(&mut groups, number, "t", &[]), None);
+    }
+
+    /// Member 0 is absent, 1 waits for its window, 2 is ready.
+    fn mixed(session: u32) -> Option<Standing> {
+        let ready = Standing::Ready(ConnectionId(2));
+        [Standing::Absent, Standing::Waits, ready].get(session as usize).copied()
+    }
+
+    #[test]
+    fn who_is_ready_comes_before_who_waits_and_the_absent_come_last() {
+        use ShareStrategy as S;
+        for strategy in [S::RoundRobin, S::Random, S::LeastInFlight] {
+            let (mut groups, number) = group(strategy, 3);
+            for _ in 0..4 {
+                assert_eq!(choose(&mut groups, number, "t", mixed), Some(2), "{strategy:?}");
+            }
+            let not_ready = |session| mixed(session).filter(|it| it.rank() > 0);
+            assert_eq!(choose(&mut groups, number, "t", not_ready), Some(1), "{strategy:?}");
+            let absent = |session| mixed(session).filter(|it| it.rank() > 1);
+            assert_eq!(choose(&mut groups, number, "t", absent), Some(0), "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn affinity_waits_for_its_member_unless_that_is_absent() {
+        use ShareStrategy as S;
+        for strategy in [S::Sticky, S::HashClient, S::HashTopic] {
+            let (mut groups, number) = group(strategy, 3);
+            let ready = |session| Some(Standing::Ready(ConnectionId(session)));
+            let first = choose(&mut groups, number, "t", ready);
+            let others = |other| move |it| if Some(it) == first { Some(other) } else { ready(it) };
+            assert_eq!(choose(&mut groups, number, "t", others(Standing::Waits)), first);
+            assert_ne!(choose(&mut groups, number, "t", others(Standing::Absent)), first);
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_for_what_the_strategy_does_not_need() {
+        let (mut groups, number) = group(ShareStrategy::RoundRobin, 2);
+        let choice = Choice {
+            topic: "t",
+            publisher: || panic!("a publisher is for hash_client"),
+            entropy: || panic!("entropy is for random"),
+        };
+        let able = |_: &Subscriber| Some(Able { standing: Standing::Remote, load: 0 });
+        assert!(groups.choose(number, choice, able).is_some());
     }
 
     #[test]

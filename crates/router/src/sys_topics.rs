@@ -1,4 +1,6 @@
-//! Statistics under `$SYS/broker/`, by the names that Mosquitto made standard.
+//! Statistics under `$SYS/broker/`, by the names that Mosquitto made standard. They mean the same:
+//! `messages` are packets of any type, `publish/bytes` are payloads, `subscriptions` are those that
+//! are not shared. `heap` is missing: nothing here knows it without asking for each allocation.
 
 use std::fmt::Write;
 
@@ -24,11 +26,7 @@ impl Router {
     pub fn publish_sys(&mut self, report: &SysReport<'_>, now: Time) {
         let c = &report.counters;
         let absent = c.sessions_now.saturating_sub(c.connections_now);
-        let dropped = c.dropped_queue_full
-            + c.dropped_slow_consumer
-            + c.dropped_expired
-            + c.dropped_too_large;
-        let numbers: [(&str, u64); 23] = [
+        let numbers: [(&str, u64); 26] = [
             ("clients/total", c.sessions_now),
             ("clients/connected", c.connections_now),
             ("clients/active", c.connections_now),
@@ -37,15 +35,18 @@ impl Router {
             ("clients/maximum", c.connections_max),
             ("clients/expired", c.sessions_expired),
             ("messages/received", c.packets_received),
-            ("messages/sent", c.publish_sent),
+            ("messages/sent", c.packets_sent),
             ("messages/stored", c.queued_now + c.retained_now),
             ("store/messages/count", c.queued_now + c.retained_now),
             ("store/messages/bytes", c.retained_bytes),
             ("retained messages/count", c.retained_now),
-            ("subscriptions/count", c.subscriptions_now),
+            ("subscriptions/count", c.subscriptions_now - c.shared_subscriptions_now),
+            ("shared_subscriptions/count", c.shared_subscriptions_now),
             ("publish/messages/received", c.publish_received),
             ("publish/messages/sent", c.publish_sent),
-            ("publish/messages/dropped", dropped),
+            ("publish/messages/dropped", c.dropped()),
+            ("publish/bytes/received", c.publish_bytes_received),
+            ("publish/bytes/sent", c.publish_bytes_sent),
             ("bytes/received", c.bytes_received),
             ("bytes/sent", c.bytes_sent),
             ("clients/slow", c.slow_consumers),
@@ -60,6 +61,15 @@ impl Router {
             text.clear();
             let _ = write!(text, "{number}");
             self.publish_statistic(name, &text, now);
+        }
+        self.loads.update(c, now);
+        let mut name = String::new();
+        for (load, window, value) in self.loads.rows().collect::<Vec<_>>() {
+            name.clear();
+            text.clear();
+            let _ = write!(name, "load/{load}/{window}");
+            let _ = write!(text, "{value:.2}");
+            self.publish_statistic(&name, &text, now);
         }
     }
 

@@ -5,6 +5,7 @@ use agentmq_identity::Principal;
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, NO_SESSION, Phase};
+use crate::reason_string::reason_string;
 use crate::router::Router;
 
 impl Router {
@@ -23,15 +24,17 @@ impl Router {
         let same_name = session.principal.name() == principal.name();
         let goes_on = session.is_persistent() && !clean_start && same_name;
         if let Some(old) = session.connection.take() {
-            self.counters.dropped_offline += session.disconnect() as u64;
+            self.counters.dropped_offline += session.disconnect(self.settings.queue_qos0) as u64;
             self.counters.sessions_taken_over += 1;
             self.counters.connections_now -= 1;
             if let Some(connection) = self.dirty_connection(ConnectionId(old)) {
                 connection.phase = Phase::Closing;
                 connection.session = NO_SESSION;
                 if connection.version.is_v5() {
-                    Disconnect::new(ReasonCode::SessionTakenOver)
-                        .encode(connection.version, connection.outbox.bytes());
+                    let (reason, why) = (ReasonCode::SessionTakenOver, TAKEN_OVER);
+                    let properties = reason_string(why, 1, connection.max_packet);
+                    let packet = Disconnect { reason, properties: properties.view() };
+                    self.write(ConnectionId(old), |version, out| packet.encode(version, out));
                 }
             }
             let Some(session) = self.sessions.get_mut(index as usize) else { return };
@@ -50,3 +53,6 @@ impl Router {
         }
     }
 }
+
+const TAKEN_OVER: &str = "another connection uses this client identifier now: if that is another \
+    client, give each its own";

@@ -57,7 +57,13 @@ struct Run {
 impl Run {
     /// A broker with one member that stays.
     fn new(strategy: ShareStrategy, first: u8) -> Self {
-        let settings = Settings { share_strategy: strategy, ..Settings::default() };
+        Self::with_windows(strategy, first, Settings::default().limits.in_flight)
+    }
+
+    /// One whose clients have windows of this size.
+    fn with_windows(strategy: ShareStrategy, first: u8, in_flight: u16) -> Self {
+        let mut settings = Settings { share_strategy: strategy, ..Settings::default() };
+        settings.limits.in_flight = in_flight;
         let mut neighbors = Neighbors::all_active(SHARDS, settings);
         let here = (0..SHARDS).flat_map(|shard| [(shard, 0), (shard, 1)]).collect();
         for &at in &here {
@@ -164,6 +170,10 @@ fn strategy() -> impl Strategy<Value = ShareStrategy> {
     prop::sample::select(ShareStrategy::ALL.to_vec())
 }
 
+fn windows() -> impl Strategy<Value = u16> {
+    prop::sample::select(vec![1, 2, 1_024])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
 
@@ -171,9 +181,9 @@ proptest! {
     /// exactly one of them.
     #[test]
     fn each_message_reaches_one_member(
-        strategy in strategy(), first in 0..SHARDS, steps in steps(false),
+        strategy in strategy(), first in 0..SHARDS, in_flight in windows(), steps in steps(false),
     ) {
-        let mut run = Run::new(strategy, first);
+        let mut run = Run::with_windows(strategy, first, in_flight);
         for step in &steps {
             run.step(step);
         }
@@ -187,9 +197,9 @@ proptest! {
     /// Clients vanish and come back too: no message is lost.
     #[test]
     fn no_message_is_lost_when_members_vanish(
-        strategy in strategy(), first in 0..SHARDS, steps in steps(true),
+        strategy in strategy(), first in 0..SHARDS, in_flight in windows(), steps in steps(true),
     ) {
-        let mut run = Run::new(strategy, first);
+        let mut run = Run::with_windows(strategy, first, in_flight);
         for step in &steps {
             run.step(step);
         }
@@ -216,6 +226,35 @@ fn members_of_all_shards_take_turns() {
         *shares.entry(*at).or_insert(0) += 1;
     }
     assert_eq!(shares, BTreeMap::from([((0, 0), 2), ((1, 9), 2), ((2, 0), 2)]));
+}
+
+#[test]
+fn a_member_of_another_shard_with_a_full_window_is_passed_over() {
+    let mut run = Run::with_windows(ShareStrategy::RoundRobin, 0, 1);
+    let slow = (1, 0);
+    run.step(&Step::Join(slow.0, slow.1));
+    run.neighbors.settle();
+    let publish = |run: &mut Run, count| {
+        for _ in 0..count {
+            run.step(&Step::Publish(2));
+            run.neighbors.settle();
+            run.collect();
+            run.acknowledge((0, 9));
+        }
+        let got = |at| run.got.values().flatten().filter(|it| **it == at).count();
+        (got((0, 9)), got(slow))
+    };
+    assert_eq!(publish(&mut run, 6), (5, 1));
+    let waiting = |run: &Run| run.neighbors.routers[1].session("c-1-0").unwrap().queue.len();
+    assert_eq!(waiting(&run), 0, "nothing waits behind its window");
+    run.acknowledge(slow);
+    run.neighbors.settle();
+    assert_eq!(publish(&mut run, 2), (6, 2), "its turn is back");
+    // Nobody else: it waits there after all.
+    run.neighbors.unsubscribe((0, 9), 7, GROUP);
+    run.neighbors.settle();
+    assert_eq!(publish(&mut run, 2), (6, 2));
+    assert_eq!(waiting(&run), 2);
 }
 
 #[test]

@@ -81,8 +81,8 @@ limits! {
     session_expiry_secs: u32 = u32::MAX, "seconds (4294967295: never)", "CONNACK states the lower Session Expiry Interval";
     keep_alive_secs: u16 = u16::MAX, "seconds", "CONNACK states the lower Server Keep Alive";
     packet_bytes: u32 = 1_048_576, "bytes", "DISCONNECT 0x95";
-    topic_levels: u16 = 64, "levels", "0x90 for a topic name, SUBACK 0x8F for a filter";
-    topic_bytes: u16 = 512, "bytes", "0x90 for a topic name, SUBACK 0x8F for a filter";
+    topic_levels: u16 = 64, "levels", "PUBACK or PUBREC 0x90 for a topic name (DISCONNECT with QoS 0 or a new alias, close before version 5), SUBACK 0x8F for a filter";
+    topic_bytes: u16 = 512, "bytes", "PUBACK or PUBREC 0x90 for a topic name (DISCONNECT with QoS 0 or a new alias, close before version 5), SUBACK 0x8F for a filter";
     user_properties: u32 = 64, "User Properties a packet", "DISCONNECT 0x97";
     user_property_bytes: u32 = 8_192, "bytes of User Properties a packet", "DISCONNECT 0x97";
     topic_aliases_in: u16 = 16, "topic aliases of a client", "DISCONNECT 0x94";
@@ -97,6 +97,7 @@ limits! {
     publishes_per_second: u32 = 0, "publications a second of one client (0: no bound)", "its socket is not read until the second is over";
     retained_messages: u32 = 1_000_000, "retained messages", "PUBACK 0x97, the message is delivered but not retained";
     retained_bytes: u64 = 1_073_741_824, "bytes of retained messages", "PUBACK 0x97, the message is delivered but not retained";
+    refusal_lines: u32 = 20, "log lines a second and shard about clients refused, closed or kept waiting", "they are counted in one line";
     route_cache: u32 = 131_072, "topics whose receivers are remembered", "another topic is forgotten";
 }
 

@@ -41,6 +41,8 @@ pub struct Session {
     pub hold_until: Time,
     /// Ends at this point, when no client is connected.
     pub expires_at: Option<Time>,
+    /// Other shards that choose receivers for its shared groups know that its window is full.
+    pub is_known_full: bool,
     /// Messages that its queue could not hold, and that its client has not been told of.
     pub dropped: u64,
 }
@@ -64,6 +66,7 @@ impl Session {
             connection: None,
             hold_until: Time::ZERO,
             expires_at: None,
+            is_known_full: false,
             dropped: 0,
         }
     }
@@ -105,10 +108,13 @@ impl Session {
     }
 
     /// What a lost connection takes with it: QoS 0 messages, retained ones of a QoS 0
-    /// subscription included. What else waits is part of the session (§4.1). Returns how many
-    /// messages were dropped.
-    pub fn disconnect(&mut self) -> usize {
+    /// subscription included, unless the session keeps those. What else waits is part of the
+    /// session (§4.1). Returns how many messages were dropped.
+    pub fn disconnect(&mut self, keeps_qos0: bool) -> usize {
         self.connection = None;
+        if keeps_qos0 {
+            return 0;
+        }
         self.queue.retain_cursors(|cursor| cursor.qos > QoS::AtMostOnce);
         self.queue.take_qos0().len()
     }

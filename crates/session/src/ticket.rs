@@ -100,7 +100,7 @@ impl PendingAcks {
     }
 
     /// Sends the acknowledgement when its gates are open and none waits before it; else it
-    /// waits.
+    /// waits. Returns whether it is sent.
     pub fn push(
         &mut self,
         gates: Gates,
@@ -108,13 +108,15 @@ impl PendingAcks {
         passed: Gates,
         version: ProtocolVersion,
         out: &mut Outbox,
-    ) {
-        if self.waiting.is_empty() && gates.are_open(passed) {
+    ) -> bool {
+        let may_go = self.waiting.is_empty() && gates.are_open(passed);
+        if may_go {
             ack.encode(version, out);
         } else {
             self.ending += usize::from(ack.ends_exchange());
             self.waiting.push_back((gates, ack));
         }
+        may_go
     }
 
     /// Sends everything whose gates are open, up to the first whose gates are not.

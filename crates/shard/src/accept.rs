@@ -39,6 +39,8 @@ pub(crate) struct Accepting {
     paused_until: Option<Time>,
     /// Why the last pause was, as the log tells: once, until all that waited have come in.
     told: Option<&'static str>,
+    /// All that have ever been accepted.
+    pub(crate) sockets: u64,
     /// Connections accepted in `second`.
     accepted: u32,
     second: u64,
@@ -50,6 +52,7 @@ impl Accepting {
             ready: vec![true; listeners],
             paused_until: None,
             told: None,
+            sockets: 0,
             accepted: 0,
             second: 0,
         }
@@ -148,6 +151,7 @@ impl Shard {
     }
 
     fn adopt(&mut self, link: Link, door: usize) {
+        self.accepting.sockets += 1;
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let key = self.conns.insert(Conn::new(link, generation, door as u16));

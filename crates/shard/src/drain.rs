@@ -13,7 +13,7 @@ impl Shard {
         }
         self.draining_until = Some(self.now.after_millis(DRAIN_MS));
         let open: Vec<ConnectionId> = self.router.connections().collect();
-        tracing::info!(connections = open.len(), "draining");
+        tracing::info!(shard = self.place.0, connections = open.len(), "draining");
         for id in open {
             self.router.evict(
                 id,

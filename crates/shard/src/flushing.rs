@@ -53,7 +53,7 @@ impl Shard {
             return;
         }
         let Some(outbox) = self.router.outbox(id) else { return };
-        let mut blocked = false;
+        let (mut blocked, waiting) = (false, outbox.len());
         while !outbox.is_empty() && !conn.write_failed {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.slices(&mut slices);
@@ -73,6 +73,7 @@ impl Shard {
                 }
             }
         }
+        let written = waiting - outbox.len();
         if conn.write_failed {
             outbox.clear(); // what it sent before it went is still read
         }
@@ -83,7 +84,7 @@ impl Shard {
             let (at, generation) = (self.now.after_millis(timeout), conn.generation);
             self.blocked.push(Deadline { at, conn: key, generation });
         }
-        if self.guarded("a queue", |router, now| router.flushed(id, now)).is_none() {
+        if self.guarded("a queue", |router, now| router.flushed(id, written, now)).is_none() {
             return self.drop_conn(key);
         }
         if is_empty && self.router.is_closing(id) {
@@ -144,7 +145,10 @@ impl Shard {
             let authenticates = self.is_in(due, Phase::Open)
                 && self.router.is_authenticating(ConnectionId(due.conn as u32));
             if authenticates || self.is_in(due, Phase::Connecting) {
-                tracing::info!("closed a connection that did not finish its CONNECT in time");
+                if self.router.takes_refusal_line() {
+                    let peer = self.peer(ConnectionId(due.conn as u32));
+                    tracing::info!(%peer, "closed a connection: no CONNECT in connect_timeout_ms");
+                }
                 self.drop_conn(due.conn);
             }
         }
@@ -176,8 +180,11 @@ impl Shard {
             return;
         }
         let id = ConnectionId(due.conn as u32);
-        let client = self.router.client_id(id).map(AsRef::as_ref).unwrap_or_default();
-        tracing::warn!(client, "closed a slow consumer: it has read nothing for too long");
+        if self.router.takes_refusal_line() {
+            let (peer, client) = (self.peer(id), self.router.client_id(id));
+            let client = client.map(AsRef::as_ref).unwrap_or_default();
+            tracing::warn!(%peer, client, "closed a slow consumer: limits.write_blocked_ms");
+        }
         let why = "slow consumer: nothing was read for write_blocked_ms";
         self.router.evict(id, ReasonCode::QuotaExceeded, why, self.now);
         // Its socket is full: the DISCONNECT goes out if there is room for it now, then it closes.

@@ -21,6 +21,7 @@ mod isolation;
 mod mailbox;
 mod placement;
 mod reading;
+mod refusal_log;
 mod report;
 
 pub use accept::Door;

@@ -199,6 +199,7 @@ impl Shard {
         if was == Phase::Connecting && *phase != Phase::Connecting {
             self.connecting_now -= 1;
         }
+        self.log_refusals();
         caught.unwrap_or_else(|_| {
             self.recover("a packet");
             Cut::Foreign

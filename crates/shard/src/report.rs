@@ -118,6 +118,8 @@ impl Shard {
             return;
         }
         self.leave_counters();
+        self.log_refusals();
+        self.log_more_refusals();
         let reporting = &mut self.reporting;
         reporting.at = self.now.after_millis(REPORT_MS);
         reporting.is_owed = reporting.is_loaded;
@@ -135,7 +137,8 @@ impl Shard {
     }
 
     pub(crate) fn leave_counters(&self) {
-        self.reporting.board.write(self.reporting.number, self.router.counters());
+        let counters = Counters { sockets: self.accepting.sockets, ..self.router.counters() };
+        self.reporting.board.write(self.reporting.number, counters);
     }
 
     /// Learns what the other shards have reported: it counts against the limits here. As often as

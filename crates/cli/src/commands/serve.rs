@@ -2,8 +2,6 @@
 
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
 
 use agentmq_broker::{
     Broker, BrokerError, Config, ConfigError, Durability, Environment, ListenerConfig, LogFormat,
@@ -49,7 +47,7 @@ pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
     let signals = prepare()?;
     let broker = Broker::start(config).map_err(broker_failure)?;
     announce(&broker, output)?;
-    run(broker, &signals, Some(&args))
+    run(broker, signals, Some(&args))
 }
 
 pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
@@ -74,7 +72,7 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
         output.note(&format!("  agentmq pub --url {url} demo/hello '{{\"hi\":1}}'"));
         output.note("\nCtrl-C ends the broker.");
     }
-    run(broker, &signals, None)
+    run(broker, signals, None)
 }
 
 impl Args {
@@ -143,43 +141,26 @@ fn announce(broker: &Broker, output: &Output) -> Result<(), Failure> {
 
 /// What must be so before anybody is told that the broker listens: whoever reads that may send a
 /// signal at once.
-fn prepare() -> Result<Receiver<i32>, Failure> {
+fn prepare() -> Result<Signals, Failure> {
     raise_file_limit();
-    signals()
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| Failure::new(format!("cannot watch signals: {error}")))
 }
 
-/// Serves until a signal ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
-fn run(mut broker: Broker, signals: &Receiver<i32>, args: Option<&Args>) -> Result<(), Failure> {
-    loop {
-        match signals.recv_timeout(CHECK) {
-            Ok(SIGHUP) => reload(&mut broker, args),
-            Ok(signal) => {
-                tracing::info!(signal, "shutting down");
-                broker.drain();
-                break;
-            }
-            Err(RecvTimeoutError::Timeout) if !broker.has_ended() => {}
-            Err(_) => break,
+/// Serves until a signal ends it, or a shard fails: SIGTERM and SIGINT drain, SIGHUP reloads.
+fn run(mut broker: Broker, mut signals: Signals, args: Option<&Args>) -> Result<(), Failure> {
+    let handle = signals.handle();
+    broker.when_ended(move || handle.close()).map_err(broker_failure)?;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            reload(&mut broker, args);
+        } else {
+            tracing::info!(signal, "shutting down");
+            broker.drain();
+            break;
         }
     }
     broker.wait().map_err(broker_failure)
-}
-
-fn signals() -> Result<Receiver<i32>, Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| Failure::new(format!("cannot watch signals: {error}")))?;
-    let (sender, receiver) = channel();
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if sender.send(signal).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
-    Ok(receiver)
 }
 
 fn reload(broker: &mut Broker, args: Option<&Args>) {
@@ -223,6 +204,3 @@ fn start_log(config: &Config) {
         LogFormat::Text => log.with_target(false).try_init(),
     };
 }
-
-/// How often the main thread looks whether the broker has ended by itself.
-const CHECK: Duration = Duration::from_secs(1);

@@ -142,7 +142,7 @@ pub(crate) const KNOWN: &[Known] = &[
         accepts: Accepts::Oracle,
         versions: ANY,
         kind: "",
-        sign: "topic name with a wildcard",
+        sign: " with a wildcard",
         condition: always,
         example: (V311, &[0x30, 0x03, 0x00, 0x01, 0x23]),
     },

@@ -64,12 +64,13 @@ impl Broker {
                 return;
             }
             for id in self.dirty.drain(..) {
+                let mut written = 0;
                 if let Some(outbox) = self.router.outbox(id) {
-                    let bytes = outbox.len();
-                    outbox.consume(bytes);
-                    self.written += bytes;
+                    written = outbox.len();
+                    outbox.consume(written);
                 }
-                self.router.flushed(id, Time::ZERO);
+                self.written += written;
+                self.router.flushed(id, written, Time::ZERO);
                 if self.router.is_closing(id) {
                     self.router.closed(id, Time::ZERO);
                 }

@@ -189,7 +189,7 @@ impl World {
         let count = count.min(bytes.len());
         outbox.consume(count);
         let is_empty = outbox.is_empty();
-        self.router.flushed(id, self.now);
+        self.router.flushed(id, count, self.now);
         let seen = std::mem::replace(&mut self.lines[line].seen, bytes.len() - count);
         let receiver = self.lines[line].receiver.as_mut().expect("output follows a packet");
         let mut new = &bytes[seen..];

@@ -211,7 +211,7 @@ impl Neighbors {
                     bytes.extend(slices[..used].iter().flat_map(|slice| slice.iter().copied()));
                     outbox.consume(slices[..used].iter().map(|slice| slice.len()).sum());
                 }
-                router.flushed(id, self.now);
+                router.flushed(id, bytes.len(), self.now);
                 self.clients.entry((number, id.0)).or_default().extend(packets(&bytes));
                 if router.is_closing(id) {
                     router.closed(id, self.now);

@@ -18,6 +18,7 @@ mod retained;
 mod session_expiry;
 mod session_state;
 mod shared_group;
+mod statistics;
 mod subscription_identifiers;
 mod subscription_options;
 mod subscriptions;

@@ -20,6 +20,23 @@ fn a_publish_that_is_too_large_is_dropped_as_if_delivered() {
 }
 
 #[test]
+fn its_publisher_is_told_of_success() {
+    // [MQTT-3.1.2-25]: as if it had been delivered, so there was a matching subscriber
+    let broker = Broker::new();
+    for (client_id, filter) in [("a", "t"), ("b", "$share/g/t")] {
+        let client = broker.client(client_id).maximum_packet_size(60).connect();
+        client.subscribe(filter, 1);
+        let publisher = broker.connect("publisher");
+        let before = broker.counters().dropped_too_large;
+        assert_eq!(publisher.publish("t", &"x".repeat(100), 1), 0, "{filter}");
+        assert_eq!(publisher.publish("t", &"x".repeat(100), 2), 0, "{filter}");
+        assert_eq!(broker.counters().dropped_too_large, before + 2, "{filter}");
+        client.disconnect();
+        assert_eq!(publisher.publish("t", &"x".repeat(100), 1), 0x10);
+    }
+}
+
+#[test]
 fn the_size_of_the_connection_that_takes_it_counts() {
     let broker = Broker::new();
     let client = broker.returning("a").by_hand().connect();

@@ -1,6 +1,6 @@
 //! Reason Strings of acknowledgements: who is refused reads cause and fix.
 
-use agentmq_codec::{AckKind, Property, PropertyId as P, ReasonCode, SubscriptionOptions};
+use agentmq_codec::{AckKind, Property, PropertyId as P, QoS, ReasonCode, SubscriptionOptions};
 
 use crate::harness::{Broker, Client, Connecting, Got};
 
@@ -23,6 +23,22 @@ fn connack_says_why_a_will_is_refused() {
     let Some(Got::ConnAck { code: 0x87, properties, .. }) = client.next() else { panic!("0x87") };
     let why = properties.view().text(P::ReasonString).unwrap().to_owned();
     assert!(why.contains("Will Topic") && why.contains("the broker's own"), "{why}");
+}
+
+#[test]
+fn connack_names_the_topic_that_has_a_wildcard() {
+    let broker = Broker::new();
+    let topic = broker.client("a").will("w/#", "gone");
+    let response = broker.client("a").will("w", "gone");
+    let response = response.will_with(Property::Text(P::ResponseTopic, "r/+"));
+    for (connecting, code, name) in [(topic, 0x90, "Will Topic"), (response, 0x82, "Response")] {
+        let client = connecting.attempt();
+        let Some(Got::ConnAck { code: got, properties, .. }) = client.next() else {
+            panic!("CONNACK expected")
+        };
+        let why = properties.view().text(P::ReasonString).unwrap().to_owned();
+        assert!(got == code && why.starts_with(name), "{got:#x} {why}");
+    }
 }
 
 #[test]
@@ -112,6 +128,46 @@ fn an_unknown_packet_identifier_is_explained() {
     let reasons = client.reasons();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(reasons[0].contains("of this client") && reasons[1].contains("to this client"));
+}
+
+#[test]
+fn disconnect_says_why() {
+    // §3.14.2.2.3
+    let broker = Broker::with(|settings| settings.maximum_qos = QoS::AtLeastOnce);
+    let client = broker.connect("a");
+    broker.connect("a");
+    assert_eq!(client.closed_with(), 0x8E);
+    assert!(client.reason().contains("another connection uses this client identifier"));
+    let small = broker.client("b").maximum_packet_size(40).connect();
+    broker.connect("b");
+    assert_eq!(small.closed_with(), 0x8E);
+    assert!(small.reasons().is_empty() && small.longest() <= 40, "[MQTT-3.14.2-3]");
+    let old = broker.client("c").v311().connect();
+    broker.connect("c");
+    assert!(old.is_closed() && old.packets().is_empty());
+    let client = broker.client("k").keep_alive(1).connect();
+    broker.wait(2);
+    assert_eq!(client.closed_with(), 0x8D);
+    assert!(client.reason().contains("1.5 keep alives"));
+    let packets: [(&[u8], u8, &str); 10] = [
+        (&[0xC1, 0], 0x81, "flags"),
+        (&[0x10, 13, 0, 4, 77, 81, 84, 84, 5, 2, 0, 0, 0, 0, 0], 0x82, "second CONNECT"),
+        (&[0xD0, 0], 0x82, "only servers send"),
+        (&[0xF0, 0], 0x82, "AUTH"),
+        (&[0x34, 6, 0, 1, b't', 0, 1, 0], 0x9B, "Maximum QoS"),
+        (&[0x30, 7, 0, 1, b't', 3, 0x23, 0, 99], 0x94, "Topic Alias Maximum"),
+        (&[0x30, 4, 0, 1, b'#', 0], 0x90, "topic name with a wildcard"),
+        (&[0x30, 8, 0, 1, b't', 4, 0x08, 0, 1, b'+'], 0x82, "Response Topic with a wildcard"),
+        (&[0x30, 6, 0, 1, b't', 2, 0x0B, 1], 0x82, "Subscription Identifier"),
+        (&[0x82, 13, 0, 1, 0, 0, 8, 36, 115, 104, 97, 114, 101, 47, 103], 0x81, "ends too early"),
+    ];
+    for (packet, code, why) in packets {
+        let client = broker.connect("d");
+        client.send(packet);
+        assert_eq!(client.closed_with(), code, "{packet:x?}");
+        let reason = client.reason();
+        assert!(reason.contains(why), "{packet:x?}: {reason}");
+    }
 }
 
 /// Makes the broker answer with PUBCOMP 0x92 and PUBREL 0x92.

@@ -178,6 +178,28 @@ fn topic_names_are_checked() {
 }
 
 #[test]
+fn a_topic_beyond_the_limits_costs_its_message_where_it_is_acknowledged() {
+    let broker = Broker::new();
+    let client = broker.connect("a");
+    for topic in ["x".repeat(513), "/".repeat(64)] {
+        for level in [1, 2] {
+            assert_eq!(client.publish(&topic, "x", level), 0x90);
+            assert!(client.reason().contains("topic_levels or topic_bytes"));
+        }
+    }
+    assert_eq!(broker.counters().publish_refused, 4);
+    assert_eq!(broker.memory_of("a"), Some((0, 0, 0)), "the exchange is over [MQTT-4.3.3-4]");
+    assert_eq!(client.publish("t", "x", 1), 0x10);
+    let old = broker.client("b").v311().connect();
+    old.publishing(&"x".repeat(513), "x").qos(1).send();
+    assert!(old.is_closed(), "it could not be told otherwise");
+    // Without the topic that it was set to, the alias would stand for another one.
+    client.publishing("t", "x").qos(1).alias(1).send();
+    client.publishing(&"x".repeat(513), "x").qos(1).alias(1).send();
+    assert_eq!(client.closed_with(), 0x90);
+}
+
+#[test]
 fn publishing_where_one_may_not_is_told() {
     // §3.4.2.1 0x87; before version 5 a plain acknowledgement
     let broker = Broker::new();

@@ -179,6 +179,24 @@ fn qos_0_waits_only_where_the_settings_say_so() {
 }
 
 #[test]
+fn qos_0_that_waits_already_stays_only_where_the_settings_say_so() {
+    for (queue_qos0, expected) in [(true, vec!["0".to_owned()]), (false, vec![])] {
+        let broker = Broker::with(|settings| {
+            (settings.queue_qos0, settings.hold_on_resume_ms) = (queue_qos0, 1_000);
+        });
+        let client = broker.returning("a").connect();
+        client.subscribe("t", 1);
+        client.vanish();
+        let client = broker.returning("a").connect();
+        broker.connect("p").publish("t", "0", 0);
+        client.vanish(); // before the hold is over
+        let client = broker.returning("a").connect();
+        broker.wait(1);
+        assert_eq!(client.payloads(), expected);
+    }
+}
+
+#[test]
 fn a_number_used_again_is_another_session() {
     // Sessions and connections have numbers that are given again.
     let broker = Broker::new();

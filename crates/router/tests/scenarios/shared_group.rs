@@ -255,6 +255,75 @@ fn an_absent_member_with_qos_0_is_no_place_to_wait() {
 }
 
 #[test]
+fn a_full_window_is_passed_over_while_another_member_has_room() {
+    let broker = Broker::new();
+    let slow = broker.client("slow").by_hand().receive_maximum(1).connect();
+    slow.subscribe("$share/g/t", 1);
+    let quick = broker.connect("quick");
+    quick.subscribe("$share/g/t", 1);
+    let publisher = broker.connect("publisher");
+    for _ in 0..6 {
+        publisher.publish("t", "x", 1);
+    }
+    let first = slow.message();
+    assert_eq!(quick.messages().len(), 5);
+    assert_eq!(broker.memory_of("slow"), Some((1, 0, 0)), "nothing waits behind its window");
+    slow.puback(first.id);
+    publisher.publish("t", "x", 1);
+    publisher.publish("t", "x", 1);
+    assert_eq!((slow.messages().len(), quick.messages().len()), (1, 1), "its turn is back");
+}
+
+#[test]
+fn when_all_windows_are_full_messages_wait_in_turn() {
+    let broker = Broker::new();
+    let members = ["a", "b"].map(|id| broker.client(id).by_hand().receive_maximum(1).connect());
+    for member in &members {
+        member.subscribe("$share/g/t", 1);
+    }
+    let publisher = broker.connect("publisher");
+    for _ in 0..6 {
+        publisher.publish("t", "x", 1);
+    }
+    for id in ["a", "b"] {
+        assert_eq!(broker.memory_of(id), Some((1, 2, 0)));
+    }
+}
+
+#[test]
+fn who_does_not_read_is_passed_over_while_another_member_reads() {
+    let broker = Broker::with(|settings| settings.limits.outbox_bytes = 1_000);
+    let (stalled, reads) = (broker.connect("stalled"), broker.connect("reads"));
+    for member in [&stalled, &reads] {
+        member.subscribe("$share/g/t", 0);
+    }
+    stalled.stall();
+    let publisher = broker.connect("publisher");
+    for _ in 0..10 {
+        publisher.publish("t", &"x".repeat(600), 0);
+    }
+    stalled.unstall();
+    assert_eq!((stalled.messages().len(), reads.messages().len()), (2, 8));
+    assert_eq!(broker.counters().dropped_slow_consumer, 0);
+}
+
+#[test]
+fn a_strategy_with_affinity_waits_for_its_member() {
+    let broker = Broker::with(|settings| settings.share_strategy = ShareStrategy::Sticky);
+    let a = broker.client("a").by_hand().receive_maximum(1).connect();
+    let b = broker.connect("b");
+    for member in [&a, &b] {
+        member.subscribe("$share/g/t", 1);
+    }
+    let publisher = broker.connect("publisher");
+    for _ in 0..3 {
+        publisher.publish("t", "x", 1);
+    }
+    assert_eq!((a.messages().len(), b.messages().len()), (1, 0));
+    assert_eq!(broker.memory_of("a"), Some((1, 2, 0)));
+}
+
+#[test]
 fn strategies_choose() {
     let broker = Broker::with(|settings| {
         settings.share_strategies.insert("h".into(), ShareStrategy::HashTopic);

@@ -187,12 +187,12 @@ impl Client {
         self.world.borrow_mut().line(self.line).inbox.pop_front()
     }
 
-    /// The Reason Strings of the acknowledgements since the test last asked.
+    /// The Reason Strings of the acknowledgements, and of DISCONNECT, since the test last asked.
     pub(crate) fn reasons(&self) -> Vec<String> {
         std::mem::take(&mut self.world.borrow_mut().line(self.line).reasons)
     }
 
-    /// The Reason String of the one acknowledgement that has one.
+    /// The Reason String of the one of them that has one.
     pub(crate) fn reason(&self) -> String {
         let reasons = self.reasons();
         assert_eq!(reasons.len(), 1, "one Reason String expected: {reasons:?}");

@@ -94,13 +94,14 @@ impl Got {
     }
 }
 
-/// The Reason String of an acknowledgement.
+/// The Reason String of an acknowledgement or a DISCONNECT.
 pub(crate) fn reason_string(first: u8, body: &[u8], version: ProtocolVersion) -> Option<String> {
     let packet = Packet::decode(first, body, version, &PropertyLimits::UNLIMITED).ok()?;
     let properties = match packet {
         Packet::Ack(it) => it.properties,
         Packet::SubAck(it) => it.properties,
         Packet::UnsubAck(it) => it.properties,
+        Packet::Disconnect(it) => it.properties,
         _ => return None,
     };
     properties.text(PropertyId::ReasonString).map(str::to_owned)

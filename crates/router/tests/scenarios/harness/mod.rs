@@ -115,6 +115,16 @@ impl Broker {
         self.world.borrow().router.counters()
     }
 
+    /// Packets and bytes that all clients have received.
+    pub(crate) fn received(&self) -> (u64, u64) {
+        self.world.borrow().received
+    }
+
+    /// Publishes the statistics.
+    pub(crate) fn publish_sys(&self) {
+        self.world.borrow_mut().publish_sys();
+    }
+
     /// Whether nothing will ever be due by itself.
     pub(crate) fn may_sleep(&self) -> bool {
         self.world.borrow().router.next_deadline().is_none()

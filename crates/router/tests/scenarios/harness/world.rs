@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode, frame};
 use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, Router, Settings};
+use agentmq_router::{ConnectionId, Router, Settings, SysReport};
 use agentmq_session::{CommitEngine, Time};
 
 use super::Got;
@@ -21,6 +21,8 @@ pub(crate) struct World {
     /// Connection numbers to use again, the one freed last first.
     free: Vec<u32>,
     connections: u32,
+    /// Packets and bytes that all clients have received.
+    pub(crate) received: (u64, u64),
 }
 
 /// One client's connection.
@@ -33,7 +35,7 @@ pub(crate) struct Line {
     pub(crate) stalled: bool,
     bytes: Vec<u8>,
     pub(crate) inbox: VecDeque<Got>,
-    /// Reason Strings of acknowledgements.
+    /// Reason Strings of acknowledgements and DISCONNECT.
     pub(crate) reasons: Vec<String>,
     /// Length of the longest packet received.
     pub(crate) longest: usize,
@@ -48,7 +50,15 @@ impl World {
     ) -> Self {
         let router = Router::new(Arc::new(settings.clone()), authenticator, engine, 1);
         let now = Time::from_millis(1_000_000);
-        Self { router, settings, now, lines: Vec::new(), free: Vec::new(), connections: 0 }
+        Self {
+            router,
+            settings,
+            now,
+            lines: Vec::new(),
+            free: Vec::new(),
+            connections: 0,
+            received: (0, 0),
+        }
     }
 
     /// A new connection; returns the number of its line.
@@ -115,6 +125,13 @@ impl World {
         self.router.reconfigure(Arc::new(self.settings.clone()));
     }
 
+    pub(crate) fn publish_sys(&mut self) {
+        let counters = self.router.counters();
+        let report = SysReport { version: "test", uptime_secs: 0, counters };
+        self.router.publish_sys(&report, self.now);
+        self.settle();
+    }
+
     pub(crate) fn evict(&mut self, line: usize, reason: ReasonCode) {
         if let Some(id) = self.lines[line].connection {
             self.router.evict(id, reason, "the test says so", self.now);
@@ -163,6 +180,7 @@ impl World {
 
     fn flush(&mut self, line: usize) {
         let Some(id) = self.lines[line].connection else { return };
+        let mut written = 0;
         if !self.lines[line].stalled {
             let Some(outbox) = self.router.outbox(id) else { return };
             while !outbox.is_empty() {
@@ -170,10 +188,11 @@ impl World {
                 let used = outbox.slices(&mut slices);
                 let part: Vec<u8> = slices[..used].iter().flat_map(|it| it.to_vec()).collect();
                 outbox.consume(part.len());
+                written += part.len();
                 self.lines[line].bytes.extend(part);
             }
         }
-        self.router.flushed(id, self.now);
+        self.router.flushed(id, written, self.now);
         if self.router.is_closing(id) && !self.lines[line].stalled {
             self.close(line);
         }
@@ -197,6 +216,8 @@ impl World {
             let got = Got::decode(cut.first, body, line.version);
             line.reasons.extend(reason_string(cut.first, body, line.version));
             line.longest = line.longest.max(cut.total);
+            self.received.0 += 1;
+            self.received.1 += cut.total as u64;
             rest = &rest[cut.total..];
             let answer = match &got {
                 Got::Publish(it) if it.qos == 1 => Some((AckKind::PubAck, it.id)),
