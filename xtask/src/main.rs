@@ -13,6 +13,7 @@ mod broker;
 mod compare;
 mod conformance;
 mod process;
+mod profile;
 mod run;
 mod test;
 mod tidy;
@@ -53,6 +54,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "conformance" => conformance::run(&workspace()?, rest),
         "bench" => bench::run(&workspace()?, rest),
         "compare" => compare::run(&workspace()?, rest),
+        "profile" => profile::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
 }
@@ -96,4 +98,7 @@ cargo xtask TASK
                           --peer and each --broker
        --axis NAME        along this axis (may be repeated)
        --page             only write docs/benchmarks.md anew from docs/benchmarks.json
+  profile               say where the broker's CPU time goes and which system calls it makes
+       --save             write the generated part of docs/performance.md
+       --scenario NAME    profile this scenario of `compare` (may be repeated)
 ";

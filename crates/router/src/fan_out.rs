@@ -284,11 +284,9 @@ impl Router {
             packet_id = session.begin(terms.qos, || source.delivery(terms), shared);
         }
         self.counters.sent_publish(source.payload.len());
-        let mut layout = std::mem::take(&mut self.layout);
-        if let Some(connection) = self.dirty_connection(id) {
-            connection.write_publish(source, terms, packet_id, &mut layout);
+        if let Some((connection, layout)) = self.dirty_connection_and_layout(id) {
+            connection.write_publish(source, terms, packet_id, layout);
         }
-        self.layout = layout;
         Delivered::Taken
     }
 

@@ -26,7 +26,7 @@ impl Router {
             }
         };
         match (outcome, ack.kind) {
-            (AckOutcome::Completed(_), _) => {
+            (AckOutcome::Completed, _) => {
                 self.drain(index, now);
                 self.tell_homes(index);
             }

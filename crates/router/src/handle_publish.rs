@@ -72,8 +72,8 @@ impl Router {
         let Some((connection, session)) = self.connected(id) else { return Ok(()) };
         let maximum = usize::from(connection.receive_maximum);
         let open = connection.acks.ending() + session.unreleased.len();
-        let repeats = session.unreleased.contains(publish.packet_id);
-        if connection.version.is_v5() && open >= maximum && !repeats {
+        let begins = || !session.unreleased.contains(publish.packet_id);
+        if connection.version.is_v5() && open >= maximum && begins() {
             // [MQTT-3.3.4-7]
             return Err(DecodeError::with(
                 R::ReceiveMaximumExceeded,

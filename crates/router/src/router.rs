@@ -124,30 +124,29 @@ impl Router {
         }
         let (version, phase) = (connection.version, connection.phase);
         let limits = property_limits(&self.settings.limits);
-        let packet = match Packet::decode(first, body, version, &limits) {
-            Ok(packet) => packet,
+        // Matched where it is: moving a packet that was just written field by field waits until all
+        // stores before it, those into cold outboxes too, have left the processor.
+        match &Packet::decode(first, body, version, &limits) {
             // [MQTT-3.1.0-2], whatever else is wrong with it: DISCONNECT may have no code for that.
             Err(_) if PacketType::of(first) == Some(PacketType::Connect) => {
-                return self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
+                self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
             }
-            Err(error) => return self.refuse(id, error.reason, error.what, now),
-        };
-        match packet {
-            Packet::Auth(auth) => self.handle_auth(id, &auth, now),
-            Packet::Disconnect(packet) => self.handle_disconnect(id, &packet, now),
-            _ if phase == Phase::Authenticating => {
+            Err(error) => self.refuse(id, error.reason, error.what, now),
+            Ok(Packet::Auth(auth)) => self.handle_auth(id, auth, now),
+            Ok(Packet::Disconnect(packet)) => self.handle_disconnect(id, packet, now),
+            Ok(_) if phase == Phase::Authenticating => {
                 self.refuse(id, ReasonCode::ProtocolError, "only AUTH may follow CONNECT", now);
             }
-            Packet::Publish(publish) => self.handle_publish(id, &publish, now),
-            Packet::Ack(ack) => self.handle_ack(id, &ack, now),
-            Packet::Subscribe(packet) => self.handle_subscribe(id, &packet, now),
-            Packet::Unsubscribe(packet) => self.handle_unsubscribe(id, &packet),
-            Packet::PingReq => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
-            Packet::Connect(_) => {
+            Ok(Packet::Publish(publish)) => self.handle_publish(id, publish, now),
+            Ok(Packet::Ack(ack)) => self.handle_ack(id, ack, now),
+            Ok(Packet::Subscribe(packet)) => self.handle_subscribe(id, packet, now),
+            Ok(Packet::Unsubscribe(packet)) => self.handle_unsubscribe(id, packet),
+            Ok(Packet::PingReq) => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
+            Ok(Packet::Connect(_)) => {
                 // [MQTT-3.1.0-2]
                 self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
             }
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+            Ok(Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp) => {
                 let what = "a packet that only servers send";
                 self.refuse(id, ReasonCode::ProtocolError, what, now);
             }
@@ -368,13 +367,21 @@ impl Router {
 
     /// A connection that is about to get output: puts it into the list and gives it a buffer.
     pub(crate) fn dirty_connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.dirty_connection_and_layout(id).map(|(connection, _)| connection)
+    }
+
+    /// The same, with what the last receiver of the message got.
+    pub(crate) fn dirty_connection_and_layout(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<(&mut Connection, &mut Layout)> {
         let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
         if !connection.is_dirty {
             connection.is_dirty = true;
             connection.outbox.adopt(&mut self.outboxes);
             self.dirty.push(id);
         }
-        Some(connection)
+        Some((connection, &mut self.layout))
     }
 
     /// Appends one packet to a connection's outbox, as `encode` writes it.

@@ -13,6 +13,11 @@ use crate::limits::window_span;
 #[derive(Debug, Clone, Default)]
 pub struct Window {
     ring: VecDeque<InFlight>,
+    /// What to send again, in the places of the ring; the last ones may be absent. Most sessions
+    /// end with their connection and keep nothing, and a ring without it is a sixth as large: a
+    /// message to a thousand subscribers finds none of their rings in the cache.
+    #[expect(clippy::box_collection, reason = "most sessions have none: 8 bytes instead of 32")]
+    kept: Option<Box<VecDeque<Option<Delivery>>>>,
     /// Identifier of the ring's front, minus one: identifiers run from 1 to 65 535.
     front: u16,
     /// Exchanges that count against the client's Receive Maximum.
@@ -27,14 +32,14 @@ pub struct Window {
 
 /// One publication in flight.
 #[derive(Debug, Clone)]
-pub struct InFlight {
+struct InFlight {
     state: State,
     qos: QoS,
     /// Position among the PUBRELs sent.
     release: u32,
-    /// What to send again; `None` when the session ends with its connection.
-    delivery: Option<Delivery>,
 }
+
+const _: () = assert!(size_of::<InFlight>() == 8);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -49,10 +54,10 @@ enum State {
 }
 
 /// What an acknowledgement did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckOutcome {
     /// The exchange is over.
-    Completed(Option<Delivery>),
+    Completed,
     /// PUBREL is due.
     Release,
     /// No such exchange, or not in this state.
@@ -92,7 +97,12 @@ impl Window {
     pub fn begin(&mut self, qos: QoS, delivery: Option<Delivery>) -> u16 {
         debug_assert!(qos != QoS::AtMostOnce && self.ring.len() < IDS, "caller asked has_room");
         let id = self.id_at(self.ring.len());
-        self.ring.push_back(InFlight { state: State::Sent, qos, release: 0, delivery });
+        if delivery.is_some() {
+            let kept = self.kept.get_or_insert_default();
+            kept.resize(self.ring.len(), None);
+            kept.push_back(delivery);
+        }
+        self.ring.push_back(InFlight { state: State::Sent, qos, release: 0 });
         self.open += 1;
         id
     }
@@ -118,13 +128,13 @@ impl Window {
                 let was_owed = entry.state == State::Owed;
                 entry.state = State::Released;
                 entry.release = release;
-                entry.delivery = None;
                 if was_owed {
                     // It counts again, as if its PUBLISH had been sent on this connection.
                     self.owed -= 1;
                     self.open += 1;
                 }
                 self.releases = release.wrapping_add(1);
+                self.forget(id);
                 AckOutcome::Release
             }
             Some(entry) if entry.state == State::Released && !is_error => AckOutcome::Release,
@@ -179,10 +189,11 @@ impl Window {
             entry.state = State::Sent;
             self.owed -= 1;
             self.open += 1;
-            match &entry.delivery {
-                Some(delivery) => return Some((id, delivery.clone())),
-                None => drop(self.complete(id)), // nothing was kept: it cannot be sent again
-            }
+            match self.kept.as_ref().and_then(|kept| kept.get(at)) {
+                Some(Some(delivery)) => return Some((id, delivery.clone())),
+                // Nothing was kept: it cannot be sent again.
+                _ => self.complete(id),
+            };
         }
         None
     }
@@ -200,13 +211,14 @@ impl Window {
     /// publications stay: once sent, nobody else may get them [MQTT-4.8.2-4, -5].
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        for entry in &mut self.ring {
-            let shared = entry.delivery.as_ref().and_then(|it| it.group).is_some_and(&wanted);
+        let kept = self.kept.iter_mut().flat_map(|kept| kept.iter_mut());
+        for (entry, delivery) in self.ring.iter_mut().zip(kept) {
+            let shared = delivery.as_ref().and_then(|it| it.group).is_some_and(&wanted);
             if shared && entry.is_unanswered() && entry.qos == QoS::AtLeastOnce {
                 let count =
                     if entry.state == State::Owed { &mut self.owed } else { &mut self.open };
                 *count -= 1;
-                taken.extend(entry.delivery.take());
+                taken.extend(delivery.take());
                 entry.state = State::Done;
             }
         }
@@ -223,21 +235,37 @@ impl Window {
         let Some(entry) = self.find(id) else { return AckOutcome::Unknown };
         let was_owed = entry.state == State::Owed;
         entry.state = State::Done;
-        let delivery = entry.delivery.take();
         let count = if was_owed { &mut self.owed } else { &mut self.open };
         *count -= 1;
+        self.forget(id);
         self.pop_done();
-        AckOutcome::Completed(delivery)
+        AckOutcome::Completed
+    }
+
+    /// Nothing of this exchange will be sent again.
+    fn forget(&mut self, id: u16) {
+        if self.kept.is_some()
+            && let Some(at) = self.index_of(id)
+            && let Some(delivery) = self.kept.as_mut().and_then(|kept| kept.get_mut(at))
+        {
+            *delivery = None;
+        }
     }
 
     fn pop_done(&mut self) {
         while self.ring.front().is_some_and(|entry| entry.state == State::Done) {
             self.ring.pop_front();
+            if let Some(kept) = &mut self.kept {
+                kept.pop_front();
+            }
             self.front = ((usize::from(self.front) + 1) % IDS) as u16;
             self.owed_from = self.owed_from.saturating_sub(1);
         }
         if self.ring.is_empty() && self.ring.capacity() > KEPT {
             self.ring = VecDeque::new();
+        }
+        if self.ring.is_empty() && self.kept.as_ref().is_some_and(|kept| kept.capacity() > KEPT) {
+            self.kept = None;
         }
     }
 
@@ -280,7 +308,7 @@ mod tests {
         for round in 0..70_000u32 {
             let id = window.begin(QoS::AtLeastOnce, None);
             assert_eq!(u32::from(id), round % 65_535 + 1);
-            assert!(matches!(window.acknowledge(id), AckOutcome::Completed(None)));
+            assert_eq!(window.acknowledge(id), AckOutcome::Completed);
         }
         assert_eq!(window.open_count(), 0);
     }
@@ -348,7 +376,7 @@ mod tests {
         window.acknowledge(1);
         assert_eq!(owed(&mut window, 1), [2]);
         window.abandon(2);
-        assert!(matches!(window.acknowledge(3), AckOutcome::Completed(Some(_))), "sent before");
+        assert_eq!(window.acknowledge(3), AckOutcome::Completed, "sent before");
         assert_eq!((window.open_count(), window.is_owing()), (0, false));
         assert!(window.has_room(1));
     }
@@ -365,10 +393,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_stays_in_its_place() {
+        let mut window = Window::default();
+        let one = QoS::AtLeastOnce;
+        // Only some are kept, as in a session that ends and is a member of a group.
+        for topic in [None, Some("b"), None, None, Some("e")] {
+            window.begin(one, topic.map(|topic| delivery(topic, one)));
+        }
+        window.acknowledge(1);
+        window.acknowledge(4);
+        assert!(window.resume().is_empty());
+        let resent = std::iter::from_fn(|| window.next_owed(10));
+        let resent: Vec<_> = resent.map(|(id, it)| (id, it.message.topic.to_string())).collect();
+        assert_eq!(resent, [(2, "b".to_owned()), (5, "e".to_owned())], "3 was not kept");
+        window.acknowledge(2);
+        window.acknowledge(5);
+        assert!(window.ring.is_empty() && window.kept.iter().all(|kept| kept.is_empty()));
+    }
+
+    #[test]
+    fn an_acknowledged_message_is_not_held_by_one_before_it() {
+        let mut window = Window::default();
+        let two = QoS::ExactlyOnce;
+        let kept = [delivery("a", two), delivery("b", two), delivery("c", two)];
+        let messages: Vec<_> = kept.iter().map(|it| Arc::downgrade(&it.message)).collect();
+        for delivery in kept {
+            window.begin(two, Some(delivery));
+        }
+        window.receive(2, false);
+        window.receive(3, true);
+        let held: Vec<_> = messages.iter().map(|it| it.strong_count()).collect();
+        assert_eq!(held, [1, 0, 0]);
+    }
+
+    #[test]
     fn an_error_in_pubrec_ends_the_exchange() {
         let mut window = Window::default();
         let id = window.begin(QoS::ExactlyOnce, None);
-        assert_eq!(window.receive(id, true), AckOutcome::Completed(None));
+        assert_eq!(window.receive(id, true), AckOutcome::Completed);
         assert_eq!(window.receive(id, false), AckOutcome::Unknown);
         assert_eq!(window.complete_release(id), AckOutcome::Unknown);
     }

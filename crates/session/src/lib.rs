@@ -19,7 +19,7 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
-pub use in_flight::{AckOutcome, InFlight, Window};
+pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};

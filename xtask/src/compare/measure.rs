@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::contender::Contender;
+use super::contender::{Contender, Running};
 use super::listen_queue;
 use super::results::{BrokerVersion, Measured, Results, Row};
 use super::scenario::Scenario;
 use super::surroundings;
 use super::table::FAILED;
-use crate::process;
+use crate::process::{self, Outcome};
 use crate::workspace::Workspace;
 
 /// What is measured.
@@ -117,6 +117,26 @@ fn measure(
     scratch: &Path,
 ) -> Result<(Measured, String)> {
     let broker = contender.start(scenario, scratch)?;
+    let before = listen_queue::dropped();
+    let (outcome, output) = load(binary, scenario, contender, &broker, scratch)?;
+    let dropped = listen_queue::dropped().zip(before).map(|(now, before)| now - before);
+    let (mut measured, unit) = parse(&output, scenario.idle)
+        .with_context(|| format!("{}\n{}", outcome.reason(), process::last_lines(&output, 5)))?;
+    measured.listen_drops = dropped.unwrap_or_default();
+    if !outcome.success() {
+        measured.failures.push(complaint(&output).unwrap_or_else(|| outcome.reason()));
+    }
+    Ok((measured, unit))
+}
+
+/// Runs the load generator against a broker to its end; returns also what it printed.
+pub fn load(
+    binary: &Path,
+    scenario: &Scenario,
+    contender: &Contender,
+    broker: &Running,
+    scratch: &Path,
+) -> Result<(Outcome, String)> {
     let log = scratch.join("generator.log");
     let mut command = Command::new(binary);
     command
@@ -128,23 +148,19 @@ fn measure(
     if let Some(ca) = &broker.ca {
         command.arg("--ca").arg(ca);
     }
-    let before = listen_queue::dropped();
     let outcome = process::run_limited(&mut command, LIMIT, &log)?;
-    let dropped = listen_queue::dropped().zip(before).map(|(now, before)| now - before);
     let output = std::fs::read_to_string(&log).context("read the load generator's output")?;
-    let (mut measured, unit) = parse(&output, scenario.idle)
-        .with_context(|| format!("{}\n{}", outcome.reason(), process::last_lines(&output, 5)))?;
-    measured.listen_drops = dropped.unwrap_or_default();
-    if !outcome.success() {
-        measured.failures.push(complaint(&output).unwrap_or_else(|| outcome.reason()));
-    }
-    Ok((measured, unit))
+    Ok((outcome, output))
 }
 
 /// The object that the load generator printed, among others that report errors.
-fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
+pub fn report(output: &str) -> Result<Value> {
     let report = objects(output).find(|object| object["scenario"].is_string());
-    let report = report.context("the load generator reported nothing")?;
+    report.context("the load generator reported nothing")
+}
+
+fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
+    let report = report(output)?;
     let (broker, latency) = (&report["broker"], &report["latency"]);
     let (more, integrity) = (&report["more"], &report["integrity"]);
     let number = |value: &Value, what: &str| value.as_f64().with_context(|| what.to_owned());

@@ -1,17 +1,17 @@
 //! `cargo xtask compare`: the running broker beside others, and beside bytes without MQTT.
 
 mod certificate;
-mod contender;
+pub mod contender;
 mod growth;
 mod listen_queue;
-mod measure;
+pub mod measure;
 mod options;
 mod page;
 mod peer;
-mod results;
-mod scenario;
-mod surroundings;
-mod table;
+pub mod results;
+pub mod scenario;
+pub mod surroundings;
+pub mod table;
 mod target;
 mod verdict;
 
