@@ -166,13 +166,21 @@ impl Shard {
         if let Some(door) = self.doors.get_mut(door) {
             door.open += 1;
         }
-        let timeout = u64::from(self.settings.limits.connect_timeout_ms);
-        let at = self.now.after_millis(timeout);
-        self.connecting.push(Deadline { at, conn: key, generation });
+        self.await_connect(key, generation);
     }
 }
 
 impl Shard {
+    /// Gives a socket its time to finish CONNECT. Those before it that have finished are forgotten,
+    /// so that the queue is no longer than a crowd's way in.
+    pub(crate) fn await_connect(&mut self, conn: usize, generation: u32) {
+        while self.connecting.first().is_some_and(|first| !self.is_connecting(first)) {
+            self.connecting.forget_first();
+        }
+        let at = self.now.after_millis(u64::from(self.settings.limits.connect_timeout_ms));
+        self.connecting.push(Deadline { at, conn, generation });
+    }
+
     /// A connection that came through a door has gone.
     pub(crate) fn leave_door(&mut self, conn: &Conn) {
         if conn.is_handed_over {

@@ -32,7 +32,16 @@ impl Deadlines {
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.queue.front().map(|deadline| deadline.at)
+        self.first().map(|deadline| deadline.at)
+    }
+
+    pub(crate) fn first(&self) -> Option<Deadline> {
+        self.queue.front().copied()
+    }
+
+    /// Takes the first one away, due or not.
+    pub(crate) fn forget_first(&mut self) {
+        self.queue.pop_front();
     }
 
     pub(crate) fn pop(&mut self, now: Time) -> Option<Deadline> {

@@ -142,9 +142,7 @@ impl Shard {
     /// Connections that took too long.
     pub(crate) fn deadlines(&mut self) {
         while let Some(due) = self.connecting.pop(self.now) {
-            let authenticates = self.is_in(due, Phase::Open)
-                && self.router.is_authenticating(ConnectionId(due.conn as u32));
-            if authenticates || self.is_in(due, Phase::Connecting) {
+            if self.is_connecting(due) {
                 if self.router.takes_refusal_line() {
                     let peer = self.peer(ConnectionId(due.conn as u32));
                     tracing::info!(%peer, "closed a connection: no CONNECT in connect_timeout_ms");
@@ -190,6 +188,12 @@ impl Shard {
         // Its socket is full: the DISCONNECT goes out if there is room for it now, then it closes.
         self.flush(id);
         self.drop_conn(due.conn);
+    }
+
+    /// Whether no CONNECT has come yet, or its authentication goes on.
+    pub(crate) fn is_connecting(&self, due: Deadline) -> bool {
+        let authenticates = || self.router.is_authenticating(ConnectionId(due.conn as u32));
+        self.is_in(due, Phase::Connecting) || self.is_in(due, Phase::Open) && authenticates()
     }
 
     fn is_in(&self, due: Deadline, phase: Phase) -> bool {

@@ -6,7 +6,6 @@ use agentmq_router::Place;
 use mio::{Interest, Token};
 
 use crate::conn::Conn;
-use crate::deadlines::Deadline;
 use crate::directory::ClientKey;
 use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
@@ -115,8 +114,7 @@ impl Shard {
             return self.drop_conn(key);
         }
         // Counts enhanced authentication too, which its first shard could not wait for.
-        let at = self.now.after_millis(u64::from(self.settings.limits.connect_timeout_ms));
-        self.connecting.push(Deadline { at, conn: key, generation: self.generation });
+        self.await_connect(key, self.generation);
         self.handle_first(key, handoff.bytes);
         // What its layers hold was announced on the other shard.
         self.read(key, true);
