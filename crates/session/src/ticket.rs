@@ -69,10 +69,13 @@ pub struct EncodedAck {
 }
 
 /// The acknowledgements of one connection, sent in the order of what they acknowledge
-/// [MQTT-4.6.0-2, -3].
+/// [MQTT-4.6.0-2, -3]. One pointer to nothing while none waits.
 #[derive(Debug, Default)]
-pub struct PendingAcks {
-    waiting: VecDeque<(Gates, PendingAck)>,
+pub struct PendingAcks(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    line: VecDeque<(Gates, PendingAck)>,
     /// Those that end an exchange of the client.
     ending: usize,
 }
@@ -80,23 +83,23 @@ pub struct PendingAcks {
 impl PendingAcks {
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.0.as_ref().map_or(0, |waiting| waiting.line.len())
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.0.is_none()
     }
 
     /// Exchanges of the client that end with an acknowledgement that waits: until then they count
     /// against the server's Receive Maximum [MQTT-3.3.4-7].
     pub fn ending(&self) -> usize {
-        self.ending
+        self.0.as_ref().map_or(0, |waiting| waiting.ending)
     }
 
     /// Forgets them all: the connection is closing.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 
     /// Sends the acknowledgement when its gates are open and none waits before it; else it
@@ -109,21 +112,26 @@ impl PendingAcks {
         version: ProtocolVersion,
         out: &mut Outbox,
     ) -> bool {
-        let may_go = self.waiting.is_empty() && gates.are_open(passed);
+        let may_go = self.is_empty() && gates.are_open(passed);
         if may_go {
             ack.encode(version, out);
         } else {
-            self.ending += usize::from(ack.ends_exchange());
-            self.waiting.push_back((gates, ack));
+            let waiting = self.0.get_or_insert_default();
+            waiting.ending += usize::from(ack.ends_exchange());
+            waiting.line.push_back((gates, ack));
         }
         may_go
     }
 
     /// Sends everything whose gates are open, up to the first whose gates are not.
     pub fn release(&mut self, passed: Gates, version: ProtocolVersion, out: &mut Outbox) {
-        while let Some((_, ack)) = self.waiting.pop_front_if(|(gates, _)| gates.are_open(passed)) {
-            self.ending -= usize::from(ack.ends_exchange());
+        let Some(waiting) = &mut self.0 else { return };
+        while let Some((_, ack)) = waiting.line.pop_front_if(|(gates, _)| gates.are_open(passed)) {
+            waiting.ending -= usize::from(ack.ends_exchange());
             ack.encode(version, out);
+        }
+        if waiting.line.is_empty() {
+            self.0 = None;
         }
     }
 }
