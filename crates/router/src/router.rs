@@ -51,6 +51,8 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
+    /// A queue that goes on appending stops at this many bytes in the outbox.
+    pub(crate) drain_portion: usize,
     /// Silence before this point is not the clients'.
     pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
@@ -92,6 +94,7 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
+            drain_portion: PASS_BYTES,
             listening_since: Time::ZERO,
             waiting: Vec::new(),
             outboxes: OutboxPool::default(),
@@ -204,6 +207,7 @@ impl Router {
     pub fn dirty(&mut self, list: &mut Vec<ConnectionId>) {
         debug_assert!(list.is_empty(), "the shard has worked off the last list");
         std::mem::swap(&mut self.dirty, list);
+        self.drain_portion = (PASS_BYTES / list.len().max(1)).max(PORTION_BYTES);
         for id in list.iter() {
             if let Some(connection) =
                 self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
@@ -235,7 +239,7 @@ impl Router {
         if connection.outbox.is_empty() {
             connection.outbox.release(&mut self.outboxes);
         }
-        if connection.has_more && connection.outbox.len() < DRAIN_BYTES {
+        if connection.has_more && connection.outbox.len() < self.drain_portion {
             connection.has_more = false;
             if let Some(session) = connection.session() {
                 self.drain(session, now);
@@ -437,9 +441,11 @@ pub(crate) fn second_of(now: Time) -> u32 {
     (now.as_millis() / 1000) as u32
 }
 
-/// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
-/// reaches its client in portions and others get their turn.
-pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
+/// What all queues together append between two flushes, so that long ones reach their clients in
+/// portions: whoever publishes meanwhile waits a fraction of a millisecond, not until they are empty.
+const PASS_BYTES: usize = 64 * 1024;
+/// A queue's portion at least: many at once must not make every write a small one.
+const PORTION_BYTES: usize = 4 * 1024;
 const SECOND_CONNECT: &str = "a second CONNECT";
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;
