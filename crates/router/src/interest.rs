@@ -8,68 +8,11 @@ use crate::bundle::is_small;
 use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
-use crate::places::{Neighborhood, Peers, Place, PlaceSet};
+use crate::places::PlaceSet;
 use crate::router::Router;
 use crate::timers::Due;
 
 impl Router {
-    /// Makes the router one of several: before its first packet.
-    #[must_use]
-    pub fn among(mut self, neighborhood: Neighborhood) -> Self {
-        self.peers = Peers::new(neighborhood);
-        self
-    }
-
-    /// Whether a session of this client identifier lives here.
-    pub fn has_session(&self, client_id: &str) -> bool {
-        self.by_client.contains_key(client_id)
-    }
-
-    /// Moves the sessions that have begun (true) and ended since the last call to the end of
-    /// `list`, in order. Shard 0 keeps no account.
-    pub fn take_session_changes(&mut self, list: &mut Vec<(Arc<str>, bool)>) {
-        list.append(&mut self.peers.session_changes);
-    }
-
-    /// What the other shards hold, which counts towards the limits of the broker.
-    pub fn set_elsewhere(&mut self, connections: u64, sessions: u64) {
-        self.peers.connections_elsewhere = connections;
-        self.peers.sessions_elsewhere = sessions;
-    }
-
-    pub(crate) fn note_session(&mut self, client_id: &Arc<str>, has_begun: bool) {
-        if self.peers.own != Place(0) {
-            self.peers.session_changes.push((Arc::clone(client_id), has_begun));
-        }
-    }
-
-    /// Moves the mail for other shards to the end of `list`.
-    pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
-        self.peers.take(list);
-    }
-
-    /// Handles mail from another shard.
-    pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
-        match mail {
-            Mail::Bundle(mut bundle) => self.receive_bundle(from, &mut bundle, now),
-            Mail::Publish(published) => self.deliver_published(&published, now),
-            Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
-            Mail::Interest { filter, wanted, ticket } => {
-                self.subscriptions.set_place(&filter, from, wanted);
-                if wanted {
-                    self.peers.post(from, Mail::Confirm(ticket));
-                }
-            }
-            Mail::Confirm(ticket) => {
-                self.peers.barrier.confirm(from, ticket);
-                self.barrier_moved(now);
-            }
-            Mail::Hello => self.welcome(from, now),
-            Mail::Welcome(welcome) => self.welcomed(from, *welcome, now),
-            Mail::Group(mail) => self.receive_group(from, *mail, now),
-        }
-    }
-
     /// Tells every other shard that a filter has its first receiver here, or has lost its last.
     pub(crate) fn announce(&mut self, filter: &str, wanted: bool) {
         if self.peers.is_alone() {
@@ -111,7 +54,7 @@ impl Router {
     }
 
     /// A message that another shard has accepted: retained here too, and delivered.
-    fn deliver_published(&mut self, published: &Published, now: Time) {
+    pub(crate) fn deliver_published(&mut self, published: &Published, now: Time) {
         let Published { message, retained, publisher } = published;
         if let Some(stamp) = *retained {
             self.retained.replicate(message, stamp, now);
@@ -153,7 +96,7 @@ impl Router {
 
     /// Sends the acknowledgements that waited for interest, and starts the retained messages
     /// behind them.
-    fn barrier_moved(&mut self, now: Time) {
+    pub(crate) fn barrier_moved(&mut self, now: Time) {
         self.pay_confirmations();
         let passed = self.passed();
         while let Some(waiting) = self.peers.barrier.pop() {

@@ -8,6 +8,7 @@
 
 mod activation;
 mod bundle;
+mod closing;
 mod connack_properties;
 mod connection;
 mod counters;

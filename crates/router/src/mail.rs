@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use agentmq_session::{Message, Ticket};
+use agentmq_session::{Message, Ticket, Time};
 
 use crate::bundle::Bundle;
 use crate::places::Place;
 use crate::remote_member::GroupMail;
+use crate::router::Router;
 
 /// Which of a topic's retained messages is the newest: the one with the highest order, which no
 /// two share.
@@ -62,6 +63,35 @@ pub struct Welcome {
     pub(crate) filters: Vec<Box<str>>,
     pub(crate) retained: Vec<(Arc<Message>, Stamp)>,
     pub(crate) is_last: bool,
+}
+
+impl Router {
+    /// Moves the mail for other shards to the end of `list`.
+    pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
+        self.peers.take(list);
+    }
+
+    /// Handles mail from another shard.
+    pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
+        match mail {
+            Mail::Bundle(mut bundle) => self.receive_bundle(from, &mut bundle, now),
+            Mail::Publish(published) => self.deliver_published(&published, now),
+            Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
+            Mail::Interest { filter, wanted, ticket } => {
+                self.subscriptions.set_place(&filter, from, wanted);
+                if wanted {
+                    self.peers.post(from, Mail::Confirm(ticket));
+                }
+            }
+            Mail::Confirm(ticket) => {
+                self.peers.barrier.confirm(from, ticket);
+                self.barrier_moved(now);
+            }
+            Mail::Hello => self.welcome(from, now),
+            Mail::Welcome(welcome) => self.welcomed(from, *welcome, now),
+            Mail::Group(mail) => self.receive_group(from, *mail, now),
+        }
+    }
 }
 
 impl Mail {

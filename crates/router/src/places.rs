@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bundle::{Bundle, Room};
 use crate::interest_barrier::InterestBarrier;
 use crate::mail::{Mail, Stamp};
+use crate::router::Router;
 
 /// One shard: an owner of sessions, and a place where a message may be needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,6 +210,38 @@ impl Peers {
             self.retained_order.fetch_add(1, Ordering::Relaxed) + 1
         };
         Stamp { order, origin: self.own }
+    }
+}
+
+impl Router {
+    /// Makes the router one of several: before its first packet.
+    #[must_use]
+    pub fn among(mut self, neighborhood: Neighborhood) -> Self {
+        self.peers = Peers::new(neighborhood);
+        self
+    }
+
+    /// Whether a session of this client identifier lives here.
+    pub fn has_session(&self, client_id: &str) -> bool {
+        self.by_client.contains_key(client_id)
+    }
+
+    /// Moves the sessions that have begun (true) and ended since the last call to the end of
+    /// `list`, in order. Shard 0 keeps no account.
+    pub fn take_session_changes(&mut self, list: &mut Vec<(Arc<str>, bool)>) {
+        list.append(&mut self.peers.session_changes);
+    }
+
+    /// What the other shards hold, which counts towards the limits of the broker.
+    pub fn set_elsewhere(&mut self, connections: u64, sessions: u64) {
+        self.peers.connections_elsewhere = connections;
+        self.peers.sessions_elsewhere = sessions;
+    }
+
+    pub(crate) fn note_session(&mut self, client_id: &Arc<str>, has_begun: bool) {
+        if self.peers.own != Place(0) {
+            self.peers.session_changes.push((Arc::clone(client_id), has_begun));
+        }
     }
 }
 

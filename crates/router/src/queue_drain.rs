@@ -8,7 +8,7 @@ use agentmq_session::{Delivery, Message, RetainedCursor, Time};
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::Delivered;
 use crate::group_mail::is_remote;
-use crate::router::{DRAIN_BYTES, Router};
+use crate::router::Router;
 use crate::timers::Due;
 
 /// Why the queue stops.
@@ -49,12 +49,12 @@ impl Router {
     }
 
     fn drain_one(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
-        let completed = self.commit.completed();
+        let (completed, portion) = (self.commit.completed(), self.drain_portion);
         let connection = self.connection_mut(id).ok_or(Stop::Wait)?;
         if connection.phase != Phase::Connected {
             return Err(Stop::Wait);
         }
-        if connection.outbox.len() >= DRAIN_BYTES {
+        if connection.outbox.len() >= portion {
             return Err(Stop::Outbox);
         }
         let is_promised = connection.suback <= completed;
@@ -241,4 +241,4 @@ impl Router {
 }
 
 /// Retained messages that one step of a cursor sends.
-const PORTION: usize = 256;
+const PORTION: usize = 32;

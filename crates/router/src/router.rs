@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_codec::{
-    Connect, Disconnect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len,
-};
+use agentmq_codec::{Connect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
 use agentmq_identity::Authenticator;
 use agentmq_session::{
     CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Slab, Slots, Ticket, Time,
@@ -17,7 +15,6 @@ use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
-use crate::reason_string::reason_string;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
@@ -54,6 +51,8 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
+    /// A queue that goes on appending stops at this many bytes in the outbox.
+    pub(crate) drain_portion: usize,
     /// Silence before this point is not the clients'.
     pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
@@ -95,6 +94,7 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
+            drain_portion: PASS_BYTES,
             listening_since: Time::ZERO,
             waiting: Vec::new(),
             outboxes: OutboxPool::default(),
@@ -153,35 +153,6 @@ impl Router {
         }
     }
 
-    /// The stream of a connection cannot be cut into packets: ends it with `reason`.
-    pub fn malformed(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
-        self.refuse(id, reason, what, now);
-    }
-
-    /// The client will send no more, but may still read. For its session that is the end of the
-    /// connection; what has been acknowledged goes out, with [`Self::is_closing`] behind it.
-    pub fn half_closed(&mut self, id: ConnectionId, now: Time) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.phase = match connection.phase {
-            Phase::Connected => Phase::HalfClosed,
-            Phase::Authenticating => Phase::Closing, // there is nobody to go on with
-            ending => ending,
-        };
-        self.detach(id, true, now);
-    }
-
-    /// The socket is gone. Frees the connection's number; its session, if any, goes on by itself
-    /// or ends, and its will is published by the standard's rules.
-    pub fn closed(&mut self, id: ConnectionId, now: Time) {
-        self.detach(id, true, now);
-        if let Some(slot) = self.connections.get_mut(id.0 as usize)
-            && let Some(connection) = slot.take()
-        {
-            let due = Due::KeepAlive(id.0, connection.generation);
-            self.timers.cancel(connection.keep_alive_at, due);
-        }
-    }
-
     /// Does everything that is due.
     pub fn tick(&mut self, now: Time) {
         while let Some(due) = self.timers.pop(now) {
@@ -236,6 +207,7 @@ impl Router {
     pub fn dirty(&mut self, list: &mut Vec<ConnectionId>) {
         debug_assert!(list.is_empty(), "the shard has worked off the last list");
         std::mem::swap(&mut self.dirty, list);
+        self.drain_portion = (PASS_BYTES / list.len().max(1)).max(PORTION_BYTES);
         for id in list.iter() {
             if let Some(connection) =
                 self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
@@ -248,17 +220,6 @@ impl Router {
     /// The bytes to write to a connection.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
         Some(&mut self.connection_mut(id)?.outbox)
-    }
-
-    /// Whether the socket is to be closed once its outbox is written.
-    pub fn is_closing(&self, id: ConnectionId) -> bool {
-        self.connections.get(id.0 as usize).and_then(Option::as_ref).is_none_or(|connection| {
-            match connection.phase {
-                Phase::Closing => true,
-                Phase::HalfClosed => connection.acks.is_empty(),
-                Phase::Authenticating | Phase::Connected => false,
-            }
-        })
     }
 
     /// Whether an exchange of AUTH packets has not decided yet about the connection.
@@ -278,7 +239,7 @@ impl Router {
         if connection.outbox.is_empty() {
             connection.outbox.release(&mut self.outboxes);
         }
-        if connection.has_more && connection.outbox.len() < DRAIN_BYTES {
+        if connection.has_more && connection.outbox.len() < self.drain_portion {
             connection.has_more = false;
             if let Some(session) = connection.session() {
                 self.drain(session, now);
@@ -311,15 +272,6 @@ impl Router {
         let left = acks.len();
         self.counters.packets_sent += (waited - left) as u64;
         left > 0
-    }
-
-    /// The shard closes a connection for a reason of its own: a client that does not read, a
-    /// broker that shuts down.
-    pub fn evict(&mut self, id: ConnectionId, reason: ReasonCode, why: &str, now: Time) {
-        if reason == ReasonCode::QuotaExceeded {
-            self.counters.slow_consumers += 1;
-        }
-        self.disconnect(id, reason, why, now);
     }
 
     /// Connections that serve a session or negotiate one.
@@ -429,46 +381,6 @@ impl Router {
         self.generations
     }
 
-    /// Ends a connection whose client broke the protocol [MQTT-4.13.1-1].
-    pub(crate) fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, what: &str, now: Time) {
-        self.counters.protocol_errors += 1;
-        let client_id = self.client_id(id).cloned();
-        self.note_refusal(id, client_id.as_deref().unwrap_or_default(), reason, what, false);
-        self.disconnect(id, reason, what, now);
-    }
-
-    /// Sends DISCONNECT (version 5) and closes; the will is sent.
-    pub(crate) fn disconnect(
-        &mut self,
-        id: ConnectionId,
-        reason: ReasonCode,
-        why: &str,
-        now: Time,
-    ) {
-        if self
-            .connection_mut(id)
-            .is_some_and(|it| it.version.is_v5() && it.phase == Phase::Authenticating)
-        {
-            // Before CONNACK there is no DISCONNECT to send [MQTT-3.2.0-1], and CONNACK has another
-            // word for it (§3.2.2.2).
-            let reason = match reason {
-                ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
-                other => other,
-            };
-            return self.refuse_connect(id, "", reason, why);
-        }
-        if let Some(connection) = self.dirty_connection(id) {
-            let may_tell = connection.version.is_v5() && connection.phase == Phase::Connected;
-            connection.phase = Phase::Closing;
-            if may_tell {
-                let properties = reason_string(why, 1, connection.max_packet);
-                let packet = Disconnect { reason, properties: properties.view() };
-                self.write(id, |version, out| packet.encode(version, out));
-            }
-        }
-        self.detach(id, true, now);
-    }
-
     fn first_packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
         let index = id.0 as usize;
         while self.connections.len() <= index {
@@ -529,9 +441,11 @@ pub(crate) fn second_of(now: Time) -> u32 {
     (now.as_millis() / 1000) as u32
 }
 
-/// A queue that goes on appending stops at this many bytes in the outbox, so that a long queue
-/// reaches its client in portions and others get their turn.
-pub(crate) const DRAIN_BYTES: usize = 256 * 1024;
+/// What all queues together append between two flushes, so that long ones reach their clients in
+/// portions: whoever publishes meanwhile waits a fraction of a millisecond, not until they are empty.
+const PASS_BYTES: usize = 64 * 1024;
+/// A queue's portion at least: many at once must not make every write a small one.
+const PORTION_BYTES: usize = 4 * 1024;
 const SECOND_CONNECT: &str = "a second CONNECT";
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;

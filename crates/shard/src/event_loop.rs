@@ -386,7 +386,7 @@ impl Drop for EndsAll {
 }
 
 /// Bytes that one connection may bring in one turn.
-const SCRATCH_BYTES: usize = 64 * 1024;
+const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 /// Milliseconds that no turn takes, and by which no wake-up is late.
 const STANDSTILL_MS: u64 = 2_000;

@@ -8,6 +8,7 @@
 
 mod accept;
 mod clock;
+mod closing;
 mod command;
 mod conn;
 mod correspondence;
@@ -19,9 +20,10 @@ mod flushing;
 mod handoff;
 mod isolation;
 mod mailbox;
+mod overdue;
 mod placement;
 mod reading;
-mod refusal_log;
+mod refusal_lines;
 mod report;
 
 pub use accept::Door;
