@@ -442,7 +442,8 @@ pub(crate) fn second_of(now: Time) -> u32 {
 }
 
 /// What all queues together append between two flushes, so that long ones reach their clients in
-/// portions: whoever publishes meanwhile waits a fraction of a millisecond, not until they are empty.
+/// portions: whoever publishes meanwhile waits a fraction of a millisecond, not until they are
+/// empty.
 const PASS_BYTES: usize = 64 * 1024;
 /// A queue's portion at least: many at once must not make every write a small one.
 const PORTION_BYTES: usize = 4 * 1024;

@@ -385,7 +385,7 @@ impl Drop for EndsAll {
     }
 }
 
-/// Bytes that one connection may bring in one turn.
+/// What one read may bring, and with it all that a connection may in one turn.
 const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 /// Milliseconds that no turn takes, and by which no wake-up is late.
