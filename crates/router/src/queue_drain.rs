@@ -241,4 +241,4 @@ impl Router {
 }
 
 /// Retained messages that one step of a cursor sends.
-const PORTION: usize = 32;
+const PORTION: usize = 128;
