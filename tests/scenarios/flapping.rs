@@ -5,7 +5,17 @@ use agentmq_testkit::{Broker, RawClient, Received};
 
 #[test]
 fn a_tight_loop_is_banned_and_nobody_else() {
-    let broker = crate::broker("[sys]\ninterval_secs = 1\n");
+    bans_who_flaps("");
+}
+
+/// Each time the client comes to the next one.
+#[test]
+fn a_ban_holds_on_every_shard() {
+    bans_who_flaps("[threads]\nshards = 3\nplacement = \"spread\"\n");
+}
+
+fn bans_who_flaps(threads: &str) {
+    let broker = crate::broker(&format!("[sys]\ninterval_secs = 1\n{threads}"));
     let mut established = broker.client("established");
     assert!(!established.subscribe("to/flapper", QoS::AtMostOnce).is_error());
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::{Mutex, PoisonError};
 
 use agentmq_session::Time;
 
@@ -9,8 +10,14 @@ use agentmq_session::Time;
 /// It bites only while the broker is busy: below [`BUSY`] connects a minute nobody is counted.
 /// Identifiers are kept as hashes; memory is bounded by the connects of one minute and the bans of
 /// five.
+///
+/// One for all shards, since a client that comes again may come to another one. Locked once for
+/// each CONNECT.
 #[derive(Debug, Default)]
-pub(crate) struct Flapping {
+pub struct Flapping(Mutex<Connects>);
+
+#[derive(Debug, Default)]
+struct Connects {
     minute: u64,
     connects: u32,
     counts: HashMap<u64, u32, foldhash::quality::RandomState>,
@@ -21,10 +28,15 @@ pub(crate) struct Flapping {
 impl Flapping {
     /// Counts one connect; true when the client is to be turned away. `limit` is in connects a
     /// minute; 0 turns the check off.
-    pub(crate) fn is_banned(&mut self, client_id: &str, limit: u32, now: Time) -> bool {
-        if limit == 0 {
-            return false;
-        }
+    pub(crate) fn is_banned(&self, client_id: &str, limit: u32, now: Time) -> bool {
+        // Counts that a panic left half done are still counts.
+        let mut connects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limit > 0 && connects.is_banned(client_id, limit, now)
+    }
+}
+
+impl Connects {
+    fn is_banned(&mut self, client_id: &str, limit: u32, now: Time) -> bool {
         let minute = now.as_millis() / 60_000;
         if minute != self.minute {
             self.minute = minute;
@@ -63,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_idle_broker_bans_nobody() {
-        let mut flapping = Flapping::default();
+        let flapping = Flapping::default();
         for _ in 0..BUSY {
             assert!(!flapping.is_banned("a", 15, Time::ZERO));
         }
@@ -71,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_busy_broker_bans_who_flaps_for_five_minutes() {
-        let mut flapping = Flapping::default();
+        let flapping = Flapping::default();
         for client in 0..BUSY {
             flapping.is_banned(&client.to_string(), 15, Time::ZERO);
         }
@@ -87,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_ban_of_one_makes_nobody_else_count() {
-        let mut flapping = Flapping::default();
+        let flapping = Flapping::default();
         while !flapping.is_banned("flapper", 15, Time::ZERO) {}
         let quiet = Time::ZERO.after_secs(61);
         assert!(flapping.is_banned("flapper", 15, quiet));

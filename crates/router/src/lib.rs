@@ -51,6 +51,7 @@ mod will_delay;
 pub use bundle::Bundle;
 pub use connection::{Connection, ConnectionId};
 pub use counters::Counters;
+pub use flapping::Flapping;
 pub use mail::{Mail, Published, Stamp, Welcome};
 pub use places::{GroupHomes, Neighborhood, Place, PlaceSet};
 pub use refusal_log::Refusal;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bundle::{Bundle, Room};
+use crate::flapping::Flapping;
 use crate::interest_barrier::InterestBarrier;
 use crate::mail::{Mail, Stamp};
 use crate::router::Router;
@@ -84,6 +85,8 @@ pub struct Neighborhood {
     pub retained_order: Arc<AtomicU64>,
     /// Where shared groups have their homes.
     pub group_homes: Arc<dyn GroupHomes>,
+    /// Counts the connects of all shards.
+    pub flapping: Arc<Flapping>,
 }
 
 /// A router's dealings with the routers of other shards.
@@ -217,6 +220,7 @@ impl Router {
     /// Makes the router one of several: before its first packet.
     #[must_use]
     pub fn among(mut self, neighborhood: Neighborhood) -> Self {
+        self.flapping = Arc::clone(&neighborhood.flapping);
         self.peers = Peers::new(neighborhood);
         self
     }

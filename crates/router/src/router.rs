@@ -43,7 +43,7 @@ pub struct Router {
     pub(crate) timers: Timers,
     /// No sweep before this point.
     sweep_at: Time,
-    pub(crate) flapping: Flapping,
+    pub(crate) flapping: Arc<Flapping>,
     pub(crate) counters: Counters,
     pub(crate) loads: LoadAverages,
     pub(crate) refusal_log: RefusalLog,
@@ -87,7 +87,7 @@ impl Router {
             away_groups: AwayGroups::default(),
             timers: Timers::default(),
             sweep_at: Time::ZERO,
-            flapping: Flapping::default(),
+            flapping: Arc::default(),
             counters: Counters::default(),
             loads: LoadAverages::default(),
             refusal_log: RefusalLog::default(),

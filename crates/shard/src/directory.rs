@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentmq_router::{GroupHomes, Neighborhood, Place, PlaceSet};
+use agentmq_router::{Flapping, GroupHomes, Neighborhood, Place, PlaceSet};
 
 /// The shards' common knowledge. Asked when a client connects, when a session begins or ends, and
 /// when a group gets or loses a member; never on the way of a message.
@@ -23,6 +23,7 @@ pub struct Directory {
     homes: Mutex<HashMap<u64, Home, RandomState>>,
     groups: Mutex<HashMap<Box<str>, Home>>,
     retained_order: Arc<AtomicU64>,
+    flapping: Arc<Flapping>,
     hasher: RandomState,
 }
 
@@ -50,6 +51,7 @@ impl Directory {
             homes: Mutex::default(),
             groups: Mutex::default(),
             retained_order: Arc::default(),
+            flapping: Arc::default(),
             hasher: RandomState::new(),
         }
     }
@@ -72,7 +74,8 @@ impl Directory {
 
     pub(crate) fn neighborhood(self: &Arc<Self>, own: Place) -> Neighborhood {
         let group_homes: Arc<dyn GroupHomes> = Arc::<Self>::clone(self);
-        Neighborhood { own, retained_order: Arc::clone(&self.retained_order), group_homes }
+        let retained_order = Arc::clone(&self.retained_order);
+        Neighborhood { own, retained_order, group_homes, flapping: Arc::clone(&self.flapping) }
     }
 
     pub(crate) fn set_load(&self, place: Place, thousandths: u32) {

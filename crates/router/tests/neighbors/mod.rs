@@ -72,6 +72,7 @@ impl Neighbors {
                     own: Place(number),
                     retained_order: Arc::clone(&retained_order),
                     group_homes: Arc::clone(&group_homes),
+                    flapping: Arc::default(),
                 },
             )
         };
