@@ -1,6 +1,7 @@
 //! The committed results file: what was measured, where, and with what.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -32,6 +33,33 @@ pub struct Surroundings {
     pub cores: usize,
     /// Processes that wanted to run in the minute before: near zero on a quiet machine.
     pub load_before: f64,
+}
+
+/// As every page begins its figures, without the full stop.
+impl fmt::Display for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { date, commit, kernel, processor, cores, load_before } = self;
+        write!(
+            f,
+            "Measured on {date} at commit {commit}: {processor}, {cores} cores, {kernel}; load \
+             average before the start {load_before:.1}"
+        )
+    }
+}
+
+#[cfg(test)]
+impl Surroundings {
+    /// Some machine, some day.
+    pub fn example() -> Self {
+        Self {
+            date: "2000-01-01".to_owned(),
+            commit: "0000000".to_owned(),
+            kernel: "Linux 1".to_owned(),
+            processor: "one".to_owned(),
+            cores: 2,
+            load_before: 0.5,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -90,14 +90,7 @@ pub mod tests {
             absent: std::collections::BTreeMap::new(),
         };
         Results {
-            surroundings: Surroundings {
-                date: "2000-01-01".to_owned(),
-                commit: "0000000".to_owned(),
-                kernel: "Linux 1".to_owned(),
-                processor: "one".to_owned(),
-                cores: 2,
-                load_before: 0.5,
-            },
+            surroundings: Surroundings::example(),
             rounds: 3,
             quick: false,
             brokers: Vec::new(),

@@ -50,14 +50,7 @@ fn replace(page: &str, generated: &str) -> Result<String> {
 }
 
 fn generated(at: &Surroundings, profiles: &[Profile]) -> String {
-    let Surroundings { date, commit, kernel, processor, cores, load_before } = at;
-    format!(
-        "Measured on {date} at commit {commit}: {processor}, {cores} cores, {kernel}; load average \
-         before the start {load_before:.1}.\n\n{}\n{}\n{}",
-        shares(profiles),
-        system_calls(profiles),
-        symbols(profiles)
-    )
+    format!("{at}.\n\n{}\n{}\n{}", shares(profiles), system_calls(profiles), symbols(profiles))
 }
 
 fn shares(profiles: &[Profile]) -> String {
@@ -145,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_tables_have_a_row_for_each_scenario() {
-        let page = generated(&surroundings(), &[profile()]);
+        let page = generated(&Surroundings::example(), &[profile()]);
         for row in [
             "| p2p-q0-64 | 190 | 900 | 60 % | 40 % | 5.0 % | – |",
             "| p2p-q0-64 | 0.25 | 1.00 | 0.050 | – | 0.0020 | < 0.0001 | 1.40 |",
@@ -171,16 +164,5 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let page = std::fs::read_to_string(root.join(PATH)).expect("the page is committed");
         replace(&page, "new").expect("has the marks");
-    }
-
-    fn surroundings() -> Surroundings {
-        Surroundings {
-            date: "2000-01-01".to_owned(),
-            commit: "0000000".to_owned(),
-            kernel: "Linux 1".to_owned(),
-            processor: "one".to_owned(),
-            cores: 2,
-            load_before: 0.5,
-        }
     }
 }
