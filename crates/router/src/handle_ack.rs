@@ -4,6 +4,7 @@ use agentmq_codec::{Ack, AckKind, ReasonCode};
 use agentmq_session::{AckOutcome, PendingAck, Time};
 
 use crate::connection::{Connection, ConnectionId};
+use crate::queue_drain::PORTION_BYTES;
 use crate::router::Router;
 
 impl Router {
@@ -27,7 +28,7 @@ impl Router {
         };
         match (outcome, ack.kind) {
             (AckOutcome::Completed, _) => {
-                self.drain(index, now);
+                self.drain(index, PORTION_BYTES, now);
                 self.tell_homes(index);
             }
             (AckOutcome::Release, _) => {

@@ -10,6 +10,7 @@ use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
+use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
@@ -243,7 +244,7 @@ impl Router {
         self.tell_presence(index);
         self.resend(index, id, now);
         self.rebalance(index, now);
-        self.drain(index, now);
+        self.drain(index, PORTION_BYTES, now);
     }
 
     /// The session of a client identifier, and whether it existed.

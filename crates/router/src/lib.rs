@@ -54,6 +54,7 @@ pub use counters::Counters;
 pub use flapping::Flapping;
 pub use mail::{Mail, Published, Stamp, Welcome};
 pub use places::{GroupHomes, Neighborhood, Place, PlaceSet};
+pub use queue_drain::PORTION_BYTES;
 pub use refusal_log::Refusal;
 pub use remote_member::{GroupMail, Membership, SessionName};
 pub use router::Router;

@@ -8,6 +8,7 @@ use agentmq_session::{Delivery, Message, RetainedCursor, Time};
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::Delivered;
 use crate::group_mail::is_remote;
+use crate::retained::Room;
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -22,8 +23,9 @@ enum Stop {
 }
 
 impl Router {
-    /// Sends from the queue while window, outbox and holds allow it.
-    pub(crate) fn drain(&mut self, index: u32, now: Time) {
+    /// Sends from the queue while window and holds allow it, until the outbox holds `portion`
+    /// bytes.
+    pub(crate) fn drain(&mut self, index: u32, portion: usize, now: Time) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let Some(id) = session.connection.map(ConnectionId) else { return };
         let generation = session.generation;
@@ -31,7 +33,7 @@ impl Router {
             return;
         }
         let stop = loop {
-            match self.drain_one(index, id, now) {
+            match self.drain_one(index, id, portion, now) {
                 Ok(()) => {}
                 Err(stop) => break stop,
             }
@@ -48,13 +50,20 @@ impl Router {
         }
     }
 
-    fn drain_one(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
-        let (completed, portion) = (self.commit.completed(), self.drain_portion);
+    fn drain_one(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        portion: usize,
+        now: Time,
+    ) -> Result<(), Stop> {
+        let completed = self.commit.completed();
         let connection = self.connection_mut(id).ok_or(Stop::Wait)?;
         if connection.phase != Phase::Connected {
             return Err(Stop::Wait);
         }
-        if connection.outbox.len() >= portion {
+        let filled = connection.outbox.len();
+        if filled >= portion {
             return Err(Stop::Outbox);
         }
         let is_promised = connection.suback <= completed;
@@ -76,7 +85,7 @@ impl Router {
             if !is_promised {
                 return Err(Stop::Wait); // the SUBACK goes first, with its ticket
             }
-            return self.expand(index, id, now);
+            return self.expand(index, id, portion - filled, now);
         }
         let next = session.queue.front().ok_or(Stop::Wait)?;
         let may_go = next.qos == QoS::AtMostOnce
@@ -92,8 +101,15 @@ impl Router {
         Ok(())
     }
 
-    /// Sends the next retained messages of the cursor at the head of the queue.
-    fn expand(&mut self, index: u32, id: ConnectionId, now: Time) -> Result<(), Stop> {
+    /// Sends the next retained messages of the cursor at the head of the queue, until they fill
+    /// `bytes`.
+    fn expand(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        bytes: usize,
+        now: Time,
+    ) -> Result<(), Stop> {
         let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
         let room = session.window.room(session.receive_maximum);
         let Some(cursor) = session.queue.front_cursor() else { return Ok(()) };
@@ -107,8 +123,8 @@ impl Router {
         if count == 0 {
             return Err(Stop::Wait);
         }
-        let mut found = Vec::new();
-        let more = self.retained.next(cursor, count, now, &mut found);
+        let mut found = Vec::with_capacity(count);
+        let more = self.retained.next(cursor, Room { count, bytes }, now, &mut found);
         let ids = cursor.ids.clone();
         if !more {
             session.queue.pop();
@@ -241,4 +257,7 @@ impl Router {
 }
 
 /// Retained messages that one step of a cursor sends.
-const PORTION: usize = 128;
+const PORTION: usize = 256;
+
+/// What a queue appends to its outbox at once, in bytes.
+pub const PORTION_BYTES: usize = 16 * 1024;

@@ -166,15 +166,15 @@ impl Retained {
         self.tree.for_each_match_within(filter, None, LOOKS, stop).is_some()
     }
 
-    /// The next messages for a cursor, at most `count`, and whether there may be more.
+    /// The next messages for a cursor, until there is no room, and whether there may be more.
     pub(crate) fn next(
         &self,
         cursor: &mut RetainedCursor,
-        count: usize,
+        room: Room,
         now: Time,
         found: &mut Vec<Arc<Message>>,
     ) -> bool {
-        let (after, mut last) = (cursor.after.as_deref(), None);
+        let (after, mut last, mut bytes) = (cursor.after.as_deref(), None, 0);
         let stopped =
             self.tree.for_each_match_within(&cursor.filter, after, LOOKS, |topic, stored| {
                 if last.is_some() {
@@ -183,8 +183,9 @@ impl Retained {
                 let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
                 if is_due && !stored.message.is_expired(now) {
                     found.push(Arc::clone(&stored.message));
+                    bytes += topic.len() + stored.message.payload.len();
                 }
-                if found.len() >= count {
+                if found.len() >= room.count || bytes >= room.bytes {
                     last = Some(topic.to_owned());
                 }
                 ControlFlow::Continue(())
@@ -232,6 +233,15 @@ impl Retained {
             }
         }
     }
+}
+
+/// What a step of a cursor may bring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Messages, at least 1.
+    pub(crate) count: usize,
+    /// Their topics and payloads: the message that exceeds it is the last.
+    pub(crate) bytes: usize,
 }
 
 /// Milliseconds for which a cleared topic is remembered: longer than any mail is under way.

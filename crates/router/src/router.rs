@@ -15,6 +15,7 @@ use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
+use crate::queue_drain::PORTION_BYTES;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
@@ -51,8 +52,6 @@ pub struct Router {
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
     dirty: Vec<ConnectionId>,
-    /// A queue that goes on appending stops at this many bytes in the outbox.
-    pub(crate) drain_portion: usize,
     /// Silence before this point is not the clients'.
     pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
@@ -94,7 +93,6 @@ impl Router {
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
-            drain_portion: PASS_BYTES,
             listening_since: Time::ZERO,
             waiting: Vec::new(),
             outboxes: OutboxPool::default(),
@@ -165,7 +163,7 @@ impl Router {
                         .get(index as usize)
                         .is_some_and(|it| it.generation == generation)
                     {
-                        self.drain(index, now);
+                        self.drain(index, PORTION_BYTES, now);
                     }
                 }
             }
@@ -207,7 +205,6 @@ impl Router {
     pub fn dirty(&mut self, list: &mut Vec<ConnectionId>) {
         debug_assert!(list.is_empty(), "the shard has worked off the last list");
         std::mem::swap(&mut self.dirty, list);
-        self.drain_portion = (PASS_BYTES / list.len().max(1)).max(PORTION_BYTES);
         for id in list.iter() {
             if let Some(connection) =
                 self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
@@ -229,21 +226,28 @@ impl Router {
     }
 
     /// The outbox has been written as far as the socket takes it, `written` bytes this time: an
-    /// empty one gives its memory back, and a queue that had to stop goes on.
-    pub fn flushed(&mut self, id: ConnectionId, written: usize, now: Time) {
+    /// empty one gives its memory back. True when the queue had to stop and may go on: then the
+    /// shard calls [`Self::resume_queue`], once, when it has time for it.
+    #[must_use = "a queue that nobody resumes stands still"]
+    pub fn flushed(&mut self, id: ConnectionId, written: usize) -> bool {
         self.counters.bytes_sent += written as u64;
         let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut)
         else {
-            return;
+            return false;
         };
         if connection.outbox.is_empty() {
             connection.outbox.release(&mut self.outboxes);
         }
-        if connection.has_more && connection.outbox.len() < self.drain_portion {
-            connection.has_more = false;
-            if let Some(session) = connection.session() {
-                self.drain(session, now);
-            }
+        connection.has_more && connection.outbox.len() < PORTION_BYTES
+    }
+
+    /// Lets a queue that had to stop fill its outbox up to `portion` bytes.
+    pub fn resume_queue(&mut self, id: ConnectionId, portion: usize, now: Time) {
+        let connection = self.connection_mut(id).filter(|it| it.has_more);
+        let Some(connection) = connection else { return };
+        connection.has_more = false;
+        if let Some(session) = connection.session() {
+            self.drain(session, portion, now);
         }
     }
 
@@ -441,12 +445,6 @@ pub(crate) fn second_of(now: Time) -> u32 {
     (now.as_millis() / 1000) as u32
 }
 
-/// What all queues together append between two flushes, so that long ones reach their clients in
-/// portions: whoever publishes meanwhile waits a fraction of a millisecond, not until they are
-/// empty.
-const PASS_BYTES: usize = 64 * 1024;
-/// A queue's portion at least: many at once must not make every write a small one.
-const PORTION_BYTES: usize = 4 * 1024;
 const SECOND_CONNECT: &str = "a second CONNECT";
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;

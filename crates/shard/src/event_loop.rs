@@ -80,6 +80,8 @@ pub struct Shard {
     /// Connections with more to read than their turn allowed.
     pub(crate) again: Vec<ConnectionId>,
     pub(crate) dirty: Vec<ConnectionId>,
+    /// Connections whose queues have more to send, in turn.
+    pub(crate) unfinished: VecDeque<ConnectionId>,
     pub(crate) connecting: Deadlines,
     pub(crate) blocked: Deadlines,
     pub(crate) lingering: Deadlines,
@@ -169,6 +171,7 @@ impl Shard {
             scratch: vec![0; SCRATCH_BYTES],
             again: Vec::new(),
             dirty: Vec::new(),
+            unfinished: VecDeque::new(),
             connecting: Deadlines::default(),
             blocked: Deadlines::default(),
             lingering: Deadlines::default(),
@@ -353,7 +356,8 @@ impl Shard {
 
     pub(crate) fn own_timeout(&self) -> Option<Duration> {
         let reads_again = !self.again.is_empty() && !self.is_congested;
-        if reads_again || !self.dirty.is_empty() || self.accepting.is_pending() {
+        let writes_again = !self.dirty.is_empty() || !self.unfinished.is_empty();
+        if reads_again || writes_again || self.accepting.is_pending() {
             return Some(Duration::ZERO);
         }
         let mut next = self.router.next_deadline();

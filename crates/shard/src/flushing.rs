@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use agentmq_router::ConnectionId;
+use agentmq_router::{ConnectionId, PORTION_BYTES, Router};
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
@@ -10,27 +10,39 @@ use crate::event_loop::Shard;
 use crate::isolation::guard_link;
 
 impl Shard {
-    /// Writes to every connection that got something in this turn. A queue that stopped for its
-    /// outbox may go on once; what is still left waits for the next turn, so that one long queue
-    /// does not hold up everybody.
+    /// Writes to every connection that got something in this turn, then a portion of what stood in
+    /// long queues: they hold up nobody longer than that.
     pub(crate) fn flush_all(&mut self) {
-        for _ in 0..ROUNDS {
-            let mut list = std::mem::take(&mut self.dirty);
-            if list.is_empty() {
-                self.router.dirty(&mut list);
-            }
-            if list.is_empty() {
-                self.dirty = list;
-                return;
-            }
-            for id in list.drain(..) {
-                self.flush(id);
-            }
-            self.dirty = list;
+        self.flush_dirty();
+        if !self.unfinished.is_empty() {
+            self.resume_queues();
+            self.flush_dirty();
         }
+        // What closing a connection has brought forth waits for the next turn.
+        self.router.dirty(&mut self.dirty);
+    }
+
+    fn flush_dirty(&mut self) {
         let mut list = std::mem::take(&mut self.dirty);
-        self.router.dirty(&mut list);
+        if list.is_empty() {
+            self.router.dirty(&mut list);
+        }
+        for id in list.drain(..) {
+            self.flush(id);
+        }
         self.dirty = list;
+    }
+
+    /// Lets queues go on that stopped for their outboxes, as many as share one portion.
+    fn resume_queues(&mut self) {
+        let portion = (PORTION_BYTES / self.unfinished.len()).max(PORTION_MIN);
+        for _ in 0..(PORTION_BYTES / portion).min(self.unfinished.len()) {
+            let Some(id) = self.unfinished.pop_front() else { return };
+            let resume = |router: &mut Router, now| router.resume_queue(id, portion, now);
+            if self.guarded("a queue", resume).is_none() {
+                self.drop_conn(id.0 as usize);
+            }
+        }
     }
 
     /// The socket takes bytes again.
@@ -83,8 +95,8 @@ impl Shard {
             let (at, generation) = (self.now.after_millis(timeout), conn.generation);
             self.blocked.push(Deadline { at, conn: key, generation });
         }
-        if self.guarded("a queue", |router, now| router.flushed(id, written, now)).is_none() {
-            return self.drop_conn(key);
+        if self.router.flushed(id, written) {
+            self.unfinished.push_back(id);
         }
         if is_empty && self.router.is_closing(id) {
             self.finish(key);
@@ -94,5 +106,5 @@ impl Shard {
 
 /// Slices that one write takes.
 const SLICES: usize = 64;
-/// Writes per connection and turn.
-const ROUNDS: usize = 2;
+/// A queue's share of a portion, at least: many at once must not make every write a small one.
+const PORTION_MIN: usize = 4 * 1024;

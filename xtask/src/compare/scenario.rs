@@ -196,8 +196,8 @@ const FLOWS: &[(&str, &str, &str)] = &[
     ),
     (
         "retained-live",
-        "the same ten times, beside 2000 messages a second of others",
-        "retained --topics 100000 --size 64 --subscribers 10 --live 2000",
+        "the same twenty times, beside 2000 messages a second of others",
+        "retained --topics 100000 --size 64 --subscribers 20 --live 2000",
     ),
     (
         "offline50k",

@@ -6,6 +6,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agentmq_client::{PropertiesBuf, QoS};
+use thread_priority::unix::{
+    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::bench::args::Target;
 use crate::bench::engine::Engine;
@@ -57,6 +62,7 @@ impl Live {
         let phase = Arc::new(AtomicU8::new(PAUSED));
         let seen = Arc::clone(&phase);
         let thread = std::thread::spawn(move || {
+            go_first();
             while seen.load(Ordering::Relaxed) != ENDED && flow.failure.is_none() {
                 flow.measuring = seen.load(Ordering::Relaxed) == BUSY;
                 flow.run_until(&mut engine, Instant::now() + SLICE)?;
@@ -83,6 +89,18 @@ impl Live {
     pub(crate) fn end(self) -> Result<Latencies, Failure> {
         self.phase.store(ENDED, Ordering::Relaxed);
         self.thread.join().map_err(|_| Failure::new("the live traffic's thread panicked"))?
+    }
+}
+
+/// Has the system run this thread as soon as it wakes, if it lets us (as root, or with
+/// CAP_SYS_NICE): beside a broker and a scenario that keep two cores busy it would otherwise wait
+/// for milliseconds, and that is nothing that the broker could change.
+fn go_first() {
+    let Ok(lowest) = ThreadPriorityValue::try_from(1) else { return };
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let priority = ThreadPriority::Crossplatform(lowest);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+        tracing::info!(?error, "the live messages may wait for a core");
     }
 }
 

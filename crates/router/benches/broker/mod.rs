@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, Publish, QoS, frame};
 use agentmq_identity::Open;
-use agentmq_router::{ConnectionId, Router, Settings};
+use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings};
 use agentmq_session::{MemoryEngine, Time};
 
 pub(crate) struct Broker {
@@ -70,7 +70,9 @@ impl Broker {
                     outbox.consume(written);
                 }
                 self.written += written;
-                self.router.flushed(id, written, Time::ZERO);
+                if self.router.flushed(id, written) {
+                    self.router.resume_queue(id, PORTION_BYTES, Time::ZERO);
+                }
                 if self.router.is_closing(id) {
                     self.router.closed(id, Time::ZERO);
                 }

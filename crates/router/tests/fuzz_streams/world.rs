@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use agentmq_codec::{DecodeError, Packet, PropertyLimits, ReasonCode, frame};
-use agentmq_router::{ConnectionId, Router, Settings, ShareStrategy};
+use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings, ShareStrategy};
 use agentmq_session::{CommitEngine, Limits, MemoryEngine, Time};
 
 use crate::authenticators::Riddle;
@@ -189,7 +189,9 @@ impl World {
         let count = count.min(bytes.len());
         outbox.consume(count);
         let is_empty = outbox.is_empty();
-        self.router.flushed(id, count, self.now);
+        if self.router.flushed(id, count) {
+            self.router.resume_queue(id, PORTION_BYTES, self.now);
+        }
         let seen = std::mem::replace(&mut self.lines[line].seen, bytes.len() - count);
         let receiver = self.lines[line].receiver.as_mut().expect("output follows a packet");
         let mut new = &bytes[seen..];

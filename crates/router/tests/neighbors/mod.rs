@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use agentmq_codec::{AckKind, Connect, ProtocolVersion, Publish, QoS, frame};
 use agentmq_identity::Open;
 use agentmq_router::{
-    ConnectionId, GroupHomes, Mail, Neighborhood, Place, PlaceSet, Router, Settings,
+    ConnectionId, GroupHomes, Mail, Neighborhood, PORTION_BYTES, Place, PlaceSet, Router, Settings,
 };
 use agentmq_session::{MemoryEngine, Time};
 
@@ -212,7 +212,9 @@ impl Neighbors {
                     bytes.extend(slices[..used].iter().flat_map(|slice| slice.iter().copied()));
                     outbox.consume(slices[..used].iter().map(|slice| slice.len()).sum());
                 }
-                router.flushed(id, bytes.len(), self.now);
+                if router.flushed(id, bytes.len()) {
+                    router.resume_queue(id, PORTION_BYTES, self.now);
+                }
                 self.clients.entry((number, id.0)).or_default().extend(packets(&bytes));
                 if router.is_closing(id) {
                     router.closed(id, self.now);

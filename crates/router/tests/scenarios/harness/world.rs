@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode, frame};
 use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, Router, Settings, SysReport};
+use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings, SysReport};
 use agentmq_session::{CommitEngine, Time};
 
 use super::Got;
@@ -192,7 +192,9 @@ impl World {
                 self.lines[line].bytes.extend(part);
             }
         }
-        self.router.flushed(id, written, self.now);
+        if self.router.flushed(id, written) {
+            self.router.resume_queue(id, PORTION_BYTES, self.now);
+        }
         if self.router.is_closing(id) && !self.lines[line].stalled {
             self.close(line);
         }
