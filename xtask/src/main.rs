@@ -15,6 +15,7 @@ mod conformance;
 mod process;
 mod profile;
 mod run;
+mod simulate;
 mod test;
 mod tidy;
 mod workspace;
@@ -55,6 +56,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(&workspace()?, rest),
         "compare" => compare::run(&workspace()?, rest),
         "profile" => profile::run(&workspace()?, rest),
+        "simulate" => simulate::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
 }
@@ -98,6 +100,9 @@ cargo xtask TASK
                           --peer and each --broker
        --axis NAME        along this axis (may be repeated)
        --page             only write docs/benchmarks.md anew from docs/benchmarks.json
+  simulate              run the broker on a simulated disk, with crashes, and check its promises
+       --seeds N          so many seeds (default 1000)
+       --from SEED        from this one on (default 0)
   profile               say where the broker's CPU time goes and which system calls it makes
        --save             write the generated part of docs/performance.md
        --scenario NAME    profile this scenario of `compare` (may be repeated)

@@ -96,7 +96,7 @@ impl Default for Config {
                 .map(ListenerConfig::new)
                 .into(),
             data_dir: "agentmq-data".into(),
-            durability: Durability::Memory,
+            durability: Durability::Fsync,
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
             shared: SharedConfig::default(),
@@ -170,13 +170,6 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             problems.push(("data_dir".into(), "the folder's name is missing".into()));
         }
-        if self.durability != Durability::Memory {
-            let why = format!(
-                "this release keeps its state in memory and cannot promise {:?}: write \"memory\"",
-                self.durability.name()
-            );
-            problems.push(("durability".into(), why));
-        }
         let response_information = &self.mqtt.response_information;
         if let Some(why) = mqtt_config::response_information_problem(response_information) {
             problems.push(("mqtt.response_information".into(), why.into()));
@@ -235,14 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_durability_that_would_not_be_kept_is_refused() {
-        for name in ["fsync", "os"] {
-            let error = parse(&format!("\ndurability = \"{name}\"")).expect_err("is refused");
-            assert!(error.starts_with("agentmq.toml:2:14: this release"), "{error}");
-            assert!(error.ends_with("write \"memory\""), "{error}");
-        }
-        let config = parse("durability = 'memory'").expect("is kept");
-        assert!(config.notices()[0].contains("until the broker stops"));
+    fn acknowledged_is_safe_unless_one_says_otherwise() {
+        assert_eq!(Config::default().durability, Durability::Fsync);
+        assert_eq!(Config::default().notices(), [] as [&str; 0]);
+        let config = parse("durability = 'memory'").expect("may be chosen");
+        assert_eq!(config.durability, Durability::Memory);
+        assert!(config.notices()[0].contains("last until the broker stops"));
     }
 
     #[test]
@@ -295,11 +286,10 @@ mod tests {
     fn a_program_s_configuration_is_checked_by_key() {
         let mut config = Config::default();
         config.listeners[1].url = "mqtt://0.0.0.0".into();
-        config.durability = Durability::Os;
         let error = config.validate().expect_err("is wrong");
         let places: Vec<_> =
             error.problems().iter().map(|problem| problem.place.to_string()).collect();
-        assert_eq!(places, ["listeners.1.url", "durability"]);
+        assert_eq!(places, ["listeners.1.url"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod assembly;
 mod config;
 mod config_file;
+mod data;
 mod default_file;
 mod environment;
 mod error;

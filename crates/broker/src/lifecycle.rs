@@ -13,8 +13,10 @@ use agentmq_shard::{
     Clock, Command, Directory, Mailboxes, ReportBoard, Shard, ShardError, ShardHandle, ShardOptions,
 };
 
+use agentmq_store::{OpenError, Writer};
+
 use crate::assembly::{bind, placement, shard_count, shared_settings};
-use crate::{Config, ConfigError, ReloadPlan, diff_reloadable};
+use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.
@@ -28,6 +30,8 @@ pub struct Broker {
     /// Waits for the threads in place of [`Broker::wait`].
     watcher: Option<JoinHandle<Result<(), BrokerError>>>,
     board: Arc<ReportBoard>,
+    /// Writes what must survive; it ends after the shards.
+    writer: Option<Writer>,
 }
 
 type ShardThread = JoinHandle<Result<(), ShardError>>;
@@ -41,6 +45,9 @@ pub enum BrokerError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] OpenError),
     /// An event loop failed.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -66,20 +73,28 @@ impl Broker {
         config.validate()?;
         let bound = bind(&config)?;
         let count = shard_count(&config);
+        let clock = Clock::new();
+        let mut opened = data::open(&config, clock.now())?;
         let board = Arc::new(ReportBoard::new(count));
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
-        let (clock, settings) = (Clock::new(), shared_settings(&config));
+        let settings = shared_settings(&config);
+        let (sessions, retained) = opened.as_mut().map(data::take_restored).unwrap_or_default();
+        let mut survivors = Some((sessions, retained));
+        let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
         let mut doors = Some(bound.doors);
         let (mut shards, mut threads) = (Vec::new(), Vec::new());
         // Shard 0 last: nobody is let in before there is somebody to take him over.
         for number in (0..count).rev() {
+            let (sessions, retained) = survivors.take_if(|_| number == 0).unwrap_or_default();
             let options = ShardOptions {
                 number,
                 doors: doors.take_if(|_| number == 0).unwrap_or_default(),
                 settings: Arc::clone(&settings),
                 authenticator: Arc::clone(&authenticator),
-                commit: Box::new(MemoryEngine),
+                commit: engines.pop().unwrap_or_else(|| Box::new(MemoryEngine)),
+                sessions,
+                retained,
                 clock,
                 entropy: RandomState::new().hash_one((std::process::id(), number)),
                 board: Arc::clone(&board),
@@ -101,7 +116,7 @@ impl Broker {
             }
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
-        Ok(Self { config, endpoints, tls, shards, threads, watcher: None, board })
+        Ok(Self { config, endpoints, tls, shards, threads, watcher: None, board, writer })
     }
 
     /// Where it listens, with the ports that were bound.
@@ -157,10 +172,12 @@ impl Broker {
 
     /// Waits until every shard has ended.
     pub fn wait(self) -> Result<(), BrokerError> {
-        match self.watcher {
+        let ended = match self.watcher {
             Some(watcher) => watcher.join().map_err(|_| BrokerError::Panicked)?,
             None => join(self.threads),
-        }
+        };
+        drop(self.writer);
+        ended
     }
 }
 

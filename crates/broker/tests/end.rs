@@ -3,12 +3,15 @@
 
 use std::sync::mpsc::channel;
 
-use agentmq_broker::{Broker, Config, ListenerConfig};
+use agentmq_broker::{Broker, Config, Durability, ListenerConfig};
 
 #[test]
 fn the_end_is_told_once_every_shard_has_ended() {
-    let config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     let mut broker = Broker::start(config).unwrap();
     let (sender, ended) = channel();
     broker.when_ended(move || sender.send(()).unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use agentmq_broker::{Broker, ClientPlacement, Config, ListenerConfig};
+use agentmq_broker::{Broker, ClientPlacement, Config, Durability, ListenerConfig};
 use agentmq_codec::{Connect, ProtocolVersion, frame};
 
 #[test]
@@ -71,8 +71,11 @@ fn connect(client_id: &str) -> Vec<u8> {
 }
 
 fn start(shards: u16, placement: ClientPlacement) -> (Broker, u16) {
-    let mut config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let mut config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     config.threads.shards = shards;
     config.threads.placement = placement;
     config.sys.interval_secs = 0;

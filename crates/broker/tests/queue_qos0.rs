@@ -3,14 +3,17 @@
 
 mod plain_client;
 
-use agentmq_broker::{Broker, Config, ListenerConfig};
+use agentmq_broker::{Broker, Config, Durability, ListenerConfig};
 use agentmq_codec::QoS;
 use plain_client::PlainClient;
 
 #[test]
 fn they_wait_where_the_configuration_says_so() {
-    let mut config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let mut config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     let mut broker = Broker::start(config.clone()).unwrap();
     let port = broker.endpoints()[0].to_string().rsplit(':').next().unwrap().parse().unwrap();
     let (mut publisher, _) = PlainClient::connect(port, "publisher", true);

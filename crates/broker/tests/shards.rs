@@ -4,14 +4,17 @@
 
 mod plain_client;
 
-use agentmq_broker::{Broker, ClientPlacement, Config, ListenerConfig};
+use agentmq_broker::{Broker, ClientPlacement, Config, Durability, ListenerConfig};
 use agentmq_codec::QoS;
 use agentmq_net::Endpoint;
 use plain_client::PlainClient;
 
 fn start(shards: u16, placement: ClientPlacement) -> (Broker, u16) {
-    let mut config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let mut config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     config.threads.shards = shards;
     config.threads.placement = placement;
     config.sys.interval_secs = 0;

@@ -4,13 +4,16 @@
 
 mod plain_client;
 
-use agentmq_broker::{Broker, Config, ListenerConfig};
+use agentmq_broker::{Broker, Config, Durability, ListenerConfig};
 use plain_client::PlainClient;
 
 #[test]
 fn a_reload_turns_statistics_on() {
-    let mut config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let mut config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     config.sys.interval_secs = 0;
     let mut broker = Broker::start(config.clone()).unwrap();
     let port = broker.endpoints()[0].to_string().rsplit(':').next().unwrap().parse().unwrap();
@@ -26,8 +29,11 @@ fn a_reload_turns_statistics_on() {
 
 #[test]
 fn what_sockets_bring_and_take_is_counted() {
-    let mut config =
-        Config { listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")], ..Config::default() };
+    let mut config = Config {
+        listeners: vec![ListenerConfig::new("mqtt://127.0.0.1:0")],
+        durability: Durability::Memory,
+        ..Config::default()
+    };
     config.sys.interval_secs = 1;
     let broker = Broker::start(config).unwrap();
     let port = broker.endpoints()[0].to_string().rsplit(':').next().unwrap().parse().unwrap();

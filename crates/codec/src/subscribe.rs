@@ -112,14 +112,16 @@ impl SubscriptionOptions {
         Self { qos, ..Self::default() }
     }
 
-    fn to_byte(self) -> u8 {
+    /// The byte of a SUBSCRIBE in version 5.
+    pub fn to_byte(self) -> u8 {
         self.qos as u8
             | u8::from(self.no_local) << 2
             | u8::from(self.retain_as_published) << 3
             | (self.retain_handling as u8) << 4
     }
 
-    fn from_byte(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
+    /// Reads the byte of a SUBSCRIBE.
+    pub fn from_byte(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let reserved = match version {
             ProtocolVersion::V31 => 0,     // not used, so not looked at (3.1 §3.8)
             ProtocolVersion::V311 => 0xFC, // 3.1.1 [MQTT-3-8.3-4]

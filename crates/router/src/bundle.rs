@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, PropertySet, QoS};
-use agentmq_session::{REFERENCE_FROM, Time};
+use agentmq_session::{REFERENCE_FROM, SessionKey, Time};
 
 use crate::fan_out::Source;
 use crate::places::Place;
@@ -171,6 +171,8 @@ impl Bundle {
             publisher_id: None,
             now,
             shared: None,
+            arrived: None,
+            will_of: SessionKey::NONE,
         };
         let member = match item.receiver {
             Receiver::Matching => None,
@@ -226,6 +228,8 @@ mod tests {
             publisher_id: None,
             now,
             shared: None,
+            arrived: None,
+            will_of: SessionKey::NONE,
         };
         let session = SessionName { index: 3, generation: 4 };
         let chosen = Chosen { session, expects_client: true };

@@ -41,6 +41,8 @@ pub struct Connection {
     pub(crate) is_dirty: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
+    /// Nothing is written before this ticket is complete: the will of the CONNECT is not safe yet.
+    pub(crate) opens_at: Ticket,
     /// Publications since `second` began.
     pub(crate) publishes: u32,
     /// The second that they are counted in.
@@ -95,6 +97,7 @@ impl Connection {
             topic_alias_maximum: 0,
             is_dirty: false,
             has_more: false,
+            opens_at: Ticket::default(),
             publishes: 0,
             second: 0,
             auth: None,

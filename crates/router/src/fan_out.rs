@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
-use agentmq_session::{Delivery, Message, OutboundAlias, SubscriptionIds, Time};
+use agentmq_session::{Delivery, Message, OutboundAlias, SessionKey, SubscriptionIds, Time};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::group_mail::is_remote;
@@ -32,6 +32,10 @@ pub(crate) struct Source<'a> {
     pub(crate) publisher_id: Option<&'a str>,
     pub(crate) now: Time,
     pub(crate) shared: Option<Arc<Message>>,
+    /// The QoS 2 PUBLISH that brought it, where its identifier must survive a crash.
+    pub(crate) arrived: Option<(SessionKey, u16)>,
+    /// The session whose will it is, where that must survive a crash.
+    pub(crate) will_of: SessionKey,
 }
 
 /// How a delivery ended.
@@ -60,6 +64,8 @@ impl<'a> Source<'a> {
             publisher_id: None,
             now,
             shared: Some(Arc::clone(message)),
+            arrived: None,
+            will_of: SessionKey::NONE,
         }
     }
 
@@ -77,13 +83,14 @@ impl<'a> Source<'a> {
         })
     }
 
-    fn delivery(&mut self, terms: &Terms<'_>) -> Delivery {
+    fn delivery(&mut self, terms: &Terms<'_>, ordinal: u64) -> Delivery {
         Delivery {
             message: Arc::clone(self.message()),
             qos: terms.qos,
             retain: terms.retain,
             ids: terms.ids.clone(),
             group: terms.group,
+            ordinal,
         }
     }
 
@@ -280,8 +287,14 @@ impl Router {
         if terms.qos != QoS::AtMostOnce
             && let Some(session) = self.sessions.get_mut(index as usize)
         {
-            let shared = terms.group.is_some();
-            packet_id = session.begin(terms.qos, || source.delivery(terms), shared);
+            let (shared, ordinal) = (terms.group.is_some(), session.next_ordinal(terms.qos));
+            packet_id = session.begin(terms.qos, || source.delivery(terms, ordinal), shared);
+            if ordinal > 0 {
+                self.note_recipient(index, ordinal, packet_id, terms);
+                if terms.qos == QoS::ExactlyOnce {
+                    return Delivered::Taken; // goes out when its identifier is safe
+                }
+            }
         }
         self.counters.sent_publish(source.payload.len());
         if let Some((connection, layout)) = self.dirty_connection_and_layout(id) {
@@ -305,9 +318,17 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else {
             return Delivered::Nobody;
         };
-        let overflow = session.enqueue(source.delivery(terms), bound, source.now);
+        let ordinal = session.next_ordinal(terms.qos);
+        let overflow = session.enqueue(source.delivery(terms, ordinal), bound, source.now);
         self.counters.dropped_queue_full += overflow.dropped as u64;
         self.counters.dropped_expired += overflow.expired as u64;
+        if ordinal > 0 {
+            let key = session.key();
+            self.record_dropping(key, &overflow.gone);
+            if !overflow.is_refused {
+                self.note_recipient(index, ordinal, 0, terms);
+            }
+        }
         Delivered::Taken
     }
 }

@@ -285,6 +285,7 @@ impl Router {
         self.begin_message();
         let terms = source.terms(&grant, Some(group));
         self.deliver(source, subscriber.session, &terms);
+        self.record_message(source, false);
         self.tell_homes(subscriber.session);
     }
 
@@ -307,7 +308,8 @@ impl Router {
             shared = session.window.take_shared(|it| it == group);
         }
         shared.extend(session.queue.take_shared(|it| it == group));
-        self.reroute(shared, now);
+        let key = session.key();
+        self.reroute_from(key, shared, now);
     }
 
     fn name_of(&self, index: u32) -> Option<SessionName> {

@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
 
 use agentmq_codec::{Ack, AckKind, ReasonCode};
-use agentmq_session::{AckOutcome, PendingAck, Time};
+use agentmq_session::{AckOutcome, Change, PendingAck, Time};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::queue_drain::PORTION_BYTES;
@@ -11,7 +11,7 @@ impl Router {
     pub(crate) fn handle_ack(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Time) {
         let Some((connection, session)) = self.connected(id) else { return };
         let (is_v5, index) = (connection.version.is_v5(), connection.session);
-        let packet_id = ack.packet_id;
+        let (packet_id, key) = (ack.packet_id, session.key());
         let outcome = match ack.kind {
             AckKind::PubAck => session.window.acknowledge(packet_id),
             AckKind::PubRec => session.window.receive(packet_id, ack.reason.is_error()),
@@ -23,9 +23,21 @@ impl Router {
                 } else {
                     not_found(connection, AckKind::PubComp, packet_id)
                 };
+                if known && key.is_some() {
+                    self.record_exchange(index, Change::Released { session: key, packet_id });
+                }
                 return self.acknowledge(id, pubcomp);
             }
         };
+        if key.is_some() {
+            match outcome {
+                AckOutcome::Completed => self.record(Change::Completed { session: key, packet_id }),
+                AckOutcome::Release => {
+                    self.record_exchange(index, Change::Received { session: key, packet_id });
+                }
+                AckOutcome::Unknown => {}
+            }
+        }
         match (outcome, ack.kind) {
             (AckOutcome::Completed, _) => {
                 self.drain(index, PORTION_BYTES, now);
@@ -47,12 +59,6 @@ impl Router {
             }
             (AckOutcome::Unknown, _) => {}
         }
-    }
-
-    /// PUBREL of a resumed exchange.
-    pub(crate) fn write_pubrel(&mut self, id: ConnectionId, packet_id: u16) {
-        let packet = Ack::new(AckKind::PubRel, packet_id, ReasonCode::Success);
-        self.write(id, |version, out| packet.encode(version, out));
     }
 }
 

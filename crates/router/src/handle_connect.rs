@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
-use agentmq_session::{OutboundAliases, Session, Time, Will};
+use agentmq_session::{OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -183,6 +183,8 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.record_session(index);
+        let opens_at = if connect.will.is_some() { self.recorded } else { Ticket::default() };
         self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
@@ -195,6 +197,7 @@ impl Router {
         let keep_alive = if connect.version.is_v5() { keep_alive } else { connect.keep_alive };
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Connected;
+        connection.opens_at = opens_at;
         connection.session = index;
         connection.principal = principal;
         connection.receive_maximum = receives;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::Action;
-use agentmq_session::{Message, PendingAck, Time};
+use agentmq_session::{Message, PendingAck, SessionKey, Time};
 use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
 use crate::mail::{Mail, Stamp};
+use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::{Router, second_of};
@@ -129,6 +130,9 @@ impl Router {
             return Ok(self.refuse_publish(id, ack));
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
+        let key = session.key();
+        let arrived =
+            (publish.qos == QoS::ExactlyOnce && key.is_some()).then_some((key, publish.packet_id));
         let route = match self.route(topic) {
             Ok(route) => route,
             // An acknowledgement can say so: it costs this message, not the connection.
@@ -139,6 +143,12 @@ impl Router {
             }
             Err(error) => return Err(error),
         };
+        if self.cannot_keep(publish.qos, publish.retain, &route) {
+            let connection = self.connection_mut(id);
+            let ack = connection
+                .and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));
+            return Ok(self.refuse_publish(id, ack));
+        }
         let filtered: PropertiesBuf;
         let properties = if publish.properties.has_per_hop() {
             filtered = publish.properties.forwarded();
@@ -157,6 +167,8 @@ impl Router {
             publisher_id: None,
             now,
             shared: None,
+            arrived,
+            will_of: SessionKey::NONE,
         };
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
@@ -181,7 +193,7 @@ impl Router {
     pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
         let mut reason = ReasonCode::NoMatchingSubscribers;
         let (mut places, mut stamp) = (route.places, None);
-        if source.retain {
+        if source.retain && !self.cannot_keep(QoS::AtLeastOnce, true, route) {
             stamp = self.retain(source);
             if stamp.is_some() {
                 places = self.peers.active;
@@ -190,6 +202,7 @@ impl Router {
             }
         }
         let mut taken = self.fan_out(source, route);
+        self.record_message(source, stamp.is_some());
         if !places.is_empty() {
             self.post_publish(source, places, stamp);
             taken |= !route.places.is_empty();
@@ -227,6 +240,7 @@ impl Router {
 
     /// Takes a topic's retained message away, here and on the other shards.
     fn clear_retained(&mut self, clearing: Arc<Message>, stamp: Stamp, now: Time) {
+        self.record_clearing(&clearing.topic);
         if self.peers.is_alone() {
             return self.retained.store(&clearing, stamp);
         }
@@ -236,10 +250,16 @@ impl Router {
 
     /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,
     /// which is its session's publication for No Local.
-    pub(crate) fn publish_message(&mut self, message: Message, publisher: Option<u32>, now: Time) {
+    pub(crate) fn publish_message(
+        &mut self,
+        message: Message,
+        publisher: Option<u32>,
+        will_of: SessionKey,
+        now: Time,
+    ) {
         let message = Arc::new(message);
         if let Ok(route) = self.route(&message.topic) {
-            let mut source = Source { publisher, ..Source::of(&message, now) };
+            let mut source = Source { publisher, will_of, ..Source::of(&message, now) };
             self.publish(&mut source, &route);
         }
     }

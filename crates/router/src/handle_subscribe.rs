@@ -7,12 +7,13 @@ use agentmq_codec::{
     SubscribeFilter,
 };
 use agentmq_identity::Action;
-use agentmq_session::{RetainedCursor, Ticket, Time};
+use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
 use crate::reason_string::FilterAnswers;
+use crate::recording::CANNOT_KEEP;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
 
@@ -94,6 +95,7 @@ impl Router {
         if !settings.wildcard_subscriptions && subscription.filter.contains(['+', '#']) {
             return Err(refused(R::WildcardSubscriptionsNotSupported, WILDCARDS_ARE_OFF));
         }
+        let is_refusing = self.commit.condition() != Condition::Good;
         let limit = settings.limits.subscriptions_per_session as usize;
         let Some((connection, session)) = self.connected(id) else {
             return Err(refused(R::UnspecifiedError, ""));
@@ -101,6 +103,9 @@ impl Router {
         let decision = connection.principal.authorize(Action::Subscribe, subscription.filter);
         if !decision.allowed {
             return Err(refused(R::NotAuthorized, decision.reason.to_owned()));
+        }
+        if is_refusing && session.key().is_some() {
+            return Err(refused(R::QuotaExceeded, CANNOT_KEEP));
         }
         let place = session.find_subscription(text);
         let wanted = match options.retain_handling {
@@ -123,6 +128,10 @@ impl Router {
         let mut options = options;
         options.qos = options.qos.min(settings.maximum_qos);
         let subscriber = Subscriber { session: index, options, id: identifier };
+        let session = session.key();
+        if session.is_some() {
+            self.record(Change::Subscribed { session, filter: text, options, id: identifier });
+        }
         if subscription.share.is_some() {
             self.join(text, subscriber);
             return Ok((options.qos, None));
@@ -143,7 +152,7 @@ impl Router {
         Ok((options.qos, cursor))
     }
 
-    fn join(&mut self, text: &str, member: Subscriber) {
+    pub(crate) fn join(&mut self, text: &str, member: Subscriber) {
         if let Some(home) = self.join_home(text, member.session) {
             self.join_away(text, home, member);
         } else {
@@ -198,10 +207,12 @@ impl Router {
             } else if let Some(other) = self.sessions.get_mut(member.session as usize)
                 && other.connection.is_none()
             {
-                moved.extend(other.queue.take_shared(|it| it == group));
+                moved.push((other.key(), other.queue.take_shared(|it| it == group)));
             }
         }
-        self.reroute(moved, now);
+        for (session, deliveries) in moved {
+            self.reroute_from(session, deliveries, now);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use agentmq_codec::{FilterAckKind, ReasonCode, Unsubscribe};
+use agentmq_session::Change;
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::ConnectionId;
@@ -42,8 +43,11 @@ impl Router {
             });
         };
         session.subscriptions.remove(at);
-        let session = SessionName { index, generation: session.generation };
-        self.remove_subscription(session, text);
+        let (name, key) = (SessionName { index, generation: session.generation }, session.key());
+        if key.is_some() {
+            self.record(Change::Unsubscribed { session: key, filter: text });
+        }
+        self.remove_subscription(name, text);
         Ok(())
     }
 

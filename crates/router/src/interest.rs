@@ -68,6 +68,7 @@ impl Router {
     pub(crate) fn deliver_matching(&mut self, source: &mut Source<'_>) {
         if let Ok(route) = self.route(source.topic) {
             self.fan_out(source, &route);
+            self.record_message(source, false);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use agentmq_codec::{PublishHead, QoS};
-use agentmq_session::{Delivery, Message, RetainedCursor, Time};
+use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
+use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Ticket, Time};
 
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::Delivered;
@@ -95,6 +95,7 @@ impl Router {
         let delivery = next.ok_or(Stop::Wait)?;
         if delivery.message.is_expired(now) {
             self.counters.dropped_expired += 1;
+            self.forget_queued(index, &delivery);
         } else {
             self.send_queued(index, id, delivery, now);
         }
@@ -133,7 +134,8 @@ impl Router {
         }
         for message in found {
             let qos = granted.min(message.qos);
-            let delivery = Delivery { message, qos, retain: true, ids: ids.clone(), group: None };
+            let delivery =
+                Delivery { message, qos, retain: true, ids: ids.clone(), group: None, ordinal: 0 };
             self.send_queued(index, id, delivery, now);
         }
         Ok(())
@@ -142,13 +144,16 @@ impl Router {
     /// Sends one delivery that was kept.
     fn send_queued(&mut self, index: u32, id: ConnectionId, delivery: Delivery, now: Time) {
         if self.is_too_large(id, &delivery.message.head(&delivery, now)) {
-            return;
+            return self.forget_queued(index, &delivery);
         }
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut packet_id = 0;
         if delivery.qos != QoS::AtMostOnce {
             let shared = delivery.group.is_some();
             packet_id = session.begin(delivery.qos, || delivery.clone(), shared);
+            if self.record_sending(index, &delivery, packet_id) {
+                return;
+            }
         }
         self.write_delivery(id, &delivery, packet_id, false, now);
     }
@@ -208,8 +213,10 @@ impl Router {
         {
             self.send_again(index, id, packet_id, &delivery, now);
         }
+        self.recorded = Ticket::default();
         for packet_id in released {
-            self.write_pubrel(id, packet_id);
+            let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
+            self.acknowledge(id, pubrel);
         }
     }
 
@@ -224,9 +231,29 @@ impl Router {
     ) {
         if !self.is_too_large(id, &delivery.message.head(delivery, now)) {
             self.write_delivery(id, delivery, packet_id, true, now);
-        } else if let Some(session) = self.sessions.get_mut(index as usize) {
-            session.window.abandon(packet_id);
+        } else {
+            self.abandon(index, packet_id);
         }
+    }
+
+    /// A message has left the line without being sent.
+    fn forget_queued(&mut self, index: u32, delivery: &Delivery) {
+        if let Some(session) = self.sessions.get(index as usize) {
+            self.record_dropping(session.key(), &[delivery.ordinal]);
+        }
+    }
+
+    /// Gives deliveries of shared groups that a session held to other members, and only then says
+    /// that it has them no more.
+    pub(crate) fn reroute_from(
+        &mut self,
+        session: SessionKey,
+        deliveries: Vec<Delivery>,
+        now: Time,
+    ) {
+        let ordinals: Vec<u64> = deliveries.iter().map(|delivery| delivery.ordinal).collect();
+        self.reroute(deliveries, now);
+        self.record_dropping(session, &ordinals);
     }
 
     /// Gives back what a vanished or absent member of shared groups has not acknowledged.
@@ -253,6 +280,7 @@ impl Router {
         if self.deliver_to_group(&mut source, group) == Delivered::Taken {
             self.counters.shared_rerouted += 1;
         }
+        self.record_message(&source, false);
     }
 }
 

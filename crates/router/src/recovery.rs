@@ -92,7 +92,7 @@ mod tests {
     struct Slow(Rc<Cell<u64>>);
 
     impl CommitEngine for Slow {
-        fn draw(&mut self) -> Ticket {
+        fn draw(&mut self, _: Ticket) -> Ticket {
             Ticket(1)
         }
 
@@ -154,7 +154,7 @@ mod tests {
         router.waiting.clear();
         router.recover(Time::ZERO);
         completed.set(1);
-        router.committed();
+        router.committed(Time::ZERO);
         assert_eq!(router.outbox(id).unwrap().len(), before + 4, "PUBACK");
     }
 

@@ -1,12 +1,13 @@
 //! The router: its state, and the doors through which the shard drives it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use agentmq_codec::{Connect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
 use agentmq_identity::Authenticator;
 use agentmq_session::{
-    CommitEngine, Gates, Outbox, OutboxPool, PendingAck, Session, Slab, Slots, Ticket, Time,
+    CommitEngine, Condition, Gates, Outbox, OutboxPool, PendingAck, Recipient, Session, Slab,
+    Slots, Ticket, Time,
 };
 
 use crate::connection::{Connection, ConnectionId, Phase, property_limits};
@@ -16,6 +17,7 @@ use crate::flapping::Flapping;
 use crate::load_average::LoadAverages;
 use crate::places::{Peers, Place};
 use crate::queue_drain::PORTION_BYTES;
+use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retained::Retained;
@@ -56,6 +58,16 @@ pub struct Router {
     pub(crate) listening_since: Time,
     /// Connections whose acknowledgements wait for their tickets.
     pub(crate) waiting: Vec<ConnectionId>,
+    /// Who must get the message under way and must not lose it in a crash.
+    pub(crate) recipients: Vec<(u32, Recipient)>,
+    /// The ticket of what the packet at hand has recorded.
+    pub(crate) recorded: Ticket,
+    /// What waited for tickets up to this one has been sent.
+    released: Ticket,
+    /// QoS 2 deliveries whose identifiers are not safe yet.
+    pub(crate) held: VecDeque<HeldDelivery>,
+    /// Connections that may not write yet, see [`Connection::opens_at`].
+    shut: Vec<ConnectionId>,
     /// Memory of outboxes that are empty.
     outboxes: OutboxPool,
     generations: u32,
@@ -95,6 +107,11 @@ impl Router {
             dirty: Vec::new(),
             listening_since: Time::ZERO,
             waiting: Vec::new(),
+            recipients: Vec::new(),
+            recorded: Ticket::default(),
+            released: Ticket::default(),
+            held: VecDeque::new(),
+            shut: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
             entropy: Entropy(entropy),
@@ -110,6 +127,7 @@ impl Router {
     /// CONNECT [MQTT-3.1.0-1]; after that, whatever breaks the protocol ends the connection with
     /// the standard's reason code.
     pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
+        self.recorded = Ticket::default();
         self.counters.packets_received += 1;
         self.counters.bytes_received += (1 + varint_len(body.len()) + body.len()) as u64;
         let Some(connection) = self.connection_mut(id) else {
@@ -214,9 +232,20 @@ impl Router {
         }
     }
 
-    /// The bytes to write to a connection.
+    /// The bytes to write to a connection; `None` also while they must wait for a commit.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        let opens_at = self.connections.get(id.0 as usize)?.as_ref()?.opens_at;
+        if opens_at > self.commit.completed() && self.commit.condition() != Condition::Failed {
+            self.shut.push(id);
+            return None;
+        }
         Some(&mut self.connection_mut(id)?.outbox)
+    }
+
+    /// Whether anything waits to be written to a connection.
+    pub fn has_output(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|connection| !connection.outbox.is_empty())
     }
 
     /// Whether an exchange of AUTH packets has not decided yet about the connection.
@@ -251,9 +280,22 @@ impl Router {
         }
     }
 
-    /// The commit engine has completed more tickets: sends what waited for them.
-    pub fn committed(&mut self) {
+    /// Hands over what was recorded since the last time.
+    pub fn submit(&mut self, now: Time) {
+        self.commit.submit(now);
+    }
+
+    /// Sends what waited for tickets, if the commit engine has completed more of them.
+    pub fn committed(&mut self, now: Time) {
+        for id in std::mem::take(&mut self.shut) {
+            self.dirty_connection(id);
+        }
         let passed = self.passed();
+        if passed.commit == self.released {
+            return;
+        }
+        self.released = passed.commit;
+        self.send_held(passed.commit, now);
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|&id| self.release_acks(id, passed));
         self.waiting = waiting;
@@ -352,7 +394,7 @@ impl Router {
         }
     }
 
-    /// Releases an acknowledgement by a ticket of everything recorded so far.
+    /// Releases an acknowledgement when what the packet at hand has recorded is safe.
     pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
         self.acknowledge_at(id, Ticket::default(), ack);
     }
@@ -365,7 +407,8 @@ impl Router {
         interest: Ticket,
         ack: PendingAck,
     ) -> Ticket {
-        let gates = Gates { commit: self.commit.draw(), interest };
+        let recorded = self.recorded.max(self.exchanges_of(id, &ack));
+        let gates = Gates { commit: self.commit.draw(recorded), interest };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
@@ -378,6 +421,18 @@ impl Router {
             }
         }
         gates.commit
+    }
+
+    /// What an acknowledgement of a QoS 2 exchange says must be safe, even if an earlier connection
+    /// has brought it about.
+    fn exchanges_of(&self, id: ConnectionId, ack: &PendingAck) -> Ticket {
+        if ack.is_of_qos2() {
+            let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+            let session = connection.and_then(|it| self.sessions.get(it.session()? as usize));
+            let durable = session.and_then(|it| it.durable.as_ref());
+            return durable.map(|durable| durable.exchanges).unwrap_or_default();
+        }
+        Ticket::default()
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {

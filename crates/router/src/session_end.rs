@@ -1,6 +1,6 @@
 //! When a session loses its connection, and when it ends.
 
-use agentmq_session::Time;
+use agentmq_session::{Change, Time};
 
 use crate::connection::{ConnectionId, NO_SESSION};
 use crate::group_mail::is_remote;
@@ -34,6 +34,7 @@ impl Router {
         session.expires_at = (session.expiry != u32::MAX).then(|| now.after_secs(session.expiry));
         self.delay_will(index, now);
         self.arm_session(index);
+        self.record_parting(index);
         self.tell_presence(index);
         self.leave_to_others(index, now);
     }
@@ -53,6 +54,9 @@ impl Router {
         let mut shared = session.window.take_shared(|_| true);
         shared.extend(session.queue.take_shared(|_| true));
         self.reroute(shared, now);
+        if let Some(durable) = session.durable {
+            self.record(Change::Ended(durable.key));
+        }
     }
 
     /// A deadline of an absent client's session: its will's delay, or its end.
@@ -118,6 +122,7 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut shared = session.window.take_shared(|group| served.contains(&group));
         shared.extend(session.queue.take_shared(|group| served.contains(&group)));
-        self.reroute(shared, now);
+        let key = session.key();
+        self.reroute_from(key, shared, now);
     }
 }

@@ -31,12 +31,13 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.will_at = None;
         let Some(will) = session.will.take() else { return };
+        let key = session.key();
         let allowed = session.principal.authorize(Action::Publish, will.topic()).allowed;
         if !allowed || (will.retains() && !self.settings.retain_available) {
             self.counters.publish_refused += 1;
             return;
         }
         self.counters.wills_sent += 1;
-        self.publish_message(will.into_message(now), Some(index), now);
+        self.publish_message(will.into_message(now), Some(index), key, now);
     }
 }

@@ -47,6 +47,8 @@ enum State {
     Done,
     /// PUBLISH sent on an earlier connection; to be sent again on this one.
     Owed,
+    /// PUBLISH sent when its identifier is safe; see [`Window::commit`].
+    Held,
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Sent,
     /// PUBREL sent; PUBCOMP awaited.
@@ -93,8 +95,8 @@ impl Window {
     }
 
     /// Begins an exchange; returns its packet identifier. The caller has asked [`Self::has_room`].
-    /// `delivery` is kept for a resend.
-    pub fn begin(&mut self, qos: QoS, delivery: Option<Delivery>) -> u16 {
+    /// `delivery` is kept for a resend; with `waits` it is not to be sent before [`Self::commit`].
+    pub fn begin(&mut self, qos: QoS, delivery: Option<Delivery>, waits: bool) -> u16 {
         debug_assert!(qos != QoS::AtMostOnce && self.ring.len() < IDS, "caller asked has_room");
         let id = self.id_at(self.ring.len());
         if delivery.is_some() {
@@ -102,9 +104,68 @@ impl Window {
             kept.resize(self.ring.len(), None);
             kept.push_back(delivery);
         }
-        self.ring.push_back(InFlight { state: State::Sent, qos, release: 0 });
+        let state = if waits { State::Held } else { State::Sent };
+        self.ring.push_back(InFlight { state, qos, release: 0 });
         self.open += 1;
         id
+    }
+
+    /// The identifier of an exchange that has waited is safe: returns the delivery to send now. If
+    /// the client is not here, or others must be sent again first, it is owed with them.
+    pub fn commit(&mut self, id: u16, is_connected: bool) -> Option<Delivery> {
+        let at = self.index_of(id)?;
+        let is_owing = self.owed > 0 || !is_connected;
+        let entry = self.ring.get_mut(at).filter(|entry| entry.state == State::Held)?;
+        if is_owing {
+            entry.state = State::Owed;
+            self.open -= 1;
+            self.owed += 1;
+            self.owed_from = self.owed_from.min(at as u32);
+            return None;
+        }
+        entry.state = State::Sent;
+        self.kept.as_ref()?.get(at)?.clone()
+    }
+
+    /// Puts back what was in flight before a restart: each with its identifier, QoS and delivery,
+    /// or, where PUBREL is due, without one. In the order of PUBLISHes and then of PUBRECs.
+    pub fn restore(exchanges: Vec<(u16, QoS, Option<Delivery>)>) -> Self {
+        let mut window = Self::default();
+        let mut ids: Vec<u16> = exchanges.iter().map(|(id, ..)| *id).collect();
+        ids.sort_unstable();
+        // The ring begins behind the largest gap between identifiers.
+        let gap = |(from, to): (&u16, &u16)| (usize::from(*to) + IDS - usize::from(*from)) % IDS;
+        let pairs = ids.iter().zip(ids.iter().cycle().skip(1));
+        let Some((_, first)) = pairs.max_by_key(|pair| match gap(*pair) {
+            0 => IDS, // the only one
+            gap => gap,
+        }) else {
+            return window;
+        };
+        window.front = *first - 1;
+        let done = || InFlight { state: State::Done, qos: QoS::AtLeastOnce, release: 0 };
+        for (id, qos, delivery) in exchanges {
+            let Some(at) = window.index_of(id) else { continue };
+            while window.ring.len() <= at {
+                window.ring.push_back(done());
+            }
+            let Some(entry) = window.ring.get_mut(at) else { continue };
+            entry.qos = qos;
+            if delivery.is_some() {
+                entry.state = State::Owed;
+                window.owed += 1;
+                let kept = window.kept.get_or_insert_default();
+                if kept.len() <= at {
+                    kept.resize(at + 1, None);
+                }
+                kept[at] = delivery;
+            } else {
+                (entry.state, entry.release) = (State::Released, window.releases);
+                window.releases += 1;
+                window.open += 1;
+            }
+        }
+        window
     }
 
     /// PUBACK.
@@ -165,7 +226,7 @@ impl Window {
                     self.owed += 1;
                 }
                 State::Released => released.push((entry.release, id)),
-                State::Owed | State::Done => {}
+                State::Held | State::Owed | State::Done => {}
             }
         }
         self.owed_from = 0;
@@ -299,14 +360,14 @@ mod tests {
 
     fn delivery(topic: &str, qos: QoS) -> Delivery {
         let message = Arc::new(Message::plain(topic, b"", qos, false));
-        Delivery { message, qos, retain: false, ids: None, group: None }
+        Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 0 }
     }
 
     #[test]
     fn identifiers_wrap_and_skip_zero() {
         let mut window = Window::default();
         for round in 0..70_000u32 {
-            let id = window.begin(QoS::AtLeastOnce, None);
+            let id = window.begin(QoS::AtLeastOnce, None, false);
             assert_eq!(u32::from(id), round % 65_535 + 1);
             assert_eq!(window.acknowledge(id), AckOutcome::Completed);
         }
@@ -316,23 +377,23 @@ mod tests {
     #[test]
     fn a_gap_does_not_free_the_identifiers_before_it() {
         let mut window = Window::default();
-        let ids: Vec<_> = (0..3).map(|_| window.begin(QoS::AtLeastOnce, None)).collect();
+        let ids: Vec<_> = (0..3).map(|_| window.begin(QoS::AtLeastOnce, None, false)).collect();
         window.acknowledge(ids[1]);
         assert_eq!(window.acknowledge(ids[1]), AckOutcome::Unknown);
         assert_eq!(window.open_count(), 2);
         window.acknowledge(ids[0]);
         window.acknowledge(ids[2]);
-        assert_eq!(window.begin(QoS::AtLeastOnce, None), 4);
+        assert_eq!(window.begin(QoS::AtLeastOnce, None, false), 4);
     }
 
     #[test]
     fn one_that_is_never_acknowledged_stops_the_window_at_its_span() {
         for (receive_maximum, span) in [(2, 1_024), (1_000, 4_000), (u16::MAX, IDS)] {
             let mut window = Window::default();
-            window.begin(QoS::AtLeastOnce, None);
+            window.begin(QoS::AtLeastOnce, None, false);
             let mut sent = 1;
             while window.has_room(receive_maximum) {
-                let id = window.begin(QoS::AtLeastOnce, None);
+                let id = window.begin(QoS::AtLeastOnce, None, false);
                 window.acknowledge(id);
                 sent += 1;
             }
@@ -353,7 +414,7 @@ mod tests {
         let mut window = Window::default();
         let two = QoS::ExactlyOnce;
         for topic in ["a", "b", "c", "d"] {
-            window.begin(two, Some(delivery(topic, two)));
+            window.begin(two, Some(delivery(topic, two)), false);
         }
         assert_eq!(window.receive(3, false), AckOutcome::Release);
         assert_eq!(window.receive(1, false), AckOutcome::Release);
@@ -368,7 +429,7 @@ mod tests {
         let mut window = Window::default();
         let one = QoS::AtLeastOnce;
         for topic in ["a", "b", "c"] {
-            window.begin(one, Some(delivery(topic, one)));
+            window.begin(one, Some(delivery(topic, one)), false);
         }
         assert!(window.resume().is_empty());
         assert_eq!(owed(&mut window, 1), [1]);
@@ -385,7 +446,7 @@ mod tests {
     fn only_qos_1_goes_to_another_member_of_the_group() {
         let mut window = Window::default();
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
-            window.begin(qos, Some(Delivery { group: Some(7), ..delivery("a", qos) }));
+            window.begin(qos, Some(Delivery { group: Some(7), ..delivery("a", qos) }), false);
         }
         assert_eq!(window.take_shared(|group| group == 8).len(), 0);
         assert_eq!(window.take_shared(|group| group == 7).len(), 2);
@@ -398,7 +459,7 @@ mod tests {
         let one = QoS::AtLeastOnce;
         // Only some are kept, as in a session that ends and is a member of a group.
         for topic in [None, Some("b"), None, None, Some("e")] {
-            window.begin(one, topic.map(|topic| delivery(topic, one)));
+            window.begin(one, topic.map(|topic| delivery(topic, one)), false);
         }
         window.acknowledge(1);
         window.acknowledge(4);
@@ -418,7 +479,7 @@ mod tests {
         let kept = [delivery("a", two), delivery("b", two), delivery("c", two)];
         let messages: Vec<_> = kept.iter().map(|it| Arc::downgrade(&it.message)).collect();
         for delivery in kept {
-            window.begin(two, Some(delivery));
+            window.begin(two, Some(delivery), false);
         }
         window.receive(2, false);
         window.receive(3, true);
@@ -429,7 +490,7 @@ mod tests {
     #[test]
     fn an_error_in_pubrec_ends_the_exchange() {
         let mut window = Window::default();
-        let id = window.begin(QoS::ExactlyOnce, None);
+        let id = window.begin(QoS::ExactlyOnce, None, false);
         assert_eq!(window.receive(id, true), AckOutcome::Completed);
         assert_eq!(window.receive(id, false), AckOutcome::Unknown);
         assert_eq!(window.complete_release(id), AckOutcome::Unknown);

@@ -5,11 +5,13 @@
 //! output goes into an [`Outbox`]. Knows nothing of other clients, subscriptions or sockets.
 #![forbid(unsafe_code)]
 
+mod change;
 mod in_flight;
 mod limits;
 mod message;
 mod outbox;
 mod queue;
+mod restored;
 mod retained_cursor;
 mod session;
 mod slots;
@@ -19,15 +21,19 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
+pub use change::{Change, Recipient, RecordedMessage, SessionKey};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
+pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription};
 pub use retained_cursor::RetainedCursor;
-pub use session::Session;
+pub use session::{Durable, Session};
 pub use slots::{Slab, Slots};
-pub use ticket::{CommitEngine, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket};
+pub use ticket::{
+    CommitEngine, Condition, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket,
+};
 pub use time::Time;
 pub use topic_alias::{InboundAliases, OutboundAlias, OutboundAliases};
 pub use unreleased::Unreleased;

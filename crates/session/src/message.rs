@@ -104,6 +104,8 @@ pub struct Delivery {
     /// The shared subscription it came through: if the client vanishes before it acknowledges,
     /// another member gets the message.
     pub group: Option<u32>,
+    /// Its place in the session's line, where that must survive a crash; else 0.
+    pub ordinal: u64,
 }
 
 impl Delivery {

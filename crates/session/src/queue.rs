@@ -24,12 +24,16 @@ pub struct Queue<C = RetainedCursor> {
 }
 
 /// What made room for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overflow {
     /// Messages that were dropped, the new one included when it alone exceeds the bound.
     pub dropped: usize,
     /// Messages that had expired.
     pub expired: usize,
+    /// The new one is among those dropped: it never stood in line.
+    pub is_refused: bool,
+    /// Where those stood that have left the line, if they had a place that survives a crash.
+    pub gone: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -96,15 +100,20 @@ impl<C> Queue<C> {
     pub fn push(&mut self, delivery: Delivery, bound: QueueBound, now: Time) -> Overflow {
         let size = delivery.message.size();
         if size > bound.bytes || bound.messages == 0 {
-            return Overflow { dropped: 1, expired: 0 };
+            return Overflow { dropped: 1, is_refused: true, ..Overflow::default() };
         }
         let is_full = |it: &Self| it.len() >= bound.messages || it.bytes + size > bound.bytes;
         let mut overflow = Overflow::default();
         if is_full(self) && self.expires_from <= now {
-            overflow.expired = self.drop_expired(now);
+            let expired = self.drop_expired(now);
+            overflow.expired = expired.len();
+            overflow.gone.extend(expired.iter().map(|it| it.ordinal).filter(|it| *it > 0));
         }
-        while is_full(self) && self.drop_oldest() {
+        while is_full(self)
+            && let Some(oldest) = self.drop_oldest()
+        {
             overflow.dropped += 1;
+            overflow.gone.extend((oldest.ordinal > 0).then_some(oldest.ordinal));
         }
         if let Some(at) = delivery.message.expires_at {
             self.expires_from = self.expires_from.min(at);
@@ -226,7 +235,7 @@ impl<C> Queue<C> {
     }
 
     /// Walks the whole queue, so at most once in a while; what expires meanwhile counts as waiting.
-    fn drop_expired(&mut self, now: Time) -> usize {
+    fn drop_expired(&mut self, now: Time) -> Vec<Delivery> {
         let mut next = Time::NEVER;
         let expired = self.drop_where(|delivery| {
             let at = delivery.message.expires_at.unwrap_or(Time::NEVER);
@@ -236,16 +245,18 @@ impl<C> Queue<C> {
             at <= now
         });
         self.expires_from = next.max(now.after_millis(LOOK_AGAIN_MS));
-        expired.len()
+        expired
     }
 
-    fn drop_oldest(&mut self) -> bool {
+    fn drop_oldest(&mut self) -> Option<Delivery> {
         let oldest = self.entries.iter().position(|entry| matches!(entry, Entry::Message(_)));
-        let Some(at) = oldest else { return false };
-        if let Some(Entry::Message(delivery)) = self.entries.remove(at) {
-            self.count_out(&delivery);
+        match self.entries.remove(oldest?)? {
+            Entry::Message(delivery) => {
+                self.count_out(&delivery);
+                Some(delivery)
+            }
+            Entry::Cursor(_) => None,
         }
-        true
     }
 
     fn count_in(&mut self, delivery: &Delivery) {
@@ -276,7 +287,7 @@ mod tests {
     fn delivery(topic: &str) -> Delivery {
         let qos = QoS::AtLeastOnce;
         let message = Arc::new(Message::plain(topic, b"", qos, false));
-        Delivery { message, qos, retain: false, ids: None, group: None }
+        Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 0 }
     }
 
     #[test]
@@ -300,7 +311,7 @@ mod tests {
             message.expires_at = Some(at(secs));
             Delivery { message: Arc::new(message), ..delivery(topic) }
         };
-        let overflow = |dropped, expired| Overflow { dropped, expired };
+        let overflow = |dropped, expired| Overflow { dropped, expired, ..Overflow::default() };
         queue.push(delivery("a"), bound, at(0));
         queue.push(until("b", 5), bound, at(0));
         queue.push(until("c", 9), bound, at(0));

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use agentmq_codec::{ProtocolVersion, QoS};
 use agentmq_identity::Principal;
 
-use crate::{Delivery, Overflow, Queue, QueueBound, Time, Unreleased, Will, Window};
+use crate::{
+    Delivery, Overflow, Queue, QueueBound, SessionKey, Ticket, Time, Unreleased, Will, Window,
+};
 
 /// One client's session, connected or not.
 #[derive(Debug)]
 pub struct Session {
     /// Client identifier.
     pub client_id: Arc<str>,
+    /// What survives a crash of it; `None` when nothing does.
+    pub durable: Option<Box<Durable>>,
     /// Tells this session from later ones in the same place, for timers that outlive it.
     pub generation: u32,
     /// Version of the newest connection.
@@ -47,11 +51,23 @@ pub struct Session {
     pub dropped: u64,
 }
 
+/// How a session is kept where a crash cannot take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable {
+    /// Its name there.
+    pub key: SessionKey,
+    /// The place in line of its newest message.
+    pub next_ordinal: u64,
+    /// With this ticket all its QoS 2 exchanges are safe as they stand.
+    pub exchanges: Ticket,
+}
+
 impl Session {
     /// A new session.
     pub fn new(client_id: Arc<str>, generation: u32, version: ProtocolVersion) -> Self {
         Self {
             client_id,
+            durable: None,
             generation,
             version,
             principal: Principal::ANONYMOUS,
@@ -76,6 +92,20 @@ impl Session {
         self.expiry > 0
     }
 
+    /// Its name where a crash cannot take it.
+    pub fn key(&self) -> SessionKey {
+        self.durable.as_ref().map_or(SessionKey::NONE, |durable| durable.key)
+    }
+
+    /// The place in line of a message that must survive a crash; 0 when it need not.
+    pub fn next_ordinal(&mut self, qos: QoS) -> u64 {
+        let Some(durable) = self.durable.as_mut().filter(|_| qos != QoS::AtMostOnce) else {
+            return 0;
+        };
+        durable.next_ordinal += 1;
+        durable.next_ordinal
+    }
+
     /// Whether a new delivery of this QoS may go out at once, ahead of nothing: QoS 0 waits only
     /// behind retained messages, holds and other QoS 0, never for the window.
     pub fn may_send(&self, qos: QoS, now: Time) -> bool {
@@ -94,10 +124,12 @@ impl Session {
     }
 
     /// Begins an exchange. The delivery is kept only where it may be needed again: in a session
-    /// that can be resumed, or for another member of the group.
+    /// that can be resumed, or for another member of the group. One of QoS 2 that must survive a
+    /// crash waits for its commit, see [`Window::commit`].
     pub fn begin(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery, shared: bool) -> u16 {
         let kept = (self.is_persistent() || shared).then(delivery);
-        self.window.begin(qos, kept)
+        let waits = self.durable.is_some() && qos == QoS::ExactlyOnce;
+        self.window.begin(qos, kept, waits)
     }
 
     /// Puts a delivery in line, and says what made room for it.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode};
 
-use crate::Outbox;
+use crate::{Change, Outbox, SessionKey, Time};
 
 /// A position in the commit order. An acknowledgement with ticket *n* may leave once the engine
 /// has completed *n*.
@@ -14,10 +14,47 @@ pub struct Ticket(pub u64);
 /// Where promises are kept. The memory engine completes a ticket in the turn that drew it; an
 /// engine with a disk completes it with its group commit.
 pub trait CommitEngine: std::fmt::Debug {
-    /// Draws the ticket of everything recorded so far.
-    fn draw(&mut self) -> Ticket;
+    /// Whether anything recorded survives a crash. If not, nothing need be recorded.
+    fn is_durable(&self) -> bool {
+        false
+    }
+    /// How it is with the place where things are kept.
+    fn condition(&self) -> Condition {
+        Condition::Good
+    }
+    /// A key that has never named a session.
+    fn new_key(&mut self) -> SessionKey {
+        SessionKey::NONE
+    }
+    /// Records a change; returns the ticket with which it is safe.
+    fn record(&mut self, change: Change<'_>) -> Ticket {
+        let _ = change;
+        Ticket::default()
+    }
+    /// The ticket that an acknowledgement waits for, when what it answers has recorded things up to
+    /// this one.
+    fn draw(&mut self, recorded: Ticket) -> Ticket {
+        recorded
+    }
+    /// The turn is over: what was recorded in it is to become safe. `now` ties the broker's clock
+    /// to the one that deadlines are kept by across a restart.
+    fn submit(&mut self, now: Time) {
+        let _ = now;
+    }
     /// The newest ticket that is complete, and with it all before.
     fn completed(&self) -> Ticket;
+}
+
+/// How it is with the place where things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// It takes what comes.
+    #[default]
+    Good,
+    /// There is no room: it takes what makes room.
+    Full,
+    /// It takes nothing more.
+    Failed,
 }
 
 /// Keeps nothing: every ticket is complete at once.
@@ -25,10 +62,6 @@ pub trait CommitEngine: std::fmt::Debug {
 pub struct MemoryEngine;
 
 impl CommitEngine for MemoryEngine {
-    fn draw(&mut self) -> Ticket {
-        Ticket(0)
-    }
-
     fn completed(&self) -> Ticket {
         Ticket(0)
     }
@@ -151,6 +184,17 @@ impl PendingAck {
         ack.encode(version, &mut packet);
         let ends_exchange = ends_exchange(ack.kind, ack.reason);
         Self::Encoded(Box::new(EncodedAck { packet, ends_exchange }))
+    }
+
+    /// Whether it belongs to a QoS 2 exchange.
+    pub fn is_of_qos2(&self) -> bool {
+        match self {
+            Self::Ack(kind, ..) => *kind != AckKind::PubAck,
+            // PUBREC, PUBREL and PUBCOMP: 5, 6 and 7 in the first four bits.
+            Self::Encoded(ack) => {
+                ack.packet.first().is_some_and(|first| matches!(first >> 4, 5..=7))
+            }
+        }
     }
 
     /// Whether it is the last answer to a PUBLISH.

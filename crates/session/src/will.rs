@@ -1,6 +1,6 @@
 //! The will of a client (MQTT 5 §3.1.2.5).
 
-use agentmq_codec::{self as codec, PropertiesBuf, PropertyId, QoS};
+use agentmq_codec::{self as codec, Properties, PropertiesBuf, PropertyId, Publish, QoS};
 
 use crate::message::expiry;
 use crate::{Message, Time};
@@ -35,6 +35,39 @@ impl Will {
     /// Will Topic.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// Will QoS.
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Will Payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// What is forwarded of the Will Properties.
+    pub fn properties(&self) -> Properties<'_> {
+        self.properties.view()
+    }
+
+    /// Message Expiry Interval, in seconds.
+    pub fn message_expiry(&self) -> Option<u32> {
+        self.message_expiry
+    }
+
+    /// A will that was kept.
+    pub fn restored(publish: &Publish<'_>, qos: QoS, delay: u32) -> Self {
+        Self {
+            topic: publish.topic.into(),
+            payload: publish.payload.into(),
+            properties: publish.properties.forwarded(),
+            qos,
+            retain: publish.retain,
+            message_expiry: expiry(publish.properties),
+            delay,
+        }
     }
 
     /// Will Retain.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
-use agentmq_session::{CommitEngine, Slab, Time};
+use agentmq_session::{CommitEngine, Message, RestoredSession, Slab, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -38,6 +38,10 @@ pub struct ShardOptions {
     pub authenticator: Arc<dyn Authenticator>,
     /// What releases acknowledgements.
     pub commit: Box<dyn CommitEngine + Send>,
+    /// Sessions that survived, for this shard.
+    pub sessions: Vec<RestoredSession>,
+    /// Retained messages that survived.
+    pub retained: Vec<Arc<Message>>,
     /// The broker's clock.
     pub clock: Clock,
     /// Seed for client identifiers and random choices.
@@ -161,6 +165,11 @@ impl Shard {
         let placer = (is_one_of_several && options.number == 0)
             .then(|| Placer::new(options.placement, options.directory.shards()));
         let now = options.clock.now();
+        router.submit(now); // the first time that it hears of the clock
+        options.retained.iter().for_each(|message| router.restore_retained(message));
+        for session in options.sessions {
+            router.restore(session, now);
+        }
         Self {
             poll,
             router,
@@ -234,6 +243,9 @@ impl Shard {
             self.take_mail();
             self.look_elsewhere();
         }
+        if self.guarded("a commit", Router::committed).is_none() {
+            tracing::error!("what waited for a commit goes on with the next one");
+        }
         let mut again = std::mem::take(&mut self.again);
         for event in events {
             self.event(event);
@@ -263,7 +275,9 @@ impl Shard {
         if self.has_company() {
             self.send_mail(); // before the acknowledgements leave
         }
+        self.router.submit(self.now);
         self.flush_all();
+        self.router.submit(self.now); // of queues that went on, of connections that failed
         if self.has_company() {
             self.send_mail(); // the wills of connections that failed
         }

@@ -84,6 +84,13 @@ impl Mailboxes {
         }
     }
 
+    /// Wakes the owner of a box.
+    pub fn wake(&self, place: Place) {
+        if let Some(mailbox) = self.get(place) {
+            mailbox.wake();
+        }
+    }
+
     /// Moves as much of `waiting` into the box of `to` as fits; true when nothing is left.
     pub(crate) fn post(&self, from: Place, to: Place, waiting: &mut VecDeque<Parcel>) -> bool {
         let Some(mailbox) = self.get(to) else {

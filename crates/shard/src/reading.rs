@@ -73,8 +73,7 @@ impl Shard {
         }
         let id = ConnectionId(key as u32);
         self.router.half_closed(id, self.now);
-        let has_nothing_to_say = self.router.outbox(id).is_none_or(|outbox| outbox.is_empty());
-        if has_nothing_to_say && self.router.is_closing(id) {
+        if !self.router.has_output(id) && self.router.is_closing(id) {
             self.drop_conn(key);
         }
     }

@@ -174,6 +174,8 @@ mod tests {
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Open),
             commit: Box::new(MemoryEngine),
+            sessions: Vec::new(),
+            retained: Vec::new(),
             clock: Clock::new(),
             entropy: 1,
             board: Arc::new(ReportBoard::new(1)),

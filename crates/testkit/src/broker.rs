@@ -24,6 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
+    binary: PathBuf,
     listeners: Vec<String>,
     log: Arc<Log>,
     /// Closes when the process has ended.
@@ -48,7 +49,7 @@ impl Broker {
     /// Like [`Self::start`] in a folder that the test has prepared. Relative paths in the
     /// configuration start there.
     pub fn start_in(binary: impl AsRef<Path>, config: &str, folder: TempDir) -> Self {
-        Self::spawn(Command::new(binary.as_ref()), config, folder)
+        Self::spawn(Command::new(binary.as_ref()), binary.as_ref(), config, folder)
     }
 
     /// Like [`Self::start`] with so many open files at most, soft and hard limit alike.
@@ -57,10 +58,10 @@ impl Broker {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\""]).arg(count.to_string());
         shell.arg(binary.as_ref());
-        Self::spawn(shell, config, folder)
+        Self::spawn(shell, binary.as_ref(), config, folder)
     }
 
-    fn spawn(mut command: Command, config: &str, folder: TempDir) -> Self {
+    fn spawn(mut command: Command, binary: &Path, config: &str, folder: TempDir) -> Self {
         let file = folder.path().join(CONFIG);
         fs::write(&file, config).expect("the configuration can be written");
         command.current_dir(folder.path()).args(["serve", "--json", "--config"]).arg(file);
@@ -73,7 +74,8 @@ impl Broker {
         let mut child = command.spawn().expect("the broker's binary can be started");
         let log = Log::follow(child.stderr.take().expect("standard error is piped"));
         let output = lines(child.stdout.take().expect("standard output is piped"));
-        let mut broker = Self { child, listeners: Vec::new(), log, output, folder };
+        let binary = binary.to_owned();
+        let mut broker = Self { child, binary, listeners: Vec::new(), log, output, folder };
         let first = match broker.output.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(error) => panic!("the broker did not say that it listens: {error}"),
@@ -162,6 +164,21 @@ impl Broker {
             }
         }
         panic!("$SYS/broker/{name} did not come to fit");
+    }
+
+    /// Ends it as a crash would (SIGKILL), and gives back the folder in which it ran.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+        let nothing = tempfile::tempdir().expect("a temporary folder can be made");
+        std::mem::replace(&mut self.folder, nothing)
+    }
+
+    /// Kills it and starts it again in the same folder with the same configuration.
+    pub fn restart(self) -> Self {
+        let binary = self.binary.clone();
+        let config = fs::read_to_string(self.config_file()).expect("it was written");
+        Self::start_in(binary, &config, self.kill())
     }
 
     /// Waits until it has ended by itself or by an earlier signal.

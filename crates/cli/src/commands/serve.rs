@@ -51,7 +51,8 @@ pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
 }
 
 pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
-    let mut config = Config::default();
+    // A try-out leaves no folder behind.
+    let mut config = Config { durability: Durability::Memory, ..Config::default() };
     args.listeners.apply(&mut config)?;
     start_log(&config);
     let signals = prepare()?;

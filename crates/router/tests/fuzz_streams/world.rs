@@ -132,7 +132,7 @@ impl World {
     pub(crate) fn commit(&mut self) {
         if let Some(engine) = &self.engine {
             engine.complete_all();
-            self.router.committed();
+            self.router.committed(self.now);
             self.settle();
             for line in 0..self.lines.len() {
                 self.check_answered(line);

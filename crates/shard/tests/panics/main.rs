@@ -166,6 +166,8 @@ impl World {
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Saboteur),
             commit: Box::new(fuse.clone()),
+            sessions: Vec::new(),
+            retained: Vec::new(),
             clock: Clock::new(),
             entropy: 1,
             board: Arc::clone(&board),

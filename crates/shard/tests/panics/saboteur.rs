@@ -69,7 +69,7 @@ impl Fuse {
 }
 
 impl CommitEngine for Fuse {
-    fn draw(&mut self) -> Ticket {
+    fn draw(&mut self, _: Ticket) -> Ticket {
         assert!(!self.0.swap(false, Ordering::SeqCst), "sabotage: a ticket");
         Ticket(0)
     }

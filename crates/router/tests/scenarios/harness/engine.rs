@@ -25,7 +25,7 @@ impl DelayedEngine {
 }
 
 impl CommitEngine for DelayedEngine {
-    fn draw(&mut self) -> Ticket {
+    fn draw(&mut self, _: Ticket) -> Ticket {
         self.drawn.set(self.drawn.get() + 1);
         Ticket(self.drawn.get())
     }

@@ -116,7 +116,7 @@ impl World {
     }
 
     pub(crate) fn committed(&mut self) {
-        self.router.committed();
+        self.router.committed(self.now);
         self.settle();
     }
 

@@ -1,0 +1,63 @@
+//! Taking up what an earlier run of the broker has left.
+
+use std::sync::Arc;
+
+use agentmq_codec::QoS;
+use agentmq_session::{Message, QueueBound, RestoredSession, Time, Window};
+use agentmq_topic::{Subscription, TopicLimits};
+
+use crate::router::Router;
+use crate::subscribers::Subscriber;
+use crate::timers::Due;
+
+impl Router {
+    /// Takes up a session that survived: its client may come back to it. What of it is overdue
+    /// happens with the next tick.
+    pub fn restore(&mut self, restored: RestoredSession, now: Time) {
+        let RestoredSession { mut session, subscriptions, entries, releasing } = restored;
+        session.generation = self.next_generation();
+        let client_id = Arc::clone(&session.client_id);
+        let deadlines = [session.expires_at, session.will_at];
+        let generation = session.generation;
+        session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();
+        session.subscriptions.sort_unstable();
+        let index = self.sessions.insert(session) as u32;
+        self.note_session(&client_id, true);
+        self.by_client.insert(client_id, index);
+        for at in deadlines.into_iter().flatten() {
+            self.timers.arm(at.max(now), Due::Session(index, generation));
+        }
+        // Whatever the limits are now: these were granted.
+        let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
+        for restored in subscriptions {
+            let Ok(parsed) = Subscription::parse(&restored.filter, &limits) else { continue };
+            let subscriber =
+                Subscriber { session: index, options: restored.options, id: restored.id };
+            if parsed.share.is_some() {
+                self.join(&restored.filter, subscriber);
+            } else if self.subscriptions.insert(parsed.filter, subscriber).is_first {
+                self.announce(parsed.filter, true);
+            }
+        }
+        let unbounded = QueueBound { messages: usize::MAX, bytes: usize::MAX };
+        let mut exchanges = Vec::new();
+        for mut entry in entries {
+            entry.delivery.group = entry.group.and_then(|text| self.groups.find(&text));
+            if entry.packet_id != 0 {
+                exchanges.push((entry.packet_id, entry.delivery.qos, Some(entry.delivery)));
+            } else if let Some(session) = self.sessions.get_mut(index as usize) {
+                session.queue.push(entry.delivery, unbounded, now);
+            }
+        }
+        exchanges.extend(releasing.into_iter().map(|id| (id, QoS::ExactlyOnce, None)));
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.window = Window::restore(exchanges);
+        }
+    }
+
+    /// Takes up a retained message that survived.
+    pub fn restore_retained(&mut self, message: &Arc<Message>) {
+        let stamp = self.peers.stamp();
+        self.retained.store(message, stamp);
+    }
+}

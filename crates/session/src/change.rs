@@ -1,0 +1,142 @@
+//! What must survive a crash, as the router tells it to the engine that keeps promises.
+
+use std::sync::Arc;
+
+use agentmq_codec::{Properties, QoS, SubscriptionOptions};
+
+use crate::{Session, SubscriptionIds, Time};
+
+/// Names a persistent session for as long as it lives, across restarts. 0 names none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SessionKey(pub u64);
+
+impl SessionKey {
+    /// Of a session that ends with its connection.
+    pub const NONE: Self = Self(0);
+
+    /// Whether it names a session.
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+/// One change of what must survive. Those of one call to
+/// [`CommitEngine::record`](crate::CommitEngine::record) survive together or not at all.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// A persistent session begins, or its client has connected again: the terms of its CONNECT.
+    Session(&'a Session),
+    /// A session lost its connection: when it ends and when its will is due.
+    Parted(&'a Session),
+    /// A session is over, with all that it had.
+    Ended(SessionKey),
+    /// A subscription, new or with other options.
+    Subscribed {
+        /// Whose.
+        session: SessionKey,
+        /// With its share prefix.
+        filter: &'a str,
+        /// What the client asked for.
+        options: SubscriptionOptions,
+        /// Subscription Identifier, 0 for none.
+        id: u32,
+    },
+    /// A subscription is gone.
+    Unsubscribed {
+        /// Whose.
+        session: SessionKey,
+        /// With its share prefix.
+        filter: &'a str,
+    },
+    /// A message, with all who must still get it.
+    Message(&'a RecordedMessage<'a>),
+    /// A message that waited in line got a packet identifier.
+    Sent {
+        /// Whose.
+        session: SessionKey,
+        /// Its place in the session's line.
+        ordinal: u64,
+        /// Its packet identifier.
+        packet_id: u16,
+    },
+    /// A message that waited in line, or for its acknowledgement, is not for this session any
+    /// more: it expired, made room, or goes to another member of its group.
+    Dropped {
+        /// Whose.
+        session: SessionKey,
+        /// Its place in the session's line.
+        ordinal: u64,
+    },
+    /// The client has it (PUBREC): PUBREL is due.
+    Received {
+        /// Whose.
+        session: SessionKey,
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// An exchange with the client is over.
+    Completed {
+        /// Whose.
+        session: SessionKey,
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// A client's QoS 2 PUBLISH was received: a repetition must not be delivered again.
+    Arrived {
+        /// Whose.
+        session: SessionKey,
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// Its PUBREL has come.
+    Released {
+        /// Whose.
+        session: SessionKey,
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+}
+
+/// A message as it is recorded: its body once, however many must get it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordedMessage<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// What is forwarded unaltered.
+    pub properties: Properties<'a>,
+    /// QoS as published.
+    pub qos: QoS,
+    /// RETAIN as published.
+    pub retain: bool,
+    /// When it expires.
+    pub expires_at: Option<Time>,
+    /// Sessions that must get it.
+    pub recipients: &'a [Recipient],
+    /// It is its topic's retained message now; one without payload clears the topic.
+    pub is_retained: bool,
+    /// The QoS 2 PUBLISH that brought it: see [`Change::Arrived`].
+    pub arrived: Option<(SessionKey, u16)>,
+    /// The session whose will it is, which is sent with it.
+    pub will_of: SessionKey,
+}
+
+/// A session that must get a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Whose.
+    pub session: SessionKey,
+    /// Its place in the session's line: later messages have higher ones.
+    pub ordinal: u64,
+    /// Its packet identifier; 0 while it waits.
+    pub packet_id: u16,
+    /// QoS of the delivery.
+    pub qos: QoS,
+    /// RETAIN as the client sees it.
+    pub retain: bool,
+    /// Identifiers of the subscriptions that match.
+    pub ids: SubscriptionIds,
+    /// The shared subscription that it came through, with its prefix.
+    pub group: Option<Arc<str>>,
+}

@@ -1,0 +1,40 @@
+//! What an earlier run of the broker has left of a session.
+
+use agentmq_codec::SubscriptionOptions;
+
+use crate::{Delivery, Session};
+
+/// A session that survived.
+#[derive(Debug)]
+pub struct RestoredSession {
+    /// Its terms; nothing is in line or in flight yet.
+    pub session: Session,
+    /// Its subscriptions.
+    pub subscriptions: Vec<RestoredSubscription>,
+    /// What it must still get, in order.
+    pub entries: Vec<RestoredEntry>,
+    /// Exchanges in which PUBREL is due, in the order of their PUBRECs.
+    pub releasing: Vec<u16>,
+}
+
+/// A subscription that survived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredSubscription {
+    /// With its share prefix.
+    pub filter: Box<str>,
+    /// As granted.
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier, 0 for none.
+    pub id: u32,
+}
+
+/// A delivery that survived.
+#[derive(Debug, Clone)]
+pub struct RestoredEntry {
+    /// 0 while it waits in line.
+    pub packet_id: u16,
+    /// The delivery, but for its group.
+    pub delivery: Delivery,
+    /// The shared subscription it came through.
+    pub group: Option<Box<str>>,
+}

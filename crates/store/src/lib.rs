@@ -1,0 +1,20 @@
+//! What survives a crash: sessions with all that waits in them, and retained messages.
+//!
+//! Each shard has a [`DiskEngine`], to which its router tells every change; one [`Writer`] makes
+//! what has arrived from all of them durable in one commit after the other. The state that results
+//! is the index of the log, and what a start after a crash begins with.
+#![forbid(unsafe_code)]
+
+mod encoding;
+mod engine;
+mod open;
+mod record;
+mod restore;
+mod state;
+mod store;
+mod writer;
+
+pub use engine::DiskEngine;
+pub use open::{OpenError, OpenedStore, Settings, open};
+pub use restore::{Clocks, Restored};
+pub use writer::{Committer, Shared, Waker, Writer};

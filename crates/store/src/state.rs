@@ -1,0 +1,479 @@
+//! What the log says, taken together: sessions, what waits for them, retained messages, and where
+//! in the log each of these stands. It is the index by which the log is cleaned, and what recovery
+//! makes of the log at the start.
+//!
+//! Applying is forgiving. After damage a record may speak of something that is lost; it then says
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use agentmq_codec::{ProtocolVersion, QoS, SubscriptionOptions};
+use agentmq_log::Position;
+use agentmq_session::SessionKey;
+use hashbrown::HashMap;
+
+use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
+
+/// Everything that counts.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) sessions: Map<SessionKey, StoredSession>,
+    /// By where they were recorded first.
+    pub(crate) messages: Map<u64, StoredMessage>,
+    /// The message of each topic.
+    pub(crate) retained: HashMap<Box<str>, u64, foldhash::quality::RandomState>,
+    pub(crate) live: Live,
+    /// The highest key that has ever named a session.
+    pub(crate) newest_key: u64,
+    /// Whether the packets themselves are kept, for recovery.
+    keeps_packets: bool,
+}
+
+pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// How much of each segment still counts.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    segments: BTreeMap<u32, u64>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct StoredSession {
+    pub(crate) client_id: Box<str>,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) expiry: u32,
+    pub(crate) is_connected: bool,
+    pub(crate) expires_at: u64,
+    pub(crate) will: Option<StoredWill>,
+    pub(crate) subscriptions: BTreeMap<Box<str>, StoredSubscription>,
+    /// What it must still get, in its order.
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    /// Entries that have a packet identifier.
+    by_packet: Map<u16, u64>,
+    /// Exchanges that wait for PUBCOMP, in the order of their PUBRECs.
+    pub(crate) releasing: BTreeMap<u16, Releasing>,
+    releases: u32,
+    /// QoS 2 publications of the client that wait for PUBREL, and where that is recorded.
+    pub(crate) arrived: BTreeMap<u16, u32>,
+    segment: u32,
+    bytes: u64,
+    /// Its own record has been seen.
+    is_known: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct StoredWill {
+    pub(crate) qos: QoS,
+    pub(crate) delay: u32,
+    pub(crate) due: u64,
+    pub(crate) packet: Box<[u8]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct StoredSubscription {
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) id: u32,
+    segment: u32,
+}
+
+/// A message for one session.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) message: u64,
+    /// 0 while it waits in line.
+    pub(crate) packet_id: u16,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) ids: Box<[u32]>,
+    pub(crate) group: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Releasing {
+    pub(crate) order: u32,
+    segment: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) position: Position,
+    pub(crate) qos: QoS,
+    pub(crate) expires_at: u64,
+    /// Entries and topics that hold it.
+    holders: u32,
+    bytes: u64,
+    pub(crate) packet: Option<Box<[u8]>>,
+}
+
+impl Live {
+    fn add(&mut self, segment: u32, bytes: u64) {
+        *self.segments.entry(segment).or_default() += bytes;
+        self.bytes += bytes;
+    }
+
+    fn take(&mut self, segment: u32, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some(live) = self.segments.get_mut(&segment) {
+            *live = live.saturating_sub(bytes);
+            if *live == 0 {
+                self.segments.remove(&segment);
+            }
+        }
+    }
+
+    /// Bytes of a segment that count.
+    pub(crate) fn of(&self, segment: u32) -> u64 {
+        self.segments.get(&segment).copied().unwrap_or_default()
+    }
+
+    /// Bytes of all segments that count.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl State {
+    /// A state that keeps the packets of messages, as recovery needs them.
+    pub(crate) fn with_packets() -> Self {
+        Self { keeps_packets: true, ..Self::default() }
+    }
+
+    /// Forgets the packets: what follows needs only their places.
+    pub(crate) fn drop_packets(&mut self) {
+        self.keeps_packets = false;
+        self.messages.values_mut().for_each(|message| message.packet = None);
+    }
+
+    /// Applies one change that stands at `position` and takes about `bytes` there.
+    pub(crate) fn apply(&mut self, position: Position, bytes: u64, record: &Record<'_>) {
+        let segment = position.segment;
+        match record {
+            Record::Session(record) => self.apply_session(segment, bytes, record),
+            Record::Ended(key) => self.end(*key),
+            Record::Subscribed { session, filter, options, id } => {
+                let session = Self::session(&mut self.sessions, *session);
+                let stored = StoredSubscription { options: *options, id: *id, segment };
+                self.live.add(segment, SMALL);
+                if let Some(old) = session.subscriptions.insert((*filter).into(), stored) {
+                    self.live.take(old.segment, SMALL);
+                }
+            }
+            Record::Unsubscribed { session, filter } => {
+                let Some(session) = self.sessions.get_mut(session) else { return };
+                if let Some(old) = session.subscriptions.remove(*filter) {
+                    self.live.take(old.segment, SMALL);
+                }
+            }
+            Record::Message(record) => self.apply_message(position, bytes, record),
+            Record::Sent { session, ordinal, packet_id } => {
+                let Some(session) = self.sessions.get_mut(session) else { return };
+                if let Some(entry) = session.entries.get_mut(ordinal) {
+                    entry.packet_id = *packet_id;
+                    session.by_packet.insert(*packet_id, *ordinal);
+                }
+            }
+            Record::Dropped { session, ordinal } => self.drop_entry(*session, *ordinal),
+            Record::Received { session: key, packet_id, order } => {
+                let session = Self::session(&mut self.sessions, *key);
+                let order = if *order == 0 { session.releases + 1 } else { *order };
+                session.releases = session.releases.max(order);
+                let releasing = Releasing { order, segment };
+                let ordinal = session.by_packet.get(packet_id).copied();
+                self.live.add(segment, SMALL);
+                if let Some(old) = session.releasing.insert(*packet_id, releasing) {
+                    self.live.take(old.segment, SMALL);
+                }
+                if let Some(ordinal) = ordinal {
+                    self.drop_entry(*key, ordinal);
+                }
+            }
+            Record::Completed { session: key, packet_id } => {
+                let Some(session) = self.sessions.get_mut(key) else { return };
+                if let Some(old) = session.releasing.remove(packet_id) {
+                    self.live.take(old.segment, SMALL);
+                }
+                if let Some(ordinal) = session.by_packet.get(packet_id).copied() {
+                    self.drop_entry(*key, ordinal);
+                }
+            }
+            Record::Arrived { session, packet_id } => self.arrive(*session, *packet_id, segment),
+            Record::Released { session, packet_id } => {
+                let Some(session) = self.sessions.get_mut(session) else { return };
+                if let Some(old) = session.arrived.remove(packet_id) {
+                    self.live.take(old, SMALL);
+                }
+            }
+        }
+    }
+
+    /// A session, known or not: what is recorded of it may stand before its own record, which was
+    /// written again later.
+    fn session(
+        sessions: &mut Map<SessionKey, StoredSession>,
+        key: SessionKey,
+    ) -> &mut StoredSession {
+        sessions.entry(key).or_insert_with(StoredSession::empty)
+    }
+
+    /// Forgets sessions of which there is no record: damage has taken it.
+    pub(crate) fn forget_unknown(&mut self) -> usize {
+        let unknown = self.sessions.iter().filter(|(_, session)| !session.is_known);
+        let unknown: Vec<SessionKey> = unknown.map(|(key, _)| *key).collect();
+        unknown.iter().for_each(|key| self.end(*key));
+        unknown.len()
+    }
+
+    fn apply_session(&mut self, segment: u32, bytes: u64, record: &SessionRecord<'_>) {
+        self.newest_key = self.newest_key.max(record.key.0);
+        self.live.add(segment, bytes);
+        let session = Self::session(&mut self.sessions, record.key);
+        self.live.take(session.segment, session.bytes);
+        session.is_known = true;
+        (session.segment, session.bytes) = (segment, bytes);
+        session.client_id = record.client_id.into();
+        session.version = record.version;
+        session.name = record.name.map(Into::into);
+        session.expiry = record.expiry;
+        session.is_connected = record.is_connected;
+        session.expires_at = record.expires_at;
+        session.will = record.will.as_ref().map(|will| StoredWill {
+            qos: will.qos,
+            delay: will.delay,
+            due: will.due,
+            packet: will.packet.into(),
+        });
+    }
+
+    fn apply_message(&mut self, position: Position, bytes: u64, record: &MessageRecord<'_>) {
+        let id = if record.id == 0 { position.sequence } else { record.id };
+        if let Some((session, packet_id)) = record.arrived {
+            self.arrive(session, packet_id, position.segment);
+        }
+        if let Some(session) = self.sessions.get_mut(&record.will_of) {
+            session.will = None;
+        }
+        if let Some(known) = self.messages.get_mut(&id) {
+            // Written again: it stands here now, and all else is known.
+            self.live.take(known.position.segment, known.bytes);
+            self.live.add(position.segment, bytes);
+            (known.position, known.bytes) = (position, bytes);
+        } else {
+            let packet = self.keeps_packets.then(|| record.packet.into());
+            let (qos, expires_at) = (record.qos, record.expires_at);
+            let message = StoredMessage { position, qos, expires_at, holders: 1, bytes, packet };
+            self.messages.insert(id, message);
+            self.live.add(position.segment, bytes);
+            for recipient in &record.recipients {
+                self.add_entry(id, recipient);
+            }
+            if record.is_retained {
+                self.retain(id, record.packet);
+            }
+            self.release(id); // held while its holders were gathered
+        }
+    }
+
+    fn add_entry(&mut self, message: u64, recipient: &RecipientRecord<'_>) {
+        let session = Self::session(&mut self.sessions, recipient.session);
+        let entry = Entry {
+            message,
+            packet_id: recipient.packet_id,
+            qos: recipient.qos,
+            retain: recipient.retain,
+            ids: recipient.ids.as_slice().into(),
+            group: recipient.group.map(Into::into),
+        };
+        if recipient.packet_id != 0 {
+            session.by_packet.insert(recipient.packet_id, recipient.ordinal);
+        }
+        let replaced = session.entries.insert(recipient.ordinal, entry);
+        if let Some(message) = self.messages.get_mut(&message) {
+            message.holders += 1;
+        }
+        if let Some(replaced) = replaced {
+            self.release(replaced.message);
+        }
+    }
+
+    /// Makes a message its topic's retained one, or clears the topic.
+    fn retain(&mut self, id: u64, packet: &[u8]) {
+        let Some(publish) = crate::record::publish_of(packet) else { return };
+        let replaced = if publish.payload.is_empty() {
+            self.retained.remove(publish.topic)
+        } else {
+            if let Some(message) = self.messages.get_mut(&id) {
+                message.holders += 1;
+            }
+            self.retained.insert(publish.topic.into(), id)
+        };
+        if let Some(replaced) = replaced {
+            self.release(replaced);
+        }
+    }
+
+    fn arrive(&mut self, session: SessionKey, packet_id: u16, segment: u32) {
+        let session = Self::session(&mut self.sessions, session);
+        self.live.add(segment, SMALL);
+        if let Some(old) = session.arrived.insert(packet_id, segment) {
+            self.live.take(old, SMALL);
+        }
+    }
+
+    fn drop_entry(&mut self, key: SessionKey, ordinal: u64) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(entry) = session.entries.remove(&ordinal) else { return };
+        if entry.packet_id != 0 && session.by_packet.get(&entry.packet_id) == Some(&ordinal) {
+            session.by_packet.remove(&entry.packet_id);
+        }
+        self.release(entry.message);
+    }
+
+    fn end(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        self.live.take(session.segment, session.bytes);
+        let small = session.subscriptions.values().map(|it| it.segment);
+        let small = small.chain(session.releasing.values().map(|it| it.segment));
+        for segment in small.chain(session.arrived.values().copied()) {
+            self.live.take(segment, SMALL);
+        }
+        for entry in session.entries.values() {
+            self.release(entry.message);
+        }
+    }
+
+    /// One holder less.
+    fn release(&mut self, id: u64) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        message.holders -= 1;
+        if message.holders == 0
+            && let Some(message) = self.messages.remove(&id)
+        {
+            self.live.take(message.position.segment, message.bytes);
+        }
+    }
+
+    /// Whether a record at `position` still counts, and what is to be written instead of it when
+    /// its segment goes.
+    pub(crate) fn renewed<'a>(
+        &'a self,
+        position: Position,
+        record: &Record<'a>,
+    ) -> Option<Record<'a>> {
+        let segment = position.segment;
+        match record {
+            Record::Session(record) => {
+                let session = self.sessions.get(&record.key)?;
+                (session.segment == segment).then(|| Record::Session(session.record(record.key)))
+            }
+            Record::Subscribed { session, filter, .. } => {
+                let stored = self.sessions.get(session)?.subscriptions.get(*filter)?;
+                let (session, options, id) = (*session, stored.options, stored.id);
+                let again = Record::Subscribed { session, filter, options, id };
+                (stored.segment == segment).then_some(again)
+            }
+            Record::Received { session, packet_id, .. } => {
+                let releasing = self.sessions.get(session)?.releasing.get(packet_id)?;
+                let (session, packet_id, order) = (*session, *packet_id, releasing.order);
+                let again = Record::Received { session, packet_id, order };
+                (releasing.segment == segment).then_some(again)
+            }
+            Record::Arrived { session, packet_id } => {
+                self.arrived_again(*session, *packet_id, segment)
+            }
+            Record::Message(record) => self.message_again(position, record),
+            _ => None,
+        }
+    }
+
+    fn arrived_again(
+        &self,
+        session: SessionKey,
+        packet_id: u16,
+        segment: u32,
+    ) -> Option<Record<'static>> {
+        let at = *self.sessions.get(&session)?.arrived.get(&packet_id)?;
+        (at == segment).then_some(Record::Arrived { session, packet_id })
+    }
+
+    fn message_again<'a>(
+        &'a self,
+        position: Position,
+        record: &MessageRecord<'a>,
+    ) -> Option<Record<'a>> {
+        let id = if record.id == 0 { position.sequence } else { record.id };
+        let arrived = record.arrived.filter(|(session, packet_id)| {
+            self.arrived_again(*session, *packet_id, position.segment).is_some()
+        });
+        let message = self.messages.get(&id).filter(|it| it.position == position);
+        let Some(message) = message else {
+            let (session, packet_id) = arrived?;
+            return Some(Record::Arrived { session, packet_id });
+        };
+        let still = record.recipients.iter().filter_map(|recipient| {
+            let entry = self.sessions.get(&recipient.session)?.entries.get(&recipient.ordinal)?;
+            let packet_id = entry.packet_id;
+            (entry.message == id).then(|| RecipientRecord { packet_id, ..recipient.clone() })
+        });
+        let is_retained = record.is_retained && {
+            let topic = crate::record::publish_of(record.packet)?.topic;
+            self.retained.get(topic) == Some(&id)
+        };
+        Some(Record::Message(MessageRecord {
+            id,
+            qos: message.qos,
+            is_retained,
+            expires_at: message.expires_at,
+            arrived,
+            will_of: SessionKey::NONE,
+            recipients: still.collect(),
+            packet: record.packet,
+        }))
+    }
+}
+
+impl StoredSession {
+    fn empty() -> Self {
+        Self {
+            client_id: "".into(),
+            version: ProtocolVersion::V5,
+            name: None,
+            expiry: 0,
+            is_connected: false,
+            expires_at: 0,
+            will: None,
+            subscriptions: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            by_packet: Map::default(),
+            releasing: BTreeMap::new(),
+            releases: 0,
+            arrived: BTreeMap::new(),
+            segment: 0,
+            bytes: 0,
+            is_known: false,
+        }
+    }
+
+    fn record(&self, key: SessionKey) -> SessionRecord<'_> {
+        let will = self.will.as_ref().map(|will| WillRecord {
+            qos: will.qos,
+            delay: will.delay,
+            due: will.due,
+            packet: &will.packet,
+        });
+        SessionRecord {
+            key,
+            client_id: &self.client_id,
+            version: self.version,
+            name: self.name.as_deref(),
+            expiry: self.expiry,
+            is_connected: self.is_connected,
+            expires_at: self.expires_at,
+            will,
+        }
+    }
+}
+
+/// What a small record counts, in bytes.
+const SMALL: u64 = 32;

@@ -1,0 +1,207 @@
+//! The log and its index together: committing changes, and cleaning the log behind them.
+//!
+//! The log is cleaned from its oldest end only. What still counts in the oldest segment is written
+//! again at the newest end, and then the segment goes. So a record is never gone before what it
+//! took back.
+
+use agentmq_log::{Disk, Log, LogError, Position, Recovered};
+use agentmq_session::SessionKey;
+
+use crate::encoding::Reader;
+use crate::record::Record;
+use crate::state::State;
+
+/// How the store treats its log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// The log's.
+    pub log: agentmq_log::Settings,
+    /// Whether a commit waits until the disk has it.
+    pub syncs: bool,
+}
+
+/// What must survive, on a disk.
+#[derive(Debug)]
+pub(crate) struct Store<D: Disk> {
+    log: Log<D>,
+    state: State,
+    settings: Settings,
+    /// What the next commit makes durable: where each record will lie, and its content.
+    pending: Vec<(u32, Box<[u8]>)>,
+    cleaning: Option<Cleaning>,
+    /// Records that no version could read.
+    unknown: u64,
+}
+
+/// The oldest segment, on its way out.
+#[derive(Debug, Clone, Copy)]
+struct Cleaning {
+    segment: u32,
+    /// What stands before it has been written again.
+    offset: u64,
+    is_done: bool,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens the log and makes of it what counts. The packets of messages are in the state until
+    /// [`Self::drop_packets`].
+    pub(crate) fn open(disk: D, settings: Settings) -> Result<(Self, Recovered), LogError> {
+        let (mut state, mut unknown) = (State::with_packets(), 0);
+        let (log, recovered) = Log::open(disk, settings.log, |position, content| {
+            unknown += u64::from(!apply(&mut state, position, content));
+        })?;
+        state.forget_unknown();
+        let store = Self { log, state, settings, pending: Vec::new(), cleaning: None, unknown };
+        Ok((store, recovered))
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn drop_packets(&mut self) {
+        self.state.drop_packets();
+    }
+
+    pub(crate) fn log(&self) -> &Log<D> {
+        &self.log
+    }
+
+    pub(crate) fn log_mut(&mut self) -> &mut Log<D> {
+        &mut self.log
+    }
+
+    /// Records that could not be read, though their checksums agree: of a later version.
+    pub(crate) fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Adds one record to the next commit: one or several changes that count together.
+    pub(crate) fn add(&mut self, content: &[u8]) -> Result<(), LogError> {
+        let offset = self.log.append(content)?;
+        self.pending.push((offset, content.into()));
+        Ok(())
+    }
+
+    /// Ends sessions that nobody will ask for.
+    pub(crate) fn end(&mut self, sessions: &[SessionKey]) -> Result<(), LogError> {
+        for &session in sessions {
+            let mut content = Vec::new();
+            Record::Ended(session).encode(&mut content);
+            self.add(&content)?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything waits for a commit.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether there is anything to commit or to clean.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.pending.is_empty() || self.cleaning.is_some()
+    }
+
+    /// Makes everything added durable, and everything after it follow. When it fails for want of
+    /// room everything still waits; it may be tried again, with more.
+    pub(crate) fn commit(&mut self, urgent: bool) -> Result<(), LogError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let commit = self.log.commit(self.settings.syncs, urgent)?;
+        for (index, (offset, content)) in (0..).zip(self.pending.drain(..)) {
+            apply(&mut self.state, commit.position(index, offset), &content);
+        }
+        if let Some(cleaning) = self.cleaning
+            && cleaning.is_done
+        {
+            self.cleaning = None;
+            self.log.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
+    /// become too long. Only right after a commit: what is added since may take back what is
+    /// written again here.
+    pub(crate) fn clean(&mut self) -> Result<(), LogError> {
+        debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning()) else {
+            return Ok(());
+        };
+        if self.state.live.of(cleaning.segment) == 0 {
+            self.cleaning = None;
+            return self.log.remove_oldest();
+        }
+        let mut again = Vec::new();
+        let mut budget = CLEAN_BYTES;
+        while budget > 0 && !cleaning.is_done {
+            let next =
+                self.log.read_block(cleaning.segment, cleaning.offset, |position, content| {
+                    renew(&self.state, position, content, &mut again);
+                });
+            match next {
+                Ok(Some(next)) => {
+                    budget = budget.saturating_sub(next - cleaning.offset);
+                    cleaning.offset = next;
+                }
+                Ok(None) => cleaning.is_done = true,
+                Err(error) => {
+                    // What cannot be read cannot be written again; its file is kept by name.
+                    tracing::error!(%error, "cleaning the log left out what it could not read");
+                    cleaning.is_done = true;
+                }
+            }
+        }
+        self.cleaning = Some(cleaning);
+        for content in again {
+            self.add(&content)?;
+        }
+        if self.pending.is_empty() && cleaning.is_done {
+            self.cleaning = None;
+            self.log.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// The oldest segment is cleaned when all together are more than twice what counts.
+    fn begin_cleaning(&self) -> Option<Cleaning> {
+        let segment = self.log.oldest_sealed()?;
+        let used: u64 = self.log.segments().map(|it| it.used).sum();
+        let slack = 2 * self.settings.log.segment_bytes;
+        let is_long = used > 2 * self.state.live.bytes() + slack;
+        let is_dead = self.state.live.of(segment) == 0;
+        (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })
+    }
+}
+
+/// Applies the changes of one record; false when it holds something unknown.
+fn apply(state: &mut State, position: Position, content: &[u8]) -> bool {
+    let mut reader = Reader::new(content);
+    while !reader.is_empty() {
+        let before = reader.rest().len();
+        let Some(record) = Record::decode(&mut reader) else { return false };
+        let bytes = before - reader.rest().len();
+        state.apply(position, bytes as u64, &record);
+    }
+    true
+}
+
+/// Writes again what counts of one record.
+fn renew(state: &State, position: Position, content: &[u8], again: &mut Vec<Vec<u8>>) {
+    let mut reader = Reader::new(content);
+    let mut renewed = Vec::new();
+    while !reader.is_empty() {
+        let Some(record) = Record::decode(&mut reader) else { return };
+        if let Some(record) = state.renewed(position, &record) {
+            record.encode(&mut renewed);
+        }
+    }
+    if !renewed.is_empty() {
+        again.push(renewed);
+    }
+}
+
+/// Bytes of the oldest segment that one commit looks at.
+const CLEAN_BYTES: u64 = 256 * 1024;
