@@ -1,36 +1,53 @@
 //! Storing a known number of messages in a broker, and collecting them again.
 
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use agentmq_client::{ProtocolVersion, QoS};
 use agentmq_codec::Packet;
+use hdrhistogram::Histogram;
 
 use crate::bench::engine::{Engine, Handler, Io};
+use crate::bench::report::histogram;
 use crate::bench::sequence::Sequences;
 use crate::bench::wire::{self, Delivery, Stamp, Template, ack_id, put_ack};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// Publishes `total` messages over one connection and waits until the broker has them all.
+/// Publishes `total` messages, shared out among connections, and waits until the broker has them
+/// all.
 pub(crate) struct Feed<F> {
-    pub(crate) connection: usize,
-    pub(crate) qos: QoS,
-    /// Unacknowledged at once.
-    pub(crate) window: u64,
-    pub(crate) total: u64,
+    connections: Range<usize>,
+    qos: QoS,
+    /// Unacknowledged at once on each connection.
+    window: u64,
+    total: u64,
     /// The packet for message n.
-    pub(crate) template: F,
-    pub(crate) run: u32,
+    template: F,
+    run: u32,
+    lines: Vec<Line>,
+    /// Handed out to the connections.
     next: u64,
     acknowledged: u64,
+    /// From each message to its acknowledgement, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
     failure: Option<String>,
+}
+
+/// What one connection has under way.
+#[derive(Default)]
+struct Line {
+    count: u64,
+    under_way: u64,
+    /// When the message with each packet identifier was sent.
+    sent: Vec<u64>,
 }
 
 impl<F: FnMut(u64) -> Template> Feed<F> {
     pub(crate) fn new(
-        connection: usize,
+        connections: Range<usize>,
         qos: QoS,
         window: u64,
         total: u64,
@@ -38,33 +55,38 @@ impl<F: FnMut(u64) -> Template> Feed<F> {
         template: F,
     ) -> Self {
         let window = if qos == QoS::AtMostOnce { BATCH } else { window.clamp(1, BATCH) };
+        let lines = connections.clone().map(|_| Line::default()).collect();
         Self {
-            connection,
+            connections,
             qos,
             window,
             total,
             template,
             run,
+            lines,
             next: 0,
             acknowledged: 0,
+            latency: histogram(),
             failure: None,
         }
     }
 
     /// Runs to the end; returns the seconds it took.
     pub(crate) fn run(
-        mut self,
+        &mut self,
         engine: &mut Engine,
         output: &Output,
         label: &'static str,
     ) -> Result<f64, Failure> {
         let mut progress = Progress::new(output, self.total, label);
         let started = Instant::now();
-        self.fill(&mut engine.io);
+        for connection in self.connections.clone() {
+            self.fill(&mut engine.io, connection);
+        }
         let (mut seen, mut since) = (0, started);
         while self.acknowledged < self.total {
-            engine.turn(Duration::from_millis(100), &mut self)?;
-            if let Some(failure) = self.failure {
+            engine.turn(Duration::from_millis(100), self)?;
+            if let Some(failure) = self.failure.take() {
                 return Err(Failure::new(failure));
             }
             progress.at(self.acknowledged);
@@ -78,42 +100,52 @@ impl<F: FnMut(u64) -> Template> Feed<F> {
         Ok(started.elapsed().as_secs_f64())
     }
 
-    fn fill(&mut self, io: &mut Io) {
-        while self.next < self.total && self.next - self.acknowledged < self.window {
+    fn fill(&mut self, io: &mut Io, connection: usize) {
+        let publisher = connection - self.connections.start;
+        let Some(line) = self.lines.get_mut(publisher) else { return };
+        while self.next < self.total && line.under_way < self.window {
             let sequence = self.next;
             self.next += 1;
-            let id = (sequence % u64::from(u16::MAX)) as u16 + 1;
+            let id = (line.count % u64::from(u16::MAX)) as u16 + 1;
+            (line.count, line.under_way) = (line.count + 1, line.under_way + 1);
+            if self.qos > QoS::AtMostOnce {
+                line.sent.resize(line.sent.len().max(usize::from(id) + 1), 0);
+                line.sent[usize::from(id)] = io.now;
+            }
             let stamp = Stamp { run: self.run, publisher: 0, sequence, sent: io.now };
-            (self.template)(sequence).append(io.out(self.connection), id, stamp);
+            (self.template)(sequence).append(io.out(connection), id, stamp);
         }
         // QoS 0 has no acknowledgement: a PINGREQ behind each batch takes its place.
-        if self.qos == QoS::AtMostOnce && self.next > self.acknowledged {
-            io.out(self.connection).extend_from_slice(&[0xC0, 0]);
+        if self.qos == QoS::AtMostOnce && line.under_way > 0 {
+            io.out(connection).extend_from_slice(&[0xC0, 0]);
         }
     }
 }
 
 impl<F: FnMut(u64) -> Template> Handler for Feed<F> {
     fn packet(&mut self, io: &mut Io, connection: usize, first: u8, body: &[u8]) {
-        if connection != self.connection {
-            return;
-        }
+        let publisher = connection.wrapping_sub(self.connections.start);
+        let Some(line) = self.lines.get_mut(publisher) else { return };
         match first & 0xF0 {
-            0xD0 => self.acknowledged = self.next,
+            0xD0 => self.acknowledged += std::mem::take(&mut line.under_way),
             0x50 => return put_ack(io.out(connection), wire::PUBREL, ack_id(body)),
             0x40 | 0x70 => {
                 self.acknowledged += 1;
+                line.under_way = line.under_way.saturating_sub(1);
+                if let Some(&sent) = line.sent.get(usize::from(ack_id(body))) {
+                    self.latency.saturating_record(io.now.saturating_sub(sent));
+                }
                 if let Some(&reason) = body.get(2).filter(|&&reason| reason >= 0x80) {
                     self.failure = Some(format!("the broker refused a message: 0x{reason:02X}"));
                 }
             }
             _ => return,
         }
-        self.fill(io);
+        self.fill(io, connection);
     }
 
     fn closed(&mut self, _io: &mut Io, connection: usize, why: &io::Error) {
-        if connection == self.connection {
+        if self.connections.contains(&connection) {
             self.failure = Some(format!("the broker closed the connection: {why}"));
         }
     }

@@ -6,7 +6,7 @@ use crate::bench::args::Common;
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
-use crate::bench::report::{Integrity, Meter, Report};
+use crate::bench::report::{Integrity, Latency, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
 use crate::failure::Failure;
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Quality of Service: 1 or 2.
     #[arg(long, short = 'q', default_value = "1", value_parser = parse_qos)]
     qos: QoS,
+    /// Publishers, each with a window of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    publishers: u32,
     /// Bytes of payload, at least 24.
     #[arg(long, default_value_t = 64)]
     size: usize,
@@ -43,9 +46,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         subscribes: 1,
     };
     let subscriber = fleet::open(&mut engine, version, &[sleeper], 1, output)?.connections.start;
-    let publishers = [target.plan("p", None)];
-    let fleet = fleet::open(&mut engine, version, &publishers, 1, output)?;
-    let publisher = fleet.connections.start;
+    let publishers: Vec<Plan> =
+        (0..args.publishers).map(|n| target.plan(&format!("p{n}"), None)).collect();
+    let fleet = fleet::open(&mut engine, version, &publishers, publishers.len(), output)?;
     fleet::leave(&mut engine, subscriber..subscriber + 1, version)?;
 
     let mut report =
@@ -57,12 +60,17 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let template =
         Template::new(version, &topic, args.qos, false, &PropertiesBuf::new(), args.size);
     let window = u64::from(fleet.receive_maximum.min(args.common.window));
-    let feed = Feed::new(publisher, args.qos, window, args.messages, run, |_| template.clone());
+    let mut feed =
+        Feed::new(fleet.connections, args.qos, window, args.messages, run, |_| template.clone());
     let seconds = feed.run(&mut engine, output, "queueing")?;
     let mut queued = Report::default();
     queued.set("messages", args.messages, seconds);
     meter.stop(&mut queued)?;
     report.more("queued_per_second", queued.per_second as u64);
+    if let Some(latency) = Latency::of(&feed.latency) {
+        report.more("acknowledged_p50_us", latency.p50_us);
+        report.more("acknowledged_p99_us", latency.p99_us);
+    }
     if let (Some(cost), Some(before)) = (&queued.broker, meter.rss_kib()) {
         report.more("queued_per_cpu_second", cost.per_cpu_second.unwrap_or_default() as u64);
         let grown = cost.rss_kib.saturating_sub(before) * 1024;

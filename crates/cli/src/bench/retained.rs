@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let (version, run) = (target.hello.version, target.run);
     let mut engine = Engine::new(&target)?;
     let fleet = fleet::open(&mut engine, version, &[target.plan("p", None)], 1, output)?;
-    let publisher = fleet.connections.start;
+    let publisher = fleet.connections;
     let topic = |n: u64| format!("bench/{run:08x}/{}/{n}", n % 100);
     let none = PropertiesBuf::new();
     let window = u64::from(fleet.receive_maximum.min(args.common.window));
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     report.parameter("size", args.size);
 
     let store = Meter::start(args.common.broker_pid)?;
-    let feed = Feed::new(publisher, args.qos, window, args.topics, run, stamped);
+    let mut feed = Feed::new(publisher.clone(), args.qos, window, args.topics, run, stamped);
     let seconds = feed.run(&mut engine, output, "storing")?;
     let mut stored = Report::default();
     stored.set("messages", args.topics, seconds);
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     if !args.keep {
         let empty = |n| Template::empty_retained(version, &topic(n), args.qos);
-        let feed = Feed::new(publisher, args.qos, window, args.topics, run, empty);
+        let mut feed = Feed::new(publisher, args.qos, window, args.topics, run, empty);
         feed.run(&mut engine, output, "removing")?;
     }
     report.print(output)?;
