@@ -234,12 +234,16 @@ impl Router {
 
     /// The bytes to write to a connection; `None` also while they must wait for a commit.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
-        let opens_at = self.connections.get(id.0 as usize)?.as_ref()?.opens_at;
-        if opens_at > self.commit.completed() && self.commit.condition() != Condition::Failed {
-            self.shut.push(id);
-            return None;
+        let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
+        if connection.opens_at > Ticket::default() {
+            let is_safe = connection.opens_at <= self.commit.completed();
+            if !is_safe && self.commit.condition() != Condition::Failed {
+                self.shut.push(id);
+                return None;
+            }
+            connection.opens_at = Ticket::default();
         }
-        Some(&mut self.connection_mut(id)?.outbox)
+        Some(&mut connection.outbox)
     }
 
     /// Whether anything waits to be written to a connection.
