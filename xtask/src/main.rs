@@ -99,6 +99,8 @@ cargo xtask TASK
        --growth           measure instead how the cost of a message grows, of AgentMQ, of each
                           --peer and each --broker
        --axis NAME        along this axis (may be repeated)
+       --safety           measure instead what it costs to acknowledge only what is on the disk,
+                          beside NATS; with --save it writes docs/safety.md
        --page             only write docs/benchmarks.md anew from docs/benchmarks.json
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)

@@ -28,6 +28,7 @@ enum Start {
         config: PathBuf,
         /// What is appended to the configuration.
         more: &'static str,
+        options: &'static [&'static str],
     },
     Relay {
         binary: PathBuf,
@@ -86,7 +87,28 @@ impl Contender {
 
     fn agentmq_with(name: &str, more: &'static str, binary: &Path, root: &Path) -> Self {
         let (binary, config) = (binary.to_owned(), root.join(AGENTMQ_CONFIG));
-        Self { name: name.to_owned(), start: Start::AgentMq { binary, config, more } }
+        let start = Start::AgentMq { binary, config, more, options: &[] };
+        Self { name: name.to_owned(), start }
+    }
+
+    /// Ours with each kind of durability, its data in the scratch folder.
+    pub fn durabilities(binary: &Path, root: &Path) -> Vec<Self> {
+        let options: [(&str, &'static [&'static str]); 3] = [
+            ("AgentMQ, fsync", &["--data", "data", "--durability", "fsync"]),
+            ("AgentMQ, os", &["--data", "data", "--durability", "os"]),
+            ("AgentMQ, memory", &[]),
+        ];
+        let with = |(name, options): (&str, &'static [&'static str])| {
+            let (binary, config) = (binary.to_owned(), root.join(AGENTMQ_CONFIG));
+            let start = Start::AgentMq { binary, config, more: "", options };
+            Self { name: name.to_owned(), start }
+        };
+        options.into_iter().map(with).collect()
+    }
+
+    /// One that a command starts, on a port.
+    pub fn command(name: &str, command: String, port: u16) -> Self {
+        Self { name: name.to_owned(), start: Start::Other { command, port } }
     }
 
     /// The load generator's relay, which has no MQTT logic.
@@ -156,7 +178,7 @@ impl Contender {
     pub fn start(&self, scenario: &Scenario, scratch: &Path) -> Result<Running> {
         let mut store = None;
         let (script, port) = match &self.start {
-            Start::AgentMq { binary, config, more } => {
+            Start::AgentMq { binary, config, more, options: extra } => {
                 let text = std::fs::read_to_string(config).context("read our configuration")?;
                 let certificate = scenario.tls.then(|| Certificate::issue(scratch)).transpose()?;
                 let text = match &certificate {
@@ -166,7 +188,8 @@ impl Contender {
                 let filled = scratch.join("broker.toml");
                 std::fs::write(&filled, text + "\n" + more).context("write our configuration")?;
                 let config = filled.to_str().context("the target folder's path is no UTF-8")?;
-                let options = ["--config", config];
+                let mut options = vec!["--config", config];
+                options.extend(*extra);
                 let (scheme, listeners) = match &certificate {
                     Some(_) => ("mqtts", &[][..]), // the one in the file
                     None => ("mqtt", &["mqtt://127.0.0.1:0"][..]),
@@ -274,7 +297,7 @@ impl Drop for Store {
     }
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -9,6 +9,7 @@ mod options;
 mod page;
 mod peer;
 pub mod results;
+mod safety;
 pub mod scenario;
 pub mod surroundings;
 pub mod table;
@@ -34,9 +35,10 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
         println!("written: {}", page::PATH);
         return Ok(ExitCode::SUCCESS);
     }
-    let kept = match options.growth {
-        true => grow(workspace, &options)?,
-        false => compare(workspace, &options)?,
+    let kept = match (options.growth, options.safety) {
+        (true, _) => grow(workspace, &options)?,
+        (_, true) => safety::run(workspace, &options)?,
+        _ => compare(workspace, &options)?,
     };
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -18,6 +18,8 @@ pub struct Options {
     pub page: bool,
     /// Measure how the cost grows instead.
     pub growth: bool,
+    /// Measure instead what it costs to acknowledge only what is safe.
+    pub safety: bool,
     /// Measure ours also on one shard, and on two with clients spread by force.
     pub shards: bool,
     pub rounds: usize,
@@ -39,6 +41,7 @@ impl Options {
             install: false,
             page: false,
             growth: false,
+            safety: false,
             shards: false,
             rounds: 0,
             scenarios: vec![],
@@ -54,6 +57,7 @@ impl Options {
                 "--install" => Some(&mut options.install),
                 "--page" => Some(&mut options.page),
                 "--growth" => Some(&mut options.growth),
+                "--safety" => Some(&mut options.safety),
                 "--shards" => Some(&mut options.shards),
                 _ => None,
             };
