@@ -1,5 +1,5 @@
-//! What safety costs: messages to a client that is away, acknowledged by brokers that keep them on a
-//! disk, beside the disk alone.
+//! What safety costs: messages to a client that is away, acknowledged by brokers that keep them on
+//! a disk, beside the disk alone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
