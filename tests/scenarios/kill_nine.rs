@@ -149,6 +149,29 @@ fn qos_2_to_a_client_keeps_its_identifiers() {
     assert_eq!((ack.kind, ack.packet_id), (AckKind::PubRel, first));
 }
 
+/// The session survives until its client is back; from then on it ends with its connection.
+#[test]
+fn a_client_that_comes_back_for_the_last_time_gets_everything() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let broker = crate::broker("");
+        let (mut worker, _) = persistent(&broker, "worker");
+        worker.subscribe("jobs", qos);
+        worker.disconnect();
+        broker.client("publisher").publish("jobs", b"queued", qos);
+        let broker = broker.restart();
+        let mut worker = broker.dial();
+        let connack = worker.connect_with(Connect { client_id: "worker", ..Connect::default() });
+        assert!(matches!(connack.packet(), Packet::ConnAck(packet) if packet.session_present));
+        assert_eq!(worker.receive_publish().publish().payload, b"queued");
+        broker.client("publisher").publish("jobs", b"live", qos);
+        assert_eq!(worker.receive_publish().publish().payload, b"live");
+        worker.disconnect();
+        assert_eq!(worker.receive_or_end(), None);
+        let (_, was_there) = persistent(&broker, "worker");
+        assert!(!was_there);
+    }
+}
+
 #[test]
 fn a_will_is_sent_after_the_restart_and_once() {
     let broker = crate::broker("");

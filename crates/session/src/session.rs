@@ -127,8 +127,9 @@ impl Session {
     /// that can be resumed, or for another member of the group. One of QoS 2 that must survive a
     /// crash waits for its commit, see [`Window::commit`].
     pub fn begin(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery, shared: bool) -> u16 {
-        let kept = (self.is_persistent() || shared).then(delivery);
-        let waits = self.durable.is_some() && qos == QoS::ExactlyOnce;
+        let is_durable = self.durable.is_some();
+        let kept = (self.is_persistent() || is_durable || shared).then(delivery);
+        let waits = is_durable && qos == QoS::ExactlyOnce;
         self.window.begin(qos, kept, waits)
     }
 
