@@ -46,14 +46,19 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
         .iter()
         .filter_map(|(id, stored)| Some((*id, Arc::new(message(stored, clocks)?))))
         .collect();
-    for id in state.retained.values() {
+    // In the order of the log, whatever that of the maps is: the same log, the same start.
+    let mut retained: Vec<u64> = state.retained.values().copied().collect();
+    retained.sort_unstable();
+    for id in &retained {
         if let Some(message) = messages.get(id)
             && !message.is_expired(clocks.now)
         {
             restored.retained.push(Arc::clone(message));
         }
     }
-    for (key, stored) in &state.sessions {
+    let mut sessions: Vec<_> = state.sessions.iter().collect();
+    sessions.sort_unstable_by_key(|(key, _)| **key);
+    for (key, stored) in sessions {
         if stored.is_connected && stored.expiry == 0 {
             restored.ended.push(*key); // it was to end with its connection
         } else {

@@ -17,6 +17,12 @@ pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) filters: Vec<(&'static str, QoS)>,
     pub(crate) is_connected: bool,
+    /// Session Expiry Interval of its newest connection.
+    pub(crate) expiry: u32,
+    /// It remembers a session; without one it must begin anew [MQTT-3.2.2-4].
+    pub(crate) has_session: bool,
+    /// Its session has outlived, or will outlive, its connection.
+    pub(crate) must_exist: bool,
     /// CONNACK has come, and what was open has been sent again.
     pub(crate) is_accepted: bool,
     pub(crate) is_subscribed: bool,
@@ -30,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) received: BTreeSet<u16>,
     /// What the application got: topic, payload, QoS.
     pub(crate) delivered: Vec<Delivered>,
+    /// How much it had got when each of its sessions began.
+    pub(crate) sessions: Vec<usize>,
     /// How often it has connected with a will.
     pub(crate) wills: u32,
     /// Something that stands behind the CONNECT in the broker's log has been acknowledged.
@@ -64,14 +72,19 @@ pub(crate) enum Event {
 }
 
 impl Client {
-    pub(crate) fn connect(&mut self) -> Vec<u8> {
+    pub(crate) fn connect(&mut self, clean_start: bool, expiry: u32) -> Vec<u8> {
         self.is_connected = true;
+        self.expiry = expiry;
+        if clean_start {
+            self.must_exist = false;
+            self.is_subscribed = false;
+        }
         self.is_will_safe = false;
         self.is_accepted = false;
         self.new.clear();
         self.inbox.clear();
         self.wills += 1;
-        let expiry = Property::U32(PropertyId::SessionExpiryInterval, 100_000);
+        let expiry = Property::U32(PropertyId::SessionExpiryInterval, expiry);
         let properties = PropertiesBuf::new().with(expiry);
         let payload = format!("{}-{}", self.id, self.wills);
         let topic = format!("will/{}", self.id);
@@ -86,6 +99,7 @@ impl Client {
         let connect = Connect {
             version: ProtocolVersion::V5,
             client_id: &self.id,
+            clean_start,
             will: Some(will),
             properties: properties.view(),
             ..Connect::default()
@@ -97,6 +111,11 @@ impl Client {
     pub(crate) fn disconnect(&mut self) {
         self.is_connected = false;
         self.inbox.clear();
+        if self.expiry == 0 {
+            self.has_session = false;
+            self.must_exist = false;
+            self.is_subscribed = false;
+        }
     }
 
     pub(crate) fn publish(&mut self, publication: Publication) -> Vec<u8> {
@@ -139,8 +158,11 @@ impl Client {
                 (self.connected(packet.session_present), Event::Nothing)
             }
             Packet::SubAck(packet) => {
-                assert!(packet.reasons().all(|reason| !reason.is_error()));
+                if packet.reasons().any(ReasonCode::is_error) {
+                    return (Vec::new(), Event::Nothing); // the disk is full: next time
+                }
                 self.is_subscribed = true;
+                self.must_exist = true;
                 self.is_will_safe = true;
                 (Vec::new(), Event::Nothing)
             }
@@ -154,8 +176,11 @@ impl Client {
     fn connected(&mut self, session_present: bool) -> Vec<u8> {
         let mut out = Vec::new();
         self.is_accepted = true;
+        self.has_session = true;
         if !session_present {
+            assert!(!self.must_exist, "the session of {} is gone", self.id);
             self.received.clear();
+            self.sessions.push(self.delivered.len());
             self.is_subscribed = false;
             // Without the session there is nothing to release.
             self.open.values_mut().for_each(|it| it.is_received = false);

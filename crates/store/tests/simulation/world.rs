@@ -16,6 +16,8 @@ use crate::client::{Client, Event, Publication, packets};
 use crate::random::Random;
 
 pub(crate) struct World {
+    /// For what clients choose.
+    dice: Random,
     disk: SimulatedDisk,
     broker: Option<Broker>,
     clients: Vec<Client>,
@@ -48,7 +50,11 @@ impl World {
                 ..Client::default()
             });
         }
+        // One that comes and goes: its session may end with its connection, or begin anew.
+        let filters = vec![("jobs/#", QoS::ExactlyOnce)];
+        clients.push(Client { id: LEAVER.into(), filters, ..Client::default() });
         Self {
+            dice: Random(seed ^ 0xD1CE),
             disk: SimulatedDisk::default(),
             broker: None,
             clients,
@@ -211,7 +217,15 @@ impl World {
         if self.clients[index].is_connected {
             self.lose(index);
         }
-        let bytes = self.clients[index].connect();
+        let (mut clean_start, mut expiry) = (false, 100_000);
+        if self.clients[index].id == LEAVER {
+            clean_start = !self.clients[index].has_session || self.dice.once_in(5);
+            expiry = if self.dice.once_in(3) { 0 } else { expiry };
+        }
+        if clean_start {
+            self.ledger.session_ended(LEAVER);
+        }
+        let bytes = self.clients[index].connect(clean_start, expiry);
         self.send(index, &bytes);
     }
 
@@ -246,7 +260,9 @@ impl World {
         let mut payload = format!("{index} {} {} ", self.sequence, qos as u8).into_bytes();
         payload.extend(std::iter::repeat_n(b'.', random.below(400) as usize));
         let publication = Publication { topic, payload, qos, retain, is_received: false };
-        self.ledger.attempted(&publication);
+        let ready = self.clients.iter().filter(|it| it.is_subscribed && it.must_exist);
+        let ready: Vec<&str> = ready.map(|it| it.id.as_str()).collect();
+        self.ledger.attempted(&publication, &ready);
         let bytes = self.clients[index].publish(publication);
         self.send(index, &bytes);
     }
@@ -355,3 +371,4 @@ impl World {
 }
 
 const PUBLISHERS: usize = 3;
+const LEAVER: &str = "leaver";
