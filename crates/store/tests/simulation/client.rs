@@ -77,7 +77,7 @@ impl Client {
         self.expiry = expiry;
         if clean_start {
             self.must_exist = false;
-            self.is_subscribed = false;
+            self.begin_anew(); // [MQTT-3.1.2-4]
         }
         self.is_will_safe = false;
         self.is_accepted = false;
@@ -179,11 +179,7 @@ impl Client {
         self.has_session = true;
         if !session_present {
             assert!(!self.must_exist, "the session of {} is gone", self.id);
-            self.received.clear();
-            self.sessions.push(self.delivered.len());
-            self.is_subscribed = false;
-            // Without the session there is nothing to release.
-            self.open.values_mut().for_each(|it| it.is_received = false);
+            self.begin_anew();
         }
         if !self.is_subscribed && !self.filters.is_empty() {
             let filters = self.filters.iter().map(|(filter, qos)| SubscribeFilter {
@@ -197,6 +193,15 @@ impl Client {
             out.extend(self.packet(id, true));
         }
         out
+    }
+
+    /// Nothing is left of an earlier session.
+    fn begin_anew(&mut self) {
+        self.is_subscribed = false;
+        self.received.clear();
+        self.sessions.push(self.delivered.len());
+        // There is nothing to release.
+        self.open.values_mut().for_each(|it| it.is_received = false);
     }
 
     fn deliver(&mut self, publish: &Publish<'_>) -> Vec<u8> {
