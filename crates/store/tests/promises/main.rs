@@ -1,0 +1,4 @@
+//! What router, store and log promise together, one promise at a time.
+
+mod broker;
+mod recording;
