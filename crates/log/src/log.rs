@@ -5,7 +5,7 @@ use std::io;
 
 use crate::block::{self, Builder, MAX_RECORD, RECORD_OVERHEAD};
 use crate::disk::{Disk, DiskFile, is_full};
-use crate::recovery::{Recovered, recover, visit_block};
+use crate::recovery::{Recovered, recover, second_name, visit_block};
 use crate::segment::{FIRST_BLOCK, FORMAT, Header, Position, SegmentInfo, file_name};
 
 /// How the log lays out its files.
@@ -360,6 +360,13 @@ impl<D: Disk> Log<D> {
         removed.map_err(|source| LogError::Folder { place: name, source })?;
         self.sealed.pop_front();
         Ok(())
+    }
+
+    /// Keeps the oldest sealed segment under a second name, which [`Self::remove_oldest`] leaves;
+    /// returns that.
+    pub fn keep_oldest(&mut self) -> Option<String> {
+        let name = file_name(self.sealed.front()?.header.number);
+        second_name(&mut self.disk, &name)
     }
 
     /// Takes room aside again, if it was used and there is some.

@@ -343,7 +343,12 @@ fn read_all<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
 
 /// Keeps a damaged file under a second name, for the time when the log has let go of it.
 fn keep<D: Disk>(disk: &mut D, file: &str, offset: u64, records: u64, origin: Origin) -> Damage {
-    let second = format!("{file}.bad");
-    let kept_as = disk.link(file, &second).is_ok().then_some(second);
+    let kept_as = second_name(disk, file);
     Damage { file: file.into(), kept_as, offset, records, origin }
+}
+
+/// Gives a damaged file its second name.
+pub(crate) fn second_name<D: Disk>(disk: &mut D, file: &str) -> Option<String> {
+    let second = format!("{file}.bad");
+    disk.link(file, &second).is_ok().then_some(second)
 }

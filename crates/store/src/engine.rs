@@ -174,14 +174,11 @@ fn push_record(batch: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-/// The records of a batch.
-pub(crate) fn records(mut batch: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (len, rest) = batch.split_first_chunk::<4>()?;
-        let (record, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        batch = rest;
-        Some(record)
-    })
+/// The first record of a batch, and what it takes there.
+pub(crate) fn first_record(batch: &[u8]) -> Option<(&[u8], usize)> {
+    let (len, rest) = batch.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    Some((rest.get(..len)?, 4 + len))
 }
 
 fn encode_packet(message: &RecordedMessage<'_>, out: &mut Vec<u8>) {
@@ -219,4 +216,12 @@ fn will_packet(will: &Will) -> Vec<u8> {
     head.encode(ProtocolVersion::V5, &mut packet);
     packet.extend_from_slice(will.payload());
     packet
+}
+
+#[cfg(test)]
+impl DiskEngine {
+    /// Whether anything waits to be submitted.
+    pub(crate) fn has_records(&self) -> bool {
+        !self.batch.is_empty() || !self.small.is_empty()
+    }
 }

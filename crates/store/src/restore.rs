@@ -119,7 +119,7 @@ fn session(
         };
         Some(RestoredEntry { packet_id: entry.packet_id, delivery, group: entry.group.clone() })
     });
-    let mut releasing: Vec<(u32, u16)> =
+    let mut releasing: Vec<(u64, u16)> =
         stored.releasing.iter().map(|(id, it)| (it.order, *id)).collect();
     releasing.sort_unstable();
     RestoredSession {
