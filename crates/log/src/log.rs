@@ -6,7 +6,7 @@ use std::io;
 use crate::block::{self, Builder, MAX_RECORD, RECORD_OVERHEAD};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::recovery::{Recovered, recover, second_name, visit_block};
-use crate::segment::{FIRST_BLOCK, FORMAT, Header, Position, SegmentInfo, file_name};
+use crate::segment::{FIRST_BLOCK, FORMAT, Header, MAX_SEGMENT, Position, SegmentInfo, file_name};
 
 /// How the log lays out its files.
 #[derive(Debug, Clone, Copy)]
@@ -98,8 +98,10 @@ pub enum LogError {
         /// Its format.
         found: u32,
     },
-    /// One record is larger than any may be.
-    #[error("a record of {0} bytes: at most {MAX_RECORD} are possible")]
+    /// One record, or all of one commit, is larger than any may be.
+    #[error(
+        "a record of {0} bytes: at most {MAX_RECORD} are possible, and {MAX_BLOCK} in one commit"
+    )]
     TooLarge(usize),
 }
 
@@ -138,7 +140,14 @@ impl<D: Disk> Log<D> {
         visit: impl FnMut(Position, &[u8]),
     ) -> Result<(Self, Recovered), LogError> {
         let (segments, recovered) = recover(&mut disk, visit)?;
-        let number = recovered.last_number.map_or(0, |last| last + 1);
+        let number = match recovered.last_number {
+            None => 0,
+            Some(last) => last.checked_add(1).ok_or_else(|| {
+                let why =
+                    "it has the highest number that there is: move it away, if it is not ours";
+                LogError::Folder { place: file_name(last), source: io::Error::other(why) }
+            })?,
+        };
         let next = recovered.next;
         let mut log = Self {
             disk,
@@ -156,9 +165,10 @@ impl<D: Disk> Log<D> {
         Ok((log, recovered))
     }
 
-    /// Adds a record to the next commit; returns where it will lie, see [`Commit::position`].
+    /// Adds a record to the next commit; returns where it will lie, see [`Commit::position`]. One
+    /// commit takes two gigabytes at most.
     pub fn append(&mut self, content: &[u8]) -> Result<u32, LogError> {
-        if content.len() > MAX_RECORD {
+        if content.len() > MAX_RECORD || self.builder.size() + content.len() > MAX_BLOCK {
             return Err(LogError::TooLarge(content.len()));
         }
         Ok(self.builder.append(content))
@@ -247,7 +257,7 @@ impl<D: Disk> Log<D> {
         // What follows in another file must not be durable before what is in this one.
         self.sync()?;
         let needed = FIRST_BLOCK as u64 + bytes;
-        let mut size = self.settings.segment_bytes.max(needed);
+        let mut size = self.settings.segment_bytes.min(MAX_SEGMENT).max(needed);
         let segment = loop {
             match self.create(size) {
                 Err(LogError::Full { .. }) if size > needed.max(SEGMENT_MIN) => {
@@ -429,6 +439,8 @@ fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Bytes of one commit at most, so that a place in a file fits into 32 bits.
+const MAX_BLOCK: usize = 2 << 30;
 /// The room kept aside.
 const RESERVE: &str = "reserve";
 /// A disk with less than this is full.

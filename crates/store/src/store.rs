@@ -157,7 +157,8 @@ impl<D: Disk> Store<D> {
                     break;
                 }
                 Err(error @ ReadError::Io { .. }) => {
-                    tracing::error!(%error, at = cleaning.offset, "a part of the log is unreadable");
+                    let at = cleaning.offset;
+                    tracing::error!(%error, at, "a part of the log is unreadable");
                     (cleaning.offset / PAGE + 1) * PAGE
                 }
             };
