@@ -368,7 +368,7 @@ fn read_all<F: DiskFile>(file: &F) -> io::Result<Read> {
         let offset = (page * PAGE) as u64;
         if let Err(error) = file.read_at(part, offset) {
             part.fill(0);
-            unreadable = unreadable.or(Some((offset, error.kind())));
+            unreadable = unreadable.or_else(|| Some((offset, error.kind())));
         }
     }
     Ok(Read { bytes, unreadable })
