@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
-use agentmq_session::{OutboundAliases, Session, Time, Will};
+use agentmq_session::{OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -187,7 +187,10 @@ impl Router {
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
         self.record_session(index);
-        let opens_at = if connect.will.is_some() { self.recorded } else { ended };
+        let mut opens_at = if connect.will.is_some() { self.recorded } else { ended };
+        if opens_at > Ticket::default() {
+            opens_at = self.commit.draw(opens_at);
+        }
         self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));

@@ -201,7 +201,7 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
             batch.extend(content);
         }
         ticket += 1;
-        committer.shared().submit(0, Ticket(ticket), batch);
+        committer.shared().submit(0, Ticket(ticket), batch, true);
         committer.step();
     };
     submit(&mut committer, &[session(1)]);

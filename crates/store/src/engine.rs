@@ -25,6 +25,10 @@ pub struct DiskEngine {
     small: Vec<u8>,
     /// The ticket of what is in the batch.
     ticket: u64,
+    /// Somebody waits for this ticket, and the writer has not been told.
+    awaited: u64,
+    /// The newest ticket that the writer knows somebody to wait for.
+    urged: u64,
     /// Milliseconds since 1970 when the broker's clock was at 0.
     epoch: u64,
     packet: Vec<u8>,
@@ -39,6 +43,8 @@ impl DiskEngine {
             batch: Vec::new(),
             small: Vec::new(),
             ticket: 1,
+            awaited: 0,
+            urged: 0,
             epoch: 0,
             packet: Vec::new(),
         }
@@ -155,9 +161,18 @@ impl CommitEngine for DiskEngine {
         self.end_small();
         if !self.batch.is_empty() {
             let batch = std::mem::take(&mut self.batch);
-            self.shared.submit(self.place, Ticket(self.ticket), batch);
+            let is_urgent = self.awaited > self.urged;
+            self.shared.submit(self.place, Ticket(self.ticket), batch, is_urgent);
             self.ticket += 1;
+        } else if self.awaited > self.urged {
+            self.shared.urge();
         }
+        self.urged = self.urged.max(self.awaited);
+    }
+
+    fn draw(&mut self, recorded: Ticket) -> Ticket {
+        self.awaited = self.awaited.max(recorded.0);
+        recorded
     }
 
     fn completed(&self) -> Ticket {

@@ -31,6 +31,10 @@ pub struct Shared {
 #[derive(Debug, Default)]
 struct Inbox {
     batches: Vec<Batch>,
+    /// Somebody waits for one of them, or for one that has been taken already.
+    is_urgent: bool,
+    /// When the oldest of them has arrived.
+    since: Option<Instant>,
     is_closing: bool,
     /// The writer waits for something to arrive.
     is_idle: bool,
@@ -91,15 +95,32 @@ impl Shared {
         self.condition.store(number, Ordering::Release);
     }
 
-    pub(crate) fn submit(&self, place: usize, ticket: Ticket, records: Vec<u8>) {
+    /// Hands a batch to the writer. Unless it is urgent it may wait a little, for others that are:
+    /// then it costs no sync of its own.
+    pub(crate) fn submit(&self, place: usize, ticket: Ticket, records: Vec<u8>, is_urgent: bool) {
         if self.condition() == Condition::Failed {
             return; // nobody takes it
         }
         let mut inbox = self.lock();
+        let is_first = inbox.batches.is_empty();
         inbox.batches.push(Batch { place, ticket, records, taken: 0 });
-        let is_idle = inbox.is_idle;
+        inbox.since.get_or_insert_with(Instant::now);
+        // The first one makes the writer look at the clock, an urgent one makes it write.
+        let wakes = inbox.is_idle && (is_first || is_urgent && !inbox.is_urgent);
+        inbox.is_urgent |= is_urgent;
         drop(inbox);
-        if is_idle {
+        if wakes {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Somebody has begun to wait for what was submitted.
+    pub(crate) fn urge(&self) {
+        let mut inbox = self.lock();
+        let wakes = inbox.is_idle && !inbox.is_urgent && !inbox.batches.is_empty();
+        inbox.is_urgent |= !inbox.batches.is_empty();
+        drop(inbox);
+        if wakes {
             self.arrived.notify_one();
         }
     }
@@ -111,6 +132,22 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    fn take(&mut self) -> Vec<Batch> {
+        (self.is_urgent, self.since) = (false, None);
+        std::mem::take(&mut self.batches)
+    }
+
+    /// How long the writer may wait for more, at most until `until`; `None` when it is to begin.
+    fn patience(&self, now: Instant, until: Instant) -> Option<Duration> {
+        if self.is_urgent {
+            return None;
+        }
+        let end = self.since.map_or(until, |since| until.min(since + PATIENCE));
+        end.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 }
 
@@ -203,7 +240,7 @@ impl<D: Disk> Committer<D> {
 
     /// Commits everything that has arrived, and cleans a little.
     pub fn step(&mut self) {
-        let batches = std::mem::take(&mut self.shared.lock().batches);
+        let batches = self.shared.lock().take();
         self.write(batches);
     }
 
@@ -244,14 +281,14 @@ impl<D: Disk> Committer<D> {
             Condition::Failed => false,
         };
         let mut inbox = self.shared.lock();
-        while inbox.batches.is_empty() && !inbox.is_closing && !works {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
+        while !works && !inbox.is_closing {
+            let Some(left) = inbox.patience(Instant::now(), until) else { break };
             inbox.is_idle = true;
             let woken = self.shared.arrived.wait_timeout(inbox, left);
             inbox = woken.unwrap_or_else(PoisonError::into_inner).0;
             inbox.is_idle = false;
         }
-        (std::mem::take(&mut inbox.batches), inbox.is_closing)
+        (inbox.take(), inbox.is_closing)
     }
 
     /// Adds what has arrived to the next commit, as much as one commit takes.
@@ -386,6 +423,8 @@ pub type Waker = Box<dyn Fn() + Send>;
 /// How often the writer looks at the disk when nothing arrives; with `durability = "os"`, what a
 /// power loss may cost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long something waits that nobody waits for.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// A commit takes no more when it has this much, in bytes.
 const COMMIT_BYTES: usize = 32 << 20;
 /// What may wait for room, in bytes.
@@ -414,6 +453,66 @@ mod tests {
         let (committer, mut engines) = Committer::new(store, vec![wake]);
         let writer = Writer::start(committer, Box::new(())).expect("a thread");
         (writer, engines.remove(0))
+    }
+
+    #[test]
+    fn what_nobody_waits_for_waits_for_what_somebody_does() {
+        let (sender, woken) = mpsc::channel();
+        let (writer, mut engine) = start(Box::new(move || {
+            let _ = sender.send(());
+        }));
+        let change = Change::Completed { session: SessionKey(1), packet_id: 1 };
+        for _ in 0..100 {
+            engine.record(change);
+            engine.submit(Time::ZERO);
+        }
+        let recorded = engine.record(change);
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        while engine.completed() < recorded {
+            woken.recv().expect("a commit");
+        }
+        let (commits, records) = writer.shared().written();
+        assert_eq!(records, 101);
+        // One, unless this thread was kept from running for the time that they may wait.
+        assert!(commits < 20, "{commits} commits");
+        // Without anybody who waits it is written too.
+        let recorded = engine.record(change);
+        engine.submit(Time::ZERO);
+        while engine.completed() < recorded {
+            woken.recv().expect("a commit");
+        }
+    }
+
+    #[test]
+    fn the_writer_waits_a_bounded_time_and_not_at_all_when_it_is_urgent() {
+        let now = Instant::now();
+        let until = now + LOOK_AGAIN;
+        let mut inbox = Inbox::default();
+        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
+        inbox.since = Some(now);
+        assert_eq!(inbox.patience(now, until), Some(PATIENCE));
+        assert_eq!(inbox.patience(now + PATIENCE, until), None);
+        inbox.is_urgent = true;
+        assert_eq!(inbox.patience(now, until), None);
+        inbox.take();
+        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
+    }
+
+    #[test]
+    fn who_begins_to_wait_for_what_was_submitted_is_heard() {
+        let (shared, completed) = (Arc::new(Shared::new(0)), Arc::default());
+        let mut engine = DiskEngine::new(Arc::clone(&shared), completed, 0);
+        let recorded = engine.record(Change::Completed { session: SessionKey(1), packet_id: 1 });
+        engine.submit(Time::ZERO);
+        assert!(!shared.lock().is_urgent);
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        assert!(shared.lock().is_urgent);
+        shared.lock().take();
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        assert!(!shared.lock().is_urgent, "the writer knows");
     }
 
     #[test]
