@@ -63,8 +63,8 @@ pub struct Commit {
 /// Why the log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// No room: nothing of the commit counts, and it may be tried again.
-    #[error("no room for the commit log in {place}: {source}; free some, and it goes on by itself")]
+    /// No room, or no new file: nothing of the commit counts, and it may be tried again.
+    #[error("{}", no_room(place, source))]
     Full {
         /// The file.
         place: String,
@@ -83,7 +83,7 @@ pub enum LogError {
         what: String,
     },
     /// The folder cannot be read or changed.
-    #[error("{place}: {source}")]
+    #[error("{place}: {source}; see whether the disk works and this process may write there")]
     Folder {
         /// The file or folder.
         place: String,
@@ -428,6 +428,19 @@ impl Commit {
             offset: self.block + offset,
             sequence: self.first + u64::from(index),
         }
+    }
+}
+
+/// Why a commit must be tried again.
+fn no_room(place: &str, error: &io::Error) -> String {
+    match is_full(error) {
+        true => format!(
+            "no room for the commit log in {place}: {error}; free some, and it goes on by itself"
+        ),
+        false => format!(
+            "no new file for the commit log, {place}: {error}; let this process create files \
+             there, and it goes on by itself"
+        ),
     }
 }
 
