@@ -29,13 +29,17 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(disk: SimulatedDisk, settings: Settings) -> Self {
+        Self::start_later(disk, settings, 0)
+    }
+
+    fn start_later(disk: SimulatedDisk, settings: Settings, millis: u64) -> Self {
         let store = agentmq_store::Settings {
             folder: PathBuf::new(),
             syncs: true,
             segment_bytes: 8192,
             seed: 7,
         };
-        let clocks = Clocks { now: Time::ZERO, wall: wall() };
+        let clocks = Clocks { now: Time::ZERO, wall: wall() + millis };
         let mut opened = OpenedStore::open(disk.clone(), &store, clocks).expect("a store");
         assert_eq!(opened.damage, []);
         let restored = std::mem::take(&mut opened.restored);
@@ -55,7 +59,13 @@ impl Broker {
 
     /// The process is killed, and started again.
     pub(crate) fn restart(self) -> Self {
-        Self::start(self.disk, self.settings)
+        self.restart_later(0)
+    }
+
+    /// The process is killed, and started again when the clock on the wall says so much more than
+    /// it does.
+    pub(crate) fn restart_later(self, millis: u64) -> Self {
+        Self::start_later(self.disk, self.settings, millis)
     }
 
     pub(crate) fn send_as(&mut self, version: ProtocolVersion, id: u32, packet: &Packet<'_>) {
@@ -73,7 +83,7 @@ impl Broker {
 
     /// A session that lasts, with the standard's newest version.
     pub(crate) fn connect(&mut self, id: u32, client_id: &str, clean_start: bool) {
-        let expiry = Property::U32(PropertyId::SessionExpiryInterval, 100_000);
+        let expiry = Property::U32(PropertyId::SessionExpiryInterval, EXPIRY);
         let properties = PropertiesBuf::new().with(expiry);
         let connect = Connect {
             version: ProtocolVersion::V5,
@@ -113,6 +123,12 @@ impl Broker {
     pub(crate) fn commit(&mut self) {
         self.committer.step();
         self.router.committed(self.now);
+        self.flush();
+    }
+
+    pub(crate) fn wait(&mut self, millis: u64) {
+        self.now = self.now.after_millis(millis);
+        self.router.tick(self.now);
         self.flush();
     }
 
@@ -156,6 +172,9 @@ impl Broker {
         }
     }
 }
+
+/// Session Expiry Interval of the clients, in seconds.
+pub(crate) const EXPIRY: u32 = 100_000;
 
 /// The kinds of packets: the first four bits of each.
 pub(crate) fn kinds(sent: &[Sent]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use agentmq_codec::{Ack, AckKind, Connect, Packet, ProtocolVersion, Publish, QoS
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_router::Settings;
 
-use crate::broker::{Broker, kinds, payloads};
+use crate::broker::{Broker, EXPIRY, kinds, payloads};
 
 fn broker() -> Broker {
     let settings = Settings { retained_gap_ms: 0, ..Settings::default() };
@@ -122,4 +122,20 @@ fn a_clean_start_is_told_when_the_old_session_is_gone_for_good() {
     let got = broker.got(0);
     assert_eq!((kinds(&got), got[0].1[0]), (vec![2], 1));
     assert_eq!(broker.router.session("client").expect("there").subscriptions.len(), 0);
+}
+
+#[test]
+fn a_session_expires_however_often_the_broker_starts() {
+    let mut broker = broker();
+    broker.connect(0, "client", false);
+    broker.commit();
+    // Its connection breaks with the broker: from here on it counts.
+    let mut broker = broker.restart();
+    broker.wait(0);
+    broker.commit();
+    let millis = u64::from(EXPIRY) * 1000;
+    let mut broker = broker.restart_later(millis * 6 / 10);
+    assert!(broker.router.session("client").is_some());
+    broker.wait(millis * 5 / 10);
+    assert!(broker.router.session("client").is_none(), "its time is over");
 }
