@@ -126,6 +126,22 @@ pub(crate) fn recover<D: Disk>(
         for (offset, lost) in walked.damage {
             recovered.damage.push(keep(disk, &name, offset, lost, Origin::Checksum));
         }
+        if walked.missing > 0 {
+            let follows = files.get(at + 1).filter(|it| it.number == file.number + 1);
+            recovered.damage.push(match follows.map(|it| &it.content) {
+                // More was in this file, since the next one continues.
+                Some(Content::Header(_)) => {
+                    keep(disk, &name, walked.used as u64, walked.missing, Origin::Missing)
+                }
+                other => {
+                    let origin = match other {
+                        Some(Content::Bad(origin)) => *origin,
+                        _ => Origin::Missing,
+                    };
+                    keep(disk, &file_name(file.number + 1), 0, walked.missing, origin)
+                }
+            });
+        }
         let content_end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let content_end = content_end.max(walked.used) as u64;
         let mut size = bytes.len() as u64;
@@ -211,13 +227,20 @@ struct Walked {
     unsure: Option<usize>,
     /// Where acknowledged records are missing, and how many.
     damage: Vec<(u64, u64)>,
+    /// Records between the end of this file and the next one, which continues.
+    missing: u64,
 }
 
 impl<'a> Walk<'a> {
     fn all(&mut self, mut visit: impl FnMut(Position, &'a [u8])) -> Walked {
         let mut unsure = VecDeque::new();
-        let mut walked =
-            Walked { used: FIRST_BLOCK, counted: FIRST_BLOCK, unsure: None, damage: Vec::new() };
+        let mut walked = Walked {
+            used: FIRST_BLOCK,
+            counted: FIRST_BLOCK,
+            unsure: None,
+            damage: Vec::new(),
+            missing: 0,
+        };
         let mut at = FIRST_BLOCK;
         while self.next < self.limit {
             let Some((start, header)) = self.block_from(at) else { break };
@@ -254,8 +277,8 @@ impl<'a> Walk<'a> {
             walked.counted = walked.used;
         }
         if self.next < self.limit && self.limit < u64::MAX {
-            // More was in this file, since the next one continues.
-            self.pass_over(self.bytes.len(), self.limit, at as u64, &mut walked.damage);
+            walked.missing = self.limit - self.next;
+            self.next = self.limit;
         }
         walked
     }

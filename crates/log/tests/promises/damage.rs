@@ -87,6 +87,9 @@ fn a_missing_file_is_noticed_and_the_others_are_served() {
     let [damage] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
     assert_eq!(damage.records as usize, records.len() - shown.len());
     assert!(damage.records > 0);
+    assert_eq!((&damage.file, damage.origin), (&names[1], Origin::Missing));
+    assert_eq!(damage.kept_as, None, "there is nothing to keep");
+    assert!(!folder.list().expect("a list").iter().any(|name| name.ends_with(".bad")));
 }
 
 #[test]
