@@ -31,7 +31,18 @@ pub struct Broker {
     watcher: Option<JoinHandle<Result<(), BrokerError>>>,
     board: Arc<ReportBoard>,
     /// Writes what must survive; it ends after the shards.
-    writer: Option<Writer>,
+    writer: LastToEnd,
+}
+
+/// The writer goes on as long as the shards do: whoever drops a broker without waiting for it stops
+/// neither.
+#[derive(Debug)]
+struct LastToEnd(Option<Writer>);
+
+impl Drop for LastToEnd {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
 }
 
 type ShardThread = JoinHandle<Result<(), ShardError>>;
@@ -116,7 +127,8 @@ impl Broker {
             }
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
-        Ok(Self { config, endpoints, tls, shards, threads, watcher: None, board, writer })
+        let (watcher, writer) = (None, LastToEnd(writer));
+        Ok(Self { config, endpoints, tls, shards, threads, watcher, board, writer })
     }
 
     /// Where it listens, with the ports that were bound.
@@ -171,12 +183,12 @@ impl Broker {
     }
 
     /// Waits until every shard has ended.
-    pub fn wait(self) -> Result<(), BrokerError> {
+    pub fn wait(mut self) -> Result<(), BrokerError> {
         let ended = match self.watcher {
             Some(watcher) => watcher.join().map_err(|_| BrokerError::Panicked)?,
             None => join(self.threads),
         };
-        drop(self.writer);
+        drop(self.writer.0.take());
         ended
     }
 }

@@ -138,7 +138,7 @@ impl Header {
 
     /// The sequence number after the last record.
     pub(crate) fn end(&self) -> u64 {
-        self.first + u64::from(self.count)
+        self.first.saturating_add(u64::from(self.count))
     }
 
     /// Shows the records of the block at `at`.

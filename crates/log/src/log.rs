@@ -5,8 +5,8 @@ use std::io;
 
 use crate::block::{self, Builder, MAX_RECORD, RECORD_OVERHEAD};
 use crate::disk::{Disk, DiskFile, is_full};
-use crate::recovery::{Recovered, recover, visit_block};
-use crate::segment::{FIRST_BLOCK, FORMAT, Header, Position, SegmentInfo, file_name};
+use crate::recovery::{Recovered, recover, second_name, visit_block};
+use crate::segment::{FIRST_BLOCK, FORMAT, Header, MAX_SEGMENT, Position, SegmentInfo, file_name};
 
 /// How the log lays out its files.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +63,8 @@ pub struct Commit {
 /// Why the log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// No room: nothing of the commit counts, and it may be tried again.
-    #[error("no room for the commit log in {place}: {source}; free some, and it goes on by itself")]
+    /// No room, or no new file: nothing of the commit counts, and it may be tried again.
+    #[error("{}", no_room(place, source))]
     Full {
         /// The file.
         place: String,
@@ -83,7 +83,7 @@ pub enum LogError {
         what: String,
     },
     /// The folder cannot be read or changed.
-    #[error("{place}: {source}")]
+    #[error("{place}: {source}; see whether the disk works and this process may write there")]
     Folder {
         /// The file or folder.
         place: String,
@@ -98,8 +98,10 @@ pub enum LogError {
         /// Its format.
         found: u32,
     },
-    /// One record is larger than any may be.
-    #[error("a record of {0} bytes: at most {MAX_RECORD} are possible")]
+    /// One record, or all of one commit, is larger than any may be.
+    #[error(
+        "a record of {0} bytes: at most {MAX_RECORD} are possible, and {MAX_BLOCK} in one commit"
+    )]
     TooLarge(usize),
 }
 
@@ -138,7 +140,14 @@ impl<D: Disk> Log<D> {
         visit: impl FnMut(Position, &[u8]),
     ) -> Result<(Self, Recovered), LogError> {
         let (segments, recovered) = recover(&mut disk, visit)?;
-        let number = recovered.last_number.map_or(0, |last| last + 1);
+        let number = match recovered.last_number {
+            None => 0,
+            Some(last) => last.checked_add(1).ok_or_else(|| {
+                let why =
+                    "it has the highest number that there is: move it away, if it is not ours";
+                LogError::Folder { place: file_name(last), source: io::Error::other(why) }
+            })?,
+        };
         let next = recovered.next;
         let mut log = Self {
             disk,
@@ -156,9 +165,10 @@ impl<D: Disk> Log<D> {
         Ok((log, recovered))
     }
 
-    /// Adds a record to the next commit; returns where it will lie, see [`Commit::position`].
+    /// Adds a record to the next commit; returns where it will lie, see [`Commit::position`]. One
+    /// commit takes two gigabytes at most.
     pub fn append(&mut self, content: &[u8]) -> Result<u32, LogError> {
-        if content.len() > MAX_RECORD {
+        if content.len() > MAX_RECORD || self.builder.size() + content.len() > MAX_BLOCK {
             return Err(LogError::TooLarge(content.len()));
         }
         Ok(self.builder.append(content))
@@ -247,7 +257,7 @@ impl<D: Disk> Log<D> {
         // What follows in another file must not be durable before what is in this one.
         self.sync()?;
         let needed = FIRST_BLOCK as u64 + bytes;
-        let mut size = self.settings.segment_bytes.max(needed);
+        let mut size = self.settings.segment_bytes.min(MAX_SEGMENT).max(needed);
         let segment = loop {
             match self.create(size) {
                 Err(LogError::Full { .. }) if size > needed.max(SEGMENT_MIN) => {
@@ -362,6 +372,13 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Keeps the oldest sealed segment under a second name, which [`Self::remove_oldest`] leaves;
+    /// returns that.
+    pub fn keep_oldest(&mut self) -> Option<String> {
+        let name = file_name(self.sealed.front()?.header.number);
+        second_name(&mut self.disk, &name)
+    }
+
     /// Takes room aside again, if it was used and there is some.
     pub fn refill_reserve(&mut self) {
         if !self.has_reserve && self.settings.reserve_bytes > 0 {
@@ -414,6 +431,19 @@ impl Commit {
     }
 }
 
+/// Why a commit must be tried again.
+fn no_room(place: &str, error: &io::Error) -> String {
+    match is_full(error) {
+        true => format!(
+            "no room for the commit log in {place}: {error}; free some, and it goes on by itself"
+        ),
+        false => format!(
+            "no new file for the commit log, {place}: {error}; let this process create files \
+             there, and it goes on by itself"
+        ),
+    }
+}
+
 /// Bits that look random from bits that do not (SplitMix64's finalizer).
 fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -422,6 +452,8 @@ fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Bytes of one commit at most, so that a place in a file fits into 32 bits.
+const MAX_BLOCK: usize = 2 << 30;
 /// The room kept aside.
 const RESERVE: &str = "reserve";
 /// A disk with less than this is full.

@@ -20,11 +20,15 @@ pub struct RealDisk {
 pub struct RealFile(File);
 
 impl RealDisk {
-    /// The folder, which is created if it is not there, and its name in its parent made durable.
+    /// The folder, which is created if it is not there. Its name in its parent is made durable, and
+    /// so are those of all folders above it that were not there: a log whose folder is gone after a
+    /// power loss is gone too.
     pub fn new(folder: &Path) -> io::Result<Self> {
+        let missing = folder.ancestors().take_while(|it| !it.as_os_str().is_empty());
+        let missing = missing.take_while(|it| !it.exists()).count();
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        if let Some(parent) = folder.parent() {
+        for parent in folder.ancestors().skip(1).take(missing.max(1)) {
             File::open(parent)?.sync_all()?;
         }
         Ok(Self { folder })

@@ -15,7 +15,9 @@ use std::io;
 use crate::block::{self, Found, RECORD_OVERHEAD};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{LogError, Segment};
-use crate::segment::{FIRST_BLOCK, Header, Position, UnknownFormat, file_name, number_of};
+use crate::segment::{
+    FIRST_BLOCK, Header, MAX_SEGMENT, Position, UnknownFormat, file_name, number_of,
+};
 
 /// What opening the log has found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,9 +88,20 @@ pub(crate) fn recover<D: Disk>(
             }
         };
         let limit = later().min().unwrap_or(u64::MAX);
-        let io = |source| LogError::Folder { place: name.clone(), source };
-        let mut open = disk.open(&name).map_err(io)?;
-        let bytes = read_all(&open).map_err(io)?;
+        let (mut open, read) = match disk.open(&name).and_then(|it| read_all(&it).map(|r| (it, r)))
+        {
+            Ok(opened) => opened,
+            Err(error) => {
+                let origin = Origin::Unreadable(error.kind());
+                recovered.damage.push(keep(disk, &name, 0, 0, origin));
+                continue;
+            }
+        };
+        let Read { bytes, unreadable } = read;
+        if let Some((offset, kind)) = unreadable {
+            // How many records that costs is told where they are missed; at the end nobody can say.
+            recovered.damage.push(keep(disk, &name, offset, 0, Origin::Unreadable(kind)));
+        }
         let next = segments.last().map_or(header.base, |it| it.end);
         if header.base > next {
             // The end of the file before is missing, or a whole file.
@@ -113,10 +126,26 @@ pub(crate) fn recover<D: Disk>(
         for (offset, lost) in walked.damage {
             recovered.damage.push(keep(disk, &name, offset, lost, Origin::Checksum));
         }
+        if walked.missing > 0 {
+            let follows = files.get(at + 1).filter(|it| it.number == file.number + 1);
+            recovered.damage.push(match follows.map(|it| &it.content) {
+                // More was in this file, since the next one continues.
+                Some(Content::Header(_)) => {
+                    keep(disk, &name, walked.used as u64, walked.missing, Origin::Missing)
+                }
+                other => {
+                    let origin = match other {
+                        Some(Content::Bad(origin)) => *origin,
+                        _ => Origin::Missing,
+                    };
+                    keep(disk, &file_name(file.number + 1), 0, walked.missing, origin)
+                }
+            });
+        }
         let content_end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let content_end = content_end.max(walked.used) as u64;
         let mut size = bytes.len() as u64;
-        if content_end < size && open.truncate(content_end).is_ok() {
+        if content_end < size && unreadable.is_none() && open.truncate(content_end).is_ok() {
             size = content_end; // room that was taken beforehand
         }
         if limit == u64::MAX {
@@ -126,7 +155,10 @@ pub(crate) fn recover<D: Disk>(
             // Readable is not durable: the run that wrote it may have been killed before its sync,
             // or the sync failed, and no later one writes what the system then called clean. It
             // counts from now on, so it is written again, as it is.
-            let tail = bytes.get(from..walked.used).unwrap_or_default();
+            let tail = match unreadable {
+                None => bytes.get(from..walked.used.min(bytes.len())).unwrap_or_default(),
+                Some(_) => &[], // not over what could perhaps be read another time
+            };
             if let Err(error) = open.write_at(tail, from as u64).and_then(|()| open.sync()) {
                 recovered.not_durable = Some((name.clone(), error.to_string()));
             }
@@ -195,13 +227,20 @@ struct Walked {
     unsure: Option<usize>,
     /// Where acknowledged records are missing, and how many.
     damage: Vec<(u64, u64)>,
+    /// Records between the end of this file and the next one, which continues.
+    missing: u64,
 }
 
 impl<'a> Walk<'a> {
     fn all(&mut self, mut visit: impl FnMut(Position, &'a [u8])) -> Walked {
         let mut unsure = VecDeque::new();
-        let mut walked =
-            Walked { used: FIRST_BLOCK, counted: FIRST_BLOCK, unsure: None, damage: Vec::new() };
+        let mut walked = Walked {
+            used: FIRST_BLOCK,
+            counted: FIRST_BLOCK,
+            unsure: None,
+            damage: Vec::new(),
+            missing: 0,
+        };
         let mut at = FIRST_BLOCK;
         while self.next < self.limit {
             let Some((start, header)) = self.block_from(at) else { break };
@@ -238,8 +277,8 @@ impl<'a> Walk<'a> {
             walked.counted = walked.used;
         }
         if self.next < self.limit && self.limit < u64::MAX {
-            // More was in this file, since the next one continues.
-            self.pass_over(self.bytes.len(), self.limit, at as u64, &mut walked.damage);
+            walked.missing = self.limit - self.next;
+            self.next = self.limit;
         }
         walked
     }
@@ -335,15 +374,40 @@ fn read_start<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_all<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; file.size()? as usize];
-    file.read_at(&mut bytes, 0)?;
-    Ok(bytes)
+/// What a file holds: zeros where it cannot be read, and where that begins.
+struct Read {
+    bytes: Vec<u8>,
+    unreadable: Option<(u64, io::ErrorKind)>,
+}
+
+/// Reads a file, page by page where it cannot be read as a whole.
+fn read_all<F: DiskFile>(file: &F) -> io::Result<Read> {
+    let mut bytes = vec![0; file.size()?.min(MAX_SEGMENT) as usize];
+    if file.read_at(&mut bytes, 0).is_ok() {
+        return Ok(Read { bytes, unreadable: None });
+    }
+    let mut unreadable = None;
+    for (page, part) in bytes.chunks_mut(PAGE).enumerate() {
+        let offset = (page * PAGE) as u64;
+        if let Err(error) = file.read_at(part, offset) {
+            part.fill(0);
+            unreadable = unreadable.or_else(|| Some((offset, error.kind())));
+        }
+    }
+    Ok(Read { bytes, unreadable })
 }
 
 /// Keeps a damaged file under a second name, for the time when the log has let go of it.
 fn keep<D: Disk>(disk: &mut D, file: &str, offset: u64, records: u64, origin: Origin) -> Damage {
-    let second = format!("{file}.bad");
-    let kept_as = disk.link(file, &second).is_ok().then_some(second);
+    let kept_as = second_name(disk, file);
     Damage { file: file.into(), kept_as, offset, records, origin }
 }
+
+/// Gives a damaged file its second name.
+pub(crate) fn second_name<D: Disk>(disk: &mut D, file: &str) -> Option<String> {
+    let second = format!("{file}.bad");
+    disk.link(file, &second).is_ok().then_some(second)
+}
+
+/// What a disk cannot read in one piece, in bytes.
+const PAGE: usize = 4096;

@@ -94,11 +94,14 @@ pub(crate) fn file_name(number: u32) -> String {
 /// The segment that a file holds.
 pub(crate) fn number_of(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == 10).then(|| digits.parse().ok()).flatten()
+    let are_digits = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| digits.parse().ok()).flatten()
 }
 
 /// Where blocks begin.
 pub(crate) const FIRST_BLOCK: usize = HEADER_COPY * HEADER_COPIES;
+/// Bytes of a file at most: offsets in it are 32 bits.
+pub(crate) const MAX_SEGMENT: u64 = u32::MAX as u64;
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"AgentMQ\n";
@@ -140,5 +143,6 @@ mod tests {
         assert_eq!(number_of(&file_name(42)), Some(42));
         assert_eq!(number_of("0000000042.bad"), None);
         assert_eq!(number_of("42.log"), None);
+        assert_eq!(number_of("+000000042.log"), None);
     }
 }

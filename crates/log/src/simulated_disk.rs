@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
@@ -46,6 +47,8 @@ struct Folder {
     power_for: Option<u64>,
     /// Bytes that all files together may take; `None` for no bound.
     capacity: Option<u64>,
+    /// Parts of files that cannot be read.
+    unreadable: Vec<(u64, Range<u64>)>,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +123,13 @@ impl SimulatedDisk {
             content.durable.clone_from(&content.seen);
             content.unsynced.clear();
         }
+    }
+
+    /// Lets every read of a part of a file fail.
+    pub fn make_unreadable(&self, name: &str, part: Range<u64>) {
+        let mut folder = lock(&self.0);
+        let Some(&file) = folder.names.get(name) else { return };
+        folder.unreadable.push((file, part));
     }
 
     /// A file as a reader sees it.
@@ -266,6 +276,13 @@ impl DiskFile for SimulatedFile {
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|folder, file| {
+            let last = offset + bytes.len() as u64;
+            let is_bad = |(bad, part): &(u64, Range<u64>)| {
+                *bad == file && part.start < last && offset < part.end
+            };
+            if folder.unreadable.iter().any(is_bad) {
+                return Err(io::Error::other("the disk cannot read this"));
+            }
             let seen = &content(folder, file)?.seen;
             let end = offset as usize + bytes.len();
             let range = seen.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -41,7 +41,8 @@ pub struct Connection {
     pub(crate) is_dirty: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
-    /// Nothing is written before this ticket is complete: the will of the CONNECT is not safe yet.
+    /// Nothing is written before this ticket is complete: the will of the CONNECT is not safe yet,
+    /// or the end of the session before.
     pub(crate) opens_at: Ticket,
     /// Publications since `second` began.
     pub(crate) publishes: u32,

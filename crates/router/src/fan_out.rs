@@ -322,12 +322,10 @@ impl Router {
         let overflow = session.enqueue(source.delivery(terms, ordinal), bound, source.now);
         self.counters.dropped_queue_full += overflow.dropped as u64;
         self.counters.dropped_expired += overflow.expired as u64;
-        if ordinal > 0 {
-            let key = session.key();
-            self.record_dropping(key, &overflow.gone);
-            if !overflow.is_refused {
-                self.note_recipient(index, ordinal, 0, terms);
-            }
+        let key = session.key();
+        self.record_dropping(key, &overflow.gone); // whatever the QoS of what takes the room
+        if ordinal > 0 && !overflow.is_refused {
+            self.note_recipient(index, ordinal, 0, terms);
         }
         Delivered::Taken
     }

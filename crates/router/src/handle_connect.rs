@@ -176,6 +176,9 @@ impl Router {
             return self.refuse_connect(id, client_id, ReasonCode::PacketTooLarge, why);
         }
         self.take_over(client_id, connect.clean_start, &principal, now);
+        // A session that this has ended must not be there again after a crash, once the client
+        // knows that it has a new one.
+        let ended = self.recorded;
         let (index, session_present) = self.open_session(client_id, connect.version);
         let limits = &self.settings.limits;
         let aliases = connect.properties.u16(P::TopicAliasMaximum).unwrap_or(0);
@@ -184,7 +187,10 @@ impl Router {
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
         self.record_session(index);
-        let opens_at = if connect.will.is_some() { self.recorded } else { Ticket::default() };
+        let mut opens_at = if connect.will.is_some() { self.recorded } else { ended };
+        if opens_at > Ticket::default() {
+            opens_at = self.commit.draw(opens_at);
+        }
         self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::Action;
-use agentmq_session::{Message, PendingAck, SessionKey, Time};
+use agentmq_session::{Condition, Message, PendingAck, SessionKey, Time};
 use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
@@ -143,7 +143,13 @@ impl Router {
             }
             Err(error) => return Err(error),
         };
-        if self.cannot_keep(publish.qos, publish.retain, &route) {
+        let is_forgotten = arrived.is_some() && self.commit.condition() != Condition::Good;
+        if is_forgotten || self.cannot_keep(publish.qos, publish.retain, &route) {
+            if !is_v5 {
+                // Before version 5 every acknowledgement says success.
+                self.counters.publish_refused += 1;
+                return Err(DecodeError::with(ReasonCode::QuotaExceeded, CANNOT_KEEP));
+            }
             let connection = self.connection_mut(id);
             let ack = connection
                 .and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));

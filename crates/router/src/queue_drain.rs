@@ -6,7 +6,7 @@ use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
 use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Ticket, Time};
 
 use crate::connection::{ConnectionId, Phase};
-use crate::fan_out::Delivered;
+use crate::fan_out::{Delivered, Source, Terms};
 use crate::group_mail::is_remote;
 use crate::retained::Room;
 use crate::router::Router;
@@ -136,9 +136,24 @@ impl Router {
             let qos = granted.min(message.qos);
             let delivery =
                 Delivery { message, qos, retain: true, ids: ids.clone(), group: None, ordinal: 0 };
-            self.send_queued(index, id, delivery, now);
+            self.send_retained(index, id, delivery, now);
         }
         Ok(())
+    }
+
+    /// Sends one retained message. With QoS 2, and where that must survive a crash, it is recorded
+    /// as this session's: its client must never see the identifier with another message.
+    fn send_retained(&mut self, index: u32, id: ConnectionId, mut delivery: Delivery, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        if delivery.qos != QoS::ExactlyOnce || session.durable.is_none() {
+            return self.send_queued(index, id, delivery, now);
+        }
+        delivery.ordinal = session.next_ordinal(delivery.qos);
+        let packet_id = session.begin(delivery.qos, || delivery.clone(), false);
+        let Delivery { message, qos, retain, ids, ordinal, .. } = &delivery;
+        let terms = Terms { qos: *qos, retain: *retain, ids, group: None };
+        self.note_recipient(index, *ordinal, packet_id, &terms);
+        self.record_message(&Source::of(message, now), false);
     }
 
     /// Sends one delivery that was kept.
@@ -275,7 +290,7 @@ impl Router {
 
     /// Gives a message of a shared group to another member.
     pub(crate) fn reroute_one(&mut self, message: &Arc<Message>, group: u32, now: Time) {
-        let mut source = crate::fan_out::Source::of(message, now);
+        let mut source = Source::of(message, now);
         self.begin_message();
         if self.deliver_to_group(&mut source, group) == Delivered::Taken {
             self.counters.shared_rerouted += 1;

@@ -178,7 +178,7 @@ impl Router {
 
     fn hold(&mut self, index: u32, packet_id: u16) {
         let Some(session) = self.sessions.get(index as usize) else { return };
-        let (ticket, generation) = (self.recorded, session.generation);
+        let (ticket, generation) = (self.commit.draw(self.recorded), session.generation);
         self.held.push_back(HeldDelivery { ticket, session: index, generation, packet_id });
     }
 

@@ -21,6 +21,12 @@ impl Router {
         for index in parted {
             self.part(index, now);
         }
+        // Nobody has been told of a message that was on its way: what was not sent is not.
+        for (index, recipient) in std::mem::take(&mut self.recipients) {
+            if let Some(session) = self.sessions.get_mut(index as usize) {
+                session.window.withdraw(recipient.packet_id);
+            }
+        }
         let mut halves = Vec::new();
         let mut connected = 0;
         self.waiting.clear();
@@ -72,9 +78,11 @@ mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
-    use agentmq_codec::Connect;
+    use agentmq_codec::{Connect, QoS};
     use agentmq_identity::Open;
-    use agentmq_session::{CommitEngine, MemoryEngine, Ticket};
+    use agentmq_session::{
+        CommitEngine, Delivery, Durable, MemoryEngine, Message, Recipient, SessionKey, Ticket,
+    };
 
     use super::*;
     use crate::settings::Settings;
@@ -156,6 +164,34 @@ mod tests {
         completed.set(1);
         router.committed(Time::ZERO);
         assert_eq!(router.outbox(id).unwrap().len(), before + 4, "PUBACK");
+    }
+
+    #[test]
+    fn recipients_of_a_message_that_panicked_do_not_get_the_next_one() {
+        let mut router = router();
+        connect(&mut router, 0, "lasting");
+        let index = router.by_client["lasting"];
+        let session = &mut router.sessions[index as usize];
+        let (key, exchanges) = (SessionKey(1), Ticket::default());
+        session.durable = Some(Box::new(Durable { key, next_ordinal: 1, exchanges }));
+        let qos = QoS::ExactlyOnce;
+        let message = Arc::new(Message::plain("t", b"", qos, false));
+        let delivery = Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 1 };
+        let packet_id = session.begin(qos, || delivery, true);
+        assert_eq!(session.window.open_count(), 1);
+        let recipient = Recipient {
+            session: key,
+            ordinal: 1,
+            packet_id,
+            qos,
+            retain: false,
+            ids: None,
+            group: None,
+        };
+        router.recipients.push((index, recipient));
+        router.recover(Time::ZERO);
+        assert!(router.recipients.is_empty());
+        assert_eq!(router.session("lasting").unwrap().window.open_count(), 0, "it is not sent");
     }
 
     #[test]

@@ -14,7 +14,8 @@ impl Router {
     /// Takes up a session that survived: its client may come back to it. What of it is overdue
     /// happens with the next tick.
     pub fn restore(&mut self, restored: RestoredSession, now: Time) {
-        let RestoredSession { mut session, subscriptions, entries, releasing } = restored;
+        let RestoredSession { mut session, was_connected, subscriptions, entries, releasing } =
+            restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
         let deadlines = [session.expires_at, session.will_at];
@@ -52,6 +53,9 @@ impl Router {
         exchanges.extend(releasing.into_iter().map(|id| (id, QoS::ExactlyOnce, None)));
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.window = Window::restore(exchanges);
+        }
+        if was_connected {
+            self.record_parting(index);
         }
     }
 

@@ -149,7 +149,8 @@ impl Window {
             while window.ring.len() <= at {
                 window.ring.push_back(done());
             }
-            let Some(entry) = window.ring.get_mut(at) else { continue };
+            let entry = window.ring.get_mut(at).filter(|entry| entry.state == State::Done);
+            let Some(entry) = entry else { continue }; // one exchange for each identifier
             entry.qos = qos;
             if delivery.is_some() {
                 entry.state = State::Owed;
@@ -267,6 +268,13 @@ impl Window {
         }
     }
 
+    /// Ends an exchange whose PUBLISH has waited for [`Self::commit`] and is not to be sent.
+    pub fn withdraw(&mut self, id: u16) {
+        if self.find(id).is_some_and(|entry| entry.state == State::Held) {
+            self.complete(id);
+        }
+    }
+
     /// Takes back the QoS 1 publications of the shared groups that `wanted` names which the client
     /// has not acknowledged, so that another member can get them; ends those exchanges. QoS 2
     /// publications stay: once sent, nobody else may get them [MQTT-4.8.2-4, -5].
@@ -354,6 +362,8 @@ const KEPT: usize = 128;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::Message;
@@ -494,5 +504,48 @@ mod tests {
         assert_eq!(window.receive(id, true), AckOutcome::Completed);
         assert_eq!(window.receive(id, false), AckOutcome::Unknown);
         assert_eq!(window.complete_release(id), AckOutcome::Unknown);
+    }
+
+    /// What a window is restored from: identifiers, some of them twice, and whether PUBREL is due.
+    fn exchanges() -> impl Strategy<Value = Vec<(u16, bool, bool)>> {
+        let id = prop_oneof![1u16..=40, 65_500u16..=65_535, 1u16..=65_535];
+        prop::collection::vec((id, any::<bool>(), any::<bool>()), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn a_restored_window_goes_on_where_it_was(exchanges in exchanges(), new in 0usize..5) {
+            let mut known = std::collections::BTreeMap::new();
+            let mut given = Vec::new();
+            for (id, is_released, is_two) in exchanges {
+                let qos = if is_two { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+                let is_released = is_released && is_two;
+                given.push((id, qos, (!is_released).then(|| delivery("t", qos))));
+                known.entry(id).or_insert((qos, is_released));
+            }
+            let mut window = Window::restore(given);
+            let released: Vec<u16> = window.resume();
+            prop_assert_eq!(released.len(), known.values().filter(|it| it.1).count());
+            prop_assert!(released.iter().all(|id| known[id].1));
+            let sent = owed(&mut window, u16::MAX);
+            prop_assert_eq!(sent.len(), known.values().filter(|it| !it.1).count());
+            prop_assert!(!window.is_owing());
+            prop_assert_eq!(usize::from(window.open_count()), known.len());
+            for _ in 0..new.min(usize::from(window.room(u16::MAX))) {
+                let id = window.begin(QoS::AtLeastOnce, None, false);
+                prop_assert!(known.insert(id, (QoS::AtLeastOnce, false)).is_none(), "{id} is used");
+            }
+            for (id, (qos, is_released)) in known {
+                if qos == QoS::AtLeastOnce {
+                    prop_assert_eq!(window.acknowledge(id), AckOutcome::Completed);
+                    continue;
+                }
+                if !is_released {
+                    prop_assert_eq!(window.receive(id, false), AckOutcome::Release);
+                }
+                prop_assert_eq!(window.complete_release(id), AckOutcome::Completed);
+            }
+            prop_assert_eq!((window.open_count(), window.ring.len()), (0, 0));
+        }
     }
 }

@@ -9,6 +9,9 @@ use crate::{Delivery, Session};
 pub struct RestoredSession {
     /// Its terms; nothing is in line or in flight yet.
     pub session: Session,
+    /// It has lost its connection with the broker: its deadlines count from this start, and from no
+    /// later one.
+    pub was_connected: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<RestoredSubscription>,
     /// What it must still get, in order.

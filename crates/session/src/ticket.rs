@@ -31,8 +31,9 @@ pub trait CommitEngine: std::fmt::Debug {
         let _ = change;
         Ticket::default()
     }
-    /// The ticket that an acknowledgement waits for, when what it answers has recorded things up to
-    /// this one.
+    /// The ticket that an acknowledgement, or anything else, waits for when what it answers has
+    /// recorded things up to this one. What nobody has drawn a ticket for may become safe a little
+    /// later.
     fn draw(&mut self, recorded: Ticket) -> Ticket {
         recorded
     }

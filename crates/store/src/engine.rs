@@ -25,6 +25,10 @@ pub struct DiskEngine {
     small: Vec<u8>,
     /// The ticket of what is in the batch.
     ticket: u64,
+    /// Somebody waits for this ticket, and the writer has not been told.
+    awaited: u64,
+    /// The newest ticket that the writer knows somebody to wait for.
+    urged: u64,
     /// Milliseconds since 1970 when the broker's clock was at 0.
     epoch: u64,
     packet: Vec<u8>,
@@ -39,6 +43,8 @@ impl DiskEngine {
             batch: Vec::new(),
             small: Vec::new(),
             ticket: 1,
+            awaited: 0,
+            urged: 0,
             epoch: 0,
             packet: Vec::new(),
         }
@@ -155,9 +161,18 @@ impl CommitEngine for DiskEngine {
         self.end_small();
         if !self.batch.is_empty() {
             let batch = std::mem::take(&mut self.batch);
-            self.shared.submit(self.place, Ticket(self.ticket), batch);
+            let is_urgent = self.awaited > self.urged;
+            self.shared.submit(self.place, Ticket(self.ticket), batch, is_urgent);
             self.ticket += 1;
+        } else if self.awaited > self.urged {
+            self.shared.urge();
         }
+        self.urged = self.urged.max(self.awaited);
+    }
+
+    fn draw(&mut self, recorded: Ticket) -> Ticket {
+        self.awaited = self.awaited.max(recorded.0);
+        recorded
     }
 
     fn completed(&self) -> Ticket {
@@ -174,14 +189,11 @@ fn push_record(batch: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-/// The records of a batch.
-pub(crate) fn records(mut batch: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (len, rest) = batch.split_first_chunk::<4>()?;
-        let (record, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        batch = rest;
-        Some(record)
-    })
+/// The first record of a batch, and what it takes there.
+pub(crate) fn first_record(batch: &[u8]) -> Option<(&[u8], usize)> {
+    let (len, rest) = batch.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    Some((rest.get(..len)?, 4 + len))
 }
 
 fn encode_packet(message: &RecordedMessage<'_>, out: &mut Vec<u8>) {
@@ -219,4 +231,12 @@ fn will_packet(will: &Will) -> Vec<u8> {
     head.encode(ProtocolVersion::V5, &mut packet);
     packet.extend_from_slice(will.payload());
     packet
+}
+
+#[cfg(test)]
+impl DiskEngine {
+    /// Whether anything waits to be submitted.
+    pub(crate) fn has_records(&self) -> bool {
+        !self.batch.is_empty() || !self.small.is_empty()
+    }
 }

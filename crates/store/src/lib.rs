@@ -5,8 +5,12 @@
 //! is the index of the log, and what a start after a crash begins with.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod cleaning_test;
 mod encoding;
 mod engine;
+#[cfg(test)]
+mod model_test;
 mod open;
 mod record;
 mod restore;

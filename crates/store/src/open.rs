@@ -65,10 +65,13 @@ pub enum OpenError {
         found: String,
     },
     /// The system refuses.
-    #[error("{folder}: {source}")]
+    #[error(
+        "the data directory cannot be used: {path}: {source}; let this process read and write \
+         there, or choose another folder (data_dir)"
+    )]
     Folder {
-        /// The data directory.
-        folder: Shown,
+        /// The data directory, or a file in it.
+        path: Shown,
         /// What the system says.
         source: io::Error,
     },
@@ -89,8 +92,9 @@ type Shown = String;
 pub fn open(settings: &Settings, clocks: Clocks) -> Result<OpenedStore<RealDisk>, OpenError> {
     let folder = &settings.folder;
     let shown = || folder.display().to_string();
-    let io = |source| OpenError::Folder { folder: shown(), source };
-    let disk = RealDisk::new(&folder.join("log")).map_err(io)?;
+    let path = folder.join("log");
+    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
+    let disk = RealDisk::new(&path).map_err(refused)?;
     let lock = lock(folder)?;
     check_format(folder)?;
     let opened = OpenedStore::open(disk, settings, clocks);
@@ -137,42 +141,50 @@ impl<D: Disk<File: Send> + Send + 'static> OpenedStore<D> {
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let shown = || folder.display().to_string();
-    let io = |source| OpenError::Folder { folder: shown(), source };
+    let path = folder.join("lock");
+    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(folder.join("lock"));
-    let file = file.map_err(io)?;
+    let file = options.write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { folder: shown() }),
-        Err(TryLockError::Error(error)) => Err(io(error)),
+        Err(TryLockError::WouldBlock) => {
+            Err(OpenError::InUse { folder: folder.display().to_string() })
+        }
+        Err(TryLockError::Error(error)) => Err(refused(error)),
     }
 }
 
 /// Reads the format's number, or writes it into a new directory.
 fn check_format(folder: &Path) -> Result<(), OpenError> {
-    let shown = || folder.display().to_string();
-    let io = |source| OpenError::Folder { folder: shown(), source };
     let path = folder.join("format");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim() == FORMAT => Ok(()),
+    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
+    let content = match std::fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(refused)?,
+    };
+    match content.trim_ascii() {
+        found if found == FORMAT.as_bytes() => Ok(()),
         // A file that was never finished: nothing has been acknowledged from here.
-        Ok(text) if !text.trim().is_empty() => {
-            Err(OpenError::Newer { folder: shown(), found: text.trim().into() })
-        }
-        Ok(_) => write_format(&path).map_err(io),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write_format(&path).map_err(io),
-        Err(error) => Err(io(error)),
+        b"" => write_format(folder, &path).map_err(refused),
+        found if found.iter().all(u8::is_ascii_digit) => Err(OpenError::Newer {
+            folder: folder.display().to_string(),
+            found: String::from_utf8_lossy(found).into_owned(),
+        }),
+        _ => Err(refused(io::Error::other(NO_NUMBER))),
     }
 }
 
-fn write_format(path: &Path) -> io::Result<()> {
+fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(FORMAT.as_bytes())?;
     file.sync_all()?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    File::open(folder.canonicalize()?)?.sync_all()
 }
 
+/// Why a file is not the one that says the format.
+const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds something \
+    else: it is damaged, or the folder is not AgentMQ's";
 /// The format of what the log's records say.
 const FORMAT: &str = "1";
 /// Room kept aside for what makes room, in bytes.

@@ -40,7 +40,7 @@ pub(crate) enum Record<'a> {
     Received {
         session: SessionKey,
         packet_id: u16,
-        order: u32,
+        order: u64,
     },
     Completed {
         session: SessionKey,
@@ -137,7 +137,7 @@ impl<'a> Record<'a> {
             Self::Dropped { session, ordinal } => keyed(DROPPED, session, *ordinal),
             Self::Received { session, packet_id, order } => {
                 keyed(RECEIVED, session, u64::from(*packet_id));
-                put_number(out, u64::from(*order));
+                put_number(out, *order);
             }
             Self::Completed { session, packet_id } => {
                 keyed(COMPLETED, session, u64::from(*packet_id));
@@ -170,7 +170,7 @@ impl<'a> Record<'a> {
             SENT => Self::Sent { session, ordinal: reader.number()?, packet_id: reader.small()? },
             DROPPED => Self::Dropped { session, ordinal: reader.number()? },
             RECEIVED => {
-                let (packet_id, order) = (reader.small()?, reader.small()?);
+                let (packet_id, order) = (reader.small()?, reader.number()?);
                 Self::Received { session, packet_id, order }
             }
             COMPLETED => Self::Completed { session, packet_id: reader.small()? },
@@ -227,6 +227,20 @@ impl<'a> SessionRecord<'a> {
 }
 
 impl<'a> MessageRecord<'a> {
+    /// Says that a topic has no retained message any more; see [`clearing_packet`].
+    pub(crate) fn clearing(packet: &'a [u8]) -> Self {
+        Self {
+            id: 0,
+            qos: QoS::AtMostOnce,
+            is_retained: true,
+            expires_at: 0,
+            arrived: None,
+            will_of: SessionKey::NONE,
+            recipients: Vec::new(),
+            packet,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(MESSAGE);
         let flags = self.qos as u8
@@ -323,6 +337,14 @@ pub(crate) fn publish_of(packet: &[u8]) -> Option<Publish<'_>> {
         Packet::Publish(publish) => Some(publish),
         _ => None,
     }
+}
+
+/// The message that clears a topic.
+pub(crate) fn clearing_packet(topic: &str) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let publish = Publish { retain: true, topic, ..Publish::default() };
+    Packet::Publish(publish).encode(ProtocolVersion::V5, &mut packet);
+    packet
 }
 
 const SESSION: u8 = 1;

@@ -1,5 +1,6 @@
 //! From the state that recovery has made to what a router takes up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentmq_identity::Principal;
@@ -58,8 +59,14 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     }
     let mut sessions: Vec<_> = state.sessions.iter().collect();
     sessions.sort_unstable_by_key(|(key, _)| **key);
+    let mut newest: HashMap<&str, SessionKey> = HashMap::new();
+    for (key, stored) in &sessions {
+        newest.insert(&*stored.client_id, **key);
+    }
     for (key, stored) in sessions {
-        if stored.is_connected && stored.expiry == 0 {
+        // One that has been replaced is over, even if damage has taken the record that says so.
+        let is_replaced = newest.get(&*stored.client_id) != Some(key);
+        if is_replaced || stored.is_connected && stored.expiry == 0 {
             restored.ended.push(*key); // it was to end with its connection
         } else {
             restored.sessions.push(session(*key, stored, &messages, clocks));
@@ -124,13 +131,63 @@ fn session(
         };
         Some(RestoredEntry { packet_id: entry.packet_id, delivery, group: entry.group.clone() })
     });
-    let mut releasing: Vec<(u32, u16)> =
+    let mut releasing: Vec<(u64, u16)> =
         stored.releasing.iter().map(|(id, it)| (it.order, *id)).collect();
     releasing.sort_unstable();
     RestoredSession {
         session,
+        was_connected: stored.is_connected,
         subscriptions: subscriptions.collect(),
         entries: entries.collect(),
         releasing: releasing.into_iter().map(|(_, id)| id).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use agentmq_codec::ProtocolVersion;
+    use agentmq_log::SimulatedDisk;
+
+    use super::*;
+    use crate::record::{Record, SessionRecord};
+    use crate::{OpenedStore, Settings};
+
+    #[test]
+    fn of_two_sessions_of_one_client_the_newer_one_counts() {
+        let disk = SimulatedDisk::default();
+        let open = || {
+            let settings =
+                Settings { folder: PathBuf::new(), syncs: true, segment_bytes: 4096, seed: 1 };
+            let clocks = Clocks { now: Time::ZERO, wall: 0 };
+            OpenedStore::open(disk.clone(), &settings, clocks).expect("a store")
+        };
+        let (mut committer, _engines) = open().by_hand(vec![Box::new(|| {})]);
+        let mut batch = Vec::new();
+        for key in [1, 2] {
+            let mut content = Vec::new();
+            let record = SessionRecord {
+                key: SessionKey(key),
+                client_id: "client",
+                version: ProtocolVersion::V5,
+                name: None,
+                expiry: 100,
+                is_connected: true,
+                expires_at: 0,
+                will: None,
+            };
+            Record::Session(record).encode(&mut content);
+            batch.extend((content.len() as u32).to_le_bytes());
+            batch.extend(content);
+        }
+        committer.shared().submit(0, Ticket(1), batch, true);
+        committer.step();
+        let opened = open();
+        let keys: Vec<_> = opened.restored.sessions.iter().map(|it| it.session.key()).collect();
+        assert_eq!(keys, [SessionKey(2)]);
+        let (mut committer, _engines) = opened.by_hand(vec![Box::new(|| {})]);
+        committer.step();
+        assert_eq!(committer.state().sessions.len(), 1, "the other one is over for good");
     }
 }

@@ -54,13 +54,21 @@ pub(crate) struct StoredSession {
     by_packet: Map<u16, u64>,
     /// Exchanges that wait for PUBCOMP, in the order of their PUBRECs.
     pub(crate) releasing: BTreeMap<u16, Releasing>,
+    /// Tells those of one record apart.
     releases: u32,
     /// QoS 2 publications of the client that wait for PUBREL, and where that is recorded.
-    pub(crate) arrived: BTreeMap<u16, u32>,
-    segment: u32,
+    pub(crate) arrived: BTreeMap<u16, Place>,
+    place: Place,
     bytes: u64,
     /// Its own record has been seen.
     is_known: bool,
+}
+
+/// The record in which something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    segment: u32,
+    sequence: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -75,7 +83,8 @@ pub(crate) struct StoredWill {
 pub(crate) struct StoredSubscription {
     pub(crate) options: SubscriptionOptions,
     pub(crate) id: u32,
-    segment: u32,
+    place: Place,
+    bytes: u64,
 }
 
 /// A message for one session.
@@ -92,8 +101,8 @@ pub(crate) struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Releasing {
-    pub(crate) order: u32,
-    segment: u32,
+    pub(crate) order: u64,
+    place: Place,
 }
 
 #[derive(Debug)]
@@ -114,13 +123,19 @@ impl Live {
     }
 
     fn take(&mut self, segment: u32, bytes: u64) {
-        self.bytes = self.bytes.saturating_sub(bytes);
         if let Some(live) = self.segments.get_mut(&segment) {
-            *live = live.saturating_sub(bytes);
+            let taken = bytes.min(*live);
+            *live -= taken;
+            self.bytes -= taken;
             if *live == 0 {
                 self.segments.remove(&segment);
             }
         }
+    }
+
+    /// A segment is gone, with what could not be read of it.
+    pub(crate) fn forget(&mut self, segment: u32) {
+        self.bytes -= self.segments.remove(&segment).unwrap_or_default();
     }
 
     /// Bytes of a segment that count.
@@ -148,22 +163,23 @@ impl State {
 
     /// Applies one change that stands at `position` and takes about `bytes` there.
     pub(crate) fn apply(&mut self, position: Position, bytes: u64, record: &Record<'_>) {
+        let place = Place::of(position);
         let segment = position.segment;
         match record {
-            Record::Session(record) => self.apply_session(segment, bytes, record),
+            Record::Session(record) => self.apply_session(place, bytes, record),
             Record::Ended(key) => self.end(*key),
             Record::Subscribed { session, filter, options, id } => {
                 let session = Self::session(&mut self.sessions, *session);
-                let stored = StoredSubscription { options: *options, id: *id, segment };
-                self.live.add(segment, SMALL);
+                let stored = StoredSubscription { options: *options, id: *id, place, bytes };
+                self.live.add(segment, bytes);
                 if let Some(old) = session.subscriptions.insert((*filter).into(), stored) {
-                    self.live.take(old.segment, SMALL);
+                    self.live.take(old.place.segment, old.bytes);
                 }
             }
             Record::Unsubscribed { session, filter } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(old) = session.subscriptions.remove(*filter) {
-                    self.live.take(old.segment, SMALL);
+                    self.live.take(old.place.segment, old.bytes);
                 }
             }
             Record::Message(record) => self.apply_message(position, bytes, record),
@@ -177,13 +193,19 @@ impl State {
             Record::Dropped { session, ordinal } => self.drop_entry(*session, *ordinal),
             Record::Received { session: key, packet_id, order } => {
                 let session = Self::session(&mut self.sessions, *key);
-                let order = if *order == 0 { session.releases + 1 } else { *order };
-                session.releases = session.releases.max(order);
-                let releasing = Releasing { order, segment };
+                if *order == 0 && session.releasing.contains_key(packet_id) {
+                    return; // the client has repeated its PUBREC
+                }
+                // By its first record, which all later ones of it repeat: earlier ones of other
+                // exchanges may be gone from the log and written again behind it.
+                session.releases = session.releases.wrapping_add(1) & 0xF_FFFF;
+                let first = position.sequence << 20 | u64::from(session.releases);
+                let order = if *order == 0 { first } else { *order };
+                let releasing = Releasing { order, place };
                 let ordinal = session.by_packet.get(packet_id).copied();
                 self.live.add(segment, SMALL);
                 if let Some(old) = session.releasing.insert(*packet_id, releasing) {
-                    self.live.take(old.segment, SMALL);
+                    self.live.take(old.place.segment, SMALL);
                 }
                 if let Some(ordinal) = ordinal {
                     self.drop_entry(*key, ordinal);
@@ -192,17 +214,17 @@ impl State {
             Record::Completed { session: key, packet_id } => {
                 let Some(session) = self.sessions.get_mut(key) else { return };
                 if let Some(old) = session.releasing.remove(packet_id) {
-                    self.live.take(old.segment, SMALL);
+                    self.live.take(old.place.segment, SMALL);
                 }
                 if let Some(ordinal) = session.by_packet.get(packet_id).copied() {
                     self.drop_entry(*key, ordinal);
                 }
             }
-            Record::Arrived { session, packet_id } => self.arrive(*session, *packet_id, segment),
+            Record::Arrived { session, packet_id } => self.arrive(*session, *packet_id, place),
             Record::Released { session, packet_id } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(old) = session.arrived.remove(packet_id) {
-                    self.live.take(old, SMALL);
+                    self.live.take(old.segment, SMALL);
                 }
             }
         }
@@ -225,13 +247,13 @@ impl State {
         unknown.len()
     }
 
-    fn apply_session(&mut self, segment: u32, bytes: u64, record: &SessionRecord<'_>) {
+    fn apply_session(&mut self, place: Place, bytes: u64, record: &SessionRecord<'_>) {
         self.newest_key = self.newest_key.max(record.key.0);
-        self.live.add(segment, bytes);
+        self.live.add(place.segment, bytes);
         let session = Self::session(&mut self.sessions, record.key);
-        self.live.take(session.segment, session.bytes);
+        self.live.take(session.place.segment, session.bytes);
         session.is_known = true;
-        (session.segment, session.bytes) = (segment, bytes);
+        (session.place, session.bytes) = (place, bytes);
         session.client_id = record.client_id.into();
         session.version = record.version;
         session.name = record.name.map(Into::into);
@@ -249,7 +271,7 @@ impl State {
     fn apply_message(&mut self, position: Position, bytes: u64, record: &MessageRecord<'_>) {
         let id = if record.id == 0 { position.sequence } else { record.id };
         if let Some((session, packet_id)) = record.arrived {
-            self.arrive(session, packet_id, position.segment);
+            self.arrive(session, packet_id, Place::of(position));
         }
         if let Some(session) = self.sessions.get_mut(&record.will_of) {
             session.will = None;
@@ -313,11 +335,11 @@ impl State {
         }
     }
 
-    fn arrive(&mut self, session: SessionKey, packet_id: u16, segment: u32) {
+    fn arrive(&mut self, session: SessionKey, packet_id: u16, place: Place) {
         let session = Self::session(&mut self.sessions, session);
-        self.live.add(segment, SMALL);
-        if let Some(old) = session.arrived.insert(packet_id, segment) {
-            self.live.take(old, SMALL);
+        self.live.add(place.segment, SMALL);
+        if let Some(old) = session.arrived.insert(packet_id, place) {
+            self.live.take(old.segment, SMALL);
         }
     }
 
@@ -332,11 +354,13 @@ impl State {
 
     fn end(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
-        self.live.take(session.segment, session.bytes);
-        let small = session.subscriptions.values().map(|it| it.segment);
-        let small = small.chain(session.releasing.values().map(|it| it.segment));
-        for segment in small.chain(session.arrived.values().copied()) {
-            self.live.take(segment, SMALL);
+        self.live.take(session.place.segment, session.bytes);
+        for subscription in session.subscriptions.values() {
+            self.live.take(subscription.place.segment, subscription.bytes);
+        }
+        let small = session.releasing.values().map(|it| it.place);
+        for place in small.chain(session.arrived.values().copied()) {
+            self.live.take(place.segment, SMALL);
         }
         for entry in session.entries.values() {
             self.release(entry.message);
@@ -355,81 +379,120 @@ impl State {
     }
 
     /// Whether a record at `position` still counts, and what is to be written instead of it when
-    /// its segment goes.
-    pub(crate) fn renewed<'a>(
-        &'a self,
+    /// its segment goes: appends that to `out`. `wall` is the time, in milliseconds since 1970.
+    pub(crate) fn renew(
+        &self,
         position: Position,
-        record: &Record<'a>,
-    ) -> Option<Record<'a>> {
-        let segment = position.segment;
+        record: &Record<'_>,
+        wall: u64,
+        out: &mut Vec<u8>,
+    ) {
+        match record {
+            Record::Message(record) => self.renew_message(position, record, wall, out),
+            other => {
+                if let Some(again) = self.renewed(Place::of(position), other) {
+                    again.encode(out);
+                }
+            }
+        }
+    }
+
+    /// A change is written again from the record that it stands in, and from no earlier one of
+    /// the same thing: those may be many.
+    fn renewed<'a>(&'a self, place: Place, record: &Record<'a>) -> Option<Record<'a>> {
         match record {
             Record::Session(record) => {
                 let session = self.sessions.get(&record.key)?;
-                (session.segment == segment).then(|| Record::Session(session.record(record.key)))
+                (session.place == place).then(|| Record::Session(session.record(record.key)))
             }
             Record::Subscribed { session, filter, .. } => {
                 let stored = self.sessions.get(session)?.subscriptions.get(*filter)?;
                 let (session, options, id) = (*session, stored.options, stored.id);
                 let again = Record::Subscribed { session, filter, options, id };
-                (stored.segment == segment).then_some(again)
+                (stored.place == place).then_some(again)
             }
             Record::Received { session, packet_id, .. } => {
                 let releasing = self.sessions.get(session)?.releasing.get(packet_id)?;
                 let (session, packet_id, order) = (*session, *packet_id, releasing.order);
                 let again = Record::Received { session, packet_id, order };
-                (releasing.segment == segment).then_some(again)
+                (releasing.place == place).then_some(again)
             }
             Record::Arrived { session, packet_id } => {
-                self.arrived_again(*session, *packet_id, segment)
+                let (session, packet_id) = (*session, *packet_id);
+                let at = *self.sessions.get(&session)?.arrived.get(&packet_id)?;
+                (at == place).then_some(Record::Arrived { session, packet_id })
             }
-            Record::Message(record) => self.message_again(position, record),
             _ => None,
         }
     }
 
-    fn arrived_again(
+    fn renew_message(
         &self,
-        session: SessionKey,
-        packet_id: u16,
-        segment: u32,
-    ) -> Option<Record<'static>> {
-        let at = *self.sessions.get(&session)?.arrived.get(&packet_id)?;
-        (at == segment).then_some(Record::Arrived { session, packet_id })
-    }
-
-    fn message_again<'a>(
-        &'a self,
         position: Position,
-        record: &MessageRecord<'a>,
-    ) -> Option<Record<'a>> {
+        record: &MessageRecord<'_>,
+        wall: u64,
+        out: &mut Vec<u8>,
+    ) {
         let id = if record.id == 0 { position.sequence } else { record.id };
+        let place = Place::of(position);
         let arrived = record.arrived.filter(|(session, packet_id)| {
-            self.arrived_again(*session, *packet_id, position.segment).is_some()
+            let (session, packet_id) = (*session, *packet_id);
+            self.renewed(place, &Record::Arrived { session, packet_id }).is_some()
         });
         let message = self.messages.get(&id).filter(|it| it.position == position);
         let Some(message) = message else {
-            let (session, packet_id) = arrived?;
-            return Some(Record::Arrived { session, packet_id });
+            if let Some((session, packet_id)) = arrived {
+                Record::Arrived { session, packet_id }.encode(out);
+            }
+            return;
         };
-        let still = record.recipients.iter().filter_map(|recipient| {
-            let entry = self.sessions.get(&recipient.session)?.entries.get(&recipient.ordinal)?;
+        // Nobody will get it any more who has not got it: it is not written again for ever.
+        let is_over =
+            message.expires_at != 0 && message.expires_at.saturating_add(EXPIRED_FOR_MS) <= wall;
+        let topic = record.is_retained.then(|| crate::record::publish_of(record.packet));
+        let topic = topic.flatten().map(|publish| publish.topic);
+        let topic = topic.filter(|topic| self.retained.get(*topic) == Some(&id));
+        let (mut recipients, mut dropped) = (Vec::new(), Vec::new());
+        for recipient in &record.recipients {
+            let (session, ordinal) = (recipient.session, recipient.ordinal);
+            let entry = self.sessions.get(&session).and_then(|it| it.entries.get(&ordinal));
+            let Some(entry) = entry.filter(|it| it.message == id) else { continue };
             let packet_id = entry.packet_id;
-            (entry.message == id).then(|| RecipientRecord { packet_id, ..recipient.clone() })
-        });
-        let is_retained = record.is_retained && {
-            let topic = crate::record::publish_of(record.packet)?.topic;
-            self.retained.get(topic) == Some(&id)
-        };
-        Some(Record::Message(MessageRecord {
-            id,
-            qos: message.qos,
-            is_retained,
-            expires_at: message.expires_at,
-            arrived,
-            will_of: SessionKey::NONE,
-            recipients: still.collect(),
-            packet: record.packet,
-        }))
+            if is_over && packet_id == 0 {
+                dropped.push(Record::Dropped { session, ordinal });
+            } else {
+                recipients.push(RecipientRecord { packet_id, ..recipient.clone() });
+            }
+        }
+        let is_retained = topic.is_some() && !is_over;
+        if recipients.is_empty() && !is_retained {
+            if let Some((session, packet_id)) = arrived {
+                Record::Arrived { session, packet_id }.encode(out);
+            }
+        } else {
+            let again = MessageRecord {
+                id,
+                qos: message.qos,
+                is_retained,
+                expires_at: message.expires_at,
+                arrived,
+                will_of: SessionKey::NONE,
+                recipients,
+                packet: record.packet,
+            };
+            Record::Message(again).encode(out);
+        }
+        dropped.iter().for_each(|dropped| dropped.encode(out));
+        if let Some(topic) = topic.filter(|_| is_over) {
+            Record::Message(MessageRecord::clearing(&crate::record::clearing_packet(topic)))
+                .encode(out);
+        }
+    }
+}
+
+impl Place {
+    fn of(position: Position) -> Self {
+        Self { segment: position.segment, sequence: position.sequence }
     }
 }
 
@@ -449,7 +512,7 @@ impl StoredSession {
             releasing: BTreeMap::new(),
             releases: 0,
             arrived: BTreeMap::new(),
-            segment: 0,
+            place: Place::default(),
             bytes: 0,
             is_known: false,
         }
@@ -475,5 +538,33 @@ impl StoredSession {
     }
 }
 
-/// What a small record counts, in bytes.
+/// What an identifier counts, in bytes.
 const SMALL: u64 = 32;
+/// Milliseconds after which an expired message leaves the log: the router, which goes by another
+/// clock, has dropped it long since.
+const EXPIRED_FOR_MS: u64 = 60_000;
+
+#[cfg(test)]
+impl State {
+    /// What counts, counted anew, is what has been counted all along.
+    pub(crate) fn assert_exact(&self) {
+        let mut segments: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut add = |segment: u32, bytes: u64| *segments.entry(segment).or_default() += bytes;
+        for session in self.sessions.values() {
+            add(session.place.segment, session.bytes);
+            session.subscriptions.values().for_each(|it| add(it.place.segment, it.bytes));
+            session.releasing.values().for_each(|it| add(it.place.segment, SMALL));
+            session.arrived.values().for_each(|it| add(it.segment, SMALL));
+        }
+        for (id, message) in &self.messages {
+            add(message.position.segment, message.bytes);
+            let held = self.sessions.values().flat_map(|it| it.entries.values());
+            let held = held.filter(|entry| entry.message == *id).count();
+            let retained = self.retained.values().filter(|it| *it == id).count();
+            assert_eq!(message.holders as usize, held + retained, "holders of {id}");
+        }
+        segments.retain(|_, bytes| *bytes > 0);
+        assert_eq!(self.live.segments, segments);
+        assert_eq!(self.live.bytes, segments.values().sum::<u64>());
+    }
+}

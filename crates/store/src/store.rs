@@ -4,7 +4,7 @@
 //! again at the newest end, and then the segment goes. So a record is never gone before what it
 //! took back.
 
-use agentmq_log::{Disk, Log, LogError, Position, Recovered};
+use agentmq_log::{Disk, Log, LogError, Position, RECORD_OVERHEAD, ReadError, Recovered};
 use agentmq_session::SessionKey;
 
 use crate::encoding::Reader;
@@ -29,6 +29,8 @@ pub(crate) struct Store<D: Disk> {
     /// What the next commit makes durable: where each record will lie, and its content.
     pending: Vec<(u32, Box<[u8]>)>,
     cleaning: Option<Cleaning>,
+    /// Bytes committed since the last look at what is to be cleaned.
+    written: u64,
     /// Records that no version could read.
     unknown: u64,
 }
@@ -51,7 +53,8 @@ impl<D: Disk> Store<D> {
             unknown += u64::from(!apply(&mut state, position, content));
         })?;
         state.forget_unknown();
-        let store = Self { log, state, settings, pending: Vec::new(), cleaning: None, unknown };
+        let store =
+            Self { log, state, settings, pending: Vec::new(), cleaning: None, written: 0, unknown };
         Ok((store, recovered))
     }
 
@@ -103,73 +106,111 @@ impl<D: Disk> Store<D> {
         !self.pending.is_empty() || self.cleaning.is_some()
     }
 
+    /// Bytes that wait for a commit.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
+    }
+
     /// Makes everything added durable, and everything after it follow. When it fails for want of
     /// room everything still waits; it may be tried again, with more.
     pub(crate) fn commit(&mut self, urgent: bool) -> Result<(), LogError> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let bytes = self.log.pending_bytes() as u64;
         let commit = self.log.commit(self.settings.syncs, urgent)?;
+        self.written = self.written.saturating_add(bytes);
         for (index, (offset, content)) in (0..).zip(self.pending.drain(..)) {
             apply(&mut self.state, commit.position(index, offset), &content);
         }
-        if let Some(cleaning) = self.cleaning
-            && cleaning.is_done
-        {
-            self.cleaning = None;
-            self.log.remove_oldest()?;
+        match self.cleaning {
+            Some(cleaning) if cleaning.is_done => self.let_go(cleaning.segment),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
     /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here.
-    pub(crate) fn clean(&mut self) -> Result<(), LogError> {
+    /// written again here. `wall` is the time, in milliseconds since 1970; on a full disk less is
+    /// too long.
+    pub(crate) fn clean(&mut self, wall: u64, is_full: bool) -> Result<(), LogError> {
         debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
-        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning()) else {
+        let written = std::mem::take(&mut self.written);
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(is_full)) else {
             return Ok(());
         };
         if self.state.live.of(cleaning.segment) == 0 {
-            self.cleaning = None;
-            return self.log.remove_oldest();
+            return self.let_go(cleaning.segment);
         }
         let mut again = Vec::new();
-        let mut budget = CLEAN_BYTES;
+        // Faster than what is new comes in, or it would never be done.
+        let mut budget = CLEAN_BYTES.max(written.saturating_mul(4));
         while budget > 0 && !cleaning.is_done {
             let next =
                 self.log.read_block(cleaning.segment, cleaning.offset, |position, content| {
-                    renew(&self.state, position, content, &mut again);
+                    renew(&self.state, position, content, wall, &mut again);
                 });
-            match next {
-                Ok(Some(next)) => {
-                    budget = budget.saturating_sub(next - cleaning.offset);
-                    cleaning.offset = next;
-                }
-                Ok(None) => cleaning.is_done = true,
-                Err(error) => {
-                    // What cannot be read cannot be written again; its file is kept by name.
-                    tracing::error!(%error, "cleaning the log left out what it could not read");
+            let next = match next {
+                Ok(Some(next)) => next,
+                Ok(None) | Err(ReadError::Gone(_) | ReadError::Damaged { .. }) => {
                     cleaning.is_done = true;
+                    break;
                 }
-            }
+                Err(error @ ReadError::Io { .. }) => {
+                    let at = cleaning.offset;
+                    tracing::error!(%error, at, "a part of the log is unreadable");
+                    (cleaning.offset / PAGE + 1) * PAGE
+                }
+            };
+            budget = budget.saturating_sub(next - cleaning.offset);
+            cleaning.offset = next;
         }
         self.cleaning = Some(cleaning);
         for content in again {
             self.add(&content)?;
         }
         if self.pending.is_empty() && cleaning.is_done {
-            self.cleaning = None;
-            self.log.remove_oldest()?;
+            return self.let_go(cleaning.segment);
         }
         Ok(())
     }
 
+    /// Lets the oldest segment go if nothing in it counts, whatever waits for a commit.
+    pub(crate) fn drop_dead(&mut self) -> Result<(), LogError> {
+        match self.log.oldest_sealed() {
+            Some(segment) if self.state.live.of(segment) == 0 => self.let_go(segment),
+            _ => Ok(()),
+        }
+    }
+
+    /// The oldest segment goes: all that counts in it has been written again.
+    fn let_go(&mut self, segment: u32) -> Result<(), LogError> {
+        self.cleaning = None;
+        // What has taken its place must not be lost without it.
+        self.log.sync()?;
+        if self.state.live.of(segment) > 0 {
+            // Something in it counts and could not be read.
+            let bytes = self.state.live.of(segment);
+            let kept_as = self.log.keep_oldest();
+            let kept = kept_as.as_deref().unwrap_or("nowhere: it could not be linked");
+            tracing::error!(
+                segment,
+                bytes,
+                kept,
+                "the log is damaged: acknowledged records could not be read when their file was \
+                 cleaned; what waits in memory is served, but a restart will not find it"
+            );
+            self.state.live.forget(segment);
+        }
+        self.log.remove_oldest()
+    }
+
     /// The oldest segment is cleaned when all together are more than twice what counts.
-    fn begin_cleaning(&self) -> Option<Cleaning> {
+    fn begin_cleaning(&self, is_full: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
-        let slack = 2 * self.settings.log.segment_bytes;
+        let segment_bytes = self.settings.log.segment_bytes;
+        let slack = if is_full { segment_bytes.min(FULL_SLACK) } else { 2 * segment_bytes };
         let is_long = used > 2 * self.state.live.bytes() + slack;
         let is_dead = self.state.live.of(segment) == 0;
         (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })
@@ -183,25 +224,27 @@ fn apply(state: &mut State, position: Position, content: &[u8]) -> bool {
         let before = reader.rest().len();
         let Some(record) = Record::decode(&mut reader) else { return false };
         let bytes = before - reader.rest().len();
-        state.apply(position, bytes as u64, &record);
+        state.apply(position, (bytes + RECORD_OVERHEAD) as u64, &record);
     }
     true
 }
 
 /// Writes again what counts of one record.
-fn renew(state: &State, position: Position, content: &[u8], again: &mut Vec<Vec<u8>>) {
+fn renew(state: &State, position: Position, content: &[u8], wall: u64, again: &mut Vec<Vec<u8>>) {
     let mut reader = Reader::new(content);
     let mut renewed = Vec::new();
     while !reader.is_empty() {
-        let Some(record) = Record::decode(&mut reader) else { return };
-        if let Some(record) = state.renewed(position, &record) {
-            record.encode(&mut renewed);
-        }
+        let Some(record) = Record::decode(&mut reader) else { break };
+        state.renew(position, &record, wall, &mut renewed);
     }
     if !renewed.is_empty() {
         again.push(renewed);
     }
 }
 
-/// Bytes of the oldest segment that one commit looks at.
+/// Bytes of the oldest segment that one commit looks at, at least.
 const CLEAN_BYTES: u64 = 256 * 1024;
+/// What a disk cannot read in one piece.
+const PAGE: u64 = 4096;
+/// Bytes beside twice what counts that may stay on a full disk.
+const FULL_SLACK: u64 = 1 << 20;

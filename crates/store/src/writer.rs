@@ -2,16 +2,18 @@
 //! commit.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentmq_log::{Disk, LogError};
 use agentmq_session::{Condition, Ticket};
 
-use crate::engine::{DiskEngine, records};
+use crate::engine::{DiskEngine, first_record};
 use crate::store::Store;
 
 /// What shards and writer share.
@@ -29,6 +31,10 @@ pub struct Shared {
 #[derive(Debug, Default)]
 struct Inbox {
     batches: Vec<Batch>,
+    /// Somebody waits for one of them, or for one that has been taken already.
+    is_urgent: bool,
+    /// When the oldest of them has arrived.
+    since: Option<Instant>,
     is_closing: bool,
     /// The writer waits for something to arrive.
     is_idle: bool,
@@ -39,6 +45,8 @@ struct Batch {
     place: usize,
     ticket: Ticket,
     records: Vec<u8>,
+    /// Bytes of it that are in a commit.
+    taken: usize,
 }
 
 /// A shard as the writer sees it.
@@ -87,12 +95,32 @@ impl Shared {
         self.condition.store(number, Ordering::Release);
     }
 
-    pub(crate) fn submit(&self, place: usize, ticket: Ticket, records: Vec<u8>) {
+    /// Hands a batch to the writer. Unless it is urgent it may wait a little, for others that are:
+    /// then it costs no sync of its own.
+    pub(crate) fn submit(&self, place: usize, ticket: Ticket, records: Vec<u8>, is_urgent: bool) {
+        if self.condition() == Condition::Failed {
+            return; // nobody takes it
+        }
         let mut inbox = self.lock();
-        inbox.batches.push(Batch { place, ticket, records });
-        let is_idle = inbox.is_idle;
+        let is_first = inbox.batches.is_empty();
+        inbox.batches.push(Batch { place, ticket, records, taken: 0 });
+        inbox.since.get_or_insert_with(Instant::now);
+        // The first one makes the writer look at the clock, an urgent one makes it write.
+        let wakes = inbox.is_idle && (is_first || is_urgent && !inbox.is_urgent);
+        inbox.is_urgent |= is_urgent;
         drop(inbox);
-        if is_idle {
+        if wakes {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Somebody has begun to wait for what was submitted.
+    pub(crate) fn urge(&self) {
+        let mut inbox = self.lock();
+        let wakes = inbox.is_idle && !inbox.is_urgent && !inbox.batches.is_empty();
+        inbox.is_urgent |= !inbox.batches.is_empty();
+        drop(inbox);
+        if wakes {
             self.arrived.notify_one();
         }
     }
@@ -107,6 +135,22 @@ impl Shared {
     }
 }
 
+impl Inbox {
+    fn take(&mut self) -> Vec<Batch> {
+        (self.is_urgent, self.since) = (false, None);
+        std::mem::take(&mut self.batches)
+    }
+
+    /// How long the writer may wait for more, at most until `until`; `None` when it is to begin.
+    fn patience(&self, now: Instant, until: Instant) -> Option<Duration> {
+        if self.is_urgent {
+            return None;
+        }
+        let end = self.since.map_or(until, |since| until.min(since + PATIENCE));
+        end.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+}
+
 impl Writer {
     /// Starts the thread. `guard` is dropped when nothing is written any more.
     pub(crate) fn start<D>(
@@ -118,7 +162,10 @@ impl Writer {
     {
         let shared = Arc::clone(&committer.shared);
         let thread = std::thread::Builder::new().name("log".into()).spawn(move || {
-            committer.run();
+            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+                tracing::error!("a panic; nothing is acknowledged any more that must survive");
+                committer.set_condition(Condition::Failed);
+            }
             drop(guard);
         })?;
         Ok(Self { shared, thread: Some(thread) })
@@ -147,8 +194,12 @@ pub struct Committer<D: Disk> {
     store: Store<D>,
     shared: Arc<Shared>,
     clients: Vec<Client>,
+    /// What has arrived and is in no commit yet.
+    backlog: VecDeque<Batch>,
     /// Tickets that become durable with the next commit.
     done: Vec<(usize, Ticket)>,
+    /// The last commit found no room.
+    is_stuck: bool,
 }
 
 impl<D: Disk> Committer<D> {
@@ -166,7 +217,8 @@ impl<D: Disk> Committer<D> {
             tracing::error!(what, "what has survived cannot be made safe: nothing more is kept");
             shared.set_condition(Condition::Failed);
         }
-        (Self { store, shared, clients, done: Vec::new() }, engines)
+        let (backlog, done) = (VecDeque::new(), Vec::new());
+        (Self { store, shared, clients, backlog, done, is_stuck: false }, engines)
     }
 
     fn run(&mut self) {
@@ -188,45 +240,96 @@ impl<D: Disk> Committer<D> {
 
     /// Commits everything that has arrived, and cleans a little.
     pub fn step(&mut self) {
-        let batches = std::mem::take(&mut self.shared.lock().batches);
+        let batches = self.shared.lock().take();
         self.write(batches);
     }
 
     fn write(&mut self, batches: Vec<Batch>) {
-        self.add(batches);
-        self.commit();
-        if self.shared.condition() == Condition::Good
-            && let Err(error) = self.store.clean()
-        {
+        self.backlog.extend(batches);
+        loop {
+            self.take_up();
+            self.commit();
+            if self.backlog.is_empty() || self.store.has_pending() {
+                break;
+            }
+        }
+        self.bound_backlog();
+        self.clean();
+    }
+
+    /// On a full disk too: what has been acknowledged meanwhile makes room.
+    fn clean(&mut self) {
+        let is_full = match self.shared.condition() {
+            Condition::Good => false,
+            Condition::Full => true,
+            Condition::Failed => return,
+        };
+        let cleaned = match self.store.has_pending() {
+            true => self.store.drop_dead(),
+            false => self.store.clean(wall(), is_full),
+        };
+        if let Err(error) = cleaned {
             self.failed(&error);
         }
     }
 
     /// Everything that has arrived; waits for something if there is nothing else to do.
     fn wait(&mut self, until: Instant) -> (Vec<Batch>, bool) {
-        let works = self.store.has_work() && self.shared.condition() == Condition::Good;
+        let works = match self.shared.condition() {
+            Condition::Good => self.store.has_work(),
+            Condition::Full => self.store.has_work() && !self.is_stuck,
+            Condition::Failed => false,
+        };
         let mut inbox = self.shared.lock();
-        while inbox.batches.is_empty() && !inbox.is_closing && !works {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
+        while !works && !inbox.is_closing {
+            let Some(left) = inbox.patience(Instant::now(), until) else { break };
             inbox.is_idle = true;
             let woken = self.shared.arrived.wait_timeout(inbox, left);
             inbox = woken.unwrap_or_else(PoisonError::into_inner).0;
             inbox.is_idle = false;
         }
-        (std::mem::take(&mut inbox.batches), inbox.is_closing)
+        (inbox.take(), inbox.is_closing)
     }
 
-    fn add(&mut self, batches: Vec<Batch>) {
+    /// Adds what has arrived to the next commit, as much as one commit takes.
+    fn take_up(&mut self) {
         if self.shared.condition() == Condition::Failed {
-            return; // nothing is acknowledged any more, and nothing is kept in vain
+            self.backlog.clear(); // nothing is acknowledged any more, and nothing is kept in vain
         }
-        for batch in batches {
-            for record in records(&batch.records) {
-                if let Err(error) = self.store.add(record) {
-                    self.failed(&error);
+        while self.store.pending_bytes() < COMMIT_BYTES
+            && let Some(batch) = self.backlog.front_mut()
+        {
+            let rest = batch.records.get(batch.taken..).unwrap_or_default();
+            let added = match first_record(rest) {
+                Some((record, size)) => {
+                    batch.taken += size;
+                    self.store.add(record)
                 }
+                None => {
+                    self.done.push((batch.place, batch.ticket));
+                    self.backlog.pop_front();
+                    Ok(())
+                }
+            };
+            if let Err(error) = added {
+                self.failed(&error);
+                self.backlog.clear();
             }
-            self.done.push((batch.place, batch.ticket));
+        }
+    }
+
+    /// What waits for room must not take all the memory.
+    fn bound_backlog(&mut self) {
+        let bytes: usize = self.backlog.iter().map(|it| it.records.len()).sum();
+        if bytes > BACKLOG_BYTES {
+            tracing::error!(
+                bytes,
+                "too much waits for room on the disk: nothing is acknowledged any more that must \
+                 survive; make room, then start again"
+            );
+            self.done.clear();
+            self.backlog.clear();
+            self.set_condition(Condition::Failed);
         }
     }
 
@@ -237,6 +340,7 @@ impl<D: Disk> Committer<D> {
         let before = self.store.log().next_sequence();
         match self.store.commit(self.shared.condition() == Condition::Full) {
             Ok(()) => {
+                self.is_stuck = false;
                 let records = self.store.log().next_sequence() - before;
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.records.fetch_add(records, Ordering::Relaxed);
@@ -261,23 +365,24 @@ impl<D: Disk> Committer<D> {
 
     fn failed(&mut self, error: &LogError) {
         if let LogError::Full { .. } = error {
+            self.is_stuck = true;
             if self.shared.condition() == Condition::Good {
                 tracing::error!(%error, "what must survive is refused until there is room");
                 self.set_condition(Condition::Full);
             }
         } else if self.shared.condition() != Condition::Failed {
             tracing::error!(%error, "nothing is acknowledged any more that must survive");
-            self.set_condition(Condition::Failed);
             self.done.clear();
+            self.set_condition(Condition::Failed);
         }
     }
 
     /// Once in a while: is there room again, and is everything on the disk?
     pub fn look_again(&mut self) {
         if self.shared.condition() == Condition::Full {
-            self.commit();
+            self.write(Vec::new());
             self.store.log_mut().refill_reserve();
-            if self.store.log().has_reserve() && !self.store.has_pending() {
+            if self.store.log().has_reserve() && !self.is_stuck && self.backlog.is_empty() {
                 tracing::warn!("there is room again for what must survive");
                 self.set_condition(Condition::Good);
             }
@@ -295,6 +400,17 @@ impl<D: Disk> Committer<D> {
     }
 }
 
+#[cfg(test)]
+impl<D: Disk> Committer<D> {
+    pub(crate) fn state(&self) -> &crate::state::State {
+        self.store.state()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Client").field("completed", &self.completed).finish_non_exhaustive()
@@ -307,3 +423,116 @@ pub type Waker = Box<dyn Fn() + Send>;
 /// How often the writer looks at the disk when nothing arrives; with `durability = "os"`, what a
 /// power loss may cost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long something waits that nobody waits for.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// A commit takes no more when it has this much, in bytes.
+const COMMIT_BYTES: usize = 32 << 20;
+/// What may wait for room, in bytes.
+const BACKLOG_BYTES: usize = 256 << 20;
+
+/// Milliseconds since 1970.
+fn wall() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    wall.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use agentmq_log::SimulatedDisk;
+    use agentmq_session::{Change, CommitEngine, SessionKey, Time};
+
+    use super::*;
+
+    fn start(wake: Waker) -> (Writer, DiskEngine) {
+        let log = agentmq_log::Settings { segment_bytes: 8192, reserve_bytes: 0, seed: 1 };
+        let settings = crate::store::Settings { log, syncs: true };
+        let disk = SimulatedDisk::default();
+        let (store, _) = Store::open(disk, settings).expect("a store");
+        let (committer, mut engines) = Committer::new(store, vec![wake]);
+        let writer = Writer::start(committer, Box::new(())).expect("a thread");
+        (writer, engines.remove(0))
+    }
+
+    #[test]
+    fn what_nobody_waits_for_waits_for_what_somebody_does() {
+        let (sender, woken) = mpsc::channel();
+        let (writer, mut engine) = start(Box::new(move || {
+            let _ = sender.send(());
+        }));
+        let change = Change::Completed { session: SessionKey(1), packet_id: 1 };
+        for _ in 0..100 {
+            engine.record(change);
+            engine.submit(Time::ZERO);
+        }
+        let recorded = engine.record(change);
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        while engine.completed() < recorded {
+            woken.recv().expect("a commit");
+        }
+        let (commits, records) = writer.shared().written();
+        assert_eq!(records, 101);
+        // One, unless this thread was kept from running for the time that they may wait.
+        assert!(commits < 20, "{commits} commits");
+        // Without anybody who waits it is written too.
+        let recorded = engine.record(change);
+        engine.submit(Time::ZERO);
+        while engine.completed() < recorded {
+            woken.recv().expect("a commit");
+        }
+    }
+
+    #[test]
+    fn the_writer_waits_a_bounded_time_and_not_at_all_when_it_is_urgent() {
+        let now = Instant::now();
+        let until = now + LOOK_AGAIN;
+        let mut inbox = Inbox::default();
+        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
+        inbox.since = Some(now);
+        assert_eq!(inbox.patience(now, until), Some(PATIENCE));
+        assert_eq!(inbox.patience(now + PATIENCE, until), None);
+        inbox.is_urgent = true;
+        assert_eq!(inbox.patience(now, until), None);
+        inbox.take();
+        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
+    }
+
+    #[test]
+    fn who_begins_to_wait_for_what_was_submitted_is_heard() {
+        let (shared, completed) = (Arc::new(Shared::new(0)), Arc::default());
+        let mut engine = DiskEngine::new(Arc::clone(&shared), completed, 0);
+        let recorded = engine.record(Change::Completed { session: SessionKey(1), packet_id: 1 });
+        engine.submit(Time::ZERO);
+        assert!(!shared.lock().is_urgent);
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        assert!(shared.lock().is_urgent);
+        shared.lock().take();
+        engine.draw(recorded);
+        engine.submit(Time::ZERO);
+        assert!(!shared.lock().is_urgent, "the writer knows");
+    }
+
+    #[test]
+    fn a_panic_of_the_writer_is_a_failed_disk_and_not_silence() {
+        let (sender, woken) = mpsc::channel();
+        let is_first = std::sync::atomic::AtomicBool::new(true);
+        let wake: Waker = Box::new(move || {
+            sender.send(()).expect("somebody listens");
+            assert!(!is_first.swap(false, Ordering::AcqRel), "planted");
+        });
+        let (writer, mut engine) = start(wake);
+        engine.record(Change::Ended(SessionKey(1)));
+        engine.submit(Time::ZERO);
+        woken.recv().expect("the commit");
+        woken.recv().expect("the end of the thread");
+        assert_eq!(engine.condition(), Condition::Failed);
+        for _ in 0..10 {
+            engine.record(Change::Ended(SessionKey(1)));
+            engine.submit(Time::ZERO);
+        }
+        assert!(writer.shared().lock().batches.is_empty(), "nobody would ever take them");
+    }
+}

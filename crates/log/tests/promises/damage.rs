@@ -87,6 +87,9 @@ fn a_missing_file_is_noticed_and_the_others_are_served() {
     let [damage] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
     assert_eq!(damage.records as usize, records.len() - shown.len());
     assert!(damage.records > 0);
+    assert_eq!((&damage.file, damage.origin), (&names[1], Origin::Missing));
+    assert_eq!(damage.kept_as, None, "there is nothing to keep");
+    assert!(!folder.list().expect("a list").iter().any(|name| name.ends_with(".bad")));
 }
 
 #[test]
@@ -99,4 +102,59 @@ fn a_segment_without_a_header_is_kept_for_inspection() {
     let lost: u64 = recovered.damage.iter().map(|it| it.records).sum();
     assert_eq!(lost as usize, records.len() - shown.len());
     assert!(disk.content(&format!("{name}.bad")).is_some());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_everywhere_is_served_where_it_can() {
+    let (_, records) = written(4, 120);
+    for (file, page) in [(0, 0), (0, 1), (1, 0), (1, 1), (usize::MAX, 0), (usize::MAX, 1)] {
+        let (disk, _) = written(4, 120);
+        let names = names(&disk);
+        let name = &names[file.min(names.len() - 1)];
+        let before = disk.content(name);
+        disk.make_unreadable(name, page * 4096..page * 4096 + 10);
+        let (_, recovered, shown) = open(disk.clone(), settings(1));
+        let of_others = shown.iter().filter(|(at, _)| format!("{:010}.log", at.segment) != *name);
+        let whole = open(written(4, 120).0, settings(1)).2;
+        let expected = whole.iter().filter(|(at, _)| format!("{:010}.log", at.segment) != *name);
+        assert!(of_others.eq(expected), "all that is in other files");
+        assert!(shown.len() < records.len());
+        let told = recovered.damage.iter().any(|it| {
+            it.file == *name && matches!(it.origin, Origin::Unreadable(_)) && it.kept_as.is_some()
+        });
+        assert!(told, "{:?}", recovered.damage);
+        assert_eq!(disk.content(name), before, "nothing is written over it, or cut off");
+    }
+}
+
+#[test]
+fn the_highest_number_is_no_panic() {
+    let mut disk = agentmq_log::SimulatedDisk::default();
+    disk.create("4294967295.log", 0).expect("room");
+    let opened = agentmq_log::Log::open(disk, settings(1), |_, _| {});
+    assert!(opened.expect_err("no file could follow").to_string().contains("4294967295.log"));
+}
+
+/// A kill before the sync leaves what no later sync writes; it counts, so it is written again, even
+/// when the file ends within it.
+#[test]
+fn what_counts_is_made_durable_even_without_its_padding() {
+    let disk = agentmq_log::SimulatedDisk::default();
+    let (mut log, ..) = open(disk.clone(), settings(1));
+    log.append(b"first").expect("small");
+    log.commit(true, false).expect("works");
+    log.append(b"13 bytes long").expect("small");
+    log.commit(false, false).expect("works");
+    drop(log);
+    // Seen by readers, and not on the disk: as after a kill, on a file system that gave no room.
+    let name = names(&disk).remove(0);
+    let used = disk.content(&name).expect("there").iter().rposition(|it| *it != 0).expect("used");
+    disk.open(&name)
+        .and_then(|mut it| agentmq_log::DiskFile::truncate(&mut it, used as u64 + 1))
+        .expect("cut off");
+    let (_, _, shown) = open(disk.clone(), settings(2));
+    assert_eq!(shown.len(), 2);
+    disk.crash(&mut || 0);
+    let (_, recovered, again) = open(disk, settings(3));
+    assert_eq!((recovered.damage.len(), again), (0, shown), "it has counted once");
 }

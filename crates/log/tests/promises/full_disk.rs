@@ -110,3 +110,20 @@ fn a_newer_format_is_refused_with_its_number() {
     assert!(error.to_string().contains("format 2"), "{error}");
     disk.sync_folder().expect("untouched");
 }
+
+#[test]
+fn what_keeps_a_file_from_being_made_is_told_as_it_is() {
+    for (kind, says) in [
+        (ErrorKind::StorageFull, "free some"),
+        (ErrorKind::PermissionDenied, "let this process create files there"),
+    ] {
+        let disk = SimulatedDisk::default();
+        let (mut log, ..) = open(disk.clone(), settings(1));
+        disk.plan(0, Fault::Create(kind));
+        log.append(b"x").expect("small");
+        let error = log.commit(true, false).expect_err("planned");
+        assert!(matches!(error, LogError::Full { .. }), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        log.commit(true, false).expect("it goes on by itself");
+    }
+}

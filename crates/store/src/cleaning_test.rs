@@ -1,0 +1,226 @@
+//! What cleaning leaves behind, and what it never takes.
+
+use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
+use agentmq_log::SimulatedDisk;
+use agentmq_session::{Condition, SessionKey, Ticket};
+
+use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord};
+use crate::store::{Settings, Store};
+use crate::writer::Committer;
+
+const SESSION: SessionKey = SessionKey(1);
+
+fn settings(segment_bytes: u64, reserve_bytes: u64) -> Settings {
+    let log = agentmq_log::Settings { segment_bytes, reserve_bytes, seed: 3 };
+    Settings { log, syncs: true }
+}
+
+fn open(disk: &SimulatedDisk, settings: Settings) -> Store<SimulatedDisk> {
+    Store::open(disk.clone(), settings).expect("a store").0
+}
+
+fn add(store: &mut Store<SimulatedDisk>, record: &Record<'_>) {
+    let mut content = Vec::new();
+    record.encode(&mut content);
+    store.add(&content).expect("small");
+}
+
+fn session(expiry: u32) -> Record<'static> {
+    Record::Session(SessionRecord {
+        key: SESSION,
+        client_id: "client",
+        version: ProtocolVersion::V5,
+        name: None,
+        expiry,
+        is_connected: true,
+        expires_at: 0,
+        will: None,
+    })
+}
+
+fn packet(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let publish = Publish { retain: true, topic, payload, ..Publish::default() };
+    Packet::Publish(publish).encode(ProtocolVersion::V5, &mut packet);
+    packet
+}
+
+/// A message for the session, and a retained one.
+fn message(packet: &[u8], ordinal: u64, is_retained: bool, expires_at: u64) -> MessageRecord<'_> {
+    let recipient = RecipientRecord {
+        session: SESSION,
+        ordinal,
+        packet_id: 0,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        ids: Vec::new(),
+        group: None,
+    };
+    let recipients = if ordinal > 0 { vec![recipient] } else { Vec::new() };
+    MessageRecord { is_retained, expires_at, recipients, ..MessageRecord::clearing(packet) }
+}
+
+fn used(store: &Store<SimulatedDisk>) -> u64 {
+    store.log().segments().map(|it| it.used).sum()
+}
+
+/// Commits and cleans until there is nothing to clean; panics if that never ends.
+fn clean(store: &mut Store<SimulatedDisk>, wall: u64) {
+    for _ in 0..1000 {
+        store.commit(false).expect("room");
+        store.clean(wall, false).expect("room");
+        if !store.has_work() {
+            return;
+        }
+    }
+    panic!("cleaning goes on for ever");
+}
+
+#[test]
+fn a_session_recorded_again_and_again_is_written_again_once() {
+    let mut store = open(&SimulatedDisk::default(), settings(64 * 1024, 0));
+    let mut added = 0;
+    for number in 0..1_000 {
+        add(&mut store, &session(number));
+        added += 1;
+    }
+    for _ in 0..3_000 {
+        for _ in 0..10 {
+            add(&mut store, &Record::Ended(SessionKey(9)));
+            added += 1;
+        }
+        clean(&mut store, 0);
+    }
+    let again = store.log().next_sequence() - 1 - added;
+    assert!((1..20).contains(&again), "{again} records were written again");
+    assert!(used(&store) < 4 * 64 * 1024, "{}", used(&store));
+    store.state().assert_exact();
+}
+
+#[test]
+fn long_filters_do_not_keep_the_writer_busy() {
+    let mut store = open(&SimulatedDisk::default(), settings(16 * 1024, 0));
+    add(&mut store, &session(1));
+    let options = SubscriptionOptions::at(QoS::AtLeastOnce);
+    for number in 0..2_000 {
+        let filter = format!("{number}/{}", "x".repeat(200));
+        add(&mut store, &Record::Subscribed { session: SESSION, filter: &filter, options, id: 0 });
+        if number % 50 == 0 {
+            clean(&mut store, 0);
+        }
+    }
+    clean(&mut store, 0);
+    assert_eq!(store.state().sessions[&SESSION].subscriptions.len(), 2_000);
+}
+
+#[test]
+fn cleaning_is_faster_than_what_comes_in() {
+    let segment = 4 << 20;
+    let mut store = open(&SimulatedDisk::default(), settings(segment, 0));
+    add(&mut store, &session(1));
+    let (large, small) = (packet("large", &vec![7; 1 << 20]), packet("small", b"waits"));
+    for number in 1..=100 {
+        // One that waits in every megabyte that is over at once.
+        add(&mut store, &Record::Message(message(&small, number, false, 0)));
+        add(&mut store, &Record::Message(message(&large, 0, true, 0)));
+        store.commit(false).expect("room");
+        store.clean(0, false).expect("room");
+    }
+    assert!(used(&store) < 5 * segment, "{}", used(&store));
+    assert_eq!(store.state().sessions[&SESSION].entries.len(), 100);
+}
+
+#[test]
+fn what_has_expired_is_not_written_again_for_ever() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk, settings(8 * 1024, 0));
+    add(&mut store, &session(1));
+    let (expired, lasting) = (packet("expired", b"1"), packet("lasting", b"2"));
+    add(&mut store, &Record::Message(message(&expired, 1, true, 1_000)));
+    add(&mut store, &Record::Message(message(&expired, 2, false, 1_000)));
+    add(&mut store, &Record::Sent { session: SESSION, ordinal: 2, packet_id: 9 });
+    add(&mut store, &Record::Message(message(&lasting, 3, true, u64::MAX)));
+    for number in 0..2_000 {
+        add(&mut store, &session(number));
+        if number % 10 == 0 {
+            clean(&mut store, 1_000_000);
+            store.state().assert_exact();
+        }
+    }
+    let check = |store: &Store<SimulatedDisk>| {
+        let ordinals: Vec<_> = store.state().sessions[&SESSION].entries.keys().copied().collect();
+        assert_eq!(ordinals, [2, 3], "in flight, and not expired");
+        let topics: Vec<_> = store.state().retained.keys().map(|it| &**it).collect();
+        assert_eq!(topics, ["lasting"]);
+        assert_eq!(store.state().messages.len(), 2);
+    };
+    check(&store);
+    drop(store);
+    check(&open(&disk, settings(8 * 1024, 0)));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_any_more_keeps_its_file() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk, settings(8 * 1024, 0));
+    add(&mut store, &session(1));
+    let waits = packet("waits", &[b'w'; 300]);
+    add(&mut store, &Record::Message(message(&waits, 1, false, 0)));
+    store.commit(false).expect("room");
+    // A bit goes bad while the broker runs.
+    let name = "0000000000.log";
+    disk.damage(name, |bytes| {
+        let at = bytes.windows(300).position(|it| it == [b'w'; 300]).expect("there");
+        bytes[at] ^= 1;
+    });
+    for number in 0..3_000 {
+        add(&mut store, &session(number));
+        if number % 10 == 0 {
+            clean(&mut store, 0);
+        }
+    }
+    assert!(disk.content(name).is_none(), "the log has let go of it");
+    assert!(disk.content("0000000000.log.bad").is_some(), "it is kept for whoever wants to look");
+}
+
+/// What has been acknowledged makes room on a full disk, without anybody's help.
+#[test]
+fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
+    let disk = SimulatedDisk::default();
+    disk.set_capacity(Some(16 << 20));
+    let store = open(&disk, settings(4 << 20, 1 << 20));
+    let (mut committer, _engines) = Committer::new(store, vec![Box::new(|| {})]);
+    let shared = std::sync::Arc::clone(committer.shared());
+    let mut ticket = 0;
+    let mut submit = |committer: &mut Committer<SimulatedDisk>, records: &[Record<'_>]| {
+        let mut batch = Vec::new();
+        for record in records {
+            let mut content = Vec::new();
+            record.encode(&mut content);
+            batch.extend((content.len() as u32).to_le_bytes());
+            batch.extend(content);
+        }
+        ticket += 1;
+        committer.shared().submit(0, Ticket(ticket), batch, true);
+        committer.step();
+    };
+    submit(&mut committer, &[session(1)]);
+    let large = packet("large", &vec![7; 200_000]);
+    let mut newest = 0;
+    while shared.condition() == Condition::Good {
+        newest += 1;
+        assert!(newest < 200, "it is never full");
+        submit(&mut committer, &[Record::Message(message(&large, newest, false, 0))]);
+    }
+    assert_eq!(shared.condition(), Condition::Full);
+    for ordinal in 1..=newest {
+        submit(&mut committer, &[Record::Dropped { session: SESSION, ordinal }]);
+        committer.look_again();
+    }
+    for _ in 0..100 {
+        committer.step();
+        committer.look_again();
+    }
+    assert_eq!(shared.condition(), Condition::Good, "{:?}", committer.state().live);
+    committer.state().assert_exact();
+}

@@ -1,0 +1,5 @@
+//! What router, store and log promise together, one promise at a time.
+
+mod broker;
+mod data_directory;
+mod recording;
