@@ -15,7 +15,7 @@ mod segment;
 mod simulated_disk;
 
 pub use block::{MAX_RECORD, RECORD_OVERHEAD};
-pub use disk::{Disk, DiskFile, is_full};
+pub use disk::{Disk, DiskFile, Room, is_full};
 pub use log::{Commit, Log, LogError, ReadError, Settings};
 pub use real_disk::{RealDisk, RealFile};
 pub use recovery::{Damage, Origin, Recovered};

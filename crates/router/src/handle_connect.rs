@@ -186,6 +186,7 @@ impl Router {
         self.record_session(index);
         let opens_at = if connect.will.is_some() { self.recorded } else { Ticket::default() };
         self.tell_dropped(index, id, &mut properties);
+        self.tell_durability(id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
         }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub hold_on_resume_ms: u32,
     /// Whether QoS 0 messages are kept for absent clients.
     pub queue_qos0: bool,
+    /// Name of what an acknowledgement promises, told to clients and in `$SYS`; empty: not told.
+    pub durability: &'static str,
     /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: none.
     pub response_information: Box<str>,
     /// How a shared group chooses the receiver.
@@ -50,6 +52,7 @@ impl Default for Settings {
             retained_gap_ms: 10,
             hold_on_resume_ms: 0,
             queue_qos0: false,
+            durability: "",
             response_information: Box::default(),
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentmq_codec::{ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Change, CommitEngine, Condition, RecordedMessage, Session, SessionKey, Ticket, Time, Will,
+    Change, CommitEngine, Condition, RecordedMessage, Session, SessionKey, StoreStatistics, Ticket,
+    Time, Will,
 };
 
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
@@ -113,6 +114,10 @@ impl CommitEngine for DiskEngine {
 
     fn condition(&self) -> Condition {
         self.shared.condition()
+    }
+
+    fn statistics(&self) -> Option<StoreStatistics> {
+        Some(self.shared.statistics())
     }
 
     fn new_key(&mut self) -> SessionKey {

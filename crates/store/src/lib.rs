@@ -12,9 +12,11 @@ mod record;
 mod restore;
 mod state;
 mod store;
+mod watermarks;
 mod writer;
 
 pub use engine::DiskEngine;
 pub use open::{OpenError, OpenedStore, Settings, open};
 pub use restore::{Clocks, Restored};
+pub use watermarks::Watermarks;
 pub use writer::{Committer, Shared, Waker, Writer};

@@ -9,6 +9,7 @@ use agentmq_log::{Damage, Disk, LogError, RealDisk};
 use crate::DiskEngine;
 use crate::restore::{Clocks, Restored, restore};
 use crate::store::{self, Store};
+use crate::watermarks::Watermarks;
 use crate::writer::{Committer, Waker, Writer};
 
 /// How a data directory is used.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Random bits that no client can guess.
     pub seed: u64,
+    /// From which room on the disk is watched.
+    pub watermarks: Watermarks,
 }
 
 /// An open data directory, in use by this process alone.
@@ -31,6 +34,7 @@ pub struct OpenedStore<D: Disk> {
     store: Store<D>,
     /// Held as long as the store is open.
     lock: Option<File>,
+    watermarks: Watermarks,
     /// What survived.
     pub restored: Restored,
     /// Acknowledged records that cannot be read.
@@ -106,6 +110,7 @@ impl<D: Disk> OpenedStore<D> {
             reserve_bytes: settings.segment_bytes.min(RESERVE_BYTES),
             seed: settings.seed,
         };
+        let watermarks = settings.watermarks;
         let settings = store::Settings { log, syncs: settings.syncs };
         let (mut store, recovered) = Store::open(disk, settings)?;
         let restored = restore(store.state(), clocks);
@@ -115,6 +120,7 @@ impl<D: Disk> OpenedStore<D> {
             unknown: store.unknown(),
             store,
             lock: None,
+            watermarks,
             restored,
             damage: recovered.damage,
             unfinished: recovered.unfinished,
@@ -123,16 +129,17 @@ impl<D: Disk> OpenedStore<D> {
 
     /// A committer to be driven by hand, with an engine for each of `wakers`.
     pub fn by_hand(self, wakers: Vec<Waker>) -> (Committer<D>, Vec<DiskEngine>) {
-        Committer::new(self.store, wakers)
+        Committer::new(self.store, self.watermarks, self.damage.len() as u64, wakers)
     }
 }
 
 impl<D: Disk<File: Send> + Send + 'static> OpenedStore<D> {
     /// Starts the writer, with an engine for each of `wakers`, which are called when tickets of
     /// that engine have become durable.
-    pub fn start(self, wakers: Vec<Waker>) -> io::Result<(Writer, Vec<DiskEngine>)> {
-        let (committer, engines) = Committer::new(self.store, wakers);
-        Ok((Writer::start(committer, Box::new(self.lock))?, engines))
+    pub fn start(mut self, wakers: Vec<Waker>) -> io::Result<(Writer, Vec<DiskEngine>)> {
+        let lock = Box::new(self.lock.take());
+        let (committer, engines) = self.by_hand(wakers);
+        Ok((Writer::start(committer, lock)?, engines))
     }
 }
 

@@ -124,10 +124,10 @@ impl<D: Disk> Store<D> {
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
     /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here.
-    pub(crate) fn clean(&mut self) -> Result<(), LogError> {
+    /// written again here. When the disk is `short` of room no slack is left.
+    pub(crate) fn clean(&mut self, short: bool) -> Result<(), LogError> {
         debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
-        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning()) else {
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(short)) else {
             return Ok(());
         };
         if self.state.live.of(cleaning.segment) == 0 {
@@ -166,10 +166,10 @@ impl<D: Disk> Store<D> {
     }
 
     /// The oldest segment is cleaned when all together are more than twice what counts.
-    fn begin_cleaning(&self) -> Option<Cleaning> {
+    fn begin_cleaning(&self, short: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
-        let slack = 2 * self.settings.log.segment_bytes;
+        let slack = if short { 0 } else { 2 * self.settings.log.segment_bytes };
         let is_long = used > 2 * self.state.live.bytes() + slack;
         let is_dead = self.state.live.of(segment) == 0;
         (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })

@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agentmq_log::{Disk, LogError};
-use agentmq_session::{Condition, Ticket};
+use agentmq_session::{Condition, StoreStatistics, Ticket};
 
 use crate::engine::{DiskEngine, records};
 use crate::store::Store;
+use crate::watermarks::{Level, Watermarks};
 
 /// What shards and writer share.
 #[derive(Debug)]
@@ -24,6 +25,18 @@ pub struct Shared {
     /// Commits and records so far.
     commits: AtomicU64,
     records: AtomicU64,
+    /// What the writer has seen when it last looked.
+    seen: Mutex<Seen>,
+}
+
+/// What changes slowly, and is told as it was when the writer last looked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    bytes: u64,
+    segments: u64,
+    damage: u64,
+    free: Option<u64>,
+    level: Level,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +76,7 @@ impl Shared {
             keys: AtomicU64::new(newest_key + 1),
             commits: AtomicU64::new(0),
             records: AtomicU64::new(0),
+            seen: Mutex::default(),
         }
     }
 
@@ -97,9 +111,23 @@ impl Shared {
         }
     }
 
-    /// Commits and records so far.
-    pub fn written(&self) -> (u64, u64) {
-        (self.commits.load(Ordering::Relaxed), self.records.load(Ordering::Relaxed))
+    /// How it is with the store; sizes as they were half a second ago.
+    pub fn statistics(&self) -> StoreStatistics {
+        let seen = *self.seen();
+        StoreStatistics {
+            condition: self.condition(),
+            is_low: seen.level > Level::Enough,
+            commits: self.commits.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            bytes: seen.bytes,
+            segments: seen.segments,
+            damage: seen.damage,
+            free: seen.free,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -149,13 +177,24 @@ pub struct Committer<D: Disk> {
     clients: Vec<Client>,
     /// Tickets that become durable with the next commit.
     done: Vec<(usize, Ticket)>,
+    watermarks: Watermarks,
+    /// How much room there was at the last look.
+    level: Level,
+    /// What waits found no room: it is tried again at the next look.
+    is_stuck: bool,
 }
 
 impl<D: Disk> Committer<D> {
     /// One for a store, and an engine for each of `wakers`, which are called when tickets of that
     /// engine have become durable.
-    pub(crate) fn new(store: Store<D>, wakers: Vec<Waker>) -> (Self, Vec<DiskEngine>) {
+    pub(crate) fn new(
+        store: Store<D>,
+        watermarks: Watermarks,
+        damage: u64,
+        wakers: Vec<Waker>,
+    ) -> (Self, Vec<DiskEngine>) {
         let shared = Arc::new(Shared::new(store.state().newest_key));
+        shared.seen().damage = damage;
         let clients: Vec<Client> =
             wakers.into_iter().map(|wake| Client { completed: Arc::default(), wake }).collect();
         let engines = clients.iter().enumerate().map(|(place, client)| {
@@ -166,7 +205,11 @@ impl<D: Disk> Committer<D> {
             tracing::error!(what, "what has survived cannot be made safe: nothing more is kept");
             shared.set_condition(Condition::Failed);
         }
-        (Self { store, shared, clients, done: Vec::new() }, engines)
+        let (done, level) = (Vec::new(), Level::default());
+        let is_stuck = false;
+        let mut committer = Self { store, shared, clients, done, watermarks, level, is_stuck };
+        committer.look_at_room();
+        (committer, engines)
     }
 
     fn run(&mut self) {
@@ -195,16 +238,17 @@ impl<D: Disk> Committer<D> {
     fn write(&mut self, batches: Vec<Batch>) {
         self.add(batches);
         self.commit();
-        if self.shared.condition() == Condition::Good
-            && let Err(error) = self.store.clean()
-        {
+        // Also when there is little room, which it makes; but nothing waits before what it adds.
+        let may_clean = self.shared.condition() != Condition::Failed && !self.store.has_pending();
+        if may_clean && let Err(error) = self.store.clean(self.level == Level::Short) {
             self.failed(&error);
         }
     }
 
     /// Everything that has arrived; waits for something if there is nothing else to do.
     fn wait(&mut self, until: Instant) -> (Vec<Batch>, bool) {
-        let works = self.store.has_work() && self.shared.condition() == Condition::Good;
+        let can_write = self.shared.condition() != Condition::Failed && !self.is_stuck;
+        let works = can_write && self.store.has_work();
         let mut inbox = self.shared.lock();
         while inbox.batches.is_empty() && !inbox.is_closing && !works {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
@@ -237,6 +281,7 @@ impl<D: Disk> Committer<D> {
         let before = self.store.log().next_sequence();
         match self.store.commit(self.shared.condition() == Condition::Full) {
             Ok(()) => {
+                self.is_stuck = false;
                 let records = self.store.log().next_sequence() - before;
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.records.fetch_add(records, Ordering::Relaxed);
@@ -261,6 +306,7 @@ impl<D: Disk> Committer<D> {
 
     fn failed(&mut self, error: &LogError) {
         if let LogError::Full { .. } = error {
+            self.is_stuck = true;
             if self.shared.condition() == Condition::Good {
                 tracing::error!(%error, "what must survive is refused until there is room");
                 self.set_condition(Condition::Full);
@@ -272,20 +318,53 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    /// Once in a while: is there room again, and is everything on the disk?
+    /// Once in a while: is there room, and is everything on the disk?
     pub fn look_again(&mut self) {
         if self.shared.condition() == Condition::Full {
             self.commit();
             self.store.log_mut().refill_reserve();
-            if self.store.log().has_reserve() && !self.store.has_pending() {
-                tracing::warn!("there is room again for what must survive");
-                self.set_condition(Condition::Good);
-            }
+        }
+        self.look_at_room();
+        let has_room = self.store.log().has_reserve() && !self.store.has_pending();
+        if self.shared.condition() == Condition::Full && has_room && self.level < Level::Short {
+            tracing::warn!("there is room again for what must survive");
+            self.set_condition(Condition::Good);
         }
         if self.shared.condition() != Condition::Failed
             && let Err(error) = self.store.log_mut().sync()
         {
             self.failed(&error);
+        }
+    }
+
+    /// Notes what the statistics tell, and how much room the disk has.
+    fn look_at_room(&mut self) {
+        let (mut bytes, mut segments) = (0, 0);
+        for segment in self.store.log().segments() {
+            (bytes, segments) = (bytes + segment.used, segments + 1);
+        }
+        // A disk that does not say how much it has is used until it is full.
+        let room = self.store.log().disk().room().ok().flatten();
+        let before = self.level;
+        self.level = room.map_or(Level::Enough, |it| self.watermarks.level(it, before));
+        let mut seen = self.shared.seen();
+        (seen.bytes, seen.segments, seen.level) = (bytes, segments, self.level);
+        seen.free = room.map(|it| it.free);
+        drop(seen);
+        let free = room.map_or(0, |it| it.free);
+        if self.level == Level::Short && self.shared.condition() == Condition::Good {
+            tracing::error!(
+                free,
+                "the disk has too little room left (disk.refuse_below): what must survive is \
+                 refused until there is more"
+            );
+            self.set_condition(Condition::Full);
+        } else if self.level == Level::Low && before < Level::Low {
+            tracing::warn!(
+                free,
+                "the disk's room runs low (disk.warn_below): free some, or what must survive will \
+                 be refused"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use agentmq_identity::Open;
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Router};
 use agentmq_session::Time;
-use agentmq_store::{Clocks, Committer, OpenedStore, Settings, Waker};
+use agentmq_store::{Clocks, Committer, OpenedStore, Settings, Waker, Watermarks};
 
 use crate::checker::Ledger;
 use crate::client::{Client, Event, Publication, packets};
@@ -162,6 +162,7 @@ impl World {
             syncs: true,
             segment_bytes: 4096,
             seed: self.seed ^ self.now,
+            watermarks: Watermarks::default(),
         };
         let clocks = Clocks { now: Time::ZERO, wall: self.now };
         let Ok(opened) = OpenedStore::open(self.disk.clone(), &settings, clocks) else { return };

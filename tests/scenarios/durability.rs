@@ -1,0 +1,108 @@
+//! What users see of durability: which promise is made, how it is with the disk, and what a broker
+//! does whose disk has too little room.
+
+use agentmq_testkit::codec::{
+    Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS, ReasonCode,
+};
+use agentmq_testkit::{Broker, RawClient};
+
+/// Connects a client of version 5; returns what its CONNACK says of durability.
+fn connect(broker: &Broker, client_id: &str, expiry: u32) -> (RawClient, Option<String>) {
+    let mut client = broker.dial();
+    let expiry = Property::U32(PropertyId::SessionExpiryInterval, expiry);
+    let properties = PropertiesBuf::new().with(expiry);
+    let connack = client.connect_with(Connect {
+        client_id,
+        properties: properties.view(),
+        version: ProtocolVersion::V5,
+        ..Connect::default()
+    });
+    let Packet::ConnAck(packet) = connack.packet() else { panic!("no CONNACK") };
+    let mut told = packet.properties.user_properties();
+    let durability = told.find(|(name, _)| *name == "durability").map(|(_, value)| value.into());
+    (client, durability)
+}
+
+/// Publishes with QoS 1; returns the reason, as code and as text.
+fn publish(client: &mut RawClient, topic: &str) -> (ReasonCode, String) {
+    let (qos, packet_id) = (QoS::AtLeastOnce, 7);
+    client.send(&Packet::Publish(Publish { topic, qos, packet_id, ..Publish::default() }));
+    let answer = client.wait_for(|packet| matches!(packet, Packet::Ack(_)));
+    let Packet::Ack(ack) = answer.packet() else { panic!("no PUBACK") };
+    let why = ack.properties.text(PropertyId::ReasonString).unwrap_or_default();
+    (ack.reason, why.to_owned())
+}
+
+/// Waits until a statistic has this value.
+fn wait_for(watcher: &mut RawClient, name: &str, value: &str) {
+    let topic = format!("$SYS/broker/{name}");
+    assert!(!watcher.subscribe(&topic, QoS::AtMostOnce).is_error());
+    while watcher.receive_publish().publish().payload != value.as_bytes() {}
+}
+
+#[test]
+fn everybody_is_told_what_an_acknowledgement_promises() {
+    for durability in ["fsync", "os", "memory"] {
+        let settings = format!("durability = \"{durability}\"\n");
+        let config = format!("{settings}{}[sys]\ninterval_secs = 1\n", crate::TCP);
+        let broker = Broker::start(crate::BINARY, &config);
+        let (mut watcher, told) = connect(&broker, "watcher", 0);
+        assert_eq!(told.as_deref(), Some(durability));
+        wait_for(&mut watcher, "durability", durability);
+        let line = match durability {
+            "fsync" => "acknowledged when the disk has it",
+            "os" => "acknowledged when the operating system has it",
+            _ => "last until the broker stops",
+        };
+        broker.wait_for_log(line, 0);
+    }
+}
+
+#[test]
+fn the_store_is_seen_at_work() {
+    let broker = crate::broker("[sys]\ninterval_secs = 1\n");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    for _ in 0..10 {
+        publish(&mut worker, "jobs");
+    }
+    broker.wait_for_statistic("store/commits", |it| it >= 10);
+    broker.wait_for_statistic("store/records", |it| it >= 10 + 2);
+    broker.wait_for_statistic("store/bytes", |it| it > 1024);
+    broker.wait_for_statistic("store/segments", |it| it == 1);
+    broker.wait_for_statistic("store/damage", |it| it == 0);
+    broker.wait_for_statistic("store/free", |it| it > 0);
+}
+
+#[test]
+fn a_disk_with_little_room_refuses_what_must_survive_and_nothing_else() {
+    let broker = crate::broker("");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    let folder = broker.kill();
+    let more_than_any_disk_has = "[disk]\nrefuse_below = 9_000_000_000_000_000_000\n";
+    let config = format!("{}{more_than_any_disk_has}[sys]\ninterval_secs = 1\n", crate::TCP);
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    broker.wait_for_log("the disk has too little room left", 0);
+
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    let mut publisher = broker.client("publisher");
+    let (reason, why) = publish(&mut publisher, "jobs");
+    assert_eq!(reason, ReasonCode::QuotaExceeded);
+    assert!(why.contains("needs the disk"), "{why}");
+    publisher.publish("jobs", b"not kept", QoS::AtMostOnce);
+    assert_eq!(worker.receive_publish().publish().payload, b"not kept", "QoS 0 goes on");
+    assert_eq!(worker.subscribe("more", QoS::AtLeastOnce), ReasonCode::QuotaExceeded);
+
+    let mut clean = broker.client("clean");
+    assert!(!clean.subscribe("live", QoS::AtLeastOnce).is_error());
+    assert_eq!(publish(&mut publisher, "live").0, ReasonCode::Success);
+    assert_eq!(clean.receive_publish().publish().topic, "live", "a clean session goes on");
+    wait_for(&mut clean, "store/condition", "full");
+
+    let broker = Broker::start_in(crate::BINARY, crate::TCP, broker.kill());
+    let (reason, _) = publish(&mut broker.client("publisher"), "jobs");
+    assert_eq!(reason, ReasonCode::Success);
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    assert_eq!(worker.receive_publish().publish().topic, "jobs");
+}
