@@ -106,3 +106,55 @@ fn a_disk_with_little_room_refuses_what_must_survive_and_nothing_else() {
     let (mut worker, _) = connect(&broker, "worker", 3600);
     assert_eq!(worker.receive_publish().publish().topic, "jobs");
 }
+
+/// What a CONNACK says of messages that its session has lost.
+fn dropped(broker: &Broker, client_id: &str) -> (RawClient, Option<String>) {
+    let mut client = broker.dial();
+    let expiry = Property::U32(PropertyId::SessionExpiryInterval, 3600);
+    let properties = PropertiesBuf::new().with(expiry);
+    let connect = Connect { client_id, properties: properties.view(), ..Connect::default() };
+    let connack = client.connect_with(connect);
+    let Packet::ConnAck(packet) = connack.packet() else { panic!("no CONNACK") };
+    let mut told = packet.properties.user_properties();
+    let count = told.find(|(name, _)| *name == "dropped-messages").map(|(_, value)| value.into());
+    (client, count)
+}
+
+#[test]
+fn what_was_acknowledged_waits_in_longer_queues_than_what_was_not() {
+    let broker = crate::broker("[limits]\nqueue_messages = 3\nqueue_bytes = 1_000\n");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    worker.disconnect();
+    let mut publisher = broker.client("publisher");
+    for number in 0..100u32 {
+        publisher.publish("jobs", &number.to_be_bytes(), QoS::AtLeastOnce);
+    }
+    let (mut worker, told) = dropped(&broker, "worker");
+    assert_eq!(told, None);
+    for number in 0..100u32 {
+        assert_eq!(worker.receive_publish().publish().payload, number.to_be_bytes());
+    }
+}
+
+#[test]
+fn beyond_its_bound_the_oldest_go_for_good_and_their_client_is_told() {
+    // A message of 840 bytes takes a thousand and a few.
+    let broker = crate::broker("[limits]\ndurable_queue_bytes = 10_500\n");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    worker.disconnect();
+    let mut publisher = broker.client("publisher");
+    for number in 0..30 {
+        publisher.publish("jobs", &[number; 840], QoS::AtLeastOnce);
+    }
+    let (mut worker, told) = dropped(&broker, "worker");
+    assert_eq!(told.as_deref(), Some("20"));
+    drop(worker.receive_publish());
+    let broker = broker.restart();
+    let (mut worker, _) = dropped(&broker, "worker");
+    for number in 20..30 {
+        assert_eq!(worker.receive_publish().publish().payload, [number; 840]);
+    }
+    worker.ping(); // and nothing comes before its answer
+}

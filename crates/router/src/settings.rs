@@ -82,7 +82,12 @@ impl Settings {
         self.share_strategy == wanted || self.share_strategies.values().any(|&it| it == wanted)
     }
 
-    pub(crate) fn queue_bound(&self) -> QueueBound {
+    /// The bound of what waits for a session: of what survives the broker, or of all else.
+    pub(crate) fn queue_bound(&self, is_durable: bool) -> QueueBound {
+        if is_durable {
+            let bytes = usize::try_from(self.limits.durable_queue_bytes).unwrap_or(usize::MAX);
+            return QueueBound { messages: usize::MAX, bytes };
+        }
         QueueBound {
             messages: self.limits.queue_messages as usize,
             bytes: self.limits.queue_bytes as usize,
