@@ -1,6 +1,9 @@
 //! What users see of durability: which promise is made, how it is with the disk, and what a broker
 //! does whose disk has too little room.
 
+use std::path::Path;
+use std::process::Command;
+
 use agentmq_testkit::codec::{
     Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS, ReasonCode,
 };
@@ -157,4 +160,71 @@ fn beyond_its_bound_the_oldest_go_for_good_and_their_client_is_told() {
         assert_eq!(worker.receive_publish().publish().payload, [number; 840]);
     }
     worker.ping(); // and nothing comes before its answer
+}
+
+/// Runs `agentmq store …`: its exit code, what it printed, and what it said of failures.
+fn store(arguments: &[&str], folders: &[&Path]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(crate::BINARY);
+    let output = command.arg("store").args(arguments).args(folders).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_data_directory_can_be_copied_in_use_and_looked_at_out_of_use() {
+    let broker = crate::broker("");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    worker.disconnect();
+    let mut publisher = broker.client("publisher");
+    for number in 0..20 {
+        publisher.publish("jobs", &[number; 600], QoS::AtLeastOnce);
+    }
+    let data = broker.folder().join("agentmq-data");
+    let copy = broker.folder().join("copy");
+    let (code, _, why) = store(&["check"], &[&data]);
+    assert!(code == Some(4) && why.contains("in use by another process"), "{code:?} {why}");
+    let (code, said, why) = store(&["backup"], &[&data, &copy]);
+    assert_eq!(code, Some(0), "{why}");
+    let counts = "1 sessions, 1 subscriptions, 20 deliveries of 20 messages, 0 retained";
+    assert!(said.contains(counts), "{said}");
+    let (code, _, why) = store(&["backup"], &[&data, &copy]);
+    assert!(code == Some(1) && why.contains("File exists"), "{code:?} {why}");
+    let (code, said, _) = store(&["stats"], &[&copy]);
+    assert!(code == Some(0) && said.contains("0000000000.log"), "{said}");
+
+    let folder = broker.kill();
+    let (code, said, _) = store(&["check", "--json"], &[&folder.path().join("agentmq-data")]);
+    assert!(code == Some(0) && said.contains("\"whole\":true"), "{said}");
+    // The copy takes the place of the original.
+    std::fs::remove_dir_all(folder.path().join("agentmq-data")).unwrap();
+    std::fs::rename(folder.path().join("copy"), folder.path().join("agentmq-data")).unwrap();
+    let broker = Broker::start_in(crate::BINARY, crate::TCP, folder);
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    for number in 0..20 {
+        assert_eq!(worker.receive_publish().publish().payload, [number; 600]);
+    }
+}
+
+#[test]
+fn damage_is_told_by_an_exit_code() {
+    let broker = crate::broker("");
+    let (mut worker, _) = connect(&broker, "worker", 3600);
+    worker.subscribe("jobs", QoS::AtLeastOnce);
+    worker.disconnect();
+    for number in 0..3 {
+        broker.client("publisher").publish("jobs", &[number; 600], QoS::AtLeastOnce);
+    }
+    let folder = broker.kill();
+    let data = folder.path().join("agentmq-data");
+    let log = data.join("log/0000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.windows(500).position(|window| window == [1; 500]).unwrap();
+    bytes[at] ^= 8;
+    std::fs::write(&log, bytes).unwrap();
+    let (code, said, why) = store(&["check"], &[&data]);
+    assert_eq!(code, Some(1), "{said}");
+    let damage = "1 records are lost: a checksum does not agree";
+    assert!(said.contains("2 deliveries") && said.contains(damage), "{said}");
+    assert!(why.contains("cannot be read") && why.contains("fix: "), "{why}");
 }

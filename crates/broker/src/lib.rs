@@ -29,6 +29,9 @@ mod value;
 
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
+pub use agentmq_store::{
+    Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
+};
 pub use config::{
     ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
 };

@@ -5,8 +5,10 @@
 //! is the index of the log, and what a start after a crash begins with.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod encoding;
 mod engine;
+mod inspect;
 mod open;
 mod record;
 mod restore;
@@ -15,7 +17,10 @@ mod store;
 mod watermarks;
 mod writer;
 
+pub use agentmq_log::{Damage, Origin};
+pub use backup::{Backup, backup};
 pub use engine::DiskEngine;
+pub use inspect::{InspectedSegment, Inspection, inspect};
 pub use open::{OpenError, OpenedStore, Settings, open};
 pub use restore::{Clocks, Restored};
 pub use watermarks::Watermarks;

@@ -143,43 +143,66 @@ impl<D: Disk<File: Send> + Send + 'static> OpenedStore<D> {
     }
 }
 
+/// Makes the directory this process's own.
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let shown = || folder.display().to_string();
-    let io = |source| OpenError::Folder { folder: shown(), source };
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(folder.join("lock"));
-    let file = file.map_err(io)?;
+    let file = options.write(true).create(true).truncate(false).open(folder.join(LOCK));
+    take(file.map_err(|source| OpenError::Folder { folder: shown(folder), source })?, folder)
+}
+
+/// The same without a trace: a directory without the file is used by nobody.
+pub(crate) fn lock_if_there(folder: &Path) -> Result<Option<File>, OpenError> {
+    match File::open(folder.join(LOCK)) {
+        Ok(file) => take(file, folder).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::Folder { folder: shown(folder), source }),
+    }
+}
+
+fn take(file: File, folder: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { folder: shown() }),
-        Err(TryLockError::Error(error)) => Err(io(error)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { folder: shown(folder) }),
+        Err(TryLockError::Error(source)) => {
+            Err(OpenError::Folder { folder: shown(folder), source })
+        }
     }
 }
 
 /// Reads the format's number, or writes it into a new directory.
 fn check_format(folder: &Path) -> Result<(), OpenError> {
-    let shown = || folder.display().to_string();
-    let io = |source| OpenError::Folder { folder: shown(), source };
-    let path = folder.join("format");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim() == FORMAT => Ok(()),
-        // A file that was never finished: nothing has been acknowledged from here.
-        Ok(text) if !text.trim().is_empty() => {
-            Err(OpenError::Newer { folder: shown(), found: text.trim().into() })
-        }
-        Ok(_) => write_format(&path).map_err(io),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write_format(&path).map_err(io),
-        Err(error) => Err(io(error)),
+    if format_of(folder)? {
+        return Ok(());
+    }
+    let written = write_format(&folder.join("format"));
+    written.map_err(|source| OpenError::Folder { folder: shown(folder), source })
+}
+
+/// Whether the directory has this version's format; false where it has none yet, because nothing
+/// has been acknowledged from it.
+pub(crate) fn format_of(folder: &Path) -> Result<bool, OpenError> {
+    match std::fs::read_to_string(folder.join("format")) {
+        Ok(text) if text.trim() == FORMAT => Ok(true),
+        Ok(text) if text.trim().is_empty() => Ok(false), // a file that was never finished
+        Ok(text) => Err(OpenError::Newer { folder: shown(folder), found: text.trim().into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(OpenError::Folder { folder: shown(folder), source }),
     }
 }
 
-fn write_format(path: &Path) -> io::Result<()> {
+pub(crate) fn write_format(path: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(FORMAT.as_bytes())?;
     file.sync_all()?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
+fn shown(folder: &Path) -> Shown {
+    folder.display().to_string()
+}
+
+/// Locked by whoever uses the directory.
+const LOCK: &str = "lock";
 /// The format of what the log's records say.
 const FORMAT: &str = "1";
 /// Room kept aside for what makes room, in bytes.
