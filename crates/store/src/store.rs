@@ -98,11 +98,6 @@ impl<D: Disk> Store<D> {
         !self.pending.is_empty()
     }
 
-    /// Whether there is anything to commit or to clean.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.cleaning.is_some()
-    }
-
     /// Makes everything added durable, and everything after it follow. When it fails for want of
     /// room everything still waits; it may be tried again, with more.
     pub(crate) fn commit(&mut self, urgent: bool) -> Result<(), LogError> {
@@ -124,15 +119,24 @@ impl<D: Disk> Store<D> {
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
     /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here. When the disk is `short` of room no slack is left.
-    pub(crate) fn clean(&mut self, short: bool) -> Result<(), LogError> {
+    /// written again here. Returns whether there is more to do.
+    ///
+    /// When the disk is short of room, `free` says how much it has. No slack is left then, but a
+    /// segment is begun only if what counts in it fits: else it would take the last room in vain.
+    pub(crate) fn clean(&mut self, free: Option<u64>) -> Result<bool, LogError> {
         debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
-        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(short)) else {
-            return Ok(());
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(free.is_some()))
+        else {
+            return Ok(false);
         };
-        if self.state.live.of(cleaning.segment) == 0 {
+        let live = self.state.live.of(cleaning.segment);
+        if free.is_some_and(|free| live + live / 4 > free + self.log.room_left()) {
+            return Ok(false);
+        }
+        if live == 0 {
             self.cleaning = None;
-            return self.log.remove_oldest();
+            self.log.remove_oldest()?;
+            return Ok(true);
         }
         let mut again = Vec::new();
         let mut budget = CLEAN_BYTES;
@@ -162,7 +166,7 @@ impl<D: Disk> Store<D> {
             self.cleaning = None;
             self.log.remove_oldest()?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The oldest segment is cleaned when all together are more than twice what counts.

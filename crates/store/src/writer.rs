@@ -180,6 +180,10 @@ pub struct Committer<D: Disk> {
     watermarks: Watermarks,
     /// How much room there was at the last look.
     level: Level,
+    /// Bytes that the disk had then.
+    free: u64,
+    /// The log is being cleaned.
+    cleans: bool,
     /// What waits found no room: it is tried again at the next look.
     is_stuck: bool,
 }
@@ -205,9 +209,17 @@ impl<D: Disk> Committer<D> {
             tracing::error!(what, "what has survived cannot be made safe: nothing more is kept");
             shared.set_condition(Condition::Failed);
         }
-        let (done, level) = (Vec::new(), Level::default());
-        let is_stuck = false;
-        let mut committer = Self { store, shared, clients, done, watermarks, level, is_stuck };
+        let mut committer = Self {
+            store,
+            shared,
+            clients,
+            done: Vec::new(),
+            watermarks,
+            level: Level::default(),
+            free: 0,
+            cleans: false,
+            is_stuck: false,
+        };
         committer.look_at_room();
         (committer, engines)
     }
@@ -240,15 +252,20 @@ impl<D: Disk> Committer<D> {
         self.commit();
         // Also when there is little room, which it makes; but nothing waits before what it adds.
         let may_clean = self.shared.condition() != Condition::Failed && !self.store.has_pending();
-        if may_clean && let Err(error) = self.store.clean(self.level == Level::Short) {
-            self.failed(&error);
-        }
+        self.cleans = may_clean && {
+            let is_short = self.level == Level::Short || self.shared.condition() == Condition::Full;
+            let cleaned = self.store.clean(is_short.then_some(self.free));
+            cleaned.unwrap_or_else(|error| {
+                self.failed(&error);
+                false
+            })
+        };
     }
 
     /// Everything that has arrived; waits for something if there is nothing else to do.
     fn wait(&mut self, until: Instant) -> (Vec<Batch>, bool) {
         let can_write = self.shared.condition() != Condition::Failed && !self.is_stuck;
-        let works = can_write && self.store.has_work();
+        let works = can_write && (self.cleans || self.store.has_pending());
         let mut inbox = self.shared.lock();
         while inbox.batches.is_empty() && !inbox.is_closing && !works {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
@@ -352,6 +369,7 @@ impl<D: Disk> Committer<D> {
         seen.free = room.map(|it| it.free);
         drop(seen);
         let free = room.map_or(0, |it| it.free);
+        self.free = free;
         if self.level == Level::Short && self.shared.condition() == Condition::Good {
             tracing::error!(
                 free,

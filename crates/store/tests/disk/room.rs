@@ -2,14 +2,14 @@
 //! makes room goes on, and everything does once there is some.
 
 use agentmq_log::SimulatedDisk;
-use agentmq_session::{CommitEngine, Condition};
-use agentmq_store::{Clocks, OpenedStore};
+use agentmq_session::{CommitEngine, Condition, Time};
+use agentmq_store::{Clocks, OpenedStore, Watermarks};
 
 use crate::shard::{KIB, Shard, settings};
 
 fn shard(disk: &SimulatedDisk, segment_bytes: u64) -> Shard<SimulatedDisk> {
     disk.set_capacity(Some(CAPACITY));
-    let clocks = Clocks { now: agentmq_session::Time::ZERO, wall: 1_000_000 };
+    let clocks = Clocks { now: Time::ZERO, wall: 1_000_000 };
     Shard::new(OpenedStore::open(disk.clone(), &settings("", segment_bytes), clocks).unwrap())
 }
 
@@ -82,5 +82,30 @@ fn room_that_somebody_else_makes_is_noticed() {
     assert_eq!(shard.engine.condition(), Condition::Good);
 }
 
+#[test]
+fn cleaning_leaves_the_last_room_to_acknowledgements() {
+    // A disk that fills up between two looks, and whose oldest file counts as a whole.
+    let disk = SimulatedDisk::default();
+    disk.set_capacity(Some(64 * MIB));
+    let clocks = Clocks { now: Time::ZERO, wall: 1_000_000 };
+    let mut settings = settings("", 16 * MIB);
+    settings.watermarks = Watermarks { warn_below: 1, refuse_below: 1 };
+    let mut shard = Shard::new(OpenedStore::open(disk, &settings, clocks).unwrap());
+    while shard.engine.condition() == Condition::Good && shard.ordinal < 10_000 {
+        shard.enqueue(64 * 1024);
+        shard.turn();
+    }
+    assert_eq!(shard.engine.condition(), Condition::Full);
+    let in_the_oldest = 250;
+    for ordinal in (in_the_oldest + 1..=shard.ordinal).chain(1..=in_the_oldest) {
+        let ticket = shard.drop(ordinal);
+        shard.turn();
+        assert_eq!(shard.engine.completed(), ticket, "acknowledgement {ordinal}");
+    }
+    shard.turn();
+    assert_eq!(shard.engine.condition(), Condition::Good, "{:?}", shard.statistics());
+}
+
+const MIB: u64 = 1024 * KIB;
 /// Bytes of the disk.
 const CAPACITY: u64 = 2048 * KIB;
