@@ -7,6 +7,7 @@ mod chaos;
 mod connect_rate;
 mod connect_storm;
 mod drain;
+mod durability;
 mod fd_exhaustion;
 mod flapping;
 mod handoff;

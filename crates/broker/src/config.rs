@@ -24,6 +24,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What an acknowledgement promises.
     pub durability: Durability,
+    /// How much room the data directory's disk must have.
+    pub disk: DiskConfig,
     /// What a client finds when it comes back.
     pub session: SessionConfig,
     /// What CONNACK offers.
@@ -52,6 +54,15 @@ pub enum Durability {
 }
 
 choices!(Durability { "fsync" => Fsync, "os" => Os, "memory" => Memory });
+
+/// `[disk]`: how much room the data directory's disk must have, in bytes; 0 is by its size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// With less, the operator is warned.
+    pub warn_below: u64,
+    /// With less, what must survive is refused.
+    pub refuse_below: u64,
+}
 
 /// `[sys]`: the broker's own topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +108,7 @@ impl Default for Config {
                 .into(),
             data_dir: "agentmq-data".into(),
             durability: Durability::Fsync,
+            disk: DiskConfig::default(),
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
             shared: SharedConfig::default(),

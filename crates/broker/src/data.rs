@@ -9,7 +9,7 @@ use agentmq_log::RealDisk;
 use agentmq_router::Place;
 use agentmq_session::{CommitEngine, Message, RestoredSession, Time};
 use agentmq_shard::Mailboxes;
-use agentmq_store::{Clocks, OpenError, OpenedStore, Settings, Waker, Writer};
+use agentmq_store::{Clocks, OpenError, OpenedStore, Settings, Waker, Watermarks, Writer};
 
 use crate::{Config, Durability};
 
@@ -23,6 +23,10 @@ pub(crate) fn open(config: &Config, now: Time) -> Result<Option<OpenedStore<Real
         syncs: config.durability == Durability::Fsync,
         segment_bytes: SEGMENT_BYTES,
         seed: RandomState::new().hash_one(std::process::id()),
+        watermarks: Watermarks {
+            warn_below: config.disk.warn_below,
+            refuse_below: config.disk.refuse_below,
+        },
     };
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let opened = agentmq_store::open(&settings, Clocks { now, wall: wall.as_millis() as u64 })?;
@@ -33,6 +37,15 @@ pub(crate) fn open(config: &Config, now: Time) -> Result<Option<OpenedStore<Real
 /// What an operator must know of what was found.
 fn report(config: &Config, opened: &OpenedStore<RealDisk>) {
     let folder = config.data_dir.display();
+    let promise = match config.durability {
+        Durability::Fsync => "the disk has it",
+        Durability::Os => "the operating system has it",
+        Durability::Memory => "the broker has it",
+    };
+    tracing::info!(
+        durability = config.durability.name(),
+        "what must survive is kept in {folder}, and acknowledged when {promise}"
+    );
     for damage in &opened.damage {
         let kept = damage.kept_as.as_deref().unwrap_or("nowhere: it could not be linked");
         tracing::error!(

@@ -60,7 +60,9 @@ mod tests {
         for key in key_names() {
             assert!(documentation(&key).is_some(), "{key}");
         }
-        for table in ["listeners", "session", "mqtt", "shared", "sys", "log", "threads", "limits"] {
+        for table in
+            ["listeners", "disk", "session", "mqtt", "shared", "sys", "log", "threads", "limits"]
+        {
             assert!(documentation(table).is_some(), "{table}");
         }
         assert_eq!(documentation("nothing"), None);

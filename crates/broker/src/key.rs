@@ -149,9 +149,14 @@ const fn milliseconds(maximum: u64) -> Allowed {
 /// Shards at most: a filter notes in one word which of them want what it matches.
 const SHARDS: u64 = agentmq_router::Place::MAX as u64;
 
+/// The largest number in TOML.
+const LARGEST: u64 = i64::MAX as u64;
+
 static FIELDS: &[Field<Config>] = &[
     field!(data_dir, Allowed::Text, Restart),
     field!(durability, Allowed::Choice(Durability::NAMES), Restart),
+    field!(disk.warn_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
+    field!(disk.refuse_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),

@@ -29,7 +29,12 @@ mod value;
 
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
-pub use config::{ClientPlacement, Config, Durability, SysConfig, ThreadsConfig, check};
+pub use agentmq_store::{
+    Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
+};
+pub use config::{
+    ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
+};
 pub use default_file::DEFAULT_TOML;
 pub use environment::{Environment, RESERVED};
 pub use error::{ConfigError, Place, Problem};

@@ -30,10 +30,19 @@ pub(crate) fn notices(config: &Config) -> Vec<String> {
     let packet = limits.packet_bytes;
     let mut notices = Vec::new();
     for (name, bytes, outcome) in [
-        ("queue_bytes", limits.queue_bytes, "the largest messages are never queued"),
-        ("outbox_bytes", limits.outbox_bytes, "the largest messages fill an outbox alone"),
+        ("queue_bytes", u64::from(limits.queue_bytes), "the largest messages are never queued"),
+        (
+            "durable_queue_bytes",
+            limits.durable_queue_bytes,
+            "the largest messages are never queued",
+        ),
+        (
+            "outbox_bytes",
+            u64::from(limits.outbox_bytes),
+            "the largest messages fill an outbox alone",
+        ),
     ] {
-        if bytes < packet {
+        if bytes < u64::from(packet) {
             notices.push(format!(
                 "limits.{name} = {bytes} is less than limits.packet_bytes = {packet}: {outcome}"
             ));
@@ -53,6 +62,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "topic_aliases_out",
     "queue_messages",
     "queue_bytes",
+    "durable_queue_bytes",
     "publishes_per_second",
     "retained_messages",
     "retained_bytes",

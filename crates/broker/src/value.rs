@@ -238,7 +238,7 @@ macro_rules! integer_settings {
         }
     )*};
 }
-integer_settings!(u16, u32);
+integer_settings!(u16, u32, u64);
 
 /// Gives an enum of unit variants its names in the configuration.
 macro_rules! choices {

@@ -24,6 +24,17 @@ pub trait Disk: Debug {
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
     /// Makes names durable.
     fn sync_folder(&mut self) -> io::Result<()>;
+    /// How much room the disk has; `None` where there is no bound.
+    fn room(&self) -> io::Result<Option<Room>>;
+}
+
+/// How much room a disk has, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What this process may still take.
+    pub free: u64,
+    /// All of it, taken or not.
+    pub size: u64,
 }
 
 /// An open file.

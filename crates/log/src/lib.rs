@@ -9,15 +9,17 @@
 mod block;
 mod disk;
 mod log;
+mod read_only_disk;
 mod real_disk;
 mod recovery;
 mod segment;
 mod simulated_disk;
 
 pub use block::{MAX_RECORD, RECORD_OVERHEAD};
-pub use disk::{Disk, DiskFile, is_full};
+pub use disk::{Disk, DiskFile, Room, is_full};
 pub use log::{Commit, Log, LogError, ReadError, Settings};
+pub use read_only_disk::{ReadOnlyDisk, ReadOnlyFile};
 pub use real_disk::{RealDisk, RealFile};
 pub use recovery::{Damage, Origin, Recovered};
-pub use segment::{Position, SegmentInfo};
+pub use segment::{Position, SegmentInfo, is_segment};
 pub use simulated_disk::{Fault, SimulatedDisk, SimulatedFile};

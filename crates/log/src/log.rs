@@ -391,6 +391,12 @@ impl<D: Disk> Log<D> {
         self.has_reserve || self.settings.reserve_bytes == 0
     }
 
+    /// Bytes that commits can take without more room from the disk, and half of what is kept aside.
+    pub fn room_left(&self) -> u64 {
+        let active = self.active.as_ref().map_or(0, |it| it.size.saturating_sub(it.used));
+        active + if self.has_reserve { self.settings.reserve_bytes / 2 } else { 0 }
+    }
+
     fn release_reserve(&mut self) -> Result<(), LogError> {
         self.has_reserve = false;
         let removed = self.disk.remove(RESERVE);

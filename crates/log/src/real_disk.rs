@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Room};
 
 /// A folder on a real disk.
 #[derive(Debug)]
@@ -77,6 +77,12 @@ impl Disk for RealDisk {
 
     fn sync_folder(&mut self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
+    }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        let disk = statvfs(&self.folder)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok(Some(Room { free: bytes(disk.f_bavail), size: bytes(disk.f_blocks) }))
     }
 }
 

@@ -10,6 +10,7 @@
 //! unfinished end of a run that lost power: it and everything behind it never counted.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 
 use crate::block::{self, Found, RECORD_OVERHEAD};
@@ -62,6 +63,17 @@ pub enum Origin {
     Missing,
     /// The system cannot read the file.
     Unreadable(io::ErrorKind),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checksum => formatter.write_str("a checksum does not agree"),
+            Self::Header => formatter.write_str("both copies of the file's header are unreadable"),
+            Self::Missing => formatter.write_str("a file is missing, or ends too early"),
+            Self::Unreadable(kind) => write!(formatter, "the system cannot read the file: {kind}"),
+        }
+    }
 }
 
 /// The segments that may hold records that count, and what was found.

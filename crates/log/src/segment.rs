@@ -37,6 +37,13 @@ pub(crate) struct Header {
     pub(crate) base: u64,
 }
 
+impl SegmentInfo {
+    /// The name of its file.
+    pub fn file(&self) -> String {
+        file_name(self.number)
+    }
+}
+
 impl Header {
     pub(crate) fn encode(&self) -> [u8; HEADER_COPY] {
         let mut bytes = [0; HEADER_COPY];
@@ -96,6 +103,11 @@ pub(crate) fn number_of(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SUFFIX)?;
     let are_digits = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
     are_digits.then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a file of this name is a segment of the log.
+pub fn is_segment(name: &str) -> bool {
+    number_of(name).is_some()
 }
 
 /// Where blocks begin.

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Room};
 
 /// A simulated folder. Clones are the same folder, so that a test keeps a hold of it while a log
 /// owns it.
@@ -260,6 +260,12 @@ impl Disk for SimulatedDisk {
         }
         folder.durable_names = folder.names.clone();
         Ok(())
+    }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        let folder = lock(&self.0);
+        let free = |size: u64| size.saturating_sub(folder.size());
+        Ok(folder.capacity.map(|size| Room { free: free(size), size }))
     }
 }
 

@@ -68,6 +68,16 @@ impl Router {
 }
 
 impl Router {
+    /// Tells a client what acknowledgements promise here, as the User Property `durability`. Where
+    /// it does not fit [MQTT-3.2.2-20] it is left out.
+    pub(crate) fn tell_durability(&mut self, id: ConnectionId, properties: &mut PropertiesBuf) {
+        let durability = self.settings.durability;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if !durability.is_empty() && connection.version.is_v5() {
+            tell(properties, "durability", durability, connection.max_packet);
+        }
+    }
+
     /// Tells a returning client how many messages its queue has lost since it was last told, as
     /// the User Property `dropped-messages`. CONNACK may carry one whatever Request Problem
     /// Information says [MQTT-3.1.2-29]; where it does not fit [MQTT-3.2.2-20] the next one tells.
@@ -78,23 +88,35 @@ impl Router {
         properties: &mut PropertiesBuf,
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
-        let (is_v5, max_packet) = (connection.version.is_v5(), connection.max_packet as usize);
+        let (is_v5, max_packet) = (connection.version.is_v5(), connection.max_packet);
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         if session.dropped == 0 || !is_v5 {
             return;
         }
         let count = session.dropped.to_string();
-        let told = properties.clone().with(Property::Pair("dropped-messages", &count));
-        if connack_len(&told) <= max_packet {
-            *properties = told;
+        if tell(properties, "dropped-messages", &count, max_packet) {
             session.dropped = 0;
         }
     }
 }
 
+/// Adds a User Property if the client's Maximum Packet Size has room for it.
+fn tell(properties: &mut PropertiesBuf, name: &str, value: &str, max_packet: u32) -> bool {
+    let pair = 1 + 2 + name.len() + 2 + value.len();
+    let fits = len_with(properties.view().as_bytes().len() + pair) <= max_packet as usize;
+    if fits {
+        properties.push(Property::Pair(name, value));
+    }
+    fits
+}
+
 /// Bytes of a CONNACK with these properties, at most.
 pub(crate) fn connack_len(properties: &PropertiesBuf) -> usize {
-    let len = properties.view().as_bytes().len();
+    len_with(properties.view().as_bytes().len())
+}
+
+/// Bytes of a CONNACK with so many bytes of properties.
+fn len_with(len: usize) -> usize {
     let remaining = 2 + varint_len(len) + len;
     1 + varint_len(remaining) + remaining
 }

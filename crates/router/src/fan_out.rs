@@ -314,11 +314,11 @@ impl Router {
     }
 
     fn enqueue(&mut self, source: &mut Source<'_>, index: u32, terms: &Terms<'_>) -> Delivered {
-        let bound = self.settings.queue_bound();
         let Some(session) = self.sessions.get_mut(index as usize) else {
             return Delivered::Nobody;
         };
         let ordinal = session.next_ordinal(terms.qos);
+        let bound = self.settings.queue_bound(ordinal > 0);
         let overflow = session.enqueue(source.delivery(terms, ordinal), bound, source.now);
         self.counters.dropped_queue_full += overflow.dropped as u64;
         self.counters.dropped_expired += overflow.expired as u64;

@@ -192,6 +192,7 @@ impl Router {
             opens_at = self.commit.draw(opens_at);
         }
         self.tell_dropped(index, id, &mut properties);
+        self.tell_durability(id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
         }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub hold_on_resume_ms: u32,
     /// Whether QoS 0 messages are kept for absent clients.
     pub queue_qos0: bool,
+    /// Name of what an acknowledgement promises, told to clients and in `$SYS`; empty: not told.
+    pub durability: &'static str,
     /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: none.
     pub response_information: Box<str>,
     /// How a shared group chooses the receiver.
@@ -50,6 +52,7 @@ impl Default for Settings {
             retained_gap_ms: 10,
             hold_on_resume_ms: 0,
             queue_qos0: false,
+            durability: "",
             response_information: Box::default(),
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
@@ -79,7 +82,12 @@ impl Settings {
         self.share_strategy == wanted || self.share_strategies.values().any(|&it| it == wanted)
     }
 
-    pub(crate) fn queue_bound(&self) -> QueueBound {
+    /// The bound of what waits for a session: of what survives the broker, or of all else.
+    pub(crate) fn queue_bound(&self, is_durable: bool) -> QueueBound {
+        if is_durable {
+            let bytes = usize::try_from(self.limits.durable_queue_bytes).unwrap_or(usize::MAX);
+            return QueueBound { messages: usize::MAX, bytes };
+        }
         QueueBound {
             messages: self.limits.queue_messages as usize,
             bytes: self.limits.queue_bytes as usize,

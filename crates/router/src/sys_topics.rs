@@ -1,6 +1,8 @@
 //! Statistics under `$SYS/broker/`, by the names that Mosquitto made standard. They mean the same:
 //! `messages` are packets of any type, `publish/bytes` are payloads, `subscriptions` are those that
 //! are not shared. `heap` is missing: nothing here knows it without asking for each allocation.
+//! Ours beside them: `durability`, and `store/condition` (good, low, full or failed) with the
+//! numbers of the log that acknowledgements rely on.
 
 use std::fmt::Write;
 
@@ -57,6 +59,7 @@ impl Router {
         self.publish_statistic("version", report.version, now);
         let mut text = format!("{} seconds", report.uptime_secs);
         self.publish_statistic("uptime", &text, now);
+        self.publish_store_statistics(now);
         for (name, number) in numbers {
             text.clear();
             let _ = write!(text, "{number}");
@@ -70,6 +73,28 @@ impl Router {
             let _ = write!(name, "load/{load}/{window}");
             let _ = write!(text, "{value:.2}");
             self.publish_statistic(&name, &text, now);
+        }
+    }
+
+    /// What acknowledgements promise, and how it is with the disk that they rely on.
+    fn publish_store_statistics(&mut self, now: Time) {
+        if !self.settings.durability.is_empty() {
+            self.publish_statistic("durability", self.settings.durability, now);
+        }
+        let Some(store) = self.commit.statistics() else { return };
+        self.publish_statistic("store/condition", store.condition_name(), now);
+        let numbers = [
+            ("store/commits", Some(store.commits)),
+            ("store/records", Some(store.records)),
+            ("store/bytes", Some(store.bytes)),
+            ("store/segments", Some(store.segments)),
+            ("store/damage", Some(store.damage)),
+            ("store/free", store.free),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                self.publish_statistic(name, &number.to_string(), now);
+            }
         }
     }
 

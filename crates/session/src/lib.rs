@@ -32,7 +32,8 @@ pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};
 pub use slots::{Slab, Slots};
 pub use ticket::{
-    CommitEngine, Condition, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks, Ticket,
+    CommitEngine, Condition, EncodedAck, Gates, MemoryEngine, PendingAck, PendingAcks,
+    StoreStatistics, Ticket,
 };
 pub use time::Time;
 pub use topic_alias::{InboundAliases, OutboundAlias, OutboundAliases};

@@ -6,9 +6,10 @@ use agentmq_codec::QoS;
 
 use crate::{Delivery, RetainedCursor, Time};
 
-/// The queue of one session, bounded by count and bytes. When a message would exceed a bound the
-/// expired ones make room, then the oldest, and are counted. `C` is what else can stand in line: a
-/// retained-message cursor, which expands when its turn comes.
+/// The queue of one session, bounded by count and bytes: messages that survive the broker, which
+/// have an ordinal, by one bound, all others by another one. When a message would exceed its bound
+/// the expired ones make room, then the oldest of its kind, and are counted. `C` is what else can
+/// stand in line: a retained-message cursor, which expands when its turn comes.
 #[derive(Debug)]
 pub struct Queue<C = RetainedCursor> {
     entries: VecDeque<Entry<C>>,
@@ -19,6 +20,9 @@ pub struct Queue<C = RetainedCursor> {
     qos0: u32,
     /// Messages of shared groups among the messages.
     shared: u32,
+    /// Messages that survive the broker among the messages, and their bytes.
+    durable: u32,
+    durable_bytes: usize,
     /// Nothing in line expires before this point, or is looked for before it.
     expires_from: Time,
 }
@@ -59,6 +63,8 @@ impl<C> Default for Queue<C> {
             cursors: 0,
             qos0: 0,
             shared: 0,
+            durable: 0,
+            durable_bytes: 0,
             expires_from: Time::NEVER,
         }
     }
@@ -96,21 +102,29 @@ impl<C> Queue<C> {
         self.qos0 > 0
     }
 
-    /// Appends a message and says what it took to make room for it.
+    /// Appends a message and says what it took to make room for it. `bound` is that of its kind.
     pub fn push(&mut self, delivery: Delivery, bound: QueueBound, now: Time) -> Overflow {
         let size = delivery.message.size();
         if size > bound.bytes || bound.messages == 0 {
             return Overflow { dropped: 1, is_refused: true, ..Overflow::default() };
         }
-        let is_full = |it: &Self| it.len() >= bound.messages || it.bytes + size > bound.bytes;
+        let is_durable = delivery.ordinal > 0;
+        let is_full = |it: &Self| {
+            let (messages, bytes) = it.of_kind(is_durable);
+            messages >= bound.messages || bytes + size > bound.bytes
+        };
         let mut overflow = Overflow::default();
         if is_full(self) && self.expires_from <= now {
             let expired = self.drop_expired(now);
             overflow.expired = expired.len();
             overflow.gone.extend(expired.iter().map(|it| it.ordinal).filter(|it| *it > 0));
         }
+        if !is_durable && self.durable > 0 && is_full(self) {
+            // The oldest of its kind may stand behind any number of others: this one gives way.
+            return Overflow { dropped: 1, is_refused: true, ..overflow };
+        }
         while is_full(self)
-            && let Some(oldest) = self.drop_oldest()
+            && let Some(oldest) = self.drop_oldest(is_durable)
         {
             overflow.dropped += 1;
             overflow.gone.extend((oldest.ordinal > 0).then_some(oldest.ordinal));
@@ -248,8 +262,17 @@ impl<C> Queue<C> {
         expired
     }
 
-    fn drop_oldest(&mut self) -> Option<Delivery> {
-        let oldest = self.entries.iter().position(|entry| matches!(entry, Entry::Message(_)));
+    /// Messages and bytes of those that survive the broker, or of all others.
+    fn of_kind(&self, is_durable: bool) -> (usize, usize) {
+        let durable = (self.durable as usize, self.durable_bytes);
+        let others = (self.len() - durable.0, self.bytes - durable.1);
+        if is_durable { durable } else { others }
+    }
+
+    fn drop_oldest(&mut self, is_durable: bool) -> Option<Delivery> {
+        let oldest = self.entries.iter().position(
+            |entry| matches!(entry, Entry::Message(it) if (it.ordinal > 0) == is_durable),
+        );
         match self.entries.remove(oldest?)? {
             Entry::Message(delivery) => {
                 self.count_out(&delivery);
@@ -260,13 +283,23 @@ impl<C> Queue<C> {
     }
 
     fn count_in(&mut self, delivery: &Delivery) {
-        self.bytes += delivery.message.size();
+        let size = delivery.message.size();
+        self.bytes += size;
+        if delivery.ordinal > 0 {
+            self.durable += 1;
+            self.durable_bytes += size;
+        }
         self.qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
         self.shared += u32::from(delivery.group.is_some());
     }
 
     fn count_out(&mut self, delivery: &Delivery) {
-        self.bytes -= delivery.message.size();
+        let size = delivery.message.size();
+        self.bytes -= size;
+        if delivery.ordinal > 0 {
+            self.durable -= 1;
+            self.durable_bytes -= size;
+        }
         self.qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
         self.shared -= u32::from(delivery.group.is_some());
     }
@@ -335,6 +368,30 @@ mod tests {
         assert_eq!((queue.len(), queue.bytes()), (2, 2 * size));
         while queue.pop().is_some() {}
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_survives_the_broker_has_a_bound_of_its_own() {
+        let mut queue: Queue<()> = Queue::default();
+        let size = delivery("a").message.size();
+        let durable = |topic, ordinal| Delivery { ordinal, ..delivery(topic) };
+        let wide = QueueBound { messages: usize::MAX, bytes: 3 * size };
+        let narrow = QueueBound { messages: 1, bytes: 10 * size };
+        queue.push(delivery("x"), narrow, Time::ZERO);
+        for (topic, ordinal) in [("a", 1), ("b", 2), ("c", 3)] {
+            let overflow = queue.push(durable(topic, ordinal), wide, Time::ZERO);
+            assert_eq!(overflow, Overflow::default(), "{topic}");
+        }
+        let overflow = queue.push(delivery("y"), narrow, Time::ZERO);
+        assert_eq!((overflow.dropped, overflow.is_refused), (1, true), "no other one goes");
+        let overflow = queue.push(durable("d", 4), wide, Time::ZERO);
+        assert_eq!((overflow.dropped, overflow.gone), (1, vec![1]), "the oldest of its kind");
+        let left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let left: Vec<_> = left.iter().map(|it| &*it.message.topic).collect();
+        assert_eq!(left, ["x", "b", "c", "d"]);
+        queue.push(delivery("x"), narrow, Time::ZERO);
+        assert_eq!(queue.push(delivery("y"), narrow, Time::ZERO).dropped, 1);
+        assert_eq!(queue.front().map(|it| &*it.message.topic), Some("y"), "the oldest goes again");
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub trait CommitEngine: std::fmt::Debug {
     fn condition(&self) -> Condition {
         Condition::Good
     }
+    /// What is to be told of the place where things are kept, if there is one.
+    fn statistics(&self) -> Option<StoreStatistics> {
+        None
+    }
     /// A key that has never named a session.
     fn new_key(&mut self) -> SessionKey {
         SessionKey::NONE
@@ -56,6 +60,39 @@ pub enum Condition {
     Full,
     /// It takes nothing more.
     Failed,
+}
+
+/// What is told of the place where things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStatistics {
+    /// How it is with it.
+    pub condition: Condition,
+    /// It still takes what comes, but its room runs out.
+    pub is_low: bool,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of the log that are in use.
+    pub bytes: u64,
+    /// Files of the log.
+    pub segments: u64,
+    /// Places where something that was acknowledged could not be read.
+    pub damage: u64,
+    /// Bytes that are free on the disk; `None` where that is not known.
+    pub free: Option<u64>,
+}
+
+impl StoreStatistics {
+    /// One word for an operator: `good`, `low`, `full` or `failed`.
+    pub fn condition_name(&self) -> &'static str {
+        match self.condition {
+            Condition::Good if self.is_low => "low",
+            Condition::Good => "good",
+            Condition::Full => "full",
+            Condition::Failed => "failed",
+        }
+    }
 }
 
 /// Keeps nothing: every ticket is complete at once.

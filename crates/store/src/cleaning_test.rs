@@ -4,6 +4,7 @@ use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
 use agentmq_log::SimulatedDisk;
 use agentmq_session::{Condition, SessionKey, Ticket};
 
+use crate::Watermarks;
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord};
 use crate::store::{Settings, Store};
 use crate::writer::Committer;
@@ -68,8 +69,8 @@ fn used(store: &Store<SimulatedDisk>) -> u64 {
 fn clean(store: &mut Store<SimulatedDisk>, wall: u64) {
     for _ in 0..1000 {
         store.commit(false).expect("room");
-        store.clean(wall, false).expect("room");
-        if !store.has_work() {
+        let has_more = store.clean(wall, None).expect("room");
+        if !has_more && !store.has_pending() {
             return;
         }
     }
@@ -124,7 +125,7 @@ fn cleaning_is_faster_than_what_comes_in() {
         add(&mut store, &Record::Message(message(&small, number, false, 0)));
         add(&mut store, &Record::Message(message(&large, 0, true, 0)));
         store.commit(false).expect("room");
-        store.clean(0, false).expect("room");
+        store.clean(0, None).expect("room");
     }
     assert!(used(&store) < 5 * segment, "{}", used(&store));
     assert_eq!(store.state().sessions[&SESSION].entries.len(), 100);
@@ -189,7 +190,8 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     let disk = SimulatedDisk::default();
     disk.set_capacity(Some(16 << 20));
     let store = open(&disk, settings(4 << 20, 1 << 20));
-    let (mut committer, _engines) = Committer::new(store, vec![Box::new(|| {})]);
+    let (mut committer, _engines) =
+        Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
     let shared = std::sync::Arc::clone(committer.shared());
     let mut ticket = 0;
     let mut submit = |committer: &mut Committer<SimulatedDisk>, records: &[Record<'_>]| {

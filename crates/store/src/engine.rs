@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentmq_codec::{ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Change, CommitEngine, Condition, RecordedMessage, Session, SessionKey, Ticket, Time, Will,
+    Change, CommitEngine, Condition, RecordedMessage, Session, SessionKey, StoreStatistics, Ticket,
+    Time, Will,
 };
 
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
@@ -121,6 +121,10 @@ impl CommitEngine for DiskEngine {
         self.shared.condition()
     }
 
+    fn statistics(&self) -> Option<StoreStatistics> {
+        Some(self.shared.statistics())
+    }
+
     fn new_key(&mut self) -> SessionKey {
         SessionKey(self.shared.next_key())
     }
@@ -156,8 +160,7 @@ impl CommitEngine for DiskEngine {
     }
 
     fn submit(&mut self, now: Time) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.epoch = (wall.as_millis() as u64).saturating_sub(now.as_millis());
+        self.epoch = self.shared.wall().saturating_sub(now.as_millis());
         self.end_small();
         if !self.batch.is_empty() {
             let batch = std::mem::take(&mut self.batch);

@@ -5,10 +5,12 @@
 //! is the index of the log, and what a start after a crash begins with.
 #![forbid(unsafe_code)]
 
+mod backup;
 #[cfg(test)]
 mod cleaning_test;
 mod encoding;
 mod engine;
+mod inspect;
 #[cfg(test)]
 mod model_test;
 mod open;
@@ -16,9 +18,14 @@ mod record;
 mod restore;
 mod state;
 mod store;
+mod watermarks;
 mod writer;
 
+pub use agentmq_log::{Damage, Origin};
+pub use backup::{Backup, backup};
 pub use engine::DiskEngine;
+pub use inspect::{InspectedSegment, Inspection, inspect};
 pub use open::{OpenError, OpenedStore, Settings, open};
 pub use restore::{Clocks, Restored};
+pub use watermarks::Watermarks;
 pub use writer::{Committer, Shared, Waker, Writer};

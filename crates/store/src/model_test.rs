@@ -14,7 +14,7 @@ use agentmq_session::{
 
 use crate::record::publish_of;
 use crate::state::State;
-use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings};
+use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 
 /// What the store should know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,7 +98,13 @@ struct World {
 
 impl World {
     fn open(disk: &SimulatedDisk, seed: u64, syncs: bool) -> (Self, Model) {
-        let settings = Settings { folder: PathBuf::new(), syncs, segment_bytes: 2048, seed };
+        let settings = Settings {
+            folder: PathBuf::new(),
+            syncs,
+            segment_bytes: 2048,
+            seed,
+            watermarks: Watermarks::default(),
+        };
         let clocks = Clocks { now: Time::ZERO, wall: 0 };
         let log = agentmq_log::Settings { segment_bytes: 2048, reserve_bytes: 0, seed };
         let inner = crate::store::Settings { log, syncs };

@@ -9,6 +9,7 @@ use agentmq_log::{Damage, Disk, LogError, RealDisk};
 use crate::DiskEngine;
 use crate::restore::{Clocks, Restored, restore};
 use crate::store::{self, Store};
+use crate::watermarks::Watermarks;
 use crate::writer::{Committer, Waker, Writer};
 
 /// How a data directory is used.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Random bits that no client can guess.
     pub seed: u64,
+    /// From which room on the disk is watched.
+    pub watermarks: Watermarks,
 }
 
 /// An open data directory, in use by this process alone.
@@ -31,6 +34,7 @@ pub struct OpenedStore<D: Disk> {
     store: Store<D>,
     /// Held as long as the store is open.
     lock: Option<File>,
+    watermarks: Watermarks,
     /// What survived.
     pub restored: Restored,
     /// Acknowledged records that cannot be read.
@@ -110,6 +114,7 @@ impl<D: Disk> OpenedStore<D> {
             reserve_bytes: settings.segment_bytes.min(RESERVE_BYTES),
             seed: settings.seed,
         };
+        let watermarks = settings.watermarks;
         let settings = store::Settings { log, syncs: settings.syncs };
         let (mut store, recovered) = Store::open(disk, settings)?;
         let restored = restore(store.state(), clocks);
@@ -119,6 +124,7 @@ impl<D: Disk> OpenedStore<D> {
             unknown: store.unknown(),
             store,
             lock: None,
+            watermarks,
             restored,
             damage: recovered.damage,
             unfinished: recovered.unfinished,
@@ -127,64 +133,94 @@ impl<D: Disk> OpenedStore<D> {
 
     /// A committer to be driven by hand, with an engine for each of `wakers`.
     pub fn by_hand(self, wakers: Vec<Waker>) -> (Committer<D>, Vec<DiskEngine>) {
-        Committer::new(self.store, wakers)
+        Committer::new(self.store, self.watermarks, self.damage.len() as u64, wakers)
     }
 }
 
 impl<D: Disk<File: Send> + Send + 'static> OpenedStore<D> {
     /// Starts the writer, with an engine for each of `wakers`, which are called when tickets of
     /// that engine have become durable.
-    pub fn start(self, wakers: Vec<Waker>) -> io::Result<(Writer, Vec<DiskEngine>)> {
-        let (committer, engines) = Committer::new(self.store, wakers);
-        Ok((Writer::start(committer, Box::new(self.lock))?, engines))
+    pub fn start(mut self, wakers: Vec<Waker>) -> io::Result<(Writer, Vec<DiskEngine>)> {
+        let lock = Box::new(self.lock.take());
+        let (committer, engines) = self.by_hand(wakers);
+        Ok((Writer::start(committer, lock)?, engines))
     }
 }
 
+/// Makes the directory this process's own.
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let path = folder.join("lock");
-    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
+    let path = folder.join(LOCK);
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(refused)?;
+    take(file.map_err(|source| refused(&path, source))?, folder)
+}
+
+/// The same without a trace: a directory without the file is used by nobody.
+pub(crate) fn lock_if_there(folder: &Path) -> Result<Option<File>, OpenError> {
+    let path = folder.join(LOCK);
+    match File::open(&path) {
+        Ok(file) => take(file, folder).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(refused(&path, source)),
+    }
+}
+
+fn take(file: File, folder: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(OpenError::InUse { folder: folder.display().to_string() })
-        }
-        Err(TryLockError::Error(error)) => Err(refused(error)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { folder: shown(folder) }),
+        Err(TryLockError::Error(source)) => Err(refused(&folder.join(LOCK), source)),
     }
 }
 
 /// Reads the format's number, or writes it into a new directory.
 fn check_format(folder: &Path) -> Result<(), OpenError> {
+    if format_of(folder)? {
+        return Ok(());
+    }
     let path = folder.join("format");
-    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
+    write_format(folder, &path).map_err(|source| refused(&path, source))
+}
+
+/// Whether the directory has this version's format; false where it has none yet, because nothing
+/// has been acknowledged from it.
+pub(crate) fn format_of(folder: &Path) -> Result<bool, OpenError> {
+    let path = folder.join("format");
     let content = match std::fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        read => read.map_err(refused)?,
+        read => read.map_err(|source| refused(&path, source))?,
     };
     match content.trim_ascii() {
-        found if found == FORMAT.as_bytes() => Ok(()),
-        // A file that was never finished: nothing has been acknowledged from here.
-        b"" => write_format(folder, &path).map_err(refused),
+        found if found == FORMAT.as_bytes() => Ok(true),
+        b"" => Ok(false), // a file that was never finished
         found if found.iter().all(u8::is_ascii_digit) => Err(OpenError::Newer {
-            folder: folder.display().to_string(),
+            folder: shown(folder),
             found: String::from_utf8_lossy(found).into_owned(),
         }),
-        _ => Err(refused(io::Error::other(NO_NUMBER))),
+        _ => Err(refused(&path, io::Error::other(NO_NUMBER))),
     }
 }
 
-fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(FORMAT.as_bytes())?;
     file.sync_all()?;
     File::open(folder.canonicalize()?)?.sync_all()
 }
 
+fn refused(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Folder { path: path.display().to_string(), source }
+}
+
+fn shown(folder: &Path) -> Shown {
+    folder.display().to_string()
+}
+
 /// Why a file is not the one that says the format.
 const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds something \
     else: it is damaged, or the folder is not AgentMQ's";
+/// Locked by whoever uses the directory.
+const LOCK: &str = "lock";
 /// The format of what the log's records say.
 const FORMAT: &str = "1";
 /// Room kept aside for what makes room, in bytes.

@@ -158,8 +158,13 @@ mod tests {
     fn of_two_sessions_of_one_client_the_newer_one_counts() {
         let disk = SimulatedDisk::default();
         let open = || {
-            let settings =
-                Settings { folder: PathBuf::new(), syncs: true, segment_bytes: 4096, seed: 1 };
+            let settings = Settings {
+                folder: PathBuf::new(),
+                syncs: true,
+                segment_bytes: 4096,
+                seed: 1,
+                watermarks: crate::Watermarks::default(),
+            };
             let clocks = Clocks { now: Time::ZERO, wall: 0 };
             OpenedStore::open(disk.clone(), &settings, clocks).expect("a store")
         };

@@ -101,11 +101,6 @@ impl<D: Disk> Store<D> {
         !self.pending.is_empty()
     }
 
-    /// Whether there is anything to commit or to clean.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.cleaning.is_some()
-    }
-
     /// Bytes that wait for a commit.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.log.pending_bytes()
@@ -131,16 +126,24 @@ impl<D: Disk> Store<D> {
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
     /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here. `wall` is the time, in milliseconds since 1970; on a full disk less is
-    /// too long.
-    pub(crate) fn clean(&mut self, wall: u64, is_full: bool) -> Result<(), LogError> {
+    /// written again here. `wall` is the time, in milliseconds since 1970. Returns whether there is
+    /// more to do.
+    ///
+    /// When the disk is short of room, `free` says how much it has. Less is too long then, but a
+    /// segment is begun only if what counts in it fits: else it would take the last room in vain.
+    pub(crate) fn clean(&mut self, wall: u64, free: Option<u64>) -> Result<bool, LogError> {
         debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
         let written = std::mem::take(&mut self.written);
-        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(is_full)) else {
-            return Ok(());
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(free.is_some()))
+        else {
+            return Ok(false);
         };
-        if self.state.live.of(cleaning.segment) == 0 {
-            return self.let_go(cleaning.segment);
+        let live = self.state.live.of(cleaning.segment);
+        if free.is_some_and(|free| live + live / 4 > free + self.log.room_left()) {
+            return Ok(false);
+        }
+        if live == 0 {
+            return self.let_go(cleaning.segment).map(|()| true);
         }
         let mut again = Vec::new();
         // Faster than what is new comes in, or it would never be done.
@@ -170,9 +173,9 @@ impl<D: Disk> Store<D> {
             self.add(&content)?;
         }
         if self.pending.is_empty() && cleaning.is_done {
-            return self.let_go(cleaning.segment);
+            return self.let_go(cleaning.segment).map(|()| true);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Lets the oldest segment go if nothing in it counts, whatever waits for a commit.
@@ -206,11 +209,10 @@ impl<D: Disk> Store<D> {
     }
 
     /// The oldest segment is cleaned when all together are more than twice what counts.
-    fn begin_cleaning(&self, is_full: bool) -> Option<Cleaning> {
+    fn begin_cleaning(&self, is_short: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
-        let segment_bytes = self.settings.log.segment_bytes;
-        let slack = if is_full { segment_bytes.min(FULL_SLACK) } else { 2 * segment_bytes };
+        let slack = if is_short { 0 } else { 2 * self.settings.log.segment_bytes };
         let is_long = used > 2 * self.state.live.bytes() + slack;
         let is_dead = self.state.live.of(segment) == 0;
         (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })
@@ -246,5 +248,3 @@ fn renew(state: &State, position: Position, content: &[u8], wall: u64, again: &m
 const CLEAN_BYTES: u64 = 256 * 1024;
 /// What a disk cannot read in one piece.
 const PAGE: u64 = 4096;
-/// Bytes beside twice what counts that may stay on a full disk.
-const FULL_SLACK: u64 = 1 << 20;

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agentmq_log::{Disk, LogError};
-use agentmq_session::{Condition, Ticket};
+use agentmq_session::{Condition, StoreStatistics, Ticket};
 
 use crate::engine::{DiskEngine, first_record};
 use crate::store::Store;
+use crate::watermarks::{Level, Watermarks};
 
 /// What shards and writer share.
 #[derive(Debug)]
@@ -26,6 +27,20 @@ pub struct Shared {
     /// Commits and records so far.
     commits: AtomicU64,
     records: AtomicU64,
+    /// What the writer has seen when it last looked.
+    seen: Mutex<Seen>,
+    /// What the simulation says that the time is; 0: the system says it.
+    pretended: AtomicU64,
+}
+
+/// What changes slowly, and is told as it was when the writer last looked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    bytes: u64,
+    segments: u64,
+    damage: u64,
+    free: Option<u64>,
+    level: Level,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +86,8 @@ impl Shared {
             keys: AtomicU64::new(newest_key + 1),
             commits: AtomicU64::new(0),
             records: AtomicU64::new(0),
+            seen: Mutex::default(),
+            pretended: AtomicU64::new(0),
         }
     }
 
@@ -125,9 +142,34 @@ impl Shared {
         }
     }
 
-    /// Commits and records so far.
-    pub fn written(&self) -> (u64, u64) {
-        (self.commits.load(Ordering::Relaxed), self.records.load(Ordering::Relaxed))
+    /// How it is with the store; sizes as they were half a second ago.
+    pub fn statistics(&self) -> StoreStatistics {
+        let seen = *self.seen();
+        StoreStatistics {
+            condition: self.condition(),
+            is_low: seen.level > Level::Enough,
+            commits: self.commits.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            bytes: seen.bytes,
+            segments: seen.segments,
+            damage: seen.damage,
+            free: seen.free,
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn wall(&self) -> u64 {
+        match self.pretended.load(Ordering::Relaxed) {
+            0 => {
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                wall.as_millis() as u64
+            }
+            pretended => pretended,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -198,15 +240,28 @@ pub struct Committer<D: Disk> {
     backlog: VecDeque<Batch>,
     /// Tickets that become durable with the next commit.
     done: Vec<(usize, Ticket)>,
-    /// The last commit found no room.
+    watermarks: Watermarks,
+    /// How much room there was at the last look.
+    level: Level,
+    /// Bytes that the disk had then.
+    free: u64,
+    /// The log is being cleaned.
+    cleans: bool,
+    /// What waits found no room: it is tried again at the next look.
     is_stuck: bool,
 }
 
 impl<D: Disk> Committer<D> {
     /// One for a store, and an engine for each of `wakers`, which are called when tickets of that
     /// engine have become durable.
-    pub(crate) fn new(store: Store<D>, wakers: Vec<Waker>) -> (Self, Vec<DiskEngine>) {
+    pub(crate) fn new(
+        store: Store<D>,
+        watermarks: Watermarks,
+        damage: u64,
+        wakers: Vec<Waker>,
+    ) -> (Self, Vec<DiskEngine>) {
         let shared = Arc::new(Shared::new(store.state().newest_key));
+        shared.seen().damage = damage;
         let clients: Vec<Client> =
             wakers.into_iter().map(|wake| Client { completed: Arc::default(), wake }).collect();
         let engines = clients.iter().enumerate().map(|(place, client)| {
@@ -217,8 +272,20 @@ impl<D: Disk> Committer<D> {
             tracing::error!(what, "what has survived cannot be made safe: nothing more is kept");
             shared.set_condition(Condition::Failed);
         }
-        let (backlog, done) = (VecDeque::new(), Vec::new());
-        (Self { store, shared, clients, backlog, done, is_stuck: false }, engines)
+        let mut committer = Self {
+            store,
+            shared,
+            clients,
+            backlog: VecDeque::new(),
+            done: Vec::new(),
+            watermarks,
+            level: Level::default(),
+            free: 0,
+            cleans: false,
+            is_stuck: false,
+        };
+        committer.look_at_room();
+        (committer, engines)
     }
 
     fn run(&mut self) {
@@ -236,6 +303,11 @@ impl<D: Disk> Committer<D> {
                 return;
             }
         }
+    }
+
+    /// Says what time it is, in milliseconds since 1970, in place of the system.
+    pub fn pretend(&self, wall: u64) {
+        self.shared.pretended.store(wall, Ordering::Relaxed);
     }
 
     /// Commits everything that has arrived, and cleans a little.
@@ -257,29 +329,27 @@ impl<D: Disk> Committer<D> {
         self.clean();
     }
 
-    /// On a full disk too: what has been acknowledged meanwhile makes room.
+    /// Also when there is little room, which it makes; but nothing waits before what it adds.
     fn clean(&mut self) {
-        let is_full = match self.shared.condition() {
-            Condition::Good => false,
-            Condition::Full => true,
-            Condition::Failed => return,
-        };
+        self.cleans = false;
+        if self.shared.condition() == Condition::Failed {
+            return;
+        }
+        let is_short = self.level == Level::Short || self.shared.condition() == Condition::Full;
         let cleaned = match self.store.has_pending() {
-            true => self.store.drop_dead(),
-            false => self.store.clean(wall(), is_full),
+            true => self.store.drop_dead().map(|()| false),
+            false => self.store.clean(self.shared.wall(), is_short.then_some(self.free)),
         };
-        if let Err(error) = cleaned {
-            self.failed(&error);
+        match cleaned {
+            Ok(has_more) => self.cleans = has_more,
+            Err(error) => self.failed(&error),
         }
     }
 
     /// Everything that has arrived; waits for something if there is nothing else to do.
     fn wait(&mut self, until: Instant) -> (Vec<Batch>, bool) {
-        let works = match self.shared.condition() {
-            Condition::Good => self.store.has_work(),
-            Condition::Full => self.store.has_work() && !self.is_stuck,
-            Condition::Failed => false,
-        };
+        let can_write = self.shared.condition() != Condition::Failed && !self.is_stuck;
+        let works = can_write && (self.cleans || self.store.has_pending());
         let mut inbox = self.shared.lock();
         while !works && !inbox.is_closing {
             let Some(left) = inbox.patience(Instant::now(), until) else { break };
@@ -377,20 +447,54 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    /// Once in a while: is there room again, and is everything on the disk?
+    /// Once in a while: is there room, and is everything on the disk?
     pub fn look_again(&mut self) {
         if self.shared.condition() == Condition::Full {
             self.write(Vec::new());
             self.store.log_mut().refill_reserve();
-            if self.store.log().has_reserve() && !self.is_stuck && self.backlog.is_empty() {
-                tracing::warn!("there is room again for what must survive");
-                self.set_condition(Condition::Good);
-            }
+        }
+        self.look_at_room();
+        let has_room = self.store.log().has_reserve() && !self.is_stuck && self.backlog.is_empty();
+        if self.shared.condition() == Condition::Full && has_room && self.level < Level::Short {
+            tracing::warn!("there is room again for what must survive");
+            self.set_condition(Condition::Good);
         }
         if self.shared.condition() != Condition::Failed
             && let Err(error) = self.store.log_mut().sync()
         {
             self.failed(&error);
+        }
+    }
+
+    /// Notes what the statistics tell, and how much room the disk has.
+    fn look_at_room(&mut self) {
+        let (mut bytes, mut segments) = (0, 0);
+        for segment in self.store.log().segments() {
+            (bytes, segments) = (bytes + segment.used, segments + 1);
+        }
+        // A disk that does not say how much it has is used until it is full.
+        let room = self.store.log().disk().room().ok().flatten();
+        let before = self.level;
+        self.level = room.map_or(Level::Enough, |it| self.watermarks.level(it, before));
+        let mut seen = self.shared.seen();
+        (seen.bytes, seen.segments, seen.level) = (bytes, segments, self.level);
+        seen.free = room.map(|it| it.free);
+        drop(seen);
+        let free = room.map_or(0, |it| it.free);
+        self.free = free;
+        if self.level == Level::Short && self.shared.condition() == Condition::Good {
+            tracing::error!(
+                free,
+                "the disk has too little room left (disk.refuse_below): what must survive is \
+                 refused until there is more"
+            );
+            self.set_condition(Condition::Full);
+        } else if self.level == Level::Low && before < Level::Low {
+            tracing::warn!(
+                free,
+                "the disk's room runs low (disk.warn_below): free some, or what must survive will \
+                 be refused"
+            );
         }
     }
 
@@ -430,12 +534,6 @@ const COMMIT_BYTES: usize = 32 << 20;
 /// What may wait for room, in bytes.
 const BACKLOG_BYTES: usize = 256 << 20;
 
-/// Milliseconds since 1970.
-fn wall() -> u64 {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    wall.as_millis() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -450,7 +548,7 @@ mod tests {
         let settings = crate::store::Settings { log, syncs: true };
         let disk = SimulatedDisk::default();
         let (store, _) = Store::open(disk, settings).expect("a store");
-        let (committer, mut engines) = Committer::new(store, vec![wake]);
+        let (committer, mut engines) = Committer::new(store, Watermarks::default(), 0, vec![wake]);
         let writer = Writer::start(committer, Box::new(())).expect("a thread");
         (writer, engines.remove(0))
     }
@@ -472,7 +570,8 @@ mod tests {
         while engine.completed() < recorded {
             woken.recv().expect("a commit");
         }
-        let (commits, records) = writer.shared().written();
+        let written = writer.shared().statistics();
+        let (commits, records) = (written.commits, written.records);
         assert_eq!(records, 101);
         // One, unless this thread was kept from running for the time that they may wait.
         assert!(commits < 20, "{commits} commits");

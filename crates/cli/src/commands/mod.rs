@@ -8,5 +8,6 @@ pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod subscribe;
 pub(crate) mod version;

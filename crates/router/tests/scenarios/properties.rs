@@ -103,3 +103,26 @@ fn connack_tells_what_the_client_must_know() {
     };
     assert!(!properties.view().has(P::ResponseInformation), "[MQTT-3.1.2-28]");
 }
+
+/// What a CONNACK tells of durability, and how many bytes its properties have.
+fn told_durability(connack: Option<Got>) -> (Option<String>, usize) {
+    let Some(Got::ConnAck { code: 0, properties, .. }) = connack else { panic!("CONNACK") };
+    let told = properties.view();
+    let mut pairs = told.user_properties();
+    let value = pairs.find(|(name, _)| *name == "durability").map(|(_, value)| value.to_owned());
+    (value, told.as_bytes().len())
+}
+
+#[test]
+fn connack_tells_what_an_acknowledgement_promises_where_there_is_room() {
+    let broker = Broker::with(|settings| settings.durability = "fsync");
+    let (told, bytes) = told_durability(broker.client("a").attempt().next());
+    assert_eq!(told.as_deref(), Some("fsync"));
+    let whole = 2 + 2 + 1 + bytes as u32; // the packet, with its lengths
+    let fits = broker.client("a").maximum_packet_size(whole).attempt();
+    assert_eq!(told_durability(fits.next()).0.as_deref(), Some("fsync"));
+    let small = broker.client("a").maximum_packet_size(whole - 1).attempt();
+    assert_eq!(told_durability(small.next()).0, None, "[MQTT-3.2.2-20]");
+    small.ping(); // it is served all the same
+    broker.client("a").v311().connect().ping();
+}

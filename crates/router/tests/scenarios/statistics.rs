@@ -139,3 +139,13 @@ fn what_is_too_large_for_its_receiver_is_dropped() {
     let value = statistics(&broker, &reader);
     assert_eq!(value("publish/messages/dropped").as_deref(), Some("2"));
 }
+
+#[test]
+fn durability_is_told_and_a_store_only_where_there_is_one() {
+    let broker = Broker::with(|settings| settings.durability = "memory");
+    let reader = broker.connect("reader");
+    reader.subscribe("$SYS/#", 0);
+    let value = statistics(&broker, &reader);
+    assert_eq!(value("durability").as_deref(), Some("memory"));
+    assert_eq!(value("store/condition"), None);
+}

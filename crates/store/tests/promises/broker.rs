@@ -38,6 +38,7 @@ impl Broker {
             syncs: true,
             segment_bytes: 8192,
             seed: 7,
+            watermarks: agentmq_store::Watermarks::default(),
         };
         let clocks = Clocks { now: Time::ZERO, wall: wall() + millis };
         let mut opened = OpenedStore::open(disk.clone(), &store, clocks).expect("a store");

@@ -12,7 +12,13 @@ fn error_of(folder: &Path) -> OpenError {
 }
 
 fn opened(folder: &Path) -> Result<agentmq_store::OpenedStore<agentmq_log::RealDisk>, OpenError> {
-    let settings = Settings { folder: folder.into(), syncs: true, segment_bytes: 1 << 16, seed: 1 };
+    let settings = Settings {
+        folder: folder.into(),
+        syncs: true,
+        segment_bytes: 1 << 16,
+        seed: 1,
+        watermarks: agentmq_store::Watermarks::default(),
+    };
     open(&settings, Clocks { now: Time::ZERO, wall: 0 })
 }
 

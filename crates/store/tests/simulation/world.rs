@@ -9,7 +9,7 @@ use agentmq_identity::Open;
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Router};
 use agentmq_session::Time;
-use agentmq_store::{Clocks, Committer, OpenedStore, Settings, Waker};
+use agentmq_store::{Clocks, Committer, OpenedStore, Settings, Waker, Watermarks};
 
 use crate::checker::Ledger;
 use crate::client::{Client, Event, Publication, packets};
@@ -78,6 +78,9 @@ impl World {
 
     pub(crate) fn step(&mut self, random: &mut Random) {
         self.now += random.below(50);
+        if let Some(broker) = &self.broker {
+            broker.committer.pretend(self.now);
+        }
         match random.below(100) {
             0..=29 => self.publish(random),
             30..=64 => {
@@ -168,6 +171,7 @@ impl World {
             syncs: true,
             segment_bytes: 4096,
             seed: self.seed ^ self.now,
+            watermarks: Watermarks::default(),
         };
         let clocks = Clocks { now: Time::ZERO, wall: self.now };
         let Ok(opened) = OpenedStore::open(self.disk.clone(), &settings, clocks) else { return };
@@ -181,6 +185,7 @@ impl World {
         let settings =
             agentmq_router::Settings { retained_gap_ms: 0, ..agentmq_router::Settings::default() };
         let mut router = Router::new(Arc::new(settings), Arc::new(Open), engine, self.seed);
+        committer.pretend(self.now);
         router.submit(Time::ZERO);
         restored.retained.iter().for_each(|message| router.restore_retained(message));
         for session in restored.sessions {

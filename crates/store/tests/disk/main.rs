@@ -1,0 +1,7 @@
+//! The store and its disk: too little room, looking at what is there, and copies of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
+
+mod backup;
+mod inspection;
+mod room;
+mod shard;
