@@ -183,8 +183,8 @@ fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Why a file is not the one that says the format.
-const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds something \
-    else: it is damaged, or the folder is not AgentMQ's";
+const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds \
+    something else: it is damaged, or the folder is not AgentMQ's";
 /// The format of what the log's records say.
 const FORMAT: &str = "1";
 /// Room kept aside for what makes room, in bytes.
