@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentmq_codec::QoS;
 use agentmq_identity::Open;
@@ -163,7 +164,9 @@ impl World {
             segment_bytes: 4096,
             seed: self.seed ^ self.now,
         };
-        let clocks = Clocks { now: Time::ZERO, wall: self.now };
+        // The engine reads the clock on the wall: deadlines that it has stored are of that one.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clocks = Clocks { now: Time::ZERO, wall: wall.as_millis() as u64 };
         let Ok(opened) = OpenedStore::open(self.disk.clone(), &settings, clocks) else { return };
         assert_eq!(opened.damage, [], "a crash is no damage");
         assert_eq!(opened.unknown, 0);
