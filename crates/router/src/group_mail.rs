@@ -309,7 +309,7 @@ impl Router {
         }
         shared.extend(session.queue.take_shared(|it| it == group));
         let key = session.key();
-        self.reroute_from(key, shared, now);
+        self.reroute(key, shared, now);
     }
 
     fn name_of(&self, index: u32) -> Option<SessionName> {

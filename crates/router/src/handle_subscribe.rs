@@ -211,7 +211,7 @@ impl Router {
             }
         }
         for (session, deliveries) in moved {
-            self.reroute_from(session, deliveries, now);
+            self.reroute(session, deliveries, now);
         }
     }
 }

@@ -258,33 +258,19 @@ impl Router {
         }
     }
 
-    /// Gives deliveries of shared groups that a session held to other members, and only then says
-    /// that it has them no more.
-    pub(crate) fn reroute_from(
-        &mut self,
-        session: SessionKey,
-        deliveries: Vec<Delivery>,
-        now: Time,
-    ) {
-        let ordinals: Vec<u64> = deliveries.iter().map(|delivery| delivery.ordinal).collect();
-        self.reroute(deliveries, now);
-        self.record_dropping(session, &ordinals);
-    }
-
-    /// Gives back what a vanished or absent member of shared groups has not acknowledged.
-    pub(crate) fn reroute(&mut self, deliveries: Vec<Delivery>, now: Time) {
+    /// Gives deliveries of shared groups that a session held, absent or over, to other members.
+    pub(crate) fn reroute(&mut self, session: SessionKey, deliveries: Vec<Delivery>, now: Time) {
         for delivery in deliveries {
             let Some(group) = delivery.group else { continue };
             if delivery.message.is_expired(now) {
                 self.counters.dropped_expired += 1;
-                continue;
-            }
-            let message = Arc::clone(&delivery.message);
-            if is_remote(group) {
-                self.send_back(group, message);
+            } else if is_remote(group) {
+                self.send_back(group, Arc::clone(&delivery.message));
             } else {
-                self.reroute_one(&message, group, now);
+                self.reroute_one(&delivery.message, group, now);
             }
+            // Right behind the message: both survive a crash or neither, see `Change::Message`.
+            self.record_dropping(session, &[delivery.ordinal]);
         }
     }
 

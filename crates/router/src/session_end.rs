@@ -53,7 +53,7 @@ impl Router {
         }
         let mut shared = session.window.take_shared(|_| true);
         shared.extend(session.queue.take_shared(|_| true));
-        self.reroute(shared, now);
+        self.reroute(session.key(), shared, now);
         if let Some(durable) = session.durable {
             self.record(Change::Ended(durable.key));
         }
@@ -123,6 +123,6 @@ impl Router {
         let mut shared = session.window.take_shared(|group| served.contains(&group));
         shared.extend(session.queue.take_shared(|group| served.contains(&group)));
         let key = session.key();
-        self.reroute_from(key, shared, now);
+        self.reroute(key, shared, now);
     }
 }

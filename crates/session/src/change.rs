@@ -48,7 +48,8 @@ pub enum Change<'a> {
         /// With its share prefix.
         filter: &'a str,
     },
-    /// A message, with all who must still get it.
+    /// A message, with all who must still get it. Other changes that directly follow it survive
+    /// together with it.
     Message(&'a RecordedMessage<'a>),
     /// A message that waited in line got a packet identifier.
     Sent {

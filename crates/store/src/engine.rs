@@ -21,8 +21,8 @@ pub struct DiskEngine {
     place: usize,
     /// Records for the writer: a length of four bytes before each.
     batch: Vec<u8>,
-    /// Small changes that will be one record.
-    small: Vec<u8>,
+    /// Where the record begins that changes still join. A message begins another one.
+    open_at: Option<usize>,
     /// The ticket of what is in the batch.
     ticket: u64,
     /// Somebody waits for this ticket, and the writer has not been told.
@@ -41,7 +41,7 @@ impl DiskEngine {
             completed,
             place,
             batch: Vec::new(),
-            small: Vec::new(),
+            open_at: None,
             ticket: 1,
             awaited: 0,
             urged: 0,
@@ -56,7 +56,7 @@ impl DiskEngine {
     }
 
     fn message(&mut self, message: &RecordedMessage<'_>) {
-        self.end_small();
+        self.end_record();
         let mut packet = std::mem::take(&mut self.packet);
         packet.clear();
         encode_packet(message, &mut packet);
@@ -79,7 +79,7 @@ impl DiskEngine {
             recipients: recipients.collect(),
             packet: &packet,
         };
-        push_record(&mut self.batch, |out| Record::Message(record).encode(out));
+        Record::Message(record).encode(open_record(&mut self.batch, &mut self.open_at));
         self.packet = packet;
     }
 
@@ -100,15 +100,14 @@ impl DiskEngine {
                 packet,
             }),
         };
-        Record::Session(record).encode(&mut self.small);
+        Record::Session(record).encode(open_record(&mut self.batch, &mut self.open_at));
     }
 
-    /// The small changes so far become a record, so that what follows stands behind them.
-    fn end_small(&mut self) {
-        if !self.small.is_empty() {
-            push_record(&mut self.batch, |out| out.extend_from_slice(&self.small));
-            self.small.clear();
-        }
+    /// The changes so far are a record, so that what follows stands behind them.
+    fn end_record(&mut self) {
+        let Some(at) = self.open_at.take() else { return };
+        let len = (self.batch.len() - at - 4) as u32;
+        self.batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
     }
 }
 
@@ -155,13 +154,13 @@ impl CommitEngine for DiskEngine {
             Change::Arrived { session, packet_id } => Record::Arrived { session, packet_id },
             Change::Released { session, packet_id } => Record::Released { session, packet_id },
         };
-        record.encode(&mut self.small);
+        record.encode(open_record(&mut self.batch, &mut self.open_at));
         Ticket(self.ticket)
     }
 
     fn submit(&mut self, now: Time) {
         self.epoch = self.shared.wall().saturating_sub(now.as_millis());
-        self.end_small();
+        self.end_record();
         if !self.batch.is_empty() {
             let batch = std::mem::take(&mut self.batch);
             let is_urgent = self.awaited > self.urged;
@@ -183,13 +182,13 @@ impl CommitEngine for DiskEngine {
     }
 }
 
-/// Appends a record with its length before it.
-fn push_record(batch: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
-    let at = batch.len();
-    batch.extend_from_slice(&[0; 4]);
-    encode(batch);
-    let len = (batch.len() - at - 4) as u32;
-    batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
+/// The batch, with room for the length of the record that the next change begins or joins.
+fn open_record<'a>(batch: &'a mut Vec<u8>, open_at: &mut Option<usize>) -> &'a mut Vec<u8> {
+    if open_at.is_none() {
+        *open_at = Some(batch.len());
+        batch.extend_from_slice(&[0; 4]);
+    }
+    batch
 }
 
 /// The first record of a batch, and what it takes there.
@@ -240,6 +239,6 @@ fn will_packet(will: &Will) -> Vec<u8> {
 impl DiskEngine {
     /// Whether anything waits to be submitted.
     pub(crate) fn has_records(&self) -> bool {
-        !self.batch.is_empty() || !self.small.is_empty()
+        !self.batch.is_empty()
     }
 }

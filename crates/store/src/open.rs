@@ -217,8 +217,8 @@ fn shown(folder: &Path) -> Shown {
 }
 
 /// Why a file is not the one that says the format.
-const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds something \
-    else: it is damaged, or the folder is not AgentMQ's";
+const NO_NUMBER: &str = "it says which version wrote the directory, by a number, and holds \
+    something else: it is damaged, or the folder is not AgentMQ's";
 /// Locked by whoever uses the directory.
 const LOCK: &str = "lock";
 /// The format of what the log's records say.

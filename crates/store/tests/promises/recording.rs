@@ -144,3 +144,48 @@ fn a_session_expires_however_often_the_broker_starts() {
     broker.wait(millis * 5 / 10);
     assert!(broker.router.session("client").is_none(), "its time is over");
 }
+
+/// What an absent member of a group held goes to another one: in a crash one of them has it.
+#[test]
+fn a_message_that_changes_hands_is_never_in_two() {
+    for seed in 0..300u64 {
+        let mut broker = broker();
+        let mut random = seed;
+        broker.connect(0, "absent", false);
+        broker.subscribe(0, "$share/group/t", QoS::ExactlyOnce);
+        broker.close(0);
+        broker.connect(1, "publisher", false);
+        let payloads_sent: Vec<String> =
+            (0..4).map(|number| format!("{number}{}", ".".repeat(700))).collect();
+        for (id, payload) in (1..).zip(&payloads_sent) {
+            let publish = Publish {
+                qos: QoS::ExactlyOnce,
+                topic: "t",
+                packet_id: id,
+                payload: payload.as_bytes(),
+                ..Publish::default()
+            };
+            broker.send(1, &Packet::Publish(publish));
+        }
+        broker.connect(2, "present", false);
+        broker.commit();
+        broker.subscribe(2, "$share/group/t", QoS::ExactlyOnce);
+        // The power fails within the commit.
+        broker.disk.power_for(1);
+        broker.commit();
+        broker.disk.crash(&mut || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed * 2 + 1);
+            random >> 33
+        });
+        let mut broker = broker.restart();
+        broker.connect(0, "absent", false);
+        broker.commit();
+        broker.connect(2, "present", false);
+        broker.commit();
+        broker.commit();
+        let mut got = payloads(&broker.got(0));
+        got.extend(payloads(&broker.got(2)));
+        got.sort();
+        assert_eq!(got, payloads_sent, "seed {seed}");
+    }
+}
