@@ -22,6 +22,8 @@ pub trait Disk: Debug {
     fn remove(&mut self, name: &str) -> io::Result<()>;
     /// Gives a file a second name; one that has it already is no error.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
+    /// Bytes that new files may take, if that is known.
+    fn free(&self) -> Option<u64>;
     /// Makes names durable.
     fn sync_folder(&mut self) -> io::Result<()>;
 }

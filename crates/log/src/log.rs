@@ -247,7 +247,10 @@ impl<D: Disk> Log<D> {
         // What follows in another file must not be durable before what is in this one.
         self.sync()?;
         let needed = FIRST_BLOCK as u64 + bytes;
-        let mut size = self.settings.segment_bytes.max(needed);
+        // On a small disk small ones: what is used up can go only when a whole one is, and what
+        // says so must have room meanwhile.
+        let share = self.disk.free().map_or(u64::MAX, |free| (free / 8).max(SEGMENT_MIN));
+        let mut size = self.settings.segment_bytes.min(share).max(needed);
         let segment = loop {
             match self.create(size) {
                 Err(LogError::Full { .. }) if size > needed.max(SEGMENT_MIN) => {

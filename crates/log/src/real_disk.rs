@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::disk::{Disk, DiskFile};
 
@@ -69,6 +69,11 @@ impl Disk for RealDisk {
     fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
         let linked = fs::hard_link(self.folder.join(name), self.folder.join(second));
         forgiving(linked, io::ErrorKind::AlreadyExists)
+    }
+
+    fn free(&self) -> Option<u64> {
+        let disk = statvfs(&self.folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn sync_folder(&mut self) -> io::Result<()> {

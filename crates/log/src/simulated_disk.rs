@@ -220,6 +220,11 @@ impl Disk for SimulatedDisk {
         Ok(SimulatedFile { folder: Arc::clone(&self.0), file })
     }
 
+    fn free(&self) -> Option<u64> {
+        let folder = lock(&self.0);
+        folder.capacity.map(|capacity| capacity.saturating_sub(folder.size()))
+    }
+
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
         let folder = lock(&self.0);
         let file = *folder.names.get(name).ok_or(io::ErrorKind::NotFound)?;

@@ -123,16 +123,20 @@ impl<D: Disk> Store<D> {
     }
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
-    /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here.
-    pub(crate) fn clean(&mut self) -> Result<(), LogError> {
+    /// become too long, or, when the disk is full, if that gives more room than it takes. Says
+    /// whether there was anything to do. Only right after a commit: what is added since may take
+    /// back what is written again here.
+    pub(crate) fn clean(&mut self, is_full: bool) -> Result<bool, LogError> {
         debug_assert!(self.pending.is_empty(), "cleaning goes before what is new");
-        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning()) else {
-            return Ok(());
+        if is_full && !self.gives_room() {
+            return Ok(false);
+        }
+        let Some(mut cleaning) = self.cleaning.or_else(|| self.begin_cleaning(is_full)) else {
+            return Ok(false);
         };
         if self.state.live.of(cleaning.segment) == 0 {
             self.cleaning = None;
-            return self.log.remove_oldest();
+            return self.log.remove_oldest().map(|()| true);
         }
         let mut again = Vec::new();
         let mut budget = CLEAN_BYTES;
@@ -162,17 +166,28 @@ impl<D: Disk> Store<D> {
             self.cleaning = None;
             self.log.remove_oldest()?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether most of the oldest segment does not count any more, and what does needs no more than
+    /// half of the room that the newest one has left: the rest is for what arrives meanwhile.
+    fn gives_room(&self) -> bool {
+        let oldest = self.log.oldest_sealed().and_then(|_| self.log.segments().next());
+        let room = self.log.segments().last().map_or(0, |it| it.size.saturating_sub(it.used));
+        oldest.is_some_and(|it| {
+            let counts = self.state.live.of(it.number);
+            counts == 0 || (it.size > 2 * counts && room > 2 * counts)
+        })
     }
 
     /// The oldest segment is cleaned when all together are more than twice what counts.
-    fn begin_cleaning(&self) -> Option<Cleaning> {
+    fn begin_cleaning(&self, is_full: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
         let slack = 2 * self.settings.log.segment_bytes;
         let is_long = used > 2 * self.state.live.bytes() + slack;
         let is_dead = self.state.live.of(segment) == 0;
-        (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })
+        (is_long || is_dead || is_full).then_some(Cleaning { segment, offset: 0, is_done: false })
     }
 }
 

@@ -149,6 +149,8 @@ pub struct Committer<D: Disk> {
     clients: Vec<Client>,
     /// Tickets that become durable with the next commit.
     done: Vec<(usize, Ticket)>,
+    /// The disk is full, and cleaning is getting room.
+    gets_room: bool,
 }
 
 impl<D: Disk> Committer<D> {
@@ -166,7 +168,7 @@ impl<D: Disk> Committer<D> {
             tracing::error!(what, "what has survived cannot be made safe: nothing more is kept");
             shared.set_condition(Condition::Failed);
         }
-        (Self { store, shared, clients, done: Vec::new() }, engines)
+        (Self { store, shared, clients, done: Vec::new(), gets_room: false }, engines)
     }
 
     fn run(&mut self) {
@@ -195,16 +197,29 @@ impl<D: Disk> Committer<D> {
     fn write(&mut self, batches: Vec<Batch>) {
         self.add(batches);
         self.commit();
-        if self.shared.condition() == Condition::Good
-            && let Err(error) = self.store.clean()
-        {
-            self.failed(&error);
+        self.clean();
+    }
+
+    /// A full disk is cleaned too: what has been delivered in the meantime makes room.
+    fn clean(&mut self) {
+        self.gets_room = false;
+        let condition = self.shared.condition();
+        if condition == Condition::Failed || self.store.has_pending() {
+            return;
+        }
+        match self.store.clean(condition == Condition::Full) {
+            Ok(has_done) => self.gets_room = has_done && condition == Condition::Full,
+            Err(error) => self.failed(&error),
         }
     }
 
     /// Everything that has arrived; waits for something if there is nothing else to do.
     fn wait(&mut self, until: Instant) -> (Vec<Batch>, bool) {
-        let works = self.store.has_work() && self.shared.condition() == Condition::Good;
+        let works = match self.shared.condition() {
+            Condition::Good => self.store.has_work(),
+            Condition::Full => self.gets_room,
+            Condition::Failed => false,
+        };
         let mut inbox = self.shared.lock();
         while inbox.batches.is_empty() && !inbox.is_closing && !works {
             let Some(left) = until.checked_duration_since(Instant::now()) else { break };
@@ -307,3 +322,91 @@ pub type Waker = Box<dyn Fn() + Send>;
 /// How often the writer looks at the disk when nothing arrives; with `durability = "os"`, what a
 /// power loss may cost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use agentmq_codec::{ProtocolVersion, QoS};
+    use agentmq_log::SimulatedDisk;
+    use agentmq_session::{SessionKey, Time};
+
+    use super::*;
+    use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord};
+    use crate::{Clocks, OpenedStore, Settings};
+
+    const SESSION: SessionKey = SessionKey(1);
+
+    fn open(disk: &SimulatedDisk) -> Committer<SimulatedDisk> {
+        let folder = std::path::PathBuf::new();
+        let settings = Settings { folder, syncs: true, segment_bytes: 16 << 20, seed: 1 };
+        let clocks = Clocks { now: Time::ZERO, wall: 0 };
+        let opened = OpenedStore::open(disk.clone(), &settings, clocks).expect("opens");
+        opened.by_hand(vec![Box::new(|| {})]).0
+    }
+
+    fn submit(committer: &mut Committer<SimulatedDisk>, record: &Record<'_>) {
+        let mut content = Vec::new();
+        record.encode(&mut content);
+        let mut batch = (content.len() as u32).to_le_bytes().to_vec();
+        batch.extend(content);
+        committer.shared.submit(0, Ticket(1), batch);
+        committer.step();
+    }
+
+    fn message(ordinal: u64, packet: &[u8]) -> Record<'_> {
+        Record::Message(MessageRecord {
+            id: 0,
+            qos: QoS::AtLeastOnce,
+            is_retained: false,
+            expires_at: 0,
+            arrived: None,
+            will_of: SessionKey::NONE,
+            recipients: vec![RecipientRecord {
+                session: SESSION,
+                ordinal,
+                packet_id: 0,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                ids: Vec::new(),
+                group: None,
+            }],
+            packet,
+        })
+    }
+
+    #[test]
+    fn what_is_taken_out_of_a_full_disk_makes_room() {
+        let disk = SimulatedDisk::default();
+        disk.set_capacity(Some(24 << 20));
+        let mut committer = open(&disk);
+        submit(
+            &mut committer,
+            &Record::Session(SessionRecord {
+                key: SESSION,
+                client_id: "worker",
+                version: ProtocolVersion::V5,
+                name: None,
+                expiry: u32::MAX,
+                is_connected: false,
+                expires_at: 0,
+                will: None,
+            }),
+        );
+        let packet = vec![0; 1000];
+        let mut ordinal = 0;
+        while committer.shared.condition() == Condition::Good {
+            ordinal += 1;
+            submit(&mut committer, &message(ordinal, &packet));
+        }
+        assert_eq!(committer.shared.condition(), Condition::Full);
+        for ordinal in 1..=ordinal {
+            submit(&mut committer, &Record::Dropped { session: SESSION, ordinal });
+        }
+        while committer.gets_room {
+            committer.step();
+        }
+        committer.look_again();
+        assert_eq!(committer.shared.condition(), Condition::Good);
+        drop(committer);
+        assert_eq!(open(&disk).store.state().sessions.len(), 1, "what counts was kept");
+    }
+}

@@ -110,3 +110,18 @@ fn a_newer_format_is_refused_with_its_number() {
     assert!(error.to_string().contains("format 2"), "{error}");
     disk.sync_folder().expect("untouched");
 }
+
+#[test]
+fn a_small_disk_has_small_segments() {
+    let disk = SimulatedDisk::default();
+    disk.set_capacity(Some(64 << 20));
+    let settings = Settings { segment_bytes: 32 << 20, reserve_bytes: 0, seed: 1 };
+    let (mut log, ..) = open(disk, settings);
+    for _ in 0..300 {
+        log.append(&[7; 100_000]).expect("small");
+        log.commit(true, false).expect("there is room");
+    }
+    let largest = log.segments().map(|it| it.size).max();
+    assert_eq!(largest, Some(8 << 20), "an eighth of the disk");
+    assert!(log.segments().count() > 3);
+}
