@@ -38,8 +38,8 @@ class Bench:
 
     def small_disk(self, mebibytes):
         """A disk of this size, in memory."""
-        where = self.folder / f"disk-{len(self.mounts)}"
-        where.mkdir()
+        where = self.folder / "disk"
+        where.mkdir(exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "faults", str(where)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
@@ -50,6 +50,11 @@ class Bench:
         self.mounts.append(where)
         return where
 
+    def remove_disks(self):
+        for where in self.mounts:
+            subprocess.run(["umount", str(where)], check=False)
+        self.mounts.clear()
+
     def end(self, result):
         """Ends what still runs. A panic is a failure, whatever else was seen."""
         for broker in self.brokers:
@@ -57,8 +62,7 @@ class Bench:
             panics = [line for line in broker.log_text().splitlines() if "panicked" in line]
             if panics:
                 result.fail(f"the broker panicked: {panics[0]} ({broker.log})")
-        for where in self.mounts:
-            subprocess.run(["umount", str(where)], check=False)
+        self.remove_disks()
         if not result.failures:
             for broker in self.brokers:
                 shutil.rmtree(broker.data, ignore_errors=True)

@@ -20,6 +20,11 @@ from bench import Bench, Missing
 # Name, module, what happens, rounds, and rounds of a short run.
 EXPERIMENTS = [
     ("kill-loop", "kill_loop", "kill -9 at a random moment under load", 100, 5),
+    ("sync-error", "sync_error", "the n-th fdatasync fails, and what it covered is lost", 50, 6),
+    ("power-loss", "power_loss", "what no fdatasync had covered is lost or torn", 50, 5),
+    ("bit-flips", "bit_flips", "one bit of the log flips", 200, 20),
+    ("torn-tail", "torn_tail", "the log ends anywhere", 200, 20),
+    ("disk-full", "disk_full", "the disk is full, and has room again", 15, 3),
 ]
 
 

@@ -56,16 +56,22 @@ class Scene:
                     session.subscribe(f"{ROOT}/#", self.qos)
 
     def drain(self, seconds=60.0):
-        """Takes out everything: a mark that is published last arrives last."""
+        """Takes out everything: marks that are published last arrive last, each in its QoS."""
         self.come_back()
-        self.marks += 1
-        mark = f"{ROOT}/mark/{self.marks}".encode()
         marker = Client("marker", self.broker.version)
         marker.open(self.broker.port)
-        marker.send(packets.publish(mark, b"mark", 1, 1, self.broker.version))
+        marks = []
+        for qos in range(1, self.qos + 1):
+            self.marks += 1
+            marks.append(f"{ROOT}/mark/{self.marks}".encode())
+            marker.send(packets.publish(marks[-1], b"mark", qos, qos, self.broker.version))
         everyone = [*self.sessions.values(), marker]
+
+        def is_empty():
+            return all(mark in it.topics for it in self.sessions.values() for mark in marks)
+
         try:
-            wait(everyone, lambda: all(mark in it.topics for it in self.sessions.values()), seconds)
+            wait(everyone, is_empty, seconds)
             for session in self.sessions.values():
                 session.ping(everyone)
         except Gone as error:
