@@ -12,6 +12,7 @@ mod bench;
 mod broker;
 mod compare;
 mod conformance;
+mod faults;
 mod process;
 mod profile;
 mod run;
@@ -56,6 +57,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(&workspace()?, rest),
         "compare" => compare::run(&workspace()?, rest),
         "profile" => profile::run(&workspace()?, rest),
+        "faults" => faults::run(&workspace()?, rest),
         "simulate" => simulate::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
@@ -100,6 +102,13 @@ cargo xtask TASK
                           --peer and each --broker
        --axis NAME        along this axis (may be repeated)
        --page             only write docs/benchmarks.md anew from docs/benchmarks.json
+  faults                hurt a running broker and ask for all that it has acknowledged
+       --experiment NAME  only this one (may be repeated)
+       --count N          rounds of each (default: each has its own)
+       --seed S           where chance begins (default 1)
+       --short            a few rounds of each
+       --broker KIND      `agentmq` (default), `mosquitto` or `nats`
+       --binary PATH      this program; without it ours is built, another's is looked for
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)
        --from SEED        from this one on (default 0)
