@@ -25,7 +25,9 @@ def run(bench, result, random):
         account = Account(number)
         scene.begin(account)
         before = copy(broker.data, broker.folder / "before")
-        trace = Trace(broker.folder)
+        # A slow disk: most kills fall between a write and the end of its sync.
+        delay = random.choice([0, 2000, 20000])
+        trace = Trace(broker.folder, f"fdatasync:delay_enter={delay}" if delay else None)
         broker.start(trace.command)
         scene.come_back()
         scene.part("offline")

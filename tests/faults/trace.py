@@ -7,6 +7,7 @@ import subprocess
 from bench import Missing
 
 WRITE = re.compile(r"pwrite64\(\d+<([^>]*)>, .*?, (\d+), (\d+)")
+DONE = re.compile(r"= 0( \(DELAYED\))?$")
 SYNC = re.compile(r"fdatasync\(\d+<([^>]*)>")
 
 
@@ -50,7 +51,7 @@ class Trace:
                 waiting.setdefault(path, []).append((int(offset), int(length)))
             elif synced:
                 unfinished[thread] = synced.group(1)
-            if "fdatasync" in call and call.endswith("= 0"):
+            if "fdatasync" in call and DONE.search(call):
                 waiting.pop(unfinished.get(thread), None)
         return waiting
 
