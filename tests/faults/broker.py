@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import packets
+
 PATIENCE = 60.0
 
 # Whoever drops a message because a queue is full has not lost it; these experiments look for loss.
@@ -80,10 +82,11 @@ class Broker:
         self.pid = None if wrap else self.process.pid
 
     def start(self, wrap=(), environment=None):
-        """Starts it and waits until it accepts connections; returns the seconds that took."""
+        """Starts it and waits until it answers a CONNECT; returns the seconds that took."""
         before = time.monotonic()
         self.launch(wrap, environment)
         self.wait_until_it_listens()
+        self.wait_until_it_serves()
         if wrap:
             self.pid = only_child(self.process.pid)
         return time.monotonic() - before
@@ -98,6 +101,17 @@ class Broker:
                 raise DidNotStart(f"the broker ended at its start:\n{self.last_lines()}")
             time.sleep(0.002)
         raise DidNotStart(f"the broker does not listen:\n{self.last_lines()}")
+
+    def wait_until_it_serves(self):
+        """A socket may listen before the broker has read what an earlier run has left."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as first:
+            first.sendall(packets.connect("first", self.version))
+            try:
+                answer = first.recv(4)
+            except OSError:
+                answer = b""
+            if not answer:
+                raise DidNotStart(f"the broker answers no CONNECT:\n{self.last_lines()}")
 
     def kill(self):
         """kill -9."""

@@ -5,12 +5,12 @@ import time
 import packets
 from account import Account
 from client import Gone, Subscriber, turn, wait
-from scene import Scene
+from scene import ROOT, Scene
 
 SIZES = [24, 32, 48, 64, 96]
 # More than the 8 MiB that the broker takes aside before it accepts anything.
 BALLAST = 12 << 20
-WAYS = ["ballast", "draining", "killed while full"]
+WAYS = ["ballast", "draining", "killed while full", "session ended"]
 
 
 def run(bench, result, random):
@@ -39,6 +39,8 @@ def run(bench, result, random):
             ballast.unlink()
         elif way == "draining":
             take_out(scene, where)
+        elif way == "session ended":
+            start_anew(scene, where)
         else:
             broker.kill()
             scene.after_the_kill([publisher])
@@ -90,6 +92,20 @@ def take_out(scene, where):
             pass
     for session in sessions:
         session.ping(sessions)
+
+
+def start_anew(scene, where):
+    """The client wants nothing of what waits for it: that makes room too."""
+    session = scene.sessions["offline"]
+    session.open(scene.broker.port, clean=True, expiry=packets.NEVER)
+    scene.account.acked.clear()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            return session.subscribe(f"{ROOT}/#", 1)
+        except Gone:  # refused with 0x97, and told so
+            turn([session], 0.2)
+    scene.result.fail(f"{where}: the session has ended, and there is no room still")
 
 
 def accepted_again(scene, publisher, where):

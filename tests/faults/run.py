@@ -20,6 +20,7 @@ from bench import Bench, Missing
 # Name, module, what happens, rounds, and rounds of a short run.
 EXPERIMENTS = [
     ("kill-loop", "kill_loop", "kill -9 at a random moment under load", 100, 4),
+    ("large-queue", "large_queue", "kill -9 while thousands of messages wait", 1000, 50),
     ("qos2-points", "qos2_points", "kill -9 at each step of a QoS 2 exchange", 400, 16),
     ("will-pending", "will_pending", "kill -9 while wills are pending", 20, 1),
     ("absent-client", "absent_client", "publishes between restart and return", 50, 5),
@@ -27,7 +28,7 @@ EXPERIMENTS = [
     ("torn-tail", "torn_tail", "the log ends anywhere", 200, 15),
     ("bit-flips", "bit_flips", "one bit of the log flips", 200, 15),
     ("sync-error", "sync_error", "the n-th fdatasync fails, and what it covered is lost", 50, 6),
-    ("disk-full", "disk_full", "the disk is full, and has room again", 15, 3),
+    ("disk-full", "disk_full", "the disk is full, and has room again", 20, 4),
     ("no-room", "no_room", "a single call fails for want of room", 60, 3),
     ("clock-jump", "clock_jump", "the wall clock jumps by hours", 8, 1),
     ("zero-fault", "zero_fault", "nothing goes wrong", 30, 2),

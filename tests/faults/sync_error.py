@@ -1,4 +1,7 @@
-"""F08: the n-th fdatasync fails. What it covered may be gone, and it is taken away here."""
+"""F08: the n-th fdatasync fails. What it covered may be gone, and it is taken away here.
+
+Every fifth round it is a write that fails, with an error that is not for want of room.
+"""
 
 from account import Account
 from client import Gone, wait
@@ -22,14 +25,15 @@ def run(bench, result, random):
         scene.part("offline")
         broker.kill()
         before = copy(broker.data, broker.folder / "before")
-        trace = Trace(broker.folder, f"fdatasync:error=EIO:when={(number - 1) % 50 + 1}")
+        call = "fdatasync" if number % 5 else "pwrite64"
+        trace = Trace(broker.folder, f"{call}:error=EIO:when={(number - 1) % 50 + 1}")
         broker.start(trace.command)
         publishers = [scene.publisher(it) for it in range(4)]
         for publisher in publishers:
             publisher.window, publisher.payload_bytes = 4, random.choice([32, 512, 4096])
         scene.publish_until(publishers, trace.has_injected, 30)
         if not trace.has_injected():
-            result.fail(f"round {number}: there was no such fdatasync")
+            result.fail(f"round {number}: there was no such {call}")
         # A client that comes now is told, and is not kept waiting for what can not be kept.
         late = scene.publisher(9)
         for _ in range(20):

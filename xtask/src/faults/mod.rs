@@ -1,5 +1,5 @@
-//! `cargo xtask faults`: the experiments in `tests/faults`, which hurt a running broker and then ask
-//! for everything that it has acknowledged.
+//! `cargo xtask faults`: the experiments in `tests/faults`, which hurt a running broker and then
+//! ask for everything that it has acknowledged.
 
 mod options;
 mod verdicts;
