@@ -247,10 +247,7 @@ impl<D: Disk> Log<D> {
         // What follows in another file must not be durable before what is in this one.
         self.sync()?;
         let needed = FIRST_BLOCK as u64 + bytes;
-        // On a small disk small ones: what is used up can go only when a whole one is, and what
-        // says so must have room meanwhile.
-        let share = self.disk.free().map_or(u64::MAX, |free| (free / 8).max(SEGMENT_MIN));
-        let mut size = self.settings.segment_bytes.min(share).max(needed);
+        let mut size = self.segment_bytes().max(needed);
         let segment = loop {
             match self.create(size) {
                 Err(LogError::Full { .. }) if size > needed.max(SEGMENT_MIN) => {
@@ -268,6 +265,13 @@ impl<D: Disk> Log<D> {
             self.sealed.push_back(old);
         }
         Ok(())
+    }
+
+    /// Bytes of the next segment. Small ones on a small disk: what is used up can go only when a
+    /// whole one is, and what says so must have room meanwhile.
+    pub fn segment_bytes(&self) -> u64 {
+        let share = self.disk.free().map_or(u64::MAX, |free| (free / 8).max(SEGMENT_MIN));
+        self.settings.segment_bytes.min(share)
     }
 
     /// A new segment, durable with its name.

@@ -180,12 +180,13 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// The oldest segment is cleaned when all together are more than twice what counts.
+    /// The oldest segment is cleaned when all together are more than twice what counts, and two
+    /// more: which are small ones when the disk is almost full.
     fn begin_cleaning(&self, is_full: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
-        let slack = 2 * self.settings.log.segment_bytes;
-        let is_long = used > 2 * self.state.live.bytes() + slack;
+        let enough = 2 * self.state.live.bytes();
+        let is_long = used > enough && used - enough > 2 * self.log.segment_bytes();
         let is_dead = self.state.live.of(segment) == 0;
         (is_long || is_dead || is_full).then_some(Cleaning { segment, offset: 0, is_done: false })
     }

@@ -352,6 +352,19 @@ mod tests {
         committer.step();
     }
 
+    fn session() -> Record<'static> {
+        Record::Session(SessionRecord {
+            key: SESSION,
+            client_id: "worker",
+            version: ProtocolVersion::V5,
+            name: None,
+            expiry: u32::MAX,
+            is_connected: false,
+            expires_at: 0,
+            will: None,
+        })
+    }
+
     fn message(ordinal: u64, packet: &[u8]) -> Record<'_> {
         Record::Message(MessageRecord {
             id: 0,
@@ -378,19 +391,7 @@ mod tests {
         let disk = SimulatedDisk::default();
         disk.set_capacity(Some(24 << 20));
         let mut committer = open(&disk);
-        submit(
-            &mut committer,
-            &Record::Session(SessionRecord {
-                key: SESSION,
-                client_id: "worker",
-                version: ProtocolVersion::V5,
-                name: None,
-                expiry: u32::MAX,
-                is_connected: false,
-                expires_at: 0,
-                will: None,
-            }),
-        );
+        submit(&mut committer, &session());
         let packet = vec![0; 1000];
         let mut ordinal = 0;
         while committer.shared.condition() == Condition::Good {
@@ -408,5 +409,18 @@ mod tests {
         assert_eq!(committer.shared.condition(), Condition::Good);
         drop(committer);
         assert_eq!(open(&disk).store.state().sessions.len(), 1, "what counts was kept");
+    }
+    #[test]
+    fn a_small_disk_suffices_for_much_that_is_delivered() {
+        let disk = SimulatedDisk::default();
+        disk.set_capacity(Some(24 << 20));
+        let mut committer = open(&disk);
+        submit(&mut committer, &session());
+        let packet = vec![0; 100_000];
+        for ordinal in 1..500 {
+            submit(&mut committer, &message(ordinal, &packet));
+            submit(&mut committer, &Record::Dropped { session: SESSION, ordinal });
+            assert_eq!(committer.shared.condition(), Condition::Good, "message {ordinal}");
+        }
     }
 }
