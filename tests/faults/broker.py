@@ -131,6 +131,14 @@ class Broker:
     def has_ended(self):
         return self.process.poll() is not None
 
+    def has_ended_soon(self, seconds=5):
+        """A process that has been killed takes a moment to end."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 

@@ -20,12 +20,15 @@ def needs_strace(bench):
 class Trace:
     """What one run of a broker wrote to its log, in order."""
 
-    def __init__(self, folder, inject=None):
+    def __init__(self, folder, inject=None, others=()):
         self.path = folder / "strace.txt"
         self.path.unlink(missing_ok=True)
         self.command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(self.path)]
-        self.command += ["--seccomp-bpf", "-e", "signal=none"]
-        self.command += ["-e", "trace=pwrite64,fdatasync,fallocate,ftruncate"]
+        self.command += ["-e", "signal=none"]
+        if "signal=" not in (inject or ""):
+            self.command.append("--seccomp-bpf")  # faster, and then strace sends no signals
+        calls = ["pwrite64", "fdatasync", "fallocate", "ftruncate", *others]
+        self.command += ["-e", f"trace={','.join(calls)}"]
         if inject:
             self.command += ["-e", f"inject={inject}"]
         self.seen = 0
