@@ -105,7 +105,7 @@ class Broker:
     def wait_until_it_serves(self):
         """A socket may listen before the broker has read what an earlier run has left."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as first:
-            first.sendall(packets.connect("first", self.version))
+            first.sendall(packets.connect("greeting", self.version))
             try:
                 answer = first.recv(4)
             except OSError:

@@ -11,7 +11,7 @@ from scene import Scene
 
 JUMPS = [["+7200"], ["-7200"], ["+86400"], ["+3600", "+0", "-3600", "+0"]]
 KEEP_ALIVE = 2
-AFTERWARDS = 2.5 * KEEP_ALIVE
+AFTERWARDS = 2 * KEEP_ALIVE
 
 
 def run(bench, result, random):

@@ -29,11 +29,11 @@ EXPERIMENTS = [
     ("bit-flips", "bit_flips", "one bit of the log flips", 200, 15),
     ("sync-error", "sync_error", "the n-th fdatasync fails, and what it covered is lost", 50, 6),
     ("disk-full", "disk_full", "the disk is full, and has room again", 20, 4),
-    ("small-disk", "small_disk", "much more is delivered than the disk holds", 9, 2),
+    ("small-disk", "small_disk", "much more is delivered than the disk holds", 9, 1),
     ("abort-points", "abort_points", "kill -9 at the n-th system call that writes", 100, 8),
     ("no-room", "no_room", "a single call fails for want of room", 60, 3),
     ("clock-jump", "clock_jump", "the wall clock jumps by hours", 8, 1),
-    ("zero-fault", "zero_fault", "nothing goes wrong", 30, 2),
+    ("zero-fault", "zero_fault", "nothing goes wrong", 30, 1),
 ]
 
 
