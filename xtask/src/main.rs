@@ -12,6 +12,7 @@ mod bench;
 mod broker;
 mod compare;
 mod conformance;
+mod faults;
 mod process;
 mod profile;
 mod run;
@@ -56,6 +57,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(&workspace()?, rest),
         "compare" => compare::run(&workspace()?, rest),
         "profile" => profile::run(&workspace()?, rest),
+        "faults" => faults::run(&workspace()?, rest),
         "simulate" => simulate::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
@@ -102,6 +104,13 @@ cargo xtask TASK
        --safety           measure instead what it costs to acknowledge only what is on the disk,
                           beside NATS; with --save it writes docs/safety.md
        --page             only write docs/benchmarks.md anew from docs/benchmarks.json
+  faults                hurt a running broker and ask for all that it has acknowledged
+       --experiment NAME  only this one (may be repeated)
+       --count N          rounds of each (default: each has its own)
+       --seed S           where chance begins (default 1)
+       --short            a few rounds of each
+       --broker KIND      `agentmq` (default), `mosquitto` or `nats`
+       --binary PATH      this program; without it ours is built, another's is looked for
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)
        --from SEED        from this one on (default 0)

@@ -257,7 +257,7 @@ impl<D: Disk> Log<D> {
         // What follows in another file must not be durable before what is in this one.
         self.sync()?;
         let needed = FIRST_BLOCK as u64 + bytes;
-        let mut size = self.settings.segment_bytes.min(MAX_SEGMENT).max(needed);
+        let mut size = self.segment_bytes().min(MAX_SEGMENT).max(needed);
         let segment = loop {
             match self.create(size) {
                 Err(LogError::Full { .. }) if size > needed.max(SEGMENT_MIN) => {
@@ -275,6 +275,14 @@ impl<D: Disk> Log<D> {
             self.sealed.push_back(old);
         }
         Ok(())
+    }
+
+    /// Bytes of the next segment. Small ones on a small disk: what is used up can go only when a
+    /// whole one is, and what says so must have room meanwhile.
+    pub fn segment_bytes(&self) -> u64 {
+        let free = self.disk.room().ok().flatten().map(|room| room.free);
+        let share = free.map_or(u64::MAX, |free| (free / 8).max(SEGMENT_MIN));
+        self.settings.segment_bytes.min(share)
     }
 
     /// A new segment, durable with its name.

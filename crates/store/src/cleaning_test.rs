@@ -226,3 +226,29 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     assert_eq!(shared.condition(), Condition::Good, "{:?}", committer.state().live);
     committer.state().assert_exact();
 }
+
+#[test]
+fn a_small_disk_suffices_for_much_that_is_delivered() {
+    let disk = SimulatedDisk::default();
+    disk.set_capacity(Some(24 << 20));
+    let store = open(&disk, settings(16 << 20, 1 << 20));
+    let (mut committer, _engines) =
+        Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
+    let mut ticket = 0;
+    let mut submit = |committer: &mut Committer<SimulatedDisk>, record: &Record<'_>| {
+        let mut content = Vec::new();
+        record.encode(&mut content);
+        let mut batch = (content.len() as u32).to_le_bytes().to_vec();
+        batch.extend(content);
+        ticket += 1;
+        committer.shared().submit(0, Ticket(ticket), batch, true);
+        committer.step();
+    };
+    submit(&mut committer, &session(1));
+    let large = packet("large", &[0; 100_000]);
+    for ordinal in 1..500 {
+        submit(&mut committer, &Record::Message(message(&large, ordinal, false, 0)));
+        submit(&mut committer, &Record::Dropped { session: SESSION, ordinal });
+        assert_eq!(committer.shared().condition(), Condition::Good, "message {ordinal}");
+    }
+}

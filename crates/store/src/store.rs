@@ -212,7 +212,8 @@ impl<D: Disk> Store<D> {
     fn begin_cleaning(&self, is_short: bool) -> Option<Cleaning> {
         let segment = self.log.oldest_sealed()?;
         let used: u64 = self.log.segments().map(|it| it.used).sum();
-        let slack = if is_short { 0 } else { 2 * self.settings.log.segment_bytes };
+        // Small ones on a small disk.
+        let slack = if is_short { 0 } else { 2 * self.log.segment_bytes() };
         let is_long = used > 2 * self.state.live.bytes() + slack;
         let is_dead = self.state.live.of(segment) == 0;
         (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::faults;
 use crate::workspace::Workspace;
 
 /// How many tests a step ran.
@@ -106,6 +107,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "examples in the documentation", run: rust::doc },
     Step { name: "fuzz", what: "every fuzz target, 500 000 inputs or 30 s", run: rust::fuzz },
     Step { name: "foreign", what: "other people's clients against the broker", run: foreign::run },
+    Step { name: "faults", what: "a broker that is hurt loses nothing", run: faults::short },
 ];
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto_pub", "mosquitto-clients"),
     ("chromium", "chromium"),
     ("python3", "python3"),
+    ("strace", "strace"),
+    ("faketime", "faketime"),
     ("node", "nodejs"),
     ("npm", "npm"),
 ];

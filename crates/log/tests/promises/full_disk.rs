@@ -127,3 +127,17 @@ fn what_keeps_a_file_from_being_made_is_told_as_it_is() {
         log.commit(true, false).expect("it goes on by itself");
     }
 }
+
+#[test]
+fn a_small_disk_has_small_segments() {
+    let disk = SimulatedDisk::default();
+    disk.set_capacity(Some(64 << 20));
+    let settings = Settings { segment_bytes: 32 << 20, reserve_bytes: 0, seed: 1 };
+    let (mut log, ..) = open(disk, settings);
+    for _ in 0..300 {
+        log.append(&[7; 100_000]).expect("small");
+        log.commit(true, false).expect("there is room");
+    }
+    let largest = log.segments().map(|it| it.size).max();
+    assert!(largest <= Some(8 << 20), "an eighth of the disk at most, not {largest:?}");
+}

@@ -1,0 +1,60 @@
+"""F07: one bit of the log flips. It is told, and everything that it does not hit is served."""
+
+import re
+
+import packets
+from client import Subscriber
+from prepared import Prepared, content_end
+
+TOLD = re.compile(r"records=(\d+).*is damaged|is damaged.*records=(\d+)")
+
+
+def run(bench, result, random):
+    bench.needs_agentmq()
+    prepared = Prepared(bench, result)
+    told = missing = sessions_gone = harmless = 0
+    for number in range(1, result.count + 1):
+        place = {}
+
+        def flip(log):
+            path = random.choice(sorted(log.glob("*.log")))
+            raw = bytearray(path.read_bytes())
+            at, bit = random.randrange(content_end(raw)), random.randrange(8)
+            raw[at] ^= 1 << bit
+            path.write_bytes(raw)
+            place["is"] = f"round {number}: bit {bit} of byte {at} in {path.name}"
+
+        scene, account = prepared.hurt(number, flip)
+        gone = take(scene)
+        broker = scene.broker
+        reported = [int(a or b) for a, b in TOLD.findall(broker.log_text())]
+        lost = account.lost()
+        for session, message in lost:
+            account.delivered[session].add(message)  # counted below, against what was told
+        result.add(account)
+        records = {message for session, message in lost if session not in gone}
+        unexplained = len(records) - sum(reported)
+        if unexplained > 0 or (gone and not reported):
+            result.sums["lost"] += max(unexplained, 1)
+            result.fail(f"{place['is']}: {len(lost)} missing, {len(gone)} sessions gone, "
+                        f"and only {sum(reported)} records told")
+        told += bool(reported)
+        missing += len(lost)
+        sessions_gone += len(gone)
+        harmless += not reported and not lost
+        broker.kill()
+    result.note(f"damage told {told} times, {harmless} flips hit nothing that counts")
+    result.note(f"{missing} deliveries missing and told, {sessions_gone} sessions of them all")
+
+
+def take(scene):
+    """Connects the sessions, whichever are left, and takes everything; returns who is gone."""
+    gone = []
+    for name in scene.names:
+        session = scene.sessions[name] = Subscriber(name, scene.account, scene.broker.version)
+        if not session.open(scene.broker.port, clean=False, expiry=packets.NEVER):
+            gone.append(name)
+            session.subscribe("fault/#", 2)
+        scene.marks = 0
+    scene.drain(20)
+    return gone

@@ -1,0 +1,53 @@
+//! `cargo xtask faults`: the experiments in `tests/faults`, which hurt a running broker and then
+//! ask for everything that it has acknowledged.
+
+mod options;
+mod verdicts;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use self::options::Options;
+use crate::process;
+use crate::test::Tally;
+use crate::workspace::Workspace;
+
+pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
+    let options = Options::parse(arguments)?;
+    let all_kept = experiment(workspace, &options)?.0;
+    Ok(if all_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A few rounds of each experiment, as a step of `cargo xtask test`.
+pub fn short(workspace: &Workspace) -> Result<Tally> {
+    let options = Options { short: true, ..Options::default() };
+    let (_, results) = experiment(workspace, &options)?;
+    verdicts::tally(&std::fs::read_to_string(results)?)
+}
+
+/// Runs the experiments; says whether every promise was kept, and where the results are.
+fn experiment(workspace: &Workspace, options: &Options) -> Result<(bool, PathBuf)> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None if options.broker == options::OURS => workspace.build_agentmq()?,
+        None => PathBuf::from(options.broker.program()),
+    };
+    let folder = workspace.scratch("faults")?;
+    let results = folder.join("results.jsonl");
+    // An old one must not be taken for this run's.
+    std::fs::write(&results, "")?;
+    let mut command = Command::new("python3");
+    command
+        .arg("-B")
+        .arg(workspace.root.join("tests/faults/run.py"))
+        .arg("--binary")
+        .arg(binary)
+        .arg("--folder")
+        .arg(&folder)
+        .arg("--json")
+        .arg(&results)
+        .args(options.words());
+    Ok((process::run_visibly(&mut command)?, results))
+}
