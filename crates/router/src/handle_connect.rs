@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
-use agentmq_session::{OutboundAliases, Session, Ticket, Time, Will};
+use agentmq_session::{Gates, OutboundAliases, Session, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -183,8 +183,11 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
-        self.record_session(index);
-        let opens_at = if connect.will.is_some() { self.recorded } else { Ticket::default() };
+        let mail = self.record_session(index);
+        let opens_at = match connect.will {
+            Some(_) => Gates { commit: self.recorded, mail, ..Gates::default() },
+            None => Gates::default(),
+        };
         self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
-use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Ticket, Time};
+use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Time};
 
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::Delivered;
@@ -213,7 +213,7 @@ impl Router {
         {
             self.send_again(index, id, packet_id, &delivery, now);
         }
-        self.recorded = Ticket::default();
+        (self.recorded, self.posted) = Default::default();
         for packet_id in released {
             let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
             self.acknowledge(id, pubrel);
@@ -252,8 +252,8 @@ impl Router {
         now: Time,
     ) {
         let ordinals: Vec<u64> = deliveries.iter().map(|delivery| delivery.ordinal).collect();
-        self.reroute(deliveries, now);
-        self.record_dropping(session, &ordinals);
+        let posted = self.posted_by(|router| router.reroute(deliveries, now));
+        self.record_dropping_after(posted, session, &ordinals);
     }
 
     /// Gives back what a vanished or absent member of shared groups has not acknowledged.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentmq_codec::SubscriptionOptions;
-use agentmq_session::{Message, Ticket};
+use agentmq_session::{Arrival, Message, Ticket};
 
 use crate::places::Place;
 use crate::subscribers::Subscriber;
@@ -80,6 +80,8 @@ pub enum GroupMail {
         session: SessionName,
         /// The message.
         message: Arc<Message>,
+        /// The QoS 2 PUBLISH that brought it, where that must survive a crash.
+        exchange: Option<Arrival>,
         /// The home believes that the client is here; if not, others may be.
         expects_client: bool,
     },

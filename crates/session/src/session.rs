@@ -60,6 +60,9 @@ pub struct Durable {
     pub next_ordinal: u64,
     /// With this ticket all its QoS 2 exchanges are safe as they stand.
     pub exchanges: Ticket,
+    /// With this position of the mail other shards have what it has sent there last that waits to
+    /// be recorded here: QoS 2 publications of its client, its will.
+    pub posted: Ticket,
 }
 
 impl Session {

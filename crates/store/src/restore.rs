@@ -1,5 +1,6 @@
 //! From the state that recovery has made to what a router takes up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentmq_identity::Principal;
@@ -20,6 +21,8 @@ pub struct Restored {
     pub retained: Vec<Arc<Message>>,
     /// Keys of sessions that ended while nobody was there to say so.
     pub(crate) ended: Vec<SessionKey>,
+    /// Deliveries of publications that have not arrived: their publishers send them again.
+    pub(crate) dropped: Vec<(SessionKey, u64)>,
 }
 
 /// What time it is on both clocks.
@@ -41,6 +44,12 @@ impl Clocks {
 /// Makes of a state what a router takes up.
 pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     let mut restored = Restored::default();
+    // Of a client that has come back while its session's end was not recorded yet.
+    let mut newest: HashMap<&str, SessionKey> = HashMap::new();
+    for (key, stored) in &state.sessions {
+        let newest = newest.entry(&stored.client_id).or_insert(*key);
+        *newest = (*newest).max(*key);
+    }
     let messages: Map<u64, Arc<Message>> = state
         .messages
         .iter()
@@ -54,13 +63,21 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
         }
     }
     for (key, stored) in &state.sessions {
-        if stored.is_connected && stored.expiry == 0 {
-            restored.ended.push(*key); // it was to end with its connection
+        let entries = stored.entries.iter().filter(|(_, it)| is_undecided(state, it.message));
+        restored.dropped.extend(entries.map(|(ordinal, _)| (*key, *ordinal)));
+        let has_successor = newest.get(&*stored.client_id).is_some_and(|newest| newest > key);
+        if stored.is_connected && stored.expiry == 0 || has_successor {
+            restored.ended.push(*key); // it was to end with its connection, or with the next one
         } else {
-            restored.sessions.push(session(*key, stored, &messages, clocks));
+            restored.sessions.push(session(*key, stored, state, &messages, clocks));
         }
     }
     restored
+}
+
+/// Whether the publication that brought a message has not arrived.
+fn is_undecided(state: &State, message: u64) -> bool {
+    state.messages.get(&message).is_some_and(|it| it.depends_on.is_some())
 }
 
 fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
@@ -78,13 +95,14 @@ fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
 fn session(
     key: SessionKey,
     stored: &StoredSession,
+    state: &State,
     messages: &Map<u64, Arc<Message>>,
     clocks: Clocks,
 ) -> RestoredSession {
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
     let newest = stored.entries.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
-    let exchanges = Ticket::default();
-    session.durable = Some(Box::new(Durable { key, next_ordinal: newest, exchanges }));
+    let (exchanges, posted) = (Ticket::default(), Ticket::default());
+    session.durable = Some(Box::new(Durable { key, next_ordinal: newest, exchanges, posted }));
     session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     session.expiry = stored.expiry;
     session.will = stored.will.as_ref().and_then(|will| {
@@ -108,7 +126,8 @@ fn session(
         options: it.options,
         id: it.id,
     });
-    let entries = stored.entries.iter().filter_map(|(ordinal, entry)| {
+    let kept = stored.entries.iter().filter(|(_, entry)| !is_undecided(state, entry.message));
+    let entries = kept.filter_map(|(ordinal, entry)| {
         let delivery = Delivery {
             message: Arc::clone(messages.get(&entry.message)?),
             qos: entry.qos,

@@ -1,6 +1,7 @@
-//! The broker without threads, sockets and disks: router, session, store and log as they are, on a
-//! simulated disk, with clients that publish, receive, drop their connections and come back, while
-//! the power fails, the process is killed and writes are torn. Everything follows from a seed.
+//! The broker without threads, sockets and disks: router, session, store and log as they are, on
+//! one shard or several with mail between them, on a simulated disk. Clients publish, receive, drop
+//! their connections and come back, while the power fails, the process is killed and writes are
+//! torn. Everything follows from a seed.
 //!
 //! After each run the promises are checked: what was acknowledged is delivered, QoS 2 once, in
 //! order; retained values are the newest acknowledged ones; a will is sent once.
