@@ -68,10 +68,7 @@ impl Router {
     fn is_undecided(&mut self, id: ConnectionId, ack: &Ack<'_>) -> bool {
         let session = self.connected(id).filter(|_| ack.kind == AckKind::PubRel);
         let durable = session.and_then(|(_, session)| session.durable.as_deref().copied());
-        durable.is_some_and(|durable| {
-            durable.posted > self.mail_gate.passed()
-                && self.mail_gate.is_undecided((durable.key, ack.packet_id))
-        })
+        durable.is_some_and(|durable| self.undecided.has((durable.key, ack.packet_id)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
-use agentmq_session::{Gates, OutboundAliases, Session, Time, Will};
+use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -184,9 +184,10 @@ impl Router {
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
         let mail = self.record_session(index);
-        let opens_at = match connect.will {
-            Some(_) => Gates { commit: self.recorded, mail, ..Gates::default() },
-            None => Gates::default(),
+        let opens_at = if connect.will.is_some() || mail > Ticket::default() {
+            Gates { commit: self.recorded, mail, ..Gates::default() }
+        } else {
+            Gates::default()
         };
         self.tell_dropped(index, id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {

@@ -159,12 +159,6 @@ impl MailGate {
         Some(self.deciding.pop_front_if(|it| it.ticket <= completed)?.exchange)
     }
 
-    /// Whether an exchange waits for other shards, or for its own record.
-    pub(crate) fn is_undecided(&self, exchange: Arrival) -> bool {
-        self.deferred.iter().any(|(_, it)| *it == Deferred::Arrived(exchange))
-            || self.deciding.iter().any(|it| it.exchange == Some(exchange))
-    }
-
     /// What handling mail from a place has recorded and posted.
     pub(crate) fn note(&mut self, from: Place, recorded: Ticket, posted: Ticket) {
         if !self.is_needed || (recorded.max(posted) == Ticket(0)) {
@@ -257,14 +251,13 @@ mod tests {
         let position = asked(&mut gate, &[A]);
         gate.defer(position, Deferred::Arrived(exchange));
         assert_eq!(gate.pop_deferred(), None);
-        assert!(gate.is_undecided(exchange));
         gate.confirm(A, position, position);
         let (position, deferred) = gate.pop_deferred().unwrap();
         gate.decide(position, Ticket(5), deferred);
-        assert!(gate.passed() < position && gate.is_undecided(exchange));
+        assert!(gate.passed() < position);
         assert_eq!(gate.pop_decided(Ticket(4)), None);
         assert_eq!(gate.pop_decided(Ticket(5)), Some(Some(exchange)));
-        assert!(gate.passed() == position && !gate.is_undecided(exchange));
+        assert_eq!(gate.passed(), position);
     }
 
     #[test]

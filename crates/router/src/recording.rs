@@ -69,30 +69,31 @@ impl Router {
                 return Ticket::default();
             }
             let key = self.commit.new_key();
-            let (exchanges, posted) = (Ticket::default(), Ticket::default());
-            let durable = Durable { key, next_ordinal: 0, exchanges, posted };
+            let none = Ticket::default();
+            let durable =
+                Durable { key, next_ordinal: 0, exchanges: none, posted: none, terms: none };
             session.durable = Some(Box::new(durable));
         }
-        self.record_terms(index)
+        self.record_terms(index, Ticket::default())
     }
 
     /// Records that a session has lost its connection.
     pub(crate) fn record_parting(&mut self, index: u32) {
-        self.record_terms(index);
+        self.record_terms(index, Ticket::default());
     }
 
-    /// Records the terms of a session, once its will that is under way to other shards is safe
-    /// there: the terms before still name it.
-    fn record_terms(&mut self, index: u32) -> Ticket {
+    /// Records the terms of a session, once its will that is under way to other shards, in mail up
+    /// to `posted`, is safe there: the terms before still name it.
+    fn record_terms(&mut self, index: u32, posted: Ticket) -> Ticket {
         let Some(session) = self.sessions.get_mut(index as usize) else {
             return Ticket::default();
         };
         let generation = session.generation;
         let Some(durable) = &mut session.durable else { return Ticket::default() };
-        if durable.posted > self.mail_gate.confirmed() {
-            let deferred = Deferred::Terms(index, generation);
-            durable.posted = self.mail_gate.defer(durable.posted, deferred);
-            return durable.posted;
+        let position = durable.terms.max(posted);
+        if position > self.mail_gate.confirmed() {
+            durable.terms = self.mail_gate.defer(position, Deferred::Terms(index, generation));
+            return durable.terms;
         }
         self.recorded = self.commit.record(Change::Session(session));
         Ticket::default()
@@ -140,7 +141,9 @@ impl Router {
             Some(exchange) if !is_whole => (None, Some(exchange)),
             arrived => (arrived.filter(|_| source.will_of == SessionKey::NONE), None),
         };
-        let will_of = if is_whole { source.will_of } else { SessionKey::NONE };
+        // It would take back the will in the terms: not while these still name an earlier one.
+        let is_will = is_whole && source.publisher.is_some_and(|it| self.is_settled(it));
+        let will_of = if is_will { source.will_of } else { SessionKey::NONE };
         let is_needed = is_retained || arrived.is_some() || will_of.is_some();
         if self.recipients.is_empty() && !is_needed {
             return;
@@ -178,18 +181,24 @@ impl Router {
     /// safe elsewhere.
     pub(crate) fn record_whole(&mut self, source: &Source<'_>, posted: Ticket) {
         let Some(publisher) = source.publisher else { return };
-        if posted > Ticket::default()
-            && let Some(exchange) = source.arrived
-        {
+        let is_elsewhere = posted > Ticket::default();
+        if is_elsewhere && let Some(exchange) = source.arrived {
+            self.undecided.begin(exchange);
             self.mail_gate.defer(posted, Deferred::Arrived(exchange));
         }
-        let is_will_elsewhere = source.will_of.is_some() && posted > Ticket::default();
-        if source.arrived.is_some() || is_will_elsewhere {
+        if source.arrived.is_some() {
             self.exchanges_are_at(publisher);
         }
-        if is_will_elsewhere {
-            self.record_terms(publisher);
+        if source.will_of.is_some() && (is_elsewhere || !self.is_settled(publisher)) {
+            self.record_terms(publisher, posted);
         }
+    }
+
+    /// Whether the terms of a session are recorded as they are.
+    fn is_settled(&self, index: u32) -> bool {
+        let session = self.sessions.get(index as usize);
+        let durable = session.and_then(|session| session.durable.as_ref());
+        durable.is_none_or(|durable| durable.terms <= self.mail_gate.confirmed())
     }
 
     /// Records that a topic has no retained message any more: on the shard that records these.

@@ -68,8 +68,8 @@ pub struct Router {
     pub(crate) posted: Ticket,
     pub(crate) mail_gate: MailGate,
     pub(crate) undecided: Undecided,
-    /// What waited for tickets up to this one has been sent.
-    released: Ticket,
+    /// What waited for gates up to these has been sent.
+    released: Gates,
     /// QoS 2 deliveries whose identifiers are not safe yet.
     pub(crate) held: VecDeque<HeldDelivery>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
@@ -119,7 +119,7 @@ impl Router {
             posted: Ticket::default(),
             mail_gate,
             undecided: Undecided::default(),
-            released: Ticket::default(),
+            released: Gates::default(),
             held: VecDeque::new(),
             shut: Vec::new(),
             outboxes: OutboxPool::default(),
@@ -297,11 +297,9 @@ impl Router {
 
     /// Sends what waited for tickets, if the commit engine has completed more of them.
     pub fn committed(&mut self, now: Time) {
-        let completed = self.commit.completed();
-        if completed == self.released {
+        if self.commit.completed() == self.released.commit {
             return self.look_at_shut();
         }
-        self.released = completed;
         self.gates_moved(now);
     }
 
@@ -312,7 +310,12 @@ impl Router {
         self.send_held(completed, now);
         self.pay_debts();
         self.look_at_shut();
-        let passed = self.passed();
+        // Not beyond what was looked at above: what comes meanwhile is seen the next time.
+        let passed = Gates { commit: completed, ..self.passed() };
+        if passed == self.released {
+            return;
+        }
+        self.released = passed;
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|&id| self.release_acks(id, passed));
         self.waiting = waiting;

@@ -101,8 +101,9 @@ fn session(
 ) -> RestoredSession {
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
     let newest = stored.entries.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
-    let (exchanges, posted) = (Ticket::default(), Ticket::default());
-    session.durable = Some(Box::new(Durable { key, next_ordinal: newest, exchanges, posted }));
+    let none = Ticket::default();
+    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none, terms: none };
+    session.durable = Some(Box::new(durable));
     session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     session.expiry = stored.expiry;
     session.will = stored.will.as_ref().and_then(|will| {
