@@ -78,6 +78,17 @@ impl Ledger {
         }
     }
 
+    /// Everything acknowledged came to some member of a shared group.
+    pub(crate) fn check_group(&self, members: &[Client]) {
+        let delivered = members.iter().flat_map(|member| &member.delivered);
+        let delivered: BTreeSet<&[u8]> = delivered.map(|it| it.payload.as_slice()).collect();
+        for payload in &self.acknowledged {
+            let what = String::from_utf8_lossy(payload);
+            let is_there = delivered.contains(payload.as_slice());
+            assert!(self.attempted[payload].retain || is_there, "no member ever got {what}");
+        }
+    }
+
     fn check_wills(&self, client: &Client) {
         let wills = client.delivered.iter().filter(|it| it.topic.starts_with("will/"));
         let mut count: BTreeMap<String, usize> = BTreeMap::new();

@@ -57,6 +57,10 @@ impl World {
                 ..Client::default()
             });
         }
+        for number in 0..MEMBERS {
+            let filters = vec![("$share/members/jobs/#", QoS::AtLeastOnce)];
+            clients.push(Client { id: format!("member-{number}"), filters, ..Client::default() });
+        }
         let mut placing = Random(seed ^ 0x5A5A);
         Self {
             disk: SimulatedDisk::default(),
@@ -167,9 +171,11 @@ impl World {
         self.settle();
         std::mem::swap(&mut reader, &mut self.clients[0]);
         self.ledger.check_retained(&reader.delivered);
-        for client in &self.clients[PUBLISHERS..] {
+        let (subscribers, members) = self.clients[PUBLISHERS..].split_at(SUBSCRIBERS);
+        for client in subscribers {
             self.ledger.check_subscriber(client);
         }
+        self.ledger.check_group(members);
     }
 
     fn clock(&self) -> Time {
@@ -483,3 +489,5 @@ impl GroupHomes for Homes {
 }
 
 const PUBLISHERS: usize = 3;
+const SUBSCRIBERS: usize = 3;
+const MEMBERS: usize = 2;
