@@ -136,7 +136,9 @@ impl Router {
             && !source.topic.starts_with(STATISTICS);
         // What went elsewhere is recorded as arrived, or as the will that was sent, when it is safe
         // there.
-        let is_whole = source.publisher.is_some() && self.posted == Ticket::default();
+        let is_whole = source.publisher.is_some()
+            && self.posted == Ticket::default()
+            && self.unarrived(source) == Ticket::default();
         let (arrived, depends_on) = match source.arrived {
             Some(exchange) if !is_whole => (None, Some(exchange)),
             arrived => (arrived.filter(|_| source.will_of == SessionKey::NONE), None),
@@ -182,16 +184,29 @@ impl Router {
     pub(crate) fn record_whole(&mut self, source: &Source<'_>, posted: Ticket) {
         let Some(publisher) = source.publisher else { return };
         let is_elsewhere = posted > Ticket::default();
-        if is_elsewhere && let Some(exchange) = source.arrived {
-            self.undecided.begin(exchange);
-            self.mail_gate.defer(posted, Deferred::Arrived(exchange));
-        }
-        if source.arrived.is_some() {
+        if let Some(exchange) = source.arrived {
+            let position = posted.max(self.unarrived(source));
+            if position > Ticket::default() {
+                self.undecided.begin(exchange);
+                let position = self.mail_gate.defer(position, Deferred::Arrived(exchange));
+                self.posted = self.posted.max(position);
+            }
             self.exchanges_are_at(publisher);
         }
         if source.will_of.is_some() && (is_elsewhere || !self.is_settled(publisher)) {
             self.record_terms(publisher, posted);
         }
+    }
+
+    /// The position at which a client's earlier QoS 2 publications arrive, if they have not: one
+    /// that goes nowhere else does not arrive before them, or a crash could turn their order round.
+    fn unarrived(&self, source: &Source<'_>) -> Ticket {
+        let is_publish = source.arrived.is_some() && source.will_of == SessionKey::NONE;
+        let publisher = source.publisher.filter(|_| is_publish);
+        let session = publisher.and_then(|index| self.sessions.get(index as usize));
+        let durable = session.and_then(|session| session.durable.as_ref());
+        let posted = durable.map(|durable| durable.posted).unwrap_or_default();
+        if posted > self.mail_gate.confirmed() { posted } else { Ticket::default() }
     }
 
     /// Whether the terms of a session are recorded as they are.

@@ -129,6 +129,28 @@ fn qos_2_arrives_everywhere_or_nowhere() {
 }
 
 #[test]
+fn one_that_goes_nowhere_else_does_not_arrive_before_an_earlier_one() {
+    let mut all = two(true, 2);
+    all.connect((0, 1), "local", true);
+    all.subscribe((0, 1), 1, "local", 2);
+    everything(&mut all);
+    all.publish_as(PUBLISHER, 1, "jobs", QoS::ExactlyOnce);
+    all.publish_as(PUBLISHER, 2, "local", QoS::ExactlyOnce);
+    let record = all.ledgers[0].newest("Message 2");
+    assert!(record.ends_with("arrived false depends true"), "{record}");
+    all.commit(0);
+    all.settle();
+    assert!(all.payloads((0, 1)).is_empty());
+    everything(&mut all);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [1, 2]);
+    assert_eq!(all.payloads((0, 1)), ["2"]);
+    // Now nothing is on its way, and it is one record again.
+    all.publish_as(PUBLISHER, 3, "local", QoS::ExactlyOnce);
+    let record = all.ledgers[0].newest("Message 3");
+    assert!(record.ends_with("arrived true depends false"), "{record}");
+}
+
+#[test]
 fn a_repetition_before_the_exchange_has_arrived_is_not_routed_again() {
     let mut all = two(true, 2);
     all.publish_as(PUBLISHER, 5, "jobs", QoS::ExactlyOnce);
