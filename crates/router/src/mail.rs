@@ -110,8 +110,14 @@ impl Router {
             }
             Mail::Hello => self.welcome(from, now),
             Mail::Welcome(welcome) => self.welcomed(from, *welcome, now),
-            Mail::Group(mail) => {
+            Mail::Group(mail) if mail.carries_message() => {
                 self.handle_mail(from, |router| router.receive_group(from, *mail, now));
+            }
+            // Nobody asks whether what comes of these is kept: whoever asks next would wait for
+            // what was posted before the question, and it perhaps for him.
+            Mail::Group(mail) => {
+                (self.recorded, self.posted) = Default::default();
+                self.receive_group(from, *mail, now);
             }
             Mail::Keep(position) => {
                 self.mail_gate.owe(from, position);

@@ -115,6 +115,11 @@ pub struct Membership {
 }
 
 impl GroupMail {
+    /// Whether a message is in it, which its sender asks to be kept.
+    pub(crate) fn carries_message(&self) -> bool {
+        matches!(self, Self::Deliver { .. } | Self::Return { .. })
+    }
+
     pub(crate) fn size(&self) -> usize {
         let text = |text: &Arc<str>| text.len();
         size_of::<Self>()

@@ -243,6 +243,30 @@ fn a_message_that_goes_to_another_shard_is_dropped_here_when_it_is_safe_there() 
     assert_eq!(all.ledgers[1].count("Dropped"), 1);
 }
 
+#[test]
+fn a_message_that_comes_back_to_the_shard_that_gave_it_up_waits_for_nobody_for_ever() {
+    let mut all = Neighbors::durable(2, Settings::default());
+    all.connect(PUBLISHER, "publisher", true);
+    for (at, lasts) in [((0, 1), false), ((1, 0), true), ((1, 1), true)] {
+        all.connect(at, &format!("member-{}-{}", at.0, at.1), lasts);
+        all.subscribe(at, 1, "$share/g/jobs", 1);
+        everything(&mut all);
+    }
+    for packet_id in 1..=6 {
+        all.publish_as(PUBLISHER, packet_id, "jobs", QoS::AtLeastOnce);
+    }
+    everything(&mut all);
+    assert!(!all.payloads((1, 0)).is_empty());
+    all.close((0, 1)); // the home stays
+    everything(&mut all);
+    all.close((1, 0)); // asked for what it holds, which goes home and from there to its neighbor
+    everything(&mut all);
+    assert!(all.ledgers[1].count("Dropped") > 0);
+    all.publish_as(PUBLISHER, 7, "jobs", QoS::AtLeastOnce);
+    everything(&mut all);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [1, 2, 3, 4, 5, 6, 7]);
+}
+
 fn connect_with_will(all: &mut Neighbors, at: (u8, u32), clean_start: bool) {
     let mut bytes = Vec::new();
     let none = agentmq_codec::PropertiesBuf::new();
