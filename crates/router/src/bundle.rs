@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, PropertySet, QoS};
-use agentmq_session::{REFERENCE_FROM, SessionKey, Time};
+use agentmq_session::{Arrival, REFERENCE_FROM, SessionKey, Time};
 
 use crate::fan_out::Source;
 use crate::places::Place;
@@ -28,6 +28,8 @@ pub struct Bundle {
     bytes: Vec<u8>,
     /// The groups that items are for.
     groups: Vec<Arc<str>>,
+    /// The QoS 2 PUBLISHes that brought items, where these must survive a crash: by item.
+    exchanges: Vec<(usize, Arrival)>,
     /// How far items and bytes have been read.
     read: (usize, usize),
 }
@@ -121,6 +123,9 @@ impl Bundle {
             self.topics.push_str(source.topic);
             Span { at, len: source.topic.len() }
         });
+        if let Some(exchange) = source.arrived {
+            self.exchanges.push((self.items.len(), exchange));
+        }
         let properties = source.properties.as_bytes();
         self.items.push(Item {
             topic,
@@ -148,7 +153,14 @@ impl Bundle {
     /// Bytes that it keeps from being freed.
     pub(crate) fn size(&self) -> usize {
         let groups = self.groups.len() * size_of::<Arc<str>>();
-        self.items.len() * size_of::<Item>() + self.topics.len() + self.bytes.len() + groups
+        let exchanges = self.exchanges.len() * size_of::<(usize, Arrival)>();
+        let items = self.items.len() * size_of::<Item>();
+        items + self.topics.len() + self.bytes.len() + groups + exchanges
+    }
+
+    fn exchange(&self, item: usize) -> Option<Arrival> {
+        let at = self.exchanges.binary_search_by_key(&item, |(item, _)| *item).ok()?;
+        self.exchanges.get(at).map(|(_, exchange)| *exchange)
     }
 
     /// The next message and whom it is for. It counts as read from then on, whatever becomes of
@@ -171,7 +183,7 @@ impl Bundle {
             publisher_id: None,
             now,
             shared: None,
-            arrived: None,
+            arrived: self.exchange(index),
             will_of: SessionKey::NONE,
         };
         let member = match item.receiver {
@@ -189,16 +201,17 @@ impl Router {
         // Nothing that is done here changes a subscription.
         let mut latest: Option<(Span, Rc<Route>)> = None;
         while let Some((mut source, span, member)) = bundle.next(now) {
-            match member {
+            self.handle_mail(from, |router| match member {
                 None => {
                     let same = latest.take().filter(|(topic, _)| *topic == span);
-                    latest = same.or_else(|| Some((span, self.route(source.topic).ok()?)));
+                    latest = same.or_else(|| Some((span, router.route(source.topic).ok()?)));
                     if let Some((_, route)) = &latest {
-                        self.fan_out(&mut source, route);
+                        router.fan_out(&mut source, route);
+                        router.record_message(&source, false);
                     }
                 }
-                Some((group, member)) => self.deliver_away(from, group, member, &mut source),
-            }
+                Some((group, member)) => router.deliver_away(from, group, member, &mut source),
+            });
         }
     }
 }

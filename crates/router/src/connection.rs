@@ -2,7 +2,7 @@
 
 use agentmq_codec::{PropertyLimits, ProtocolVersion};
 use agentmq_identity::{Exchange, Principal};
-use agentmq_session::{InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
+use agentmq_session::{Gates, InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
 
 /// A connection's number, given by the shard and free for another connection once the shard has
 /// said [`Router::closed`](crate::Router::closed).
@@ -41,9 +41,9 @@ pub struct Connection {
     pub(crate) is_dirty: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
-    /// Nothing is written before this ticket is complete: the will of the CONNECT is not safe yet,
+    /// Nothing is written before these gates are open: the will of the CONNECT is not safe yet,
     /// or the end of the session before.
-    pub(crate) opens_at: Ticket,
+    pub(crate) opens_at: Gates,
     /// Publications since `second` began.
     pub(crate) publishes: u32,
     /// The second that they are counted in.
@@ -98,7 +98,7 @@ impl Connection {
             topic_alias_maximum: 0,
             is_dirty: false,
             has_more: false,
-            opens_at: Ticket::default(),
+            opens_at: Gates::default(),
             publishes: 0,
             second: 0,
             auth: None,

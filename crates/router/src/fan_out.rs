@@ -32,7 +32,8 @@ pub(crate) struct Source<'a> {
     pub(crate) publisher_id: Option<&'a str>,
     pub(crate) now: Time,
     pub(crate) shared: Option<Arc<Message>>,
-    /// The QoS 2 PUBLISH that brought it, where its identifier must survive a crash.
+    /// The QoS 2 PUBLISH that brought it, here or to another shard, where its identifier must
+    /// survive a crash.
     pub(crate) arrived: Option<(SessionKey, u16)>,
     /// The session whose will it is, where that must survive a crash.
     pub(crate) will_of: SessionKey,
@@ -174,6 +175,7 @@ impl Router {
     /// Forgets the encodings of the message before.
     pub(crate) fn begin_message(&mut self) {
         self.layout.key = None;
+        self.recipients.clear(); // of one that ended in a panic
     }
 
     /// Delivers to one member of a shared group, if any can take it.

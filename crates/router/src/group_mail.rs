@@ -36,9 +36,10 @@ impl Router {
                     member.is_full = !has_room;
                 }
             }
-            GroupMail::Deliver { text, session, message, expects_client } => {
+            GroupMail::Deliver { text, session, message, exchange, expects_client } => {
                 let member = Chosen { session, expects_client };
-                self.deliver_away(from, &text, member, &mut Source::of(&message, now));
+                let mut source = Source { arrived: exchange, ..Source::of(&message, now) };
+                self.deliver_away(from, &text, member, &mut source);
             }
             GroupMail::Reclaim { text, session, sent_too } => {
                 self.reclaimed(&text, session, sent_too, now);
@@ -181,6 +182,7 @@ impl Router {
     pub(crate) fn send_back(&mut self, group: u32, message: Arc<Message>) {
         let Some(group) = self.away_groups.get(group) else { return };
         let (text, home) = (Arc::clone(&group.text), group.home);
+        self.must_keep(home, message.qos);
         self.post_group(home, GroupMail::Return { text, message });
     }
 
@@ -197,13 +199,15 @@ impl Router {
         member.load += usize::from(tells_load);
         let (place, session, expects_client) =
             (member.place, member.session, member.present.is_some());
+        self.must_keep(place, source.qos);
         if is_small(source) {
             let chosen = Chosen { session, expects_client };
             self.peers.push(place, |bundle| bundle.push_for(source, &text, chosen));
             return Delivered::Taken;
         }
         let message = Arc::clone(source.message());
-        let mail = GroupMail::Deliver { text, session, message, expects_client };
+        let exchange = source.arrived;
+        let mail = GroupMail::Deliver { text, session, message, exchange, expects_client };
         self.post_group(place, mail);
         Delivered::Taken
     }
@@ -279,6 +283,7 @@ impl Router {
             !member.expects_client || self.presence(subscriber.session).is_some()
         }) else {
             let (text, message) = (Arc::clone(text), Arc::clone(source.message()));
+            self.must_keep(from, source.qos);
             return self.post_group(from, GroupMail::Return { text, message });
         };
         let grant = Grant::of(std::iter::once(&subscriber));

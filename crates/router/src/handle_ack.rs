@@ -9,6 +9,7 @@ use crate::router::Router;
 
 impl Router {
     pub(crate) fn handle_ack(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Time) {
+        let is_undecided = self.is_undecided(id, ack);
         let Some((connection, session)) = self.connected(id) else { return };
         let (is_v5, index) = (connection.version.is_v5(), connection.session);
         let (packet_id, key) = (ack.packet_id, session.key());
@@ -17,7 +18,7 @@ impl Router {
             AckKind::PubRec => session.window.receive(packet_id, ack.reason.is_error()),
             AckKind::PubComp => session.window.complete_release(packet_id),
             AckKind::PubRel => {
-                let known = session.unreleased.remove(packet_id);
+                let known = !is_undecided && session.unreleased.remove(packet_id);
                 let pubcomp = if known || !is_v5 {
                     PendingAck::Ack(AckKind::PubComp, packet_id, ReasonCode::Success)
                 } else {
@@ -59,6 +60,15 @@ impl Router {
             }
             (AckOutcome::Unknown, _) => {}
         }
+    }
+}
+
+impl Router {
+    /// Whether this is a PUBREL that comes before its PUBREC: the exchange has not come so far.
+    fn is_undecided(&mut self, id: ConnectionId, ack: &Ack<'_>) -> bool {
+        let session = self.connected(id).filter(|_| ack.kind == AckKind::PubRel);
+        let durable = session.and_then(|(_, session)| session.durable.as_deref().copied());
+        durable.is_some_and(|durable| self.undecided.has((durable.key, ack.packet_id)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
 use agentmq_identity::{Action, Credentials, Outcome, Principal};
-use agentmq_session::{OutboundAliases, Session, Ticket, Time, Will};
+use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -186,11 +186,13 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
-        self.record_session(index);
-        let mut opens_at = if connect.will.is_some() { self.recorded } else { ended };
-        if opens_at > Ticket::default() {
-            opens_at = self.commit.draw(opens_at);
+        let mail = self.record_session(index);
+        let has_terms = connect.will.is_some() || mail > Ticket::default();
+        let mut commit = if has_terms { self.recorded } else { ended };
+        if commit > Ticket::default() {
+            commit = self.commit.draw(commit);
         }
+        let opens_at = Gates { commit, mail, ..Gates::default() };
         self.tell_dropped(index, id, &mut properties);
         self.tell_durability(id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {

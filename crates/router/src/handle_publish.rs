@@ -11,6 +11,7 @@ use agentmq_topic::check_name;
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
 use crate::mail::{Mail, Stamp};
+use crate::places::Place;
 use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
 use crate::route::Route;
@@ -207,12 +208,16 @@ impl Router {
                 reason = ReasonCode::QuotaExceeded;
             }
         }
-        let mut taken = self.fan_out(source, route);
-        self.record_message(source, stamp.is_some());
-        if !places.is_empty() {
-            self.post_publish(source, places, stamp);
-            taken |= !route.places.is_empty();
-        }
+        let mut taken = false;
+        let posted = self.posted_by(|router| {
+            taken = router.fan_out(source, route);
+            if !places.is_empty() {
+                router.post_publish(source, places, stamp);
+                taken |= !route.places.is_empty();
+            }
+            router.record_message(source, stamp.is_some());
+        });
+        self.record_whole(source, posted);
         if taken && reason == ReasonCode::NoMatchingSubscribers {
             reason = ReasonCode::Success;
         }
@@ -251,6 +256,9 @@ impl Router {
             return self.retained.store(&clearing, stamp);
         }
         self.retained.replicate(&clearing, stamp, now);
+        if self.peers.own != Place(0) {
+            self.must_keep(Place(0), QoS::AtLeastOnce); // which records it
+        }
         self.peers.post_all(|| Mail::Clear(Arc::clone(&clearing), stamp));
     }
 
@@ -265,7 +273,10 @@ impl Router {
     ) {
         let message = Arc::new(message);
         if let Ok(route) = self.route(&message.topic) {
-            let mut source = Source { publisher, will_of, ..Source::of(&message, now) };
+            let is_once = message.qos == QoS::ExactlyOnce && will_of.is_some();
+            // A name of its own: the session's next will may come before this one has arrived.
+            let arrived = is_once.then(|| (self.commit.new_key(), 0));
+            let mut source = Source { publisher, arrived, will_of, ..Source::of(&message, now) };
             self.publish(&mut source, &route);
         }
     }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use agentmq_codec::QoS;
 use agentmq_session::{Gates, Ticket, Time};
 
 use crate::bundle::is_small;
 use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
-use crate::places::PlaceSet;
+use crate::places::{Place, PlaceSet};
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -38,6 +39,7 @@ impl Router {
     ) {
         if retained.is_none() && is_small(source) && !self.settings.any_hash_client() {
             for place in places.iter() {
+                self.must_keep(place, source.qos);
                 self.peers.push(place, |bundle| bundle.push(source));
             }
             return;
@@ -46,35 +48,40 @@ impl Router {
         let publisher = publisher
             .and_then(|session| self.sessions.get(session as usize))
             .map(|session| Arc::clone(&session.client_id));
+        let (qos, exchange) = (source.qos, source.arrived.map(Box::new));
         let message = source.message();
+        if retained.is_some() && places.has(Place(0)) {
+            self.must_keep(Place(0), QoS::AtLeastOnce); // it records what is retained
+        }
         for place in places.iter() {
+            self.must_keep(place, qos);
             let (message, publisher) = (Arc::clone(message), publisher.clone());
-            self.peers.post(place, Mail::Publish(Published { message, retained, publisher }));
+            let exchange = exchange.clone();
+            let published = Published { message, retained, publisher, exchange };
+            self.peers.post(place, Mail::Publish(published));
         }
     }
 
     /// A message that another shard has accepted: retained here too, and delivered.
     pub(crate) fn deliver_published(&mut self, published: &Published, now: Time) {
-        let Published { message, retained, publisher } = published;
-        if let Some(stamp) = *retained {
-            self.retained.replicate(message, stamp, now);
-        }
+        let Published { message, retained, publisher, exchange } = published;
+        let is_newest = retained.is_some_and(|it| self.retained.replicate(message, it, now));
         let mut source = Source::of(message, now);
         source.publisher_id = publisher.as_deref();
-        self.deliver_matching(&mut source);
-    }
-
-    /// Delivers what another shard has accepted.
-    pub(crate) fn deliver_matching(&mut self, source: &mut Source<'_>) {
+        source.arrived = exchange.as_deref().copied();
         if let Ok(route) = self.route(source.topic) {
-            self.fan_out(source, &route);
-            self.record_message(source, false);
+            self.fan_out(&mut source, &route);
         }
+        self.record_message(&source, is_newest);
     }
 
     /// How far acknowledgements may go.
     pub(crate) fn passed(&self) -> Gates {
-        Gates { commit: self.commit.completed(), interest: self.peers.barrier.confirmed() }
+        Gates {
+            commit: self.commit.completed(),
+            interest: self.peers.barrier.confirmed(),
+            mail: self.mail_gate.passed(),
+        }
     }
 
     /// Lets a connection wait for the announcements made so far, if any is not confirmed.

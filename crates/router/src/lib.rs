@@ -25,8 +25,10 @@ mod handle_unsubscribe;
 mod interest;
 mod interest_barrier;
 mod keep_alive;
+mod kept_elsewhere;
 mod load_average;
 mod mail;
+mod mail_gate;
 mod overlapping_subscriptions;
 mod places;
 mod queue_drain;
@@ -48,6 +50,7 @@ mod subscriptions;
 mod sys_topics;
 mod takeover;
 mod timers;
+mod undecided;
 mod will_delay;
 
 pub use bundle::Bundle;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agentmq_session::{Message, Ticket, Time};
+use agentmq_session::{Arrival, Message, Ticket, Time};
 
 use crate::bundle::Bundle;
 use crate::places::Place;
@@ -45,6 +45,18 @@ pub enum Mail {
     Welcome(Box<Welcome>),
     /// Shared groups.
     Group(Box<GroupMail>),
+    /// Behind mail that must survive a crash: [`Mail::Kept`] is to answer when what came before,
+    /// and what that has brought about, does.
+    Keep(Ticket),
+    /// Everything that had to be kept of the sender's mail in these positions is safe.
+    Kept {
+        /// The first position.
+        first: Ticket,
+        /// The last one.
+        last: Ticket,
+    },
+    /// These QoS 2 publications are safe wherever they went: their receivers can have them.
+    Arrived(Arc<[Arrival]>),
 }
 
 /// A message that is to be delivered elsewhere.
@@ -55,6 +67,8 @@ pub struct Published {
     pub(crate) retained: Option<Stamp>,
     /// The publisher's client identifier, where a group may choose its members by it.
     pub(crate) publisher: Option<Arc<str>>,
+    /// The QoS 2 PUBLISH that brought it, where that must survive a crash. Boxed: it is rare.
+    pub(crate) exchange: Option<Box<Arrival>>,
 }
 
 /// A portion of one shard's interest and of the retained messages that arrived there.
@@ -68,6 +82,7 @@ pub struct Welcome {
 impl Router {
     /// Moves the mail for other shards to the end of `list`.
     pub fn take_mail(&mut self, list: &mut Vec<(Place, Mail)>) {
+        self.ask_for_keeping();
         self.peers.take(list);
     }
 
@@ -75,8 +90,14 @@ impl Router {
     pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
         match mail {
             Mail::Bundle(mut bundle) => self.receive_bundle(from, &mut bundle, now),
-            Mail::Publish(published) => self.deliver_published(&published, now),
-            Mail::Clear(message, stamp) => self.retained.replicate(&message, stamp, now),
+            Mail::Publish(published) => {
+                self.handle_mail(from, |router| router.deliver_published(&published, now));
+            }
+            Mail::Clear(message, stamp) => self.handle_mail(from, |router| {
+                if router.retained.replicate(&message, stamp, now) {
+                    router.record_clearing(&message.topic);
+                }
+            }),
             Mail::Interest { filter, wanted, ticket } => {
                 self.subscriptions.set_place(&filter, from, wanted);
                 if wanted {
@@ -89,7 +110,21 @@ impl Router {
             }
             Mail::Hello => self.welcome(from, now),
             Mail::Welcome(welcome) => self.welcomed(from, *welcome, now),
-            Mail::Group(mail) => self.receive_group(from, *mail, now),
+            Mail::Group(mail) if mail.carries_message() => {
+                self.handle_mail(from, |router| router.receive_group(from, *mail, now));
+            }
+            // Nobody asks whether what comes of these is kept: whoever asks next would wait for
+            // what was posted before the question, and it perhaps for him.
+            Mail::Group(mail) => {
+                (self.recorded, self.posted) = Default::default();
+                self.receive_group(from, *mail, now);
+            }
+            Mail::Keep(position) => {
+                self.mail_gate.owe(from, position);
+                self.pay_debts();
+            }
+            Mail::Kept { first, last } => self.kept(from, first, last, now),
+            Mail::Arrived(exchanges) => self.have_arrived(&exchanges, now),
         }
     }
 }
@@ -102,7 +137,8 @@ impl Mail {
             Self::Bundle(bundle) => bundle.size(),
             Self::Clear(message, _) => message.size(),
             Self::Interest { filter, .. } => filter.len(),
-            Self::Confirm(_) | Self::Hello => 0,
+            Self::Confirm(_) | Self::Hello | Self::Keep(_) | Self::Kept { .. } => 0,
+            Self::Arrived(exchanges) => size_of_val::<[Arrival]>(exchanges),
             Self::Welcome(welcome) => {
                 let filters: usize = welcome.filters.iter().map(|it| it.len() + 16).sum();
                 filters + welcome.retained.len() * 32 // the messages are kept in any case

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
-use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Ticket, Time};
+use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Time};
 
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::{Delivered, Source, Terms};
@@ -228,7 +228,7 @@ impl Router {
         {
             self.send_again(index, id, packet_id, &delivery, now);
         }
-        self.recorded = Ticket::default();
+        (self.recorded, self.posted) = Default::default();
         for packet_id in released {
             let pubrel = PendingAck::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
             self.acknowledge(id, pubrel);
@@ -262,15 +262,18 @@ impl Router {
     pub(crate) fn reroute(&mut self, session: SessionKey, deliveries: Vec<Delivery>, now: Time) {
         for delivery in deliveries {
             let Some(group) = delivery.group else { continue };
-            if delivery.message.is_expired(now) {
-                self.counters.dropped_expired += 1;
-            } else if is_remote(group) {
-                self.send_back(group, Arc::clone(&delivery.message));
-            } else {
-                self.reroute_one(&delivery.message, group, now);
-            }
-            // Right behind the message: both survive a crash or neither, see `Change::Message`.
-            self.record_dropping(session, &[delivery.ordinal]);
+            let posted = self.posted_by(|router| {
+                if delivery.message.is_expired(now) {
+                    router.counters.dropped_expired += 1;
+                } else if is_remote(group) {
+                    router.send_back(group, Arc::clone(&delivery.message));
+                } else {
+                    router.reroute_one(&delivery.message, group, now);
+                }
+            });
+            // Right behind the message: both survive a crash or neither, see `Change::Message`. Of
+            // one that went to another shard, when it is kept there.
+            self.record_dropping_after(posted, session, &[delivery.ordinal]);
         }
     }
 

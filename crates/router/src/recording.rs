@@ -5,6 +5,8 @@
 //! it again. QoS 2 to a persistent session goes out only when its identifier is safe: sent again
 //! under another one, it would be another message.
 
+use std::sync::Arc;
+
 use agentmq_codec::QoS;
 use agentmq_session::{
     Change, Condition, Delivery, Durable, Recipient, RecordedMessage, SessionKey, Ticket, Time,
@@ -12,13 +14,19 @@ use agentmq_session::{
 
 use crate::connection::ConnectionId;
 use crate::fan_out::{Source, Terms};
+use crate::group_mail::is_remote;
+use crate::mail_gate::Deferred;
+use crate::places::Place;
 use crate::route::Route;
 use crate::router::Router;
+use crate::undecided::Undecided;
 
 /// A QoS 2 delivery whose identifier is not safe yet.
 #[derive(Debug)]
 pub(crate) struct HeldDelivery {
     ticket: Ticket,
+    /// The newest exchange that had not arrived: see [`crate::undecided`].
+    undecided: u64,
     session: u32,
     generation: u32,
     packet_id: u16,
@@ -38,37 +46,57 @@ impl Router {
     }
 
     fn exchanges_are_at(&mut self, index: u32) {
-        let recorded = self.recorded;
+        let (recorded, posted) = (self.recorded, self.posted);
         if let Some(session) = self.sessions.get_mut(index as usize)
             && let Some(durable) = &mut session.durable
         {
-            durable.exchanges = recorded;
+            durable.exchanges = durable.exchanges.max(recorded);
+            durable.posted = durable.posted.max(posted);
         }
     }
 
     /// Records the terms of a persistent session, which gets its name for the purpose at first.
-    pub(crate) fn record_session(&mut self, index: u32) {
+    /// Answers the position of the mail for which that waits; 0 when it does not.
+    pub(crate) fn record_session(&mut self, index: u32) -> Ticket {
         if !self.commit.is_durable() {
-            return;
+            return Ticket::default();
         }
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Ticket::default();
+        };
         if session.durable.is_none() {
             if !session.is_persistent() {
-                return;
+                return Ticket::default();
             }
             let key = self.commit.new_key();
-            let (next_ordinal, exchanges) = (0, Ticket::default());
-            session.durable = Some(Box::new(Durable { key, next_ordinal, exchanges }));
+            let none = Ticket::default();
+            let durable =
+                Durable { key, next_ordinal: 0, exchanges: none, posted: none, terms: none };
+            session.durable = Some(Box::new(durable));
         }
-        self.recorded = self.commit.record(Change::Session(session));
+        self.record_terms(index, Ticket::default())
     }
 
     /// Records that a session has lost its connection.
     pub(crate) fn record_parting(&mut self, index: u32) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
-        if session.key().is_some() {
-            self.recorded = self.commit.record(Change::Parted(session));
+        self.record_terms(index, Ticket::default());
+    }
+
+    /// Records the terms of a session, once its will that is under way to other shards, in mail up
+    /// to `posted`, is safe there: the terms before still name it.
+    fn record_terms(&mut self, index: u32, posted: Ticket) -> Ticket {
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Ticket::default();
+        };
+        let generation = session.generation;
+        let Some(durable) = &mut session.durable else { return Ticket::default() };
+        let position = durable.terms.max(posted);
+        if position > self.mail_gate.confirmed() {
+            durable.terms = self.mail_gate.defer(position, Deferred::Terms(index, generation));
+            return durable.terms;
         }
+        self.recorded = self.commit.record(Change::Session(session));
+        Ticket::default()
     }
 
     /// Notes that a session must get the message under way.
@@ -80,7 +108,10 @@ impl Router {
         terms: &Terms<'_>,
     ) {
         let Some(session) = self.sessions.get(index as usize) else { return };
-        let group = terms.group.and_then(|group| self.groups.text(group));
+        let group = terms.group.and_then(|group| match is_remote(group) {
+            true => self.away_groups.get(group).map(|group| Arc::clone(&group.text)),
+            false => self.groups.text(group),
+        });
         self.recipients.push((
             index,
             Recipient {
@@ -95,13 +126,33 @@ impl Router {
         ));
     }
 
-    /// Records a message that has been delivered, if anything of that must survive.
+    /// Records a message that has been delivered and posted, if anything of that must survive.
     pub(crate) fn record_message(&mut self, source: &Source<'_>, is_retained: bool) {
-        let is_retained =
-            is_retained && self.commit.is_durable() && !source.topic.starts_with(STATISTICS);
-        let is_needed = is_retained || source.arrived.is_some() || source.will_of.is_some();
+        // Of all shards' retained messages the first records which one is its topic's newest: it
+        // gets to know them all, and what it records stands in the order in which it counts.
+        let is_retained = is_retained
+            && self.peers.own == Place(0)
+            && self.commit.is_durable()
+            && !source.topic.starts_with(STATISTICS);
+        // What went elsewhere is recorded as arrived, or as the will that was sent, when it is safe
+        // there.
+        let is_whole = source.publisher.is_some()
+            && self.posted == Ticket::default()
+            && self.unarrived(source) == Ticket::default();
+        let (arrived, depends_on) = match source.arrived {
+            Some(exchange) if !is_whole => (None, Some(exchange)),
+            arrived => (arrived.filter(|_| source.will_of == SessionKey::NONE), None),
+        };
+        // It would take back the will in the terms: not while these still name an earlier one.
+        let is_will = is_whole && source.publisher.is_some_and(|it| self.is_settled(it));
+        let will_of = if is_will { source.will_of } else { SessionKey::NONE };
+        let is_needed = is_retained || arrived.is_some() || will_of.is_some();
         if self.recipients.is_empty() && !is_needed {
             return;
+        }
+        let depends_on = depends_on.filter(|_| !self.recipients.is_empty());
+        if let Some(exchange) = depends_on {
+            self.undecided.begin(exchange);
         }
         let mut recipients = std::mem::take(&mut self.recipients);
         let (receivers, named): (Vec<u32>, Vec<Recipient>) = recipients.drain(..).unzip();
@@ -115,13 +166,11 @@ impl Router {
             expires_at: source.expiry.map(|secs| source.now.after_secs(secs)),
             recipients: &named,
             is_retained,
-            arrived: source.arrived,
-            will_of: source.will_of,
+            arrived,
+            depends_on,
+            will_of,
         };
         self.record(Change::Message(&message));
-        if let (Some(_), Some(publisher)) = (source.arrived, source.publisher) {
-            self.exchanges_are_at(publisher);
-        }
         for (index, recipient) in receivers.into_iter().zip(named) {
             if recipient.qos == QoS::ExactlyOnce && recipient.packet_id != 0 {
                 self.hold(index, recipient.packet_id);
@@ -129,9 +178,48 @@ impl Router {
         }
     }
 
-    /// Records that a topic has no retained message any more.
+    /// What a publication has recorded and posted concerns its publisher: that its PUBLISH has
+    /// arrived, or that its will is sent. With mail at `posted` that is recorded when all of it is
+    /// safe elsewhere.
+    pub(crate) fn record_whole(&mut self, source: &Source<'_>, posted: Ticket) {
+        let Some(publisher) = source.publisher else { return };
+        let is_elsewhere = posted > Ticket::default();
+        if let Some(exchange) = source.arrived {
+            let position = posted.max(self.unarrived(source));
+            if position > Ticket::default() {
+                self.undecided.begin(exchange);
+                let position = self.mail_gate.defer(position, Deferred::Arrived(exchange));
+                self.posted = self.posted.max(position);
+            }
+            self.exchanges_are_at(publisher);
+        }
+        if source.will_of.is_some() && (is_elsewhere || !self.is_settled(publisher)) {
+            self.record_terms(publisher, posted);
+        }
+    }
+
+    /// The position at which a client's earlier QoS 2 publications arrive, if they have not: one
+    /// that goes nowhere else does not arrive before them, or a crash could turn their order round.
+    fn unarrived(&self, source: &Source<'_>) -> Ticket {
+        let is_publish = source.arrived.is_some() && source.will_of == SessionKey::NONE;
+        let publisher = source.publisher.filter(|_| is_publish);
+        let session = publisher.and_then(|index| self.sessions.get(index as usize));
+        let durable = session.and_then(|session| session.durable.as_ref());
+        let posted = durable.map(|durable| durable.posted).unwrap_or_default();
+        if posted > self.mail_gate.confirmed() { posted } else { Ticket::default() }
+    }
+
+    /// Whether the terms of a session are recorded as they are.
+    fn is_settled(&self, index: u32) -> bool {
+        let session = self.sessions.get(index as usize);
+        let durable = session.and_then(|session| session.durable.as_ref());
+        durable.is_none_or(|durable| durable.terms <= self.mail_gate.confirmed())
+    }
+
+    /// Records that a topic has no retained message any more: on the shard that records these.
     pub(crate) fn record_clearing(&mut self, topic: &str) {
-        if !self.commit.is_durable() || topic.starts_with(STATISTICS) {
+        let is_recorded = self.peers.own == Place(0) && self.commit.is_durable();
+        if !is_recorded || topic.starts_with(STATISTICS) {
             return;
         }
         self.record(Change::Message(&RecordedMessage {
@@ -144,6 +232,7 @@ impl Router {
             recipients: &[],
             is_retained: true,
             arrived: None,
+            depends_on: None,
             will_of: SessionKey::NONE,
         }));
     }
@@ -171,20 +260,35 @@ impl Router {
 
     /// Records that deliveries have left a session's line without having been sent.
     pub(crate) fn record_dropping(&mut self, session: SessionKey, ordinals: &[u64]) {
+        self.record_dropping_after(Ticket::default(), session, ordinals);
+    }
+
+    /// The same, once the mail that took them elsewhere is safe there.
+    pub(crate) fn record_dropping_after(
+        &mut self,
+        posted: Ticket,
+        session: SessionKey,
+        ordinals: &[u64],
+    ) {
         for &ordinal in ordinals.iter().filter(|ordinal| **ordinal > 0) {
-            self.record(Change::Dropped { session, ordinal });
+            self.record_after(posted, Deferred::Dropped(session, ordinal));
         }
     }
 
     fn hold(&mut self, index: u32, packet_id: u16) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let (ticket, generation) = (self.commit.draw(self.recorded), session.generation);
-        self.held.push_back(HeldDelivery { ticket, session: index, generation, packet_id });
+        let undecided = self.undecided.newest();
+        let held = HeldDelivery { ticket, undecided, session: index, generation, packet_id };
+        self.held.push_back(held);
     }
 
-    /// Sends what waited for a ticket up to this one.
+    /// Sends what waited for a ticket up to this one, and for exchanges that have arrived.
     pub(crate) fn send_held(&mut self, completed: Ticket, now: Time) {
-        while let Some(held) = self.held.pop_front_if(|held| held.ticket <= completed) {
+        let is_due = |held: &HeldDelivery, undecided: &Undecided| {
+            held.ticket <= completed && undecided.has_passed(held.undecided)
+        };
+        while let Some(held) = self.held.pop_front_if(|held| is_due(held, &self.undecided)) {
             let (index, packet_id) = (held.session, held.packet_id);
             let session = self.sessions.get_mut(index as usize);
             let Some(session) = session.filter(|it| it.generation == held.generation) else {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentmq_codec::SubscriptionOptions;
-use agentmq_session::{Message, Ticket};
+use agentmq_session::{Arrival, Message, Ticket};
 
 use crate::places::Place;
 use crate::subscribers::Subscriber;
@@ -80,6 +80,8 @@ pub enum GroupMail {
         session: SessionName,
         /// The message.
         message: Arc<Message>,
+        /// The QoS 2 PUBLISH that brought it, where that must survive a crash.
+        exchange: Option<Arrival>,
         /// The home believes that the client is here; if not, others may be.
         expects_client: bool,
     },
@@ -113,6 +115,11 @@ pub struct Membership {
 }
 
 impl GroupMail {
+    /// Whether a message is in it, which its sender asks to be kept.
+    pub(crate) fn carries_message(&self) -> bool {
+        matches!(self, Self::Deliver { .. } | Self::Return { .. })
+    }
+
     pub(crate) fn size(&self) -> usize {
         let text = |text: &Arc<str>| text.len();
         size_of::<Self>()

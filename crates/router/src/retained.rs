@@ -102,16 +102,18 @@ impl Retained {
 
     /// Like [`Self::store`] where other shards are active: does nothing if the topic has a newer
     /// message, and remembers for a while what was cleared. The stamps make all shards agree on
-    /// the newest message of a topic, in whatever order they learn of them.
-    pub(crate) fn replicate(&mut self, message: &Arc<Message>, stamp: Stamp, now: Time) {
+    /// the newest message of a topic, in whatever order they learn of them. Returns whether it is
+    /// the newest here.
+    pub(crate) fn replicate(&mut self, message: &Arc<Message>, stamp: Stamp, now: Time) -> bool {
         if self.tree.get(&message.topic).is_some_and(|stored| stored.stamp >= stamp) {
-            return;
+            return false;
         }
         if message.payload.is_empty() {
             let until = now.after_millis(CLEARED_MS);
             self.cleared.push_back((until, stamp, message.topic.clone()));
         }
         self.put(message, stamp);
+        true
     }
 
     /// What arrived at one shard, cleared topics included.

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
 use crate::load_average::LoadAverages;
+use crate::mail_gate::MailGate;
 use crate::places::{Peers, Place};
 use crate::queue_drain::PORTION_BYTES;
 use crate::recording::HeldDelivery;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 use crate::shared_group::SharedGroups;
 use crate::subscriptions::Subscriptions;
 use crate::timers::{Due, Timers};
+use crate::undecided::Undecided;
 
 /// The brain of one shard.
 #[derive(Debug)]
@@ -62,8 +64,12 @@ pub struct Router {
     pub(crate) recipients: Vec<(u32, Recipient)>,
     /// The ticket of what the packet at hand has recorded.
     pub(crate) recorded: Ticket,
-    /// What waited for tickets up to this one has been sent.
-    released: Ticket,
+    /// The position of the mail that it has posted and that others must keep.
+    pub(crate) posted: Ticket,
+    pub(crate) mail_gate: MailGate,
+    pub(crate) undecided: Undecided,
+    /// What waited for gates up to these has been sent.
+    released: Gates,
     /// QoS 2 deliveries whose identifiers are not safe yet.
     pub(crate) held: VecDeque<HeldDelivery>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
@@ -82,6 +88,7 @@ impl Router {
         commit: Box<dyn CommitEngine>,
         entropy: u64,
     ) -> Self {
+        let mail_gate = MailGate::new(commit.is_durable());
         Self {
             settings,
             authenticator,
@@ -109,7 +116,10 @@ impl Router {
             waiting: Vec::new(),
             recipients: Vec::new(),
             recorded: Ticket::default(),
-            released: Ticket::default(),
+            posted: Ticket::default(),
+            mail_gate,
+            undecided: Undecided::default(),
+            released: Gates::default(),
             held: VecDeque::new(),
             shut: Vec::new(),
             outboxes: OutboxPool::default(),
@@ -127,7 +137,7 @@ impl Router {
     /// CONNECT [MQTT-3.1.0-1]; after that, whatever breaks the protocol ends the connection with
     /// the standard's reason code.
     pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
-        self.recorded = Ticket::default();
+        (self.recorded, self.posted) = Default::default();
         self.counters.packets_received += 1;
         self.counters.bytes_received += (1 + varint_len(body.len()) + body.len()) as u64;
         let Some(connection) = self.connection_mut(id) else {
@@ -234,14 +244,15 @@ impl Router {
 
     /// The bytes to write to a connection; `None` also while they must wait for a commit.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        let opens_at = self.connections.get(id.0 as usize)?.as_ref()?.opens_at;
+        let is_shut = opens_at != Gates::default() && !opens_at.are_open(self.passed());
         let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
-        if connection.opens_at > Ticket::default() {
-            let is_safe = connection.opens_at <= self.commit.completed();
-            if !is_safe && self.commit.condition() != Condition::Failed {
+        if opens_at != Gates::default() {
+            if is_shut && self.commit.condition() != Condition::Failed {
                 self.shut.push(id);
                 return None;
             }
-            connection.opens_at = Ticket::default();
+            connection.opens_at = Gates::default();
         }
         Some(&mut connection.outbox)
     }
@@ -291,18 +302,35 @@ impl Router {
 
     /// Sends what waited for tickets, if the commit engine has completed more of them.
     pub fn committed(&mut self, now: Time) {
-        for id in std::mem::take(&mut self.shut) {
-            self.dirty_connection(id);
+        if self.commit.completed() == self.released.commit {
+            return self.look_at_shut();
         }
-        let passed = self.passed();
-        if passed.commit == self.released {
+        self.gates_moved(now);
+    }
+
+    /// Something is safe, here or on another shard: sends what waited for it.
+    pub(crate) fn gates_moved(&mut self, now: Time) {
+        let completed = self.commit.completed();
+        self.tell_arrivals(completed);
+        self.send_held(completed, now);
+        self.pay_debts();
+        self.look_at_shut();
+        // Not beyond what was looked at above: what comes meanwhile is seen the next time.
+        let passed = Gates { commit: completed, ..self.passed() };
+        if passed == self.released {
             return;
         }
-        self.released = passed.commit;
-        self.send_held(passed.commit, now);
+        self.released = passed;
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|&id| self.release_acks(id, passed));
         self.waiting = waiting;
+    }
+
+    /// Connections that may not write yet are looked at again.
+    fn look_at_shut(&mut self) {
+        for id in std::mem::take(&mut self.shut) {
+            self.dirty_connection(id);
+        }
     }
 
     /// Sends the acknowledgements of a connection whose gates are open; true when more wait.
@@ -412,7 +440,8 @@ impl Router {
         ack: PendingAck,
     ) -> Ticket {
         let recorded = self.recorded.max(self.exchanges_of(id, &ack));
-        let gates = Gates { commit: self.commit.draw(recorded), interest };
+        let mail = self.arrivals_of(id, &ack);
+        let gates = Gates { commit: self.commit.draw(recorded), interest, mail };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
@@ -420,7 +449,7 @@ impl Router {
             let is_sent = acks.push(gates, ack, passed, *version, outbox);
             self.counters.packets_sent += u64::from(is_sent);
             // One that waits for interest only is released by that.
-            if !waited && gates.commit > passed.commit {
+            if !waited && (gates.commit > passed.commit || gates.mail > passed.mail) {
                 self.waiting.push(id);
             }
         }
@@ -437,6 +466,22 @@ impl Router {
             return durable.map(|durable| durable.exchanges).unwrap_or_default();
         }
         Ticket::default()
+    }
+
+    /// What other shards must have kept, when this says that a PUBLISH has been received, even if
+    /// an earlier connection has received it.
+    fn arrivals_of(&self, id: ConnectionId, ack: &PendingAck) -> Ticket {
+        if !ack.is_of_publish() {
+            return Ticket::default();
+        }
+        let mut posted = self.posted;
+        if ack.is_of_qos2() {
+            let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+            let session = connection.and_then(|it| self.sessions.get(it.session()? as usize));
+            let durable = session.and_then(|it| it.durable.as_ref());
+            posted = posted.max(durable.map(|durable| durable.posted).unwrap_or_default());
+        }
+        posted
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {

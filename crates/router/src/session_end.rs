@@ -1,9 +1,10 @@
 //! When a session loses its connection, and when it ends.
 
-use agentmq_session::{Change, Time};
+use agentmq_session::{Durable, Time};
 
 use crate::connection::{ConnectionId, NO_SESSION};
 use crate::group_mail::is_remote;
+use crate::mail_gate::Deferred;
 use crate::remote_member::SessionName;
 use crate::router::Router;
 use crate::timers::Due;
@@ -43,8 +44,19 @@ impl Router {
     /// not acknowledged of shared groups goes to their other members.
     pub(crate) fn end_session(&mut self, index: u32, now: Time) {
         self.disarm_session(index);
+        let mut durable = None;
+        let posted = self.posted_by(|router| durable = router.take_session(index, now));
+        if let Some(durable) = durable {
+            // Not before what says where its messages went.
+            let position = posted.max(durable.posted).max(self.mail_gate.newest_deferred());
+            self.record_after(position, Deferred::Ended(durable.key));
+        }
+    }
+
+    /// Takes a session away; answers its name where a crash cannot take it.
+    fn take_session(&mut self, index: u32, now: Time) -> Option<Box<Durable>> {
         self.send_will(index, now);
-        let Some(mut session) = self.sessions.remove(index as usize) else { return };
+        let mut session = self.sessions.remove(index as usize)?;
         self.by_client.remove(&session.client_id);
         self.note_session(&session.client_id, false);
         let name = SessionName { index, generation: session.generation };
@@ -54,9 +66,7 @@ impl Router {
         let mut shared = session.window.take_shared(|_| true);
         shared.extend(session.queue.take_shared(|_| true));
         self.reroute(session.key(), shared, now);
-        if let Some(durable) = session.durable {
-            self.record(Change::Ended(durable.key));
-        }
+        session.durable
     }
 
     /// A deadline of an absent client's session: its will's delay, or its end.

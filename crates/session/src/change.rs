@@ -20,6 +20,10 @@ impl SessionKey {
     }
 }
 
+/// A client's QoS 2 PUBLISH until its PUBREL: its session and its packet identifier. A will has a
+/// key of its own and the identifier 0.
+pub type Arrival = (SessionKey, u16);
+
 /// One change of what must survive. Those of one call to
 /// [`CommitEngine::record`](crate::CommitEngine::record) survive together or not at all.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +86,8 @@ pub enum Change<'a> {
         /// Of the PUBLISH.
         packet_id: u16,
     },
-    /// A client's QoS 2 PUBLISH was received: a repetition must not be delivered again.
+    /// A client's QoS 2 PUBLISH was received: a repetition must not be delivered again. What was
+    /// recorded as depending on it counts from now on.
     Arrived {
         /// Whose.
         session: SessionKey,
@@ -118,7 +123,10 @@ pub struct RecordedMessage<'a> {
     /// It is its topic's retained message now; one without payload clears the topic.
     pub is_retained: bool,
     /// The QoS 2 PUBLISH that brought it: see [`Change::Arrived`].
-    pub arrived: Option<(SessionKey, u16)>,
+    pub arrived: Option<Arrival>,
+    /// The QoS 2 PUBLISH that brought it, which has not arrived before other shards have recorded
+    /// their part. Until [`Change::Arrived`] the recipients do not count.
+    pub depends_on: Option<Arrival>,
     /// The session whose will it is, which is sent with it.
     pub will_of: SessionKey,
 }

@@ -21,7 +21,7 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
-pub use change::{Change, Recipient, RecordedMessage, SessionKey};
+pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};

@@ -26,7 +26,7 @@ pub trait CommitEngine: std::fmt::Debug {
     fn statistics(&self) -> Option<StoreStatistics> {
         None
     }
-    /// A key that has never named a session.
+    /// A key that has never named a session, nor a will on its way.
     fn new_key(&mut self) -> SessionKey {
         SessionKey::NONE
     }
@@ -106,20 +106,22 @@ impl CommitEngine for MemoryEngine {
 }
 
 /// What an acknowledgement waits for, and how far things have come: the commit of what it
-/// promises, and the confirmation of the interest that a subscription has announced to other
-/// shards.
+/// promises, the confirmation of the interest that a subscription has announced to other shards,
+/// and what other shards must keep of a message that went there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gates {
     /// Position in the commit order.
     pub commit: Ticket,
     /// Position in the order of announced interest; 0 where there is nothing to announce.
     pub interest: Ticket,
+    /// Position in the order of mail that other shards must keep; 0 where nothing went there.
+    pub mail: Ticket,
 }
 
 impl Gates {
-    /// Whether both orders have come as far as `passed`.
+    /// Whether all three orders have come as far as `passed`.
     pub fn are_open(self, passed: Self) -> bool {
-        self.commit <= passed.commit && self.interest <= passed.interest
+        self.commit <= passed.commit && self.interest <= passed.interest && self.mail <= passed.mail
     }
 }
 
@@ -235,6 +237,17 @@ impl PendingAck {
         }
     }
 
+    /// Whether it says that a PUBLISH has been received.
+    pub fn is_of_publish(&self) -> bool {
+        match self {
+            Self::Ack(kind, ..) => matches!(kind, AckKind::PubAck | AckKind::PubRec),
+            // PUBACK and PUBREC: 4 and 5 in the first four bits.
+            Self::Encoded(ack) => {
+                ack.packet.first().is_some_and(|first| matches!(first >> 4, 4 | 5))
+            }
+        }
+    }
+
     /// Whether it is the last answer to a PUBLISH.
     fn ends_exchange(&self) -> bool {
         match self {
@@ -270,7 +283,11 @@ mod tests {
     fn acknowledgements_wait_for_their_ticket_and_keep_their_order() {
         let (mut acks, mut out) = (PendingAcks::default(), Outbox::default());
         let ack = |id| PendingAck::Ack(AckKind::PubAck, id, ReasonCode::Success);
-        let gates = |commit, interest| Gates { commit: Ticket(commit), interest: Ticket(interest) };
+        let gates = |commit, interest| Gates {
+            commit: Ticket(commit),
+            interest: Ticket(interest),
+            mail: Ticket(0),
+        };
         acks.push(gates(2, 0), ack(1), gates(1, 0), ProtocolVersion::V5, &mut out);
         acks.push(gates(0, 1), ack(2), gates(1, 0), ProtocolVersion::V5, &mut out);
         assert!(out.is_empty(), "the second may not overtake the first");
@@ -282,6 +299,31 @@ mod tests {
         acks.release(gates(2, 1), ProtocolVersion::V5, &mut out);
         assert_eq!(out.bytes().as_slice(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
         assert_eq!((acks.len(), acks.ending()), (0, 0));
+    }
+
+    #[test]
+    fn the_third_gate_counts_as_the_others_do() {
+        let gates =
+            |commit, mail| Gates { commit: Ticket(commit), mail: Ticket(mail), ..Gates::default() };
+        assert!(gates(1, 2).are_open(gates(1, 2)));
+        assert!(!gates(1, 2).are_open(gates(9, 1)));
+        assert!(!gates(2, 1).are_open(gates(1, 9)));
+        for (kind, is_of_publish) in [
+            (AckKind::PubAck, true),
+            (AckKind::PubRec, true),
+            (AckKind::PubRel, false),
+            (AckKind::PubComp, false),
+        ] {
+            let ack = Ack::new(kind, 7, ReasonCode::NotAuthorized);
+            let plain = PendingAck::with_properties(&ack, ProtocolVersion::V5);
+            let text = PropertiesBuf::new().with(Property::Text(PropertyId::ReasonString, "why"));
+            let explained = Ack { properties: text.view(), ..ack };
+            let explained = PendingAck::with_properties(&explained, ProtocolVersion::V5);
+            assert_eq!(
+                (plain.is_of_publish(), explained.is_of_publish()),
+                (is_of_publish, is_of_publish)
+            );
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl DiskEngine {
             is_retained: message.is_retained,
             expires_at: self.stored(message.expires_at),
             arrived: message.arrived,
+            depends_on: message.depends_on,
             will_of: message.will_of,
             recipients: recipients.collect(),
             packet: &packet,

@@ -220,8 +220,13 @@ impl World {
         let mut session = Session::new(client_id.as_str().into(), 0, ProtocolVersion::V5);
         session.expiry = random.below(1000) as u32 + 1;
         let exchanges = Ticket::default();
-        session.durable =
-            Some(Box::new(Durable { key: SessionKey(key), next_ordinal: 0, exchanges }));
+        session.durable = Some(Box::new(Durable {
+            key: SessionKey(key),
+            next_ordinal: 0,
+            exchanges,
+            posted: exchanges,
+            terms: exchanges,
+        }));
         self.engine.record(Change::Session(&session));
         let known = self.model.sessions.entry(key).or_default();
         (known.client_id, known.expiry) = (client_id, session.expiry);
@@ -281,6 +286,7 @@ impl World {
             recipients: &recipients,
             is_retained,
             arrived,
+            depends_on: None,
             will_of: SessionKey::NONE,
         }));
         match (is_retained, payload.is_empty()) {

@@ -120,6 +120,7 @@ impl<D: Disk> OpenedStore<D> {
         let restored = restore(store.state(), clocks);
         store.drop_packets();
         store.end(&restored.ended)?;
+        store.drop_entries(&restored.dropped)?;
         Ok(Self {
             unknown: store.unknown(),
             store,

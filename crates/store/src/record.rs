@@ -7,7 +7,7 @@
 use agentmq_codec::{
     Packet, PropertyLimits, ProtocolVersion, Publish, QoS, SubscriptionOptions, frame,
 };
-use agentmq_session::SessionKey;
+use agentmq_session::{Arrival, SessionKey};
 
 use crate::encoding::{Reader, put_bytes, put_number};
 
@@ -89,7 +89,9 @@ pub(crate) struct MessageRecord<'a> {
     pub(crate) qos: QoS,
     pub(crate) is_retained: bool,
     pub(crate) expires_at: u64,
-    pub(crate) arrived: Option<(SessionKey, u16)>,
+    pub(crate) arrived: Option<Arrival>,
+    /// The recipients count when this has arrived.
+    pub(crate) depends_on: Option<Arrival>,
     pub(crate) will_of: SessionKey,
     pub(crate) recipients: Vec<RecipientRecord<'a>>,
     pub(crate) packet: &'a [u8],
@@ -235,6 +237,7 @@ impl<'a> MessageRecord<'a> {
             is_retained: true,
             expires_at: 0,
             arrived: None,
+            depends_on: None,
             will_of: SessionKey::NONE,
             recipients: Vec::new(),
             packet,
@@ -248,7 +251,8 @@ impl<'a> MessageRecord<'a> {
             | u8::from(self.arrived.is_some()) << 3
             | u8::from(self.will_of.is_some()) << 4
             | u8::from(self.id != 0) << 5
-            | u8::from(self.expires_at != 0) << 6;
+            | u8::from(self.expires_at != 0) << 6
+            | u8::from(self.depends_on.is_some()) << 7;
         out.push(flags);
         if self.id != 0 {
             put_number(out, self.id);
@@ -256,7 +260,7 @@ impl<'a> MessageRecord<'a> {
         if self.expires_at != 0 {
             put_number(out, self.expires_at);
         }
-        if let Some((session, packet_id)) = self.arrived {
+        for (session, packet_id) in self.arrived.into_iter().chain(self.depends_on) {
             put_number(out, session.0);
             put_number(out, u64::from(packet_id));
         }
@@ -274,11 +278,11 @@ impl<'a> MessageRecord<'a> {
         let flags = reader.byte()?;
         let id = if flags & 32 != 0 { reader.number()? } else { 0 };
         let expires_at = if flags & 64 != 0 { reader.number()? } else { 0 };
-        let arrived = if flags & 8 != 0 {
-            Some((SessionKey(reader.number()?), reader.small()?))
-        } else {
-            None
+        let mut exchange = |flag| match flags & flag {
+            0 => Some(None),
+            _ => Some(Some((SessionKey(reader.number()?), reader.small()?))),
         };
+        let (arrived, depends_on) = (exchange(8)?, exchange(128)?);
         let will_of = SessionKey(if flags & 16 != 0 { reader.number()? } else { 0 });
         let count: usize = reader.small()?;
         if count > reader.rest().len() {
@@ -288,7 +292,17 @@ impl<'a> MessageRecord<'a> {
         let recipients = recipients.collect::<Option<_>>()?;
         let (qos, is_retained) = (QoS::from_bits(flags & 3)?, flags & 4 != 0);
         let packet = reader.bytes()?;
-        Some(Self { id, qos, is_retained, expires_at, arrived, will_of, recipients, packet })
+        Some(Self {
+            id,
+            qos,
+            is_retained,
+            expires_at,
+            arrived,
+            depends_on,
+            will_of,
+            recipients,
+            packet,
+        })
     }
 }
 
@@ -398,6 +412,7 @@ mod tests {
             is_retained: true,
             expires_at: 1 << 41,
             arrived: Some((session, 65_535)),
+            depends_on: Some((SessionKey(70_000), 1)),
             will_of: SessionKey(4),
             recipients: vec![recipient(1, 0), recipient(2, 9)],
             packet: b"a packet",
@@ -407,6 +422,7 @@ mod tests {
             is_retained: false,
             expires_at: 0,
             arrived: None,
+            depends_on: None,
             will_of: SessionKey::NONE,
             recipients: Vec::new(),
             ..message.clone()

@@ -21,6 +21,8 @@ pub struct Restored {
     pub retained: Vec<Arc<Message>>,
     /// Keys of sessions that ended while nobody was there to say so.
     pub(crate) ended: Vec<SessionKey>,
+    /// Deliveries of publications that have not arrived: their publishers send them again.
+    pub(crate) dropped: Vec<(SessionKey, u64)>,
 }
 
 /// What time it is on both clocks.
@@ -42,6 +44,12 @@ impl Clocks {
 /// Makes of a state what a router takes up.
 pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     let mut restored = Restored::default();
+    // Of a client that has come back while its session's end was not recorded yet.
+    let mut newest: HashMap<&str, SessionKey> = HashMap::new();
+    for (key, stored) in &state.sessions {
+        let newest = newest.entry(&stored.client_id).or_insert(*key);
+        *newest = (*newest).max(*key);
+    }
     let messages: Map<u64, Arc<Message>> = state
         .messages
         .iter()
@@ -59,20 +67,23 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     }
     let mut sessions: Vec<_> = state.sessions.iter().collect();
     sessions.sort_unstable_by_key(|(key, _)| **key);
-    let mut newest: HashMap<&str, SessionKey> = HashMap::new();
-    for (key, stored) in &sessions {
-        newest.insert(&*stored.client_id, **key);
-    }
     for (key, stored) in sessions {
+        let entries = stored.entries.iter().filter(|(_, it)| is_undecided(state, it.message));
+        restored.dropped.extend(entries.map(|(ordinal, _)| (*key, *ordinal)));
         // One that has been replaced is over, even if damage has taken the record that says so.
         let is_replaced = newest.get(&*stored.client_id) != Some(key);
         if is_replaced || stored.is_connected && stored.expiry == 0 {
-            restored.ended.push(*key); // it was to end with its connection
+            restored.ended.push(*key); // it was to end with its connection, or with the next one
         } else {
-            restored.sessions.push(session(*key, stored, &messages, clocks));
+            restored.sessions.push(session(*key, stored, state, &messages, clocks));
         }
     }
     restored
+}
+
+/// Whether the publication that brought a message has not arrived.
+fn is_undecided(state: &State, message: u64) -> bool {
+    state.messages.get(&message).is_some_and(|it| it.depends_on.is_some())
 }
 
 fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
@@ -90,13 +101,15 @@ fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
 fn session(
     key: SessionKey,
     stored: &StoredSession,
+    state: &State,
     messages: &Map<u64, Arc<Message>>,
     clocks: Clocks,
 ) -> RestoredSession {
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
     let newest = stored.entries.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
-    let exchanges = Ticket::default();
-    session.durable = Some(Box::new(Durable { key, next_ordinal: newest, exchanges }));
+    let none = Ticket::default();
+    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none, terms: none };
+    session.durable = Some(Box::new(durable));
     session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     session.expiry = stored.expiry;
     session.will = stored.will.as_ref().and_then(|will| {
@@ -120,7 +133,8 @@ fn session(
         options: it.options,
         id: it.id,
     });
-    let entries = stored.entries.iter().filter_map(|(ordinal, entry)| {
+    let kept = stored.entries.iter().filter(|(_, entry)| !is_undecided(state, entry.message));
+    let entries = kept.filter_map(|(ordinal, entry)| {
         let delivery = Delivery {
             message: Arc::clone(messages.get(&entry.message)?),
             qos: entry.qos,

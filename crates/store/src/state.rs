@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use agentmq_codec::{ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::Position;
-use agentmq_session::SessionKey;
+use agentmq_session::{Arrival, SessionKey};
 use hashbrown::HashMap;
 
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
@@ -23,6 +23,8 @@ pub(crate) struct State {
     /// The message of each topic.
     pub(crate) retained: HashMap<Box<str>, u64, foldhash::quality::RandomState>,
     pub(crate) live: Live,
+    /// Messages whose recipients count when an exchange has arrived.
+    undecided: Map<Arrival, Vec<u64>>,
     /// The highest key that has ever named a session.
     pub(crate) newest_key: u64,
     /// Whether the packets themselves are kept, for recovery.
@@ -110,6 +112,8 @@ pub(crate) struct StoredMessage {
     pub(crate) position: Position,
     pub(crate) qos: QoS,
     pub(crate) expires_at: u64,
+    /// Its recipients count when this has arrived.
+    pub(crate) depends_on: Option<Arrival>,
     /// Entries and topics that hold it.
     holders: u32,
     bytes: u64,
@@ -283,9 +287,19 @@ impl State {
             (known.position, known.bytes) = (position, bytes);
         } else {
             let packet = self.keeps_packets.then(|| record.packet.into());
-            let (qos, expires_at) = (record.qos, record.expires_at);
-            let message = StoredMessage { position, qos, expires_at, holders: 1, bytes, packet };
+            let message = StoredMessage {
+                position,
+                qos: record.qos,
+                expires_at: record.expires_at,
+                depends_on: record.depends_on,
+                holders: 1,
+                bytes,
+                packet,
+            };
             self.messages.insert(id, message);
+            if let Some(exchange) = record.depends_on {
+                self.undecided.entry(exchange).or_default().push(id);
+            }
             self.live.add(position.segment, bytes);
             for recipient in &record.recipients {
                 self.add_entry(id, recipient);
@@ -336,6 +350,14 @@ impl State {
     }
 
     fn arrive(&mut self, session: SessionKey, packet_id: u16, place: Place) {
+        for id in self.undecided.remove(&(session, packet_id)).unwrap_or_default() {
+            if let Some(message) = self.messages.get_mut(&id) {
+                message.depends_on = None;
+            }
+        }
+        if packet_id == 0 {
+            return; // a will, of which no repetition comes
+        }
         let session = Self::session(&mut self.sessions, session);
         self.live.add(place.segment, SMALL);
         if let Some(old) = session.arrived.insert(packet_id, place) {
@@ -476,6 +498,7 @@ impl State {
                 is_retained,
                 expires_at: message.expires_at,
                 arrived,
+                depends_on: message.depends_on,
                 will_of: SessionKey::NONE,
                 recipients,
                 packet: record.packet,

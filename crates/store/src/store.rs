@@ -96,6 +96,17 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    /// Takes deliveries out of sessions' lines: before anything new is recorded, so that the
+    /// exchange that they depended on can be used again.
+    pub(crate) fn drop_entries(&mut self, entries: &[(SessionKey, u64)]) -> Result<(), LogError> {
+        for &(session, ordinal) in entries {
+            let mut content = Vec::new();
+            Record::Dropped { session, ordinal }.encode(&mut content);
+            self.add(&content)?;
+        }
+        Ok(())
+    }
+
     /// Whether anything waits for a commit.
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty()

@@ -13,12 +13,18 @@ use agentmq_identity::Open;
 use agentmq_router::{
     ConnectionId, GroupHomes, Mail, Neighborhood, PORTION_BYTES, Place, PlaceSet, Router, Settings,
 };
-use agentmq_session::{MemoryEngine, Time};
+use agentmq_session::{CommitEngine, MemoryEngine, Time};
+
+use self::ledger::Ledger;
+
+pub mod ledger;
 
 /// Routers, the mail between them, and the clients of each.
 #[derive(Debug)]
 pub struct Neighbors {
     pub routers: Vec<Router>,
+    /// What each has recorded, where anything survives.
+    pub ledgers: Vec<Ledger>,
     pub active: PlaceSet,
     pub mail: BTreeMap<(u8, u8), VecDeque<Mail>>,
     pub clients: BTreeMap<(u8, u32), Vec<Received>>,
@@ -31,6 +37,7 @@ pub enum Received {
     ConnAck { session_present: bool },
     Publish { topic: String, payload: String, qos: u8, retain: bool, dup: bool, id: u16 },
     SubAck(u16),
+    Ack(AckKind, u16),
     Other(u8),
 }
 
@@ -61,13 +68,30 @@ impl GroupHomes for Homes {
 impl Neighbors {
     /// `count` routers, of which the first is active.
     pub fn new(count: u8, settings: Settings) -> Self {
+        Self::with_engines(count, settings, |_| Box::new(MemoryEngine))
+    }
+
+    /// All routers active, each with a ledger that the test commits.
+    pub fn durable(count: u8, settings: Settings) -> Self {
+        let ledgers: Vec<Ledger> = (0..count).map(Ledger::new).collect();
+        let engine = |number| ledgers[usize::from(number)].engine();
+        let mut neighbors = Self::with_engines(count, settings, engine);
+        neighbors.ledgers = ledgers;
+        neighbors.activate_all();
+        neighbors
+    }
+
+    fn with_engines(
+        count: u8,
+        settings: Settings,
+        engine: impl Fn(u8) -> Box<dyn CommitEngine>,
+    ) -> Self {
         let settings = Arc::new(Settings { retained_gap_ms: 0, ..settings });
         let retained_order = Arc::default();
         let group_homes: Arc<dyn GroupHomes> = Arc::new(Homes::default());
         let router = |number| {
-            let engine = Box::new(MemoryEngine);
             let entropy = u64::from(number);
-            Router::new(Arc::clone(&settings), Arc::new(Open), engine, entropy).among(
+            Router::new(Arc::clone(&settings), Arc::new(Open), engine(number), entropy).among(
                 Neighborhood {
                     own: Place(number),
                     retained_order: Arc::clone(&retained_order),
@@ -78,6 +102,7 @@ impl Neighbors {
         };
         Self {
             routers: (0..count).map(router).collect(),
+            ledgers: Vec::new(),
             active: PlaceSet::NONE.with(Place(0)),
             mail: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -88,11 +113,31 @@ impl Neighbors {
     /// All routers active and known to each other.
     pub fn all_active(count: u8, settings: Settings) -> Self {
         let mut neighbors = Self::new(count, settings);
-        for number in 1..count {
-            neighbors.activate(number);
-            neighbors.settle();
-        }
+        neighbors.activate_all();
         neighbors
+    }
+
+    fn activate_all(&mut self) {
+        for number in 1..self.routers.len() as u8 {
+            self.activate(number);
+            self.settle();
+        }
+    }
+
+    /// What a router has recorded so far becomes safe.
+    pub fn commit(&mut self, number: u8) {
+        self.ledgers[usize::from(number)].commit();
+        self.routers[usize::from(number)].committed(self.now);
+        self.pump(number);
+    }
+
+    /// The packet identifiers of the acknowledgements of a kind that a client got, in order.
+    pub fn acks(&self, at: (u8, u32), kind: AckKind) -> Vec<u16> {
+        let ack = |received: &Received| match received {
+            Received::Ack(it, id) if *it == kind => Some(*id),
+            _ => None,
+        };
+        self.clients[&at].iter().filter_map(ack).collect()
     }
 
     pub fn activate(&mut self, number: u8) {
@@ -136,6 +181,14 @@ impl Neighbors {
         let mut bytes = Vec::new();
         let payload = payload.as_bytes();
         Publish { qos, retain, topic, packet_id: 9, payload, ..Publish::default() }
+            .encode(ProtocolVersion::V311, &mut bytes);
+        self.send(at, &bytes);
+    }
+
+    pub fn publish_as(&mut self, at: (u8, u32), packet_id: u16, topic: &str, qos: QoS) {
+        let mut bytes = Vec::new();
+        let payload = packet_id.to_string();
+        Publish { qos, topic, packet_id, payload: payload.as_bytes(), ..Publish::default() }
             .encode(ProtocolVersion::V311, &mut bytes);
         self.send(at, &bytes);
     }
@@ -200,6 +253,7 @@ impl Neighbors {
                 assert_ne!(to, Place(number), "no mail to oneself");
                 self.mail.entry((number, to.0)).or_default().push_back(mail);
             }
+            router.submit(self.now);
             if dirty.is_empty() {
                 return;
             }
@@ -253,6 +307,10 @@ fn packet(first: u8, body: &[u8]) -> Received {
             }
         }
         9 => Received::SubAck(number(0)),
+        4 => Received::Ack(AckKind::PubAck, number(0)),
+        5 => Received::Ack(AckKind::PubRec, number(0)),
+        6 => Received::Ack(AckKind::PubRel, number(0)),
+        7 => Received::Ack(AckKind::PubComp, number(0)),
         kind => Received::Other(kind),
     }
 }

@@ -1,6 +1,7 @@
-//! The broker without threads, sockets and disks: router, session, store and log as they are, on a
-//! simulated disk, with clients that publish, receive, drop their connections and come back, while
-//! the power fails, the process is killed and writes are torn. Everything follows from a seed.
+//! The broker without threads, sockets and disks: router, session, store and log as they are, on
+//! one shard or several with mail between them, on a simulated disk. Clients publish, receive, drop
+//! their connections and come back, while the power fails, the process is killed and writes are
+//! torn. Everything follows from a seed.
 //!
 //! After each run the promises are checked: what was acknowledged is delivered, QoS 2 once, in
 //! order; retained values are the newest acknowledged ones; a will is sent once.
@@ -49,4 +50,13 @@ fn seeds() -> (u64, u64) {
     let (from, to) = text.split_once("..").expect("AGENTMQ_SIMULATE_SEEDS is FROM..TO");
     let number = |text: &str| text.parse().expect("AGENTMQ_SIMULATE_SEEDS holds numbers");
     (number(from), number(to))
+}
+
+/// One, as the broker uses where things must survive; up to three with `AGENTMQ_SIMULATE_SHARDS`,
+/// with which some seeds still lose or repeat a will (docs/decisions/0011-durable-mail.md).
+fn shards(random: &mut Random) -> u8 {
+    if std::env::var_os("AGENTMQ_SIMULATE_SHARDS").is_none() || random.once_in(3) {
+        return 1;
+    }
+    2 + random.below(2) as u8
 }

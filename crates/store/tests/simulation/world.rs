@@ -1,15 +1,19 @@
-//! The simulated world: one broker, its disk, its clients, and what happens to them.
+//! The simulated world: one broker of one shard or several, its disk, the mail between its shards,
+//! its clients, and what happens to them.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{ErrorKind, IoSlice};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use agentmq_codec::QoS;
 use agentmq_identity::Open;
 use agentmq_log::{Fault, SimulatedDisk};
-use agentmq_router::{ConnectionId, PORTION_BYTES, Router};
+use agentmq_router::{
+    ConnectionId, GroupHomes, Mail, Neighborhood, PORTION_BYTES, Place, PlaceSet, Router,
+};
 use agentmq_session::Time;
-use agentmq_store::{Clocks, Committer, OpenedStore, Settings, Waker, Watermarks};
+use agentmq_store::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Waker, Watermarks};
 
 use crate::checker::Ledger;
 use crate::client::{Client, Event, Publication, packets};
@@ -20,7 +24,11 @@ pub(crate) struct World {
     dice: Random,
     disk: SimulatedDisk,
     broker: Option<Broker>,
+    shards: u8,
     clients: Vec<Client>,
+    /// The shard of each client's connection.
+    homes: Vec<u8>,
+    placing: Random,
     ledger: Ledger,
     /// Milliseconds since the world began; clocks begin anew with each run of the broker.
     now: u64,
@@ -30,7 +38,8 @@ pub(crate) struct World {
 }
 
 struct Broker {
-    router: Router,
+    routers: Vec<Router>,
+    mail: BTreeMap<(u8, u8), VecDeque<Mail>>,
     committer: Committer<SimulatedDisk>,
 }
 
@@ -53,11 +62,19 @@ impl World {
         // One that comes and goes: its session may end with its connection, or begin anew.
         let filters = vec![("jobs/#", QoS::ExactlyOnce)];
         clients.push(Client { id: LEAVER.into(), filters, ..Client::default() });
+        for number in 0..MEMBERS {
+            let filters = vec![("$share/members/jobs/#", QoS::AtLeastOnce)];
+            clients.push(Client { id: format!("member-{number}"), filters, ..Client::default() });
+        }
+        let mut placing = Random(seed ^ 0x5A5A);
         Self {
             dice: Random(seed ^ 0xD1CE),
             disk: SimulatedDisk::default(),
             broker: None,
+            shards: crate::shards(&mut placing),
+            homes: vec![0; clients.len()],
             clients,
+            placing,
             ledger: Ledger::default(),
             now: 1_000_000,
             started: 1_000_000,
@@ -82,14 +99,22 @@ impl World {
             broker.committer.pretend(self.now);
         }
         match random.below(100) {
-            0..=29 => self.publish(random),
-            30..=64 => {
+            0..=24 => self.publish(random),
+            25..=34 => {
+                for _ in 0..=random.below(6) {
+                    let waiting = self.pairs();
+                    if !waiting.is_empty() {
+                        self.deliver(waiting[random.below(waiting.len() as u64) as usize]);
+                    }
+                }
+            }
+            35..=64 => {
                 let index = random.below(self.clients.len() as u64) as usize;
                 for _ in 0..=random.below(4) {
                     self.read(index);
                 }
             }
-            65..=84 => self.commit(),
+            65..=84 => self.commit(&mut || random.once_in(4)),
             85..=89 => {
                 let index = random.below(self.clients.len() as u64) as usize;
                 self.lose(index);
@@ -155,9 +180,11 @@ impl World {
         self.settle();
         std::mem::swap(&mut reader, &mut self.clients[0]);
         self.ledger.check_retained(&reader.delivered);
-        for client in &self.clients[PUBLISHERS..] {
+        let (subscribers, members) = self.clients[PUBLISHERS..].split_at(SUBSCRIBERS);
+        for client in subscribers {
             self.ledger.check_subscriber(client);
         }
+        self.ledger.check_group(members);
     }
 
     fn clock(&self) -> Time {
@@ -178,21 +205,80 @@ impl World {
         assert_eq!(opened.damage, [], "a crash is no damage");
         assert_eq!(opened.unknown, 0);
         let mut opened = opened;
-        let restored = std::mem::take(&mut opened.restored);
-        let wake: Waker = Box::new(|| {});
-        let (committer, mut engines) = opened.by_hand(vec![wake]);
-        let engine = Box::new(engines.remove(0));
+        let mut restored = std::mem::take(&mut opened.restored);
+        // The store knows no order among them; a seed needs one.
+        restored.sessions.sort_by(|a, b| a.session.client_id.cmp(&b.session.client_id));
+        restored.retained.sort_by(|a, b| a.topic.cmp(&b.topic));
+        let wakers = (0..self.shards).map(|_| -> Waker { Box::new(|| {}) });
+        let (committer, engines) = opened.by_hand(wakers.collect());
         let settings =
             agentmq_router::Settings { retained_gap_ms: 0, ..agentmq_router::Settings::default() };
-        let mut router = Router::new(Arc::new(settings), Arc::new(Open), engine, self.seed);
         committer.pretend(self.now);
-        router.submit(Time::ZERO);
-        restored.retained.iter().for_each(|message| router.restore_retained(message));
-        for session in restored.sessions {
-            router.restore(session, Time::ZERO);
+        let settings = Arc::new(settings);
+        let (retained_order, homes) = (Arc::default(), Arc::new(Homes::default()));
+        let router = |(number, engine): (u8, DiskEngine)| {
+            let (settings, engine) = (Arc::clone(&settings), Box::new(engine));
+            let mut router = Router::new(settings, Arc::new(Open), engine, self.seed);
+            if self.shards > 1 {
+                router = router.among(Neighborhood {
+                    own: Place(number),
+                    retained_order: Arc::clone(&retained_order),
+                    group_homes: Arc::<Homes>::clone(&homes),
+                    flapping: Arc::default(),
+                });
+            }
+            router.submit(Time::ZERO);
+            router
+        };
+        let routers: Vec<Router> = (0..).zip(engines).map(router).collect();
+        self.broker = Some(Broker { routers, mail: BTreeMap::new(), committer });
+        let Some(broker) = &mut self.broker else { return };
+        restored.retained.iter().for_each(|message| broker.routers[0].restore_retained(message));
+        let mut older = PlaceSet::NONE.with(Place(0));
+        for number in 1..self.shards {
+            let Some(broker) = &mut self.broker else { return };
+            broker.routers[usize::from(number)].activate(older);
+            older = older.with(Place(number));
+            self.deliver_all();
         }
-        self.broker = Some(Broker { router, committer });
+        // The broker gives them all to its first shard. Here they are spread before anybody can
+        // come in, so that there is mail after a crash as there was before it.
+        for session in restored.sessions {
+            let place = self.placing.below(u64::from(self.shards)) as usize;
+            let Some(broker) = &mut self.broker else { return };
+            broker.routers[place].restore(session, Time::ZERO);
+            self.deliver_all();
+        }
         self.tick();
+    }
+
+    /// One piece of mail arrives.
+    fn deliver(&mut self, (from, to): (u8, u8)) -> bool {
+        let now = self.clock();
+        let Some(broker) = &mut self.broker else { return false };
+        let Some(mail) = broker.mail.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        broker.routers[usize::from(to)].receive(Place(from), mail, now);
+        self.flush();
+        true
+    }
+
+    fn deliver_all(&mut self) -> bool {
+        let mut delivered = false;
+        self.flush();
+        loop {
+            if !self.pairs().into_iter().any(|pair| self.deliver(pair)) {
+                return delivered;
+            }
+            delivered = true;
+        }
+    }
+
+    /// From which shard mail waits to which.
+    fn pairs(&self) -> Vec<(u8, u8)> {
+        let mail = self.broker.iter().flat_map(|broker| &broker.mail);
+        mail.filter(|(_, mail)| !mail.is_empty()).map(|(pair, _)| *pair).collect()
     }
 
     /// The process is gone, with everything that it had not given to the disk; if the power fails,
@@ -230,6 +316,12 @@ impl World {
         if clean_start {
             self.ledger.session_ended(LEAVER);
         }
+        if let Some(broker) = &self.broker {
+            let id = &self.clients[index].id;
+            let home = broker.routers.iter().position(|router| router.has_session(id));
+            let new = self.placing.below(u64::from(self.shards));
+            self.homes[index] = home.map_or(new as u8, |home| home as u8);
+        }
         let bytes = self.clients[index].connect(clean_start, expiry);
         self.send(index, &bytes);
     }
@@ -243,7 +335,8 @@ impl World {
         self.ledger.connection_lost(client);
         client.disconnect();
         if let Some(broker) = &mut self.broker {
-            broker.router.closed(ConnectionId(index as u32), now);
+            let router = &mut broker.routers[usize::from(self.homes[index])];
+            router.closed(ConnectionId(index as u32), now);
         }
         self.flush();
     }
@@ -289,12 +382,13 @@ impl World {
         let Some(broker) = &mut self.broker else { return };
         let id = ConnectionId(index as u32);
         for (first, body) in packets(bytes) {
-            if broker.router.is_closing(id) && first >> 4 != 1 {
+            let router = &mut broker.routers[usize::from(self.homes[index])];
+            if router.is_closing(id) && first >> 4 != 1 {
                 break;
             }
-            let before = broker.router.counters().publish_refused;
-            broker.router.packet(id, first, &body, now);
-            if broker.router.counters().publish_refused > before {
+            let before = router.counters().publish_refused;
+            router.packet(id, first, &body, now);
+            if router.counters().publish_refused > before {
                 // The answer may never leave, and then it is sent again.
                 let open = self.clients[index].open.values();
                 let refused = open.filter(|it| body.ends_with(&it.payload));
@@ -304,19 +398,31 @@ impl World {
         self.flush();
     }
 
-    /// The end of a turn: what is recorded goes to the writer, and what is written to the clients.
+    /// The end of a turn: mail goes to the other shards, what is recorded to the writer, and what
+    /// is written to the clients.
     fn flush(&mut self) {
+        for number in 0..self.shards {
+            self.flush_shard(number);
+        }
+    }
+
+    fn flush_shard(&mut self, number: u8) {
         let now = self.clock();
         let Some(broker) = &mut self.broker else { return };
-        let mut dirty = Vec::new();
+        let router = &mut broker.routers[usize::from(number)];
+        let (mut dirty, mut mail) = (Vec::new(), Vec::new());
         loop {
-            broker.router.submit(now);
-            broker.router.dirty(&mut dirty);
+            router.take_mail(&mut mail);
+            for (to, mail) in mail.drain(..) {
+                broker.mail.entry((number, to.0)).or_default().push_back(mail);
+            }
+            router.submit(now);
+            router.dirty(&mut dirty);
             if dirty.is_empty() {
                 return;
             }
             for id in dirty.drain(..) {
-                let Some(outbox) = broker.router.outbox(id) else { continue };
+                let Some(outbox) = router.outbox(id) else { continue };
                 let mut bytes = Vec::new();
                 while !outbox.is_empty() {
                     let mut slices = [IoSlice::new(&[]); 16];
@@ -326,32 +432,37 @@ impl World {
                     outbox.consume(part.len());
                     bytes.extend(part);
                 }
-                if broker.router.flushed(id, bytes.len()) {
-                    broker.router.resume_queue(id, PORTION_BYTES, now);
+                if router.flushed(id, bytes.len()) {
+                    router.resume_queue(id, PORTION_BYTES, now);
                 }
                 let client = &mut self.clients[id.0 as usize];
-                if client.is_connected {
+                if client.is_connected && self.homes[id.0 as usize] == number {
                     client.inbox.extend(packets(&bytes));
                 }
-                if broker.router.is_closing(id) {
-                    broker.router.closed(id, now);
+                if router.is_closing(id) {
+                    router.closed(id, now);
                 }
             }
         }
     }
 
-    fn commit(&mut self) {
+    /// The writer writes; `sleeps` says of each shard whether it does not hear of it yet.
+    fn commit(&mut self, sleeps: &mut dyn FnMut() -> bool) {
         let now = self.clock();
         let Some(broker) = &mut self.broker else { return };
         broker.committer.step();
-        broker.router.committed(now);
+        for router in &mut broker.routers {
+            if !sleeps() {
+                router.committed(now);
+            }
+        }
         self.flush();
     }
 
     fn tick(&mut self) {
         let now = self.clock();
         if let Some(broker) = &mut self.broker {
-            broker.router.tick(now);
+            broker.routers.iter_mut().for_each(|router| router.tick(now));
         }
         self.flush();
     }
@@ -365,9 +476,10 @@ impl World {
                     self.read(index);
                 }
             }
-            self.commit();
+            let mailed = self.deliver_all();
+            self.commit(&mut || false);
             let after: usize = self.clients.iter().map(|it| it.inbox.len()).sum();
-            if before + after == 0 {
+            if before + after == 0 && !mailed {
                 return;
             }
         }
@@ -375,5 +487,29 @@ impl World {
     }
 }
 
+/// Homes of shared groups in a table.
+#[derive(Debug, Default)]
+struct Homes(Mutex<HashMap<String, (Place, u32)>>);
+
+impl GroupHomes for Homes {
+    fn join(&self, text: &str, place: Place) -> Place {
+        let mut table = self.0.lock().expect("no panic");
+        let home = table.entry(text.to_owned()).or_insert((place, 0));
+        home.1 += 1;
+        home.0
+    }
+
+    fn leave(&self, text: &str) {
+        let mut table = self.0.lock().expect("no panic");
+        let home = table.get_mut(text).expect("a member leaves a group that has a home");
+        home.1 -= 1;
+        if home.1 == 0 {
+            table.remove(text);
+        }
+    }
+}
+
 const PUBLISHERS: usize = 3;
 const LEAVER: &str = "leaver";
+const SUBSCRIBERS: usize = 3;
+const MEMBERS: usize = 2;
