@@ -1,6 +1,7 @@
 """F07: one bit of the log flips. It is told, and everything that it does not hit is served."""
 
 import re
+import shutil
 
 import packets
 from client import Subscriber
@@ -25,6 +26,7 @@ def run(bench, result, random):
             place["is"] = f"round {number}: bit {bit} of byte {at} in {path.name}"
 
         scene, account = prepared.hurt(number, flip)
+        failures = len(result.failures)
         gone = take(scene)
         broker = scene.broker
         reported = [int(a or b) for a, b in TOLD.findall(broker.log_text())]
@@ -32,6 +34,11 @@ def run(bench, result, random):
         for session, message in lost:
             account.delivered[session].add(message)  # counted below, against what was told
         result.add(account)
+        result.sums["delivered"] -= len(lost)
+        if len(result.failures) > failures:
+            kept = bench.folder / f"failed-{number}"
+            shutil.copytree(broker.folder, kept, dirs_exist_ok=True)
+            result.fail(f"that was {place['is']}; see {kept}")
         records = {message for session, message in lost if session not in gone}
         unexplained = len(records) - sum(reported)
         if unexplained > 0 or (gone and not reported):
