@@ -61,7 +61,7 @@ def take(scene):
         session = scene.sessions[name] = Subscriber(name, scene.account, scene.broker.version)
         if not session.open(scene.broker.port, clean=False, expiry=packets.NEVER):
             gone.append(name)
-            session.subscribe("fault/#", 2)
+        session.subscribe("fault/#", 2)  # the flip may have hit what it had subscribed to
         scene.marks = 0
     scene.drain(20)
     return gone

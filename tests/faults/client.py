@@ -248,5 +248,12 @@ def wait(clients, until, seconds=PATIENCE):
         client.flush()
 
 
+def serve(clients, seconds):
+    """Drives the clients for so long."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and turn(clients, left):
+        pass
+
+
 def names(clients):
     return ", ".join(client.name for client in clients)

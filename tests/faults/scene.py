@@ -3,9 +3,34 @@
 import time
 
 import packets
-from client import Client, Gone, Publisher, Subscriber, turn, wait
+from client import PATIENCE, Client, Gone, Publisher, Subscriber, serve, turn, wait
 
 ROOT = "fault"
+
+
+class Marker(Client):
+    """Publishes one message at a time, until the broker takes it."""
+
+    reason = None
+
+    def publish(self, topic, qos, everyone):
+        """A broker without room refuses it, and takes it when `everyone` has been served."""
+        deadline = time.monotonic() + PATIENCE
+        while self.reason is None or self.reason >= 0x80:
+            if time.monotonic() > deadline:
+                raise Gone(f"{self.name}: refused for {PATIENCE:.0f} s ({self.reason:#x})")
+            self.reason = None
+            self.send(packets.publish(topic, b"mark", qos, qos, self.version))
+            wait(everyone, lambda: self.reason is not None)
+            if self.reason >= 0x80:
+                serve(everyone, 0.1)
+        self.reason = None
+
+    def handle(self, kind, first, body):
+        if kind in (packets.PUBACK, packets.PUBREC):
+            self.reason = packets.reason(body, self.version)
+        else:
+            super().handle(kind, first, body)
 
 
 class Scene:
@@ -58,19 +83,19 @@ class Scene:
     def drain(self, seconds=60.0):
         """Takes out everything: marks that are published last arrive last, each in its QoS."""
         self.come_back()
-        marker = Client("marker", self.broker.version)
+        marker = Marker("marker", self.broker.version)
         marker.open(self.broker.port)
         marks = []
-        for qos in range(1, self.qos + 1):
-            self.marks += 1
-            marks.append(f"{ROOT}/mark/{self.marks}".encode())
-            marker.send(packets.publish(marks[-1], b"mark", qos, qos, self.broker.version))
         everyone = [*self.sessions.values(), marker]
 
         def is_empty():
             return all(mark in it.topics for it in self.sessions.values() for mark in marks)
 
         try:
+            for qos in range(1, self.qos + 1):
+                self.marks += 1
+                marks.append(f"{ROOT}/mark/{self.marks}".encode())
+                marker.publish(marks[-1], qos, everyone)
             wait(everyone, is_empty, seconds)
             for session in self.sessions.values():
                 session.ping(everyone)

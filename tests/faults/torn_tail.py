@@ -4,6 +4,8 @@ What follows the cut are zeros or noise, as in a file whose room is taken before
 is really shorter must open too, but the commit that the cut goes through may be gone as a whole.
 """
 
+import bisect
+
 from bit_flips import take
 from prepared import Prepared, content_end
 
@@ -18,10 +20,7 @@ def run(bench, result, random):
     newest = prepared.log_files()[-1]
     raw = newest.read_bytes()
     end = content_end(raw)
-    # A message stands whole before a cut when its payload, padding and all, ends before it.
-    ends = {
-        message: raw.find(message.ljust(300, b" ")) + 300 for message in prepared.account.acked
-    }
+    ends = record_ends(raw, prepared.account.acked)
     result.note(f"cuts in the last {min(TAIL, end)} of {end} bytes")
     for number in range(1, result.count + 1):
         cut = random.randrange(max(0, end - TAIL), end)
@@ -45,3 +44,19 @@ def run(bench, result, random):
         if len(result.failures) > failures:
             result.fail(f"that was the cut at {cut}, followed by {rest}")
         scene.broker.kill()
+
+
+def record_ends(raw, messages):
+    """Where each message's record has ended for certain: at the next message, or the next commit.
+
+    Behind its payload a record may hold small changes that survive with the message or not at all.
+    """
+    starts = {message: raw.find(message.ljust(300, b" ")) for message in messages}
+    edges = sorted(starts.values())
+    ends = {}
+    for message, start in starts.items():
+        following = bisect.bisect_right(edges, start)
+        block = raw.find(BLOCK, start)
+        nexts = edges[following : following + 1] + [block] * (block > 0) + [len(raw)]
+        ends[message] = min(nexts)
+    return ends
