@@ -28,10 +28,9 @@ pub type Arrival = (SessionKey, u16);
 /// [`CommitEngine::record`](crate::CommitEngine::record) survive together or not at all.
 #[derive(Debug, Clone, Copy)]
 pub enum Change<'a> {
-    /// A persistent session begins, or its client has connected again: the terms of its CONNECT.
+    /// A persistent session begins, or its client has connected again or lost its connection: the
+    /// terms of its CONNECT, when it ends and when its will is due.
     Session(&'a Session),
-    /// A session lost its connection: when it ends and when its will is due.
-    Parted(&'a Session),
     /// A session is over, with all that it had.
     Ended(SessionKey),
     /// A subscription, new or with other options.

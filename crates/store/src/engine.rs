@@ -135,7 +135,7 @@ impl CommitEngine for DiskEngine {
                 self.message(message);
                 return Ticket(self.ticket);
             }
-            Change::Session(session) | Change::Parted(session) => {
+            Change::Session(session) => {
                 self.session(session);
                 return Ticket(self.ticket);
             }

@@ -65,7 +65,7 @@ impl CommitEngine for LedgerEngine {
     fn record(&mut self, change: Change<'_>) -> Ticket {
         let mut pages = self.0.0.lock().unwrap();
         pages.lines.push(match change {
-            Change::Session(session) | Change::Parted(session) => {
+            Change::Session(session) => {
                 let will = if session.will.is_some() { "with" } else { "without" };
                 format!("Session {} {will} will", session.client_id)
             }
