@@ -19,7 +19,7 @@ use std::path::Path;
 
 use agentmq_log::{Disk, ReadOnlyDisk, is_segment};
 
-use crate::open::{OpenError, format_of, write_format};
+use crate::open::{OpenError, format_of, refused, write_format};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,8 @@ pub struct Backup {
 /// acknowledged before it is called is in the copy, which is durable when it returns.
 pub fn backup(folder: &Path, target: &Path) -> Result<Backup, OpenError> {
     format_of(folder)?;
-    let failed = |at: &Path| {
-        let folder = at.display().to_string();
-        move |source| OpenError::Folder { path: folder, source }
-    };
-    let files = open_all(&folder.join("log")).map_err(failed(folder))?;
-    write_all(&files, target).map_err(failed(target))
+    let files = open_all(&folder.join("log")).map_err(|source| refused(folder, source))?;
+    write_all(&files, target).map_err(|source| refused(target, source))
 }
 
 /// Every file of the log, oldest first, as they were at one moment.

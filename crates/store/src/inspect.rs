@@ -1,11 +1,10 @@
 //! Looking at a data directory without changing it.
 
-use std::io;
 use std::path::Path;
 
-use agentmq_log::{Damage, LogError, ReadOnlyDisk};
+use agentmq_log::{Damage, ReadOnlyDisk};
 
-use crate::open::{OpenError, format_of, lock_if_there};
+use crate::open::{OpenError, format_of, lock_if_there, refused, unreadable};
 use crate::store::{self, Store};
 
 /// What a start would find in a data directory.
@@ -53,16 +52,13 @@ impl Inspection {
 
 /// Looks at a data directory that nobody uses; nothing in it is changed.
 pub fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
-    let shown = || folder.display().to_string();
-    let io = |source: io::Error| OpenError::Folder { path: shown(), source };
-    let disk = ReadOnlyDisk::new(&folder.join("log")).map_err(io)?;
+    let disk = ReadOnlyDisk::new(&folder.join("log")).map_err(|source| refused(folder, source))?;
     let _lock = lock_if_there(folder)?;
     format_of(folder)?;
     // Nothing is created, so only the reading of it matters.
     let log = agentmq_log::Settings { segment_bytes: 0, reserve_bytes: 0, seed: 0 };
     let opened = Store::open(disk, store::Settings { log, syncs: false });
-    let in_log = |source: LogError| OpenError::Log { folder: shown(), source };
-    let (store, recovered) = opened.map_err(in_log)?;
+    let (store, recovered) = opened.map_err(|source| unreadable(folder, source))?;
     let state = store.state();
     let segments = store.log().segments().map(|it| InspectedSegment {
         file: it.file(),

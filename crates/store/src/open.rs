@@ -95,14 +95,12 @@ type Shown = String;
 /// Opens a data directory, which is made if it is not there, and finds out what survived.
 pub fn open(settings: &Settings, clocks: Clocks) -> Result<OpenedStore<RealDisk>, OpenError> {
     let folder = &settings.folder;
-    let shown = || folder.display().to_string();
     let path = folder.join("log");
-    let refused = |source| OpenError::Folder { path: path.display().to_string(), source };
-    let disk = RealDisk::new(&path).map_err(refused)?;
+    let disk = RealDisk::new(&path).map_err(|source| refused(&path, source))?;
     let lock = lock(folder)?;
     check_format(folder)?;
     let opened = OpenedStore::open(disk, settings, clocks);
-    let opened = opened.map_err(|source| OpenError::Log { folder: shown(), source })?;
+    let opened = opened.map_err(|source| unreadable(folder, source))?;
     Ok(OpenedStore { lock: Some(lock), ..opened })
 }
 
@@ -209,12 +207,16 @@ pub(crate) fn write_format(folder: &Path, path: &Path) -> io::Result<()> {
     File::open(folder.canonicalize()?)?.sync_all()
 }
 
-fn refused(path: &Path, source: io::Error) -> OpenError {
-    OpenError::Folder { path: path.display().to_string(), source }
+pub(crate) fn refused(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Folder { path: shown(path), source }
 }
 
-fn shown(folder: &Path) -> Shown {
-    folder.display().to_string()
+pub(crate) fn unreadable(folder: &Path, source: LogError) -> OpenError {
+    OpenError::Log { folder: shown(folder), source }
+}
+
+fn shown(path: &Path) -> Shown {
+    path.display().to_string()
 }
 
 /// Why a file is not the one that says the format.
