@@ -9,8 +9,8 @@ use agentmq_session::{
     Time, Will,
 };
 
+use crate::inbox::Shared;
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
-use crate::writer::Shared;
 
 /// Hands a shard's changes to the writer.
 #[derive(Debug)]

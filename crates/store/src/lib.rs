@@ -10,6 +10,7 @@ mod backup;
 mod cleaning_test;
 mod encoding;
 mod engine;
+mod inbox;
 mod inspect;
 #[cfg(test)]
 mod model_test;
@@ -24,8 +25,9 @@ mod writer;
 pub use agentmq_log::{Damage, Origin};
 pub use backup::{Backup, backup};
 pub use engine::DiskEngine;
+pub use inbox::Shared;
 pub use inspect::{InspectedSegment, Inspection, inspect};
 pub use open::{OpenError, OpenedStore, Settings, open};
 pub use restore::{Clocks, Restored};
 pub use watermarks::Watermarks;
-pub use writer::{Committer, Shared, Waker, Writer};
+pub use writer::{Committer, Waker, Writer};

@@ -5,64 +5,18 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use agentmq_log::{Disk, LogError};
-use agentmq_session::{Condition, StoreStatistics, Ticket};
+use agentmq_session::{Condition, Ticket};
 
 use crate::engine::{DiskEngine, first_record};
+use crate::inbox::{Batch, Shared};
 use crate::store::Store;
 use crate::watermarks::{Level, Watermarks};
-
-/// What shards and writer share.
-#[derive(Debug)]
-pub struct Shared {
-    inbox: Mutex<Inbox>,
-    arrived: Condvar,
-    condition: AtomicU8,
-    keys: AtomicU64,
-    /// Commits and records so far.
-    commits: AtomicU64,
-    records: AtomicU64,
-    /// What the writer has seen when it last looked.
-    seen: Mutex<Seen>,
-    /// What the simulation says that the time is; 0: the system says it.
-    pretended: AtomicU64,
-}
-
-/// What changes slowly, and is told as it was when the writer last looked.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    bytes: u64,
-    segments: u64,
-    damage: u64,
-    free: Option<u64>,
-    level: Level,
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    batches: Vec<Batch>,
-    /// Somebody waits for one of them, or for one that has been taken already.
-    is_urgent: bool,
-    /// When the oldest of them has arrived.
-    since: Option<Instant>,
-    is_closing: bool,
-    /// The writer waits for something to arrive.
-    is_idle: bool,
-}
-
-#[derive(Debug)]
-struct Batch {
-    place: usize,
-    ticket: Ticket,
-    records: Vec<u8>,
-    /// Bytes of it that are in a commit.
-    taken: usize,
-}
 
 /// A shard as the writer sees it.
 struct Client {
@@ -75,122 +29,6 @@ struct Client {
 pub struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-}
-
-impl Shared {
-    pub(crate) fn new(newest_key: u64) -> Self {
-        Self {
-            inbox: Mutex::default(),
-            arrived: Condvar::new(),
-            condition: AtomicU8::new(0),
-            keys: AtomicU64::new(newest_key + 1),
-            commits: AtomicU64::new(0),
-            records: AtomicU64::new(0),
-            seen: Mutex::default(),
-            pretended: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn next_key(&self) -> u64 {
-        self.keys.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn condition(&self) -> Condition {
-        match self.condition.load(Ordering::Acquire) {
-            0 => Condition::Good,
-            1 => Condition::Full,
-            _ => Condition::Failed,
-        }
-    }
-
-    fn set_condition(&self, condition: Condition) {
-        let number = match condition {
-            Condition::Good => 0,
-            Condition::Full => 1,
-            Condition::Failed => 2,
-        };
-        self.condition.store(number, Ordering::Release);
-    }
-
-    /// Hands a batch to the writer. Unless it is urgent it may wait a little, for others that are:
-    /// then it costs no sync of its own.
-    pub(crate) fn submit(&self, place: usize, ticket: Ticket, records: Vec<u8>, is_urgent: bool) {
-        if self.condition() == Condition::Failed {
-            return; // nobody takes it
-        }
-        let mut inbox = self.lock();
-        let is_first = inbox.batches.is_empty();
-        inbox.batches.push(Batch { place, ticket, records, taken: 0 });
-        inbox.since.get_or_insert_with(Instant::now);
-        // The first one makes the writer look at the clock, an urgent one makes it write.
-        let wakes = inbox.is_idle && (is_first || is_urgent && !inbox.is_urgent);
-        inbox.is_urgent |= is_urgent;
-        drop(inbox);
-        if wakes {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Somebody has begun to wait for what was submitted.
-    pub(crate) fn urge(&self) {
-        let mut inbox = self.lock();
-        let wakes = inbox.is_idle && !inbox.is_urgent && !inbox.batches.is_empty();
-        inbox.is_urgent |= !inbox.batches.is_empty();
-        drop(inbox);
-        if wakes {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// How it is with the store; sizes as they were half a second ago.
-    pub fn statistics(&self) -> StoreStatistics {
-        let seen = *self.seen();
-        StoreStatistics {
-            condition: self.condition(),
-            is_low: seen.level > Level::Enough,
-            commits: self.commits.load(Ordering::Relaxed),
-            records: self.records.load(Ordering::Relaxed),
-            bytes: seen.bytes,
-            segments: seen.segments,
-            damage: seen.damage,
-            free: seen.free,
-        }
-    }
-
-    /// Milliseconds since 1970.
-    pub(crate) fn wall(&self) -> u64 {
-        match self.pretended.load(Ordering::Relaxed) {
-            0 => {
-                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                wall.as_millis() as u64
-            }
-            pretended => pretended,
-        }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inbox {
-    fn take(&mut self) -> Vec<Batch> {
-        (self.is_urgent, self.since) = (false, None);
-        std::mem::take(&mut self.batches)
-    }
-
-    /// How long the writer may wait for more, at most until `until`; `None` when it is to begin.
-    fn patience(&self, now: Instant, until: Instant) -> Option<Duration> {
-        if self.is_urgent {
-            return None;
-        }
-        let end = self.since.map_or(until, |since| until.min(since + PATIENCE));
-        end.checked_duration_since(now).filter(|left| !left.is_zero())
-    }
 }
 
 impl Writer {
@@ -526,9 +364,7 @@ pub type Waker = Box<dyn Fn() + Send>;
 
 /// How often the writer looks at the disk when nothing arrives; with `durability = "os"`, what a
 /// power loss may cost.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How long something waits that nobody waits for.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A commit takes no more when it has this much, in bytes.
 const COMMIT_BYTES: usize = 32 << 20;
 /// What may wait for room, in bytes.
@@ -581,37 +417,6 @@ mod tests {
         while engine.completed() < recorded {
             woken.recv().expect("a commit");
         }
-    }
-
-    #[test]
-    fn the_writer_waits_a_bounded_time_and_not_at_all_when_it_is_urgent() {
-        let now = Instant::now();
-        let until = now + LOOK_AGAIN;
-        let mut inbox = Inbox::default();
-        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
-        inbox.since = Some(now);
-        assert_eq!(inbox.patience(now, until), Some(PATIENCE));
-        assert_eq!(inbox.patience(now + PATIENCE, until), None);
-        inbox.is_urgent = true;
-        assert_eq!(inbox.patience(now, until), None);
-        inbox.take();
-        assert_eq!(inbox.patience(now, until), Some(LOOK_AGAIN));
-    }
-
-    #[test]
-    fn who_begins_to_wait_for_what_was_submitted_is_heard() {
-        let (shared, completed) = (Arc::new(Shared::new(0)), Arc::default());
-        let mut engine = DiskEngine::new(Arc::clone(&shared), completed, 0);
-        let recorded = engine.record(Change::Completed { session: SessionKey(1), packet_id: 1 });
-        engine.submit(Time::ZERO);
-        assert!(!shared.lock().is_urgent);
-        engine.draw(recorded);
-        engine.submit(Time::ZERO);
-        assert!(shared.lock().is_urgent);
-        shared.lock().take();
-        engine.draw(recorded);
-        engine.submit(Time::ZERO);
-        assert!(!shared.lock().is_urgent, "the writer knows");
     }
 
     #[test]
