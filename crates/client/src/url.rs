@@ -121,6 +121,9 @@ fn parse(url: &str) -> Result<Endpoint, &'static str> {
 fn split_port(host_port: &str) -> Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = host_port.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("bracket of an IPv6 address not closed")?;
+        if host.contains('[') {
+            return Err("a bracket within the brackets of an IPv6 address");
+        }
         return match after.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if after.is_empty() => Ok((host, None)),
@@ -194,7 +197,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_address_and_hides_the_password() {
-        for url in ["", "http://h", "mqtt://", "h:port", "h:1:2", "[::1", "unix://", "mqtt://h/x"] {
+        for url in
+            ["", "http://h", "mqtt://", "h:port", "h:1:2", "[::1", "[[]", "unix://", "mqtt://h/x"]
+        {
             assert!(Endpoint::parse(url).is_err(), "{url}");
         }
         let error = Endpoint::parse("mqtt://me:secret@h:x").unwrap_err();
