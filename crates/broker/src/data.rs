@@ -80,7 +80,7 @@ fn report(config: &Config, opened: &OpenedStore<RealDisk>) {
 /// Takes out what survived.
 pub(crate) fn take_restored(
     opened: &mut OpenedStore<RealDisk>,
-) -> (Vec<RestoredSession>, Vec<Arc<Message>>) {
+) -> (Vec<RestoredSession>, Vec<Message>) {
     let restored = &mut opened.restored;
     (std::mem::take(&mut restored.sessions), std::mem::take(&mut restored.retained))
 }

@@ -183,6 +183,7 @@ impl Bundle {
             publisher_id: None,
             now,
             shared: None,
+            is_for_one: false,
             arrived: self.exchange(index),
             will_of: SessionKey::NONE,
         };
@@ -241,6 +242,7 @@ mod tests {
             publisher_id: None,
             now,
             shared: None,
+            is_for_one: false,
             arrived: None,
             will_of: SessionKey::NONE,
         };
@@ -275,7 +277,7 @@ mod tests {
         let now = Time::default();
         let mut bundle = Bundle::default();
         let message = agentmq_session::Message::plain("t", &[0; 1000], QoS::AtMostOnce, false);
-        let message = Arc::new(message);
+
         let mut pushed = 0;
         while !bundle.is_full() {
             bundle.push(&Source::of(&message, now));

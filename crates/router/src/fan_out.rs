@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
-use agentmq_session::{Delivery, Message, OutboundAlias, SessionKey, SubscriptionIds, Time};
+use agentmq_session::{
+    Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
+};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::group_mail::is_remote;
@@ -31,7 +33,9 @@ pub(crate) struct Source<'a> {
     /// The client identifier of a publisher on another shard, where a group may ask for it.
     pub(crate) publisher_id: Option<&'a str>,
     pub(crate) now: Time,
-    pub(crate) shared: Option<Arc<Message>>,
+    pub(crate) shared: Option<Message>,
+    /// One receiver is all it has: what it keeps is handed over, and not shared.
+    pub(crate) is_for_one: bool,
     /// The QoS 2 PUBLISH that brought it, here or to another shard, where its identifier must
     /// survive a crash.
     pub(crate) arrived: Option<(SessionKey, u16)>,
@@ -53,40 +57,54 @@ pub(crate) enum Delivered {
 
 impl<'a> Source<'a> {
     /// A message that is shared already.
-    pub(crate) fn of(message: &'a Arc<Message>, now: Time) -> Self {
+    pub(crate) fn of(message: &'a Message, now: Time) -> Self {
         Self {
-            topic: &message.topic,
-            payload: &message.payload,
-            properties: message.properties.view(),
-            qos: message.qos,
-            retain: message.retain,
+            topic: message.topic(),
+            payload: message.payload(),
+            properties: message.properties(),
+            qos: message.qos(),
+            retain: message.retain(),
             expiry: message.remaining_expiry(now),
             publisher: None,
             publisher_id: None,
             now,
-            shared: Some(Arc::clone(message)),
+            shared: Some(message.clone()),
+            is_for_one: false,
             arrived: None,
             will_of: SessionKey::NONE,
         }
     }
 
     /// The message as something that can be kept.
-    pub(crate) fn message(&mut self) -> &Arc<Message> {
-        self.shared.get_or_insert_with(|| {
-            Arc::new(Message {
-                topic: self.topic.into(),
-                payload: self.payload.into(),
-                properties: self.properties.iter().collect(),
-                qos: self.qos,
-                retain: self.retain,
-                expires_at: self.expiry.map(|secs| self.now.after_secs(secs)),
-            })
-        })
+    pub(crate) fn message(&mut self) -> &Message {
+        let parts = self.parts();
+        self.shared.get_or_insert_with(|| Message::new(&parts))
+    }
+
+    /// For somebody who keeps it. The only one who does need not share it, which would cost two
+    /// atomic operations; a large payload goes into the outbox by reference, too.
+    fn message_to_keep(&mut self) -> Message {
+        if self.is_for_one && self.payload.len() < REFERENCE_FROM {
+            let parts = self.parts();
+            return self.shared.take().unwrap_or_else(|| Message::new(&parts));
+        }
+        self.message().clone()
+    }
+
+    fn parts(&self) -> MessageParts<'a> {
+        MessageParts {
+            topic: self.topic,
+            payload: self.payload,
+            properties: self.properties,
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: self.expiry.map(|secs| self.now.after_secs(secs)),
+        }
     }
 
     fn delivery(&mut self, terms: &Terms<'_>, ordinal: u64) -> Delivery {
         Delivery {
-            message: Arc::clone(self.message()),
+            message: self.message_to_keep(),
             qos: terms.qos,
             retain: terms.retain,
             ids: terms.ids.clone(),
@@ -155,6 +173,7 @@ impl Router {
     /// Delivers to everyone on the route. Returns whether there was anybody to take it.
     pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
         self.begin_message();
+        source.is_for_one = route.receivers.len() + route.groups.len() == 1;
         let mut taken = false;
         for receiver in &route.receivers {
             let own = source.publisher == Some(receiver.session);

@@ -179,10 +179,10 @@ impl Router {
     }
 
     /// Sends a message of an away group back to its home.
-    pub(crate) fn send_back(&mut self, group: u32, message: Arc<Message>) {
+    pub(crate) fn send_back(&mut self, group: u32, message: Message) {
         let Some(group) = self.away_groups.get(group) else { return };
         let (text, home) = (Arc::clone(&group.text), group.home);
-        self.must_keep(home, message.qos);
+        self.must_keep(home, message.qos());
         self.post_group(home, GroupMail::Return { text, message });
     }
 
@@ -205,7 +205,7 @@ impl Router {
             self.peers.push(place, |bundle| bundle.push_for(source, &text, chosen));
             return Delivered::Taken;
         }
-        let message = Arc::clone(source.message());
+        let message = source.message().clone();
         let exchange = source.arrived;
         let mail = GroupMail::Deliver { text, session, message, exchange, expects_client };
         self.post_group(place, mail);
@@ -282,7 +282,7 @@ impl Router {
         let Some((group, subscriber)) = subscription.filter(|(_, subscriber)| {
             !member.expects_client || self.presence(subscriber.session).is_some()
         }) else {
-            let (text, message) = (Arc::clone(text), Arc::clone(source.message()));
+            let (text, message) = (Arc::clone(text), source.message().clone());
             self.must_keep(from, source.qos);
             return self.post_group(from, GroupMail::Return { text, message });
         };

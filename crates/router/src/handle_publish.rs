@@ -1,7 +1,6 @@
 //! PUBLISH from a client.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::Action;
@@ -174,6 +173,7 @@ impl Router {
             publisher_id: None,
             now,
             shared: None,
+            is_for_one: false,
             arrived,
             will_of: SessionKey::NONE,
         };
@@ -238,7 +238,7 @@ impl Router {
             self.counters.retained_refused += 1;
             // Better none than one that has been replaced [MQTT-3.3.1-5].
             let clearing = Message::plain(source.topic, b"", QoS::AtMostOnce, true);
-            self.clear_retained(Arc::new(clearing), stamp, now);
+            self.clear_retained(clearing, stamp, now);
             return None;
         }
         if self.peers.is_alone() {
@@ -250,8 +250,8 @@ impl Router {
     }
 
     /// Takes a topic's retained message away, here and on the other shards.
-    fn clear_retained(&mut self, clearing: Arc<Message>, stamp: Stamp, now: Time) {
-        self.record_clearing(&clearing.topic);
+    fn clear_retained(&mut self, clearing: Message, stamp: Stamp, now: Time) {
+        self.record_clearing(clearing.topic());
         if self.peers.is_alone() {
             return self.retained.store(&clearing, stamp);
         }
@@ -259,7 +259,7 @@ impl Router {
         if self.peers.own != Place(0) {
             self.must_keep(Place(0), QoS::AtLeastOnce); // which records it
         }
-        self.peers.post_all(|| Mail::Clear(Arc::clone(&clearing), stamp));
+        self.peers.post_all(|| Mail::Clear(clearing.clone(), stamp));
     }
 
     /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,
@@ -271,9 +271,8 @@ impl Router {
         will_of: SessionKey,
         now: Time,
     ) {
-        let message = Arc::new(message);
-        if let Ok(route) = self.route(&message.topic) {
-            let is_once = message.qos == QoS::ExactlyOnce && will_of.is_some();
+        if let Ok(route) = self.route(message.topic()) {
+            let is_once = message.qos() == QoS::ExactlyOnce && will_of.is_some();
             // A name of its own: the session's next will may come before this one has arrived.
             let arrived = is_once.then(|| (self.commit.new_key(), 0));
             let mut source = Source { publisher, arrived, will_of, ..Source::of(&message, now) };

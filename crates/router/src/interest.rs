@@ -55,7 +55,7 @@ impl Router {
         }
         for place in places.iter() {
             self.must_keep(place, qos);
-            let (message, publisher) = (Arc::clone(message), publisher.clone());
+            let (message, publisher) = (message.clone(), publisher.clone());
             let exchange = exchange.clone();
             let published = Published { message, retained, publisher, exchange };
             self.peers.post(place, Mail::Publish(published));

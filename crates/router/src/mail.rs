@@ -27,7 +27,7 @@ pub enum Mail {
     /// Small messages for the receivers at the other place.
     Bundle(Box<Bundle>),
     /// A topic's retained message is gone, without a publication that says so.
-    Clear(Arc<Message>, Stamp),
+    Clear(Message, Stamp),
     /// The sender wants, or no longer wants, what matches a filter.
     Interest {
         /// The topic filter.
@@ -62,7 +62,7 @@ pub enum Mail {
 /// A message that is to be delivered elsewhere.
 #[derive(Debug, Clone)]
 pub struct Published {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Message,
     /// Set where the message is to be retained, or clears what is.
     pub(crate) retained: Option<Stamp>,
     /// The publisher's client identifier, where a group may choose its members by it.
@@ -75,7 +75,7 @@ pub struct Published {
 #[derive(Debug, Clone, Default)]
 pub struct Welcome {
     pub(crate) filters: Vec<Box<str>>,
-    pub(crate) retained: Vec<(Arc<Message>, Stamp)>,
+    pub(crate) retained: Vec<(Message, Stamp)>,
     pub(crate) is_last: bool,
 }
 
@@ -95,7 +95,7 @@ impl Router {
             }
             Mail::Clear(message, stamp) => self.handle_mail(from, |router| {
                 if router.retained.replicate(&message, stamp, now) {
-                    router.record_clearing(&message.topic);
+                    router.record_clearing(message.topic());
                 }
             }),
             Mail::Interest { filter, wanted, ticket } => {

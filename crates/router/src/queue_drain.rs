@@ -1,7 +1,5 @@
 //! Moving what waits in a session's queue to its connection.
 
-use std::sync::Arc;
-
 use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
 use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Time};
 
@@ -133,7 +131,7 @@ impl Router {
             return Err(Stop::Outbox); // nothing among many topics: others get their turn
         }
         for message in found {
-            let qos = granted.min(message.qos);
+            let qos = granted.min(message.qos());
             let delivery =
                 Delivery { message, qos, retain: true, ids: ids.clone(), group: None, ordinal: 0 };
             self.send_retained(index, id, delivery, now);
@@ -182,7 +180,7 @@ impl Router {
         dup: bool,
         now: Time,
     ) {
-        self.counters.sent_publish(delivery.message.payload.len());
+        self.counters.sent_publish(delivery.message.payload().len());
         let Some(connection) = self.dirty_connection(id) else { return };
         let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
         if connection.aliases_out.is_some() {
@@ -266,7 +264,7 @@ impl Router {
                 if delivery.message.is_expired(now) {
                     router.counters.dropped_expired += 1;
                 } else if is_remote(group) {
-                    router.send_back(group, Arc::clone(&delivery.message));
+                    router.send_back(group, delivery.message.clone());
                 } else {
                     router.reroute_one(&delivery.message, group, now);
                 }
@@ -278,7 +276,7 @@ impl Router {
     }
 
     /// Gives a message of a shared group to another member.
-    pub(crate) fn reroute_one(&mut self, message: &Arc<Message>, group: u32, now: Time) {
+    pub(crate) fn reroute_one(&mut self, message: &Message, group: u32, now: Time) {
         let mut source = Source::of(message, now);
         self.begin_message();
         if self.deliver_to_group(&mut source, group) == Delivered::Taken {

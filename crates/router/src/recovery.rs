@@ -181,7 +181,7 @@ mod tests {
             terms: exchanges,
         }));
         let qos = QoS::ExactlyOnce;
-        let message = Arc::new(Message::plain("t", b"", qos, false));
+        let message = Message::plain("t", b"", qos, false);
         let delivery = Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 1 };
         let packet_id = session.begin(qos, || delivery, true);
         assert_eq!(session.window.open_count(), 1);

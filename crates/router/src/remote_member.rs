@@ -79,7 +79,7 @@ pub enum GroupMail {
         /// The member.
         session: SessionName,
         /// The message.
-        message: Arc<Message>,
+        message: Message,
         /// The QoS 2 PUBLISH that brought it, where that must survive a crash.
         exchange: Option<Arrival>,
         /// The home believes that the client is here; if not, others may be.
@@ -100,7 +100,7 @@ pub enum GroupMail {
         /// The group.
         text: Arc<str>,
         /// The message.
-        message: Arc<Message>,
+        message: Message,
     },
 }
 

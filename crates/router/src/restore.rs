@@ -60,7 +60,7 @@ impl Router {
     }
 
     /// Takes up a retained message that survived.
-    pub fn restore_retained(&mut self, message: &Arc<Message>) {
+    pub fn restore_retained(&mut self, message: &Message) {
         let stamp = self.peers.stamp();
         self.retained.store(message, stamp);
     }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use agentmq_session::{Message, RetainedCursor, Time};
 use agentmq_topic::TopicTree;
@@ -31,14 +30,14 @@ pub(crate) struct Retained {
 #[derive(Debug)]
 struct Stored {
     /// One without payload is what cleared the topic.
-    message: Arc<Message>,
+    message: Message,
     stored_at: u64,
     stamp: Stamp,
 }
 
 impl Stored {
     fn is_cleared(&self) -> bool {
-        self.message.payload.is_empty()
+        self.message.payload().is_empty()
     }
 }
 
@@ -78,11 +77,11 @@ impl Retained {
     /// Whether a message that arrives here may be stored. Only the shard at which it arrives asks:
     /// what one has accepted the others take over, or they would not agree.
     pub(crate) fn has_room(&self, message: &Message, bound: RetainedBound) -> bool {
-        if message.payload.is_empty() {
+        if message.payload().is_empty() {
             return true;
         }
         let size = message.size() as u64;
-        let old = self.tree.get(&message.topic).filter(|stored| !stored.is_cleared());
+        let old = self.tree.get(message.topic()).filter(|stored| !stored.is_cleared());
         let old_size = old.map_or(0, |stored| stored.message.size() as u64);
         self.bytes - old_size + size <= bound.bytes
             && (old.is_some() || self.len() < bound.messages)
@@ -90,9 +89,9 @@ impl Retained {
 
     /// Stores the message as the topic's retained one; an empty payload clears it
     /// [MQTT-3.3.1-5, -6, -7].
-    pub(crate) fn store(&mut self, message: &Arc<Message>, stamp: Stamp) {
-        if message.payload.is_empty() {
-            if let Some(old) = self.tree.remove(&message.topic) {
+    pub(crate) fn store(&mut self, message: &Message, stamp: Stamp) {
+        if message.payload().is_empty() {
+            if let Some(old) = self.tree.remove(message.topic()) {
                 self.forget(&old);
             }
             return;
@@ -104,13 +103,13 @@ impl Retained {
     /// message, and remembers for a while what was cleared. The stamps make all shards agree on
     /// the newest message of a topic, in whatever order they learn of them. Returns whether it is
     /// the newest here.
-    pub(crate) fn replicate(&mut self, message: &Arc<Message>, stamp: Stamp, now: Time) -> bool {
-        if self.tree.get(&message.topic).is_some_and(|stored| stored.stamp >= stamp) {
+    pub(crate) fn replicate(&mut self, message: &Message, stamp: Stamp, now: Time) -> bool {
+        if self.tree.get(message.topic()).is_some_and(|stored| stored.stamp >= stamp) {
             return false;
         }
-        if message.payload.is_empty() {
+        if message.payload().is_empty() {
             let until = now.after_millis(CLEARED_MS);
-            self.cleared.push_back((until, stamp, message.topic.clone()));
+            self.cleared.push_back((until, stamp, message.topic().into()));
         }
         self.put(message, stamp);
         true
@@ -121,23 +120,23 @@ impl Retained {
         &self,
         origin: Place,
         now: Time,
-    ) -> impl Iterator<Item = (Arc<Message>, Stamp)> {
+    ) -> impl Iterator<Item = (Message, Stamp)> {
         self.tree
             .iter()
             .filter(move |(_, it)| it.stamp.origin == origin && !it.message.is_expired(now))
-            .map(|(_, it)| (Arc::clone(&it.message), it.stamp))
+            .map(|(_, it)| (it.message.clone(), it.stamp))
     }
 
-    fn put(&mut self, message: &Arc<Message>, stamp: Stamp) {
+    fn put(&mut self, message: &Message, stamp: Stamp) {
         self.clock += 1;
-        let stored = Stored { message: Arc::clone(message), stored_at: self.clock, stamp };
+        let stored = Stored { message: message.clone(), stored_at: self.clock, stamp };
         if stored.is_cleared() {
             self.cleared_now += 1;
         } else {
             self.bytes += message.size() as u64;
         }
-        self.expiring += usize::from(message.expires_at.is_some());
-        if let Some(old) = self.tree.insert(&message.topic, stored) {
+        self.expiring += usize::from(message.expires_at().is_some());
+        if let Some(old) = self.tree.insert(message.topic(), stored) {
             self.forget(&old);
         }
     }
@@ -149,14 +148,14 @@ impl Retained {
         } else {
             self.bytes -= old.message.size() as u64;
         }
-        self.expiring -= usize::from(old.message.expires_at.is_some());
+        self.expiring -= usize::from(old.message.expires_at().is_some());
     }
 
     /// Whether the topic's retained message has this payload.
     pub(crate) fn holds(&self, topic: &str, payload: &[u8]) -> bool {
         self.tree
             .get(topic)
-            .is_some_and(|stored| !stored.is_cleared() && *stored.message.payload == *payload)
+            .is_some_and(|stored| !stored.is_cleared() && *stored.message.payload() == *payload)
     }
 
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
@@ -174,7 +173,7 @@ impl Retained {
         cursor: &mut RetainedCursor,
         room: Room,
         now: Time,
-        found: &mut Vec<Arc<Message>>,
+        found: &mut Vec<Message>,
     ) -> bool {
         let (after, mut last, mut bytes) = (cursor.after.as_deref(), None, 0);
         let stopped =
@@ -184,8 +183,8 @@ impl Retained {
                 }
                 let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
                 if is_due && !stored.message.is_expired(now) {
-                    found.push(Arc::clone(&stored.message));
-                    bytes += topic.len() + stored.message.payload.len();
+                    found.push(stored.message.clone());
+                    bytes += topic.len() + stored.message.payload().len();
                 }
                 if found.len() >= room.count || bytes >= room.bytes {
                     last = Some(topic.to_owned());

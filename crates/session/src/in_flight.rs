@@ -361,15 +361,13 @@ const KEPT: usize = 128;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::Message;
 
     fn delivery(topic: &str, qos: QoS) -> Delivery {
-        let message = Arc::new(Message::plain(topic, b"", qos, false));
+        let message = Message::plain(topic, b"", qos, false);
         Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 0 }
     }
 
@@ -475,7 +473,7 @@ mod tests {
         window.acknowledge(4);
         assert!(window.resume().is_empty());
         let resent = std::iter::from_fn(|| window.next_owed(10));
-        let resent: Vec<_> = resent.map(|(id, it)| (id, it.message.topic.to_string())).collect();
+        let resent: Vec<_> = resent.map(|(id, it)| (id, it.message.topic().to_string())).collect();
         assert_eq!(resent, [(2, "b".to_owned()), (5, "e".to_owned())], "3 was not kept");
         window.acknowledge(2);
         window.acknowledge(5);
@@ -487,13 +485,13 @@ mod tests {
         let mut window = Window::default();
         let two = QoS::ExactlyOnce;
         let kept = [delivery("a", two), delivery("b", two), delivery("c", two)];
-        let messages: Vec<_> = kept.iter().map(|it| Arc::downgrade(&it.message)).collect();
+        let messages: Vec<_> = kept.iter().map(|it| it.message.clone()).collect();
         for delivery in kept {
             window.begin(two, Some(delivery), false);
         }
         window.receive(2, false);
         window.receive(3, true);
-        let held: Vec<_> = messages.iter().map(|it| it.strong_count()).collect();
+        let held: Vec<_> = messages.iter().map(|it| it.references() - 1).collect();
         assert_eq!(held, [1, 0, 0]);
     }
 

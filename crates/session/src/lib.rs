@@ -24,7 +24,7 @@ mod will;
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
-pub use message::{Delivery, Message, SubscriptionIds};
+pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
 pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription};

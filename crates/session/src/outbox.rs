@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::Arc;
 
 use crate::Message;
 
@@ -29,7 +28,7 @@ struct Content {
 struct Splice {
     /// The payload stands before `bytes[at]`.
     at: usize,
-    message: Arc<Message>,
+    message: Message,
     written: usize,
 }
 
@@ -59,13 +58,13 @@ impl Outbox {
     }
 
     /// Appends the message's payload: a copy when it is small, else a reference.
-    pub fn push_payload(&mut self, message: &Arc<Message>) {
+    pub fn push_payload(&mut self, message: &Message) {
         let content = self.content();
-        if message.payload.len() < REFERENCE_FROM {
-            content.bytes.extend_from_slice(&message.payload);
+        if message.payload().len() < REFERENCE_FROM {
+            content.bytes.extend_from_slice(message.payload());
         } else {
-            content.splice_bytes += message.payload.len();
-            let (at, message) = (content.bytes.len(), Arc::clone(message));
+            content.splice_bytes += message.payload().len();
+            let (at, message) = (content.bytes.len(), message.clone());
             content.splices.push_back(Splice { at, message, written: 0 });
         }
     }
@@ -147,7 +146,8 @@ impl Content {
             true
         };
         for splice in &self.splices {
-            if !put(&self.bytes[at..splice.at]) || !put(&splice.message.payload[splice.written..]) {
+            if !put(&self.bytes[at..splice.at]) || !put(&splice.message.payload()[splice.written..])
+            {
                 return used;
             }
             at = splice.at;
@@ -169,11 +169,11 @@ impl Content {
             }
             self.written = splice.at;
             count -= before;
-            let part = count.min(splice.message.payload.len() - splice.written);
+            let part = count.min(splice.message.payload().len() - splice.written);
             splice.written += part;
             self.splice_bytes -= part;
             count -= part;
-            if splice.written < splice.message.payload.len() {
+            if splice.written < splice.message.payload().len() {
                 break;
             }
             self.splices.pop_front();
@@ -233,7 +233,7 @@ mod tests {
                 outbox.bytes().push(index as u8);
                 expected.push(index as u8);
                 let message = Message::plain("t", &payload, QoS::AtMostOnce, false);
-                outbox.push_payload(&Arc::new(message));
+                outbox.push_payload(&message);
                 expected.extend(payload);
             }
             prop_assert_eq!(outbox.len(), expected.len());

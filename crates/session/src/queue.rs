@@ -129,7 +129,7 @@ impl<C> Queue<C> {
             overflow.dropped += 1;
             overflow.gone.extend((oldest.ordinal > 0).then_some(oldest.ordinal));
         }
-        if let Some(at) = delivery.message.expires_at {
+        if let Some(at) = delivery.message.expires_at() {
             self.expires_from = self.expires_from.min(at);
         }
         self.count_in(&delivery);
@@ -252,7 +252,7 @@ impl<C> Queue<C> {
     fn drop_expired(&mut self, now: Time) -> Vec<Delivery> {
         let mut next = Time::NEVER;
         let expired = self.drop_where(|delivery| {
-            let at = delivery.message.expires_at.unwrap_or(Time::NEVER);
+            let at = delivery.message.expires_at().unwrap_or(Time::NEVER);
             if at > now {
                 next = next.min(at);
             }
@@ -312,14 +312,14 @@ const KEPT: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use agentmq_codec::Properties;
 
     use super::*;
-    use crate::Message;
+    use crate::{Message, MessageParts};
 
     fn delivery(topic: &str) -> Delivery {
         let qos = QoS::AtLeastOnce;
-        let message = Arc::new(Message::plain(topic, b"", qos, false));
+        let message = Message::plain(topic, b"", qos, false);
         Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 0 }
     }
 
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(queue.push(delivery("a"), bound, Time::ZERO).dropped, 0);
         assert_eq!(queue.push(delivery("b"), bound, Time::ZERO).dropped, 0);
         assert_eq!(queue.push(delivery("c"), bound, Time::ZERO).dropped, 1);
-        assert_eq!(queue.front().map(|d| &*d.message.topic), Some("b"));
+        assert_eq!(queue.front().map(|d| d.message.topic()), Some("b"));
         assert_eq!(queue.len(), 2);
     }
 
@@ -340,9 +340,15 @@ mod tests {
         let bound = QueueBound { messages: 3, bytes: 10_000 };
         let at = |secs: u64| Time::from_millis(secs * 1_000);
         let until = |topic, secs| {
-            let mut message = Message::plain(topic, b"", QoS::AtLeastOnce, false);
-            message.expires_at = Some(at(secs));
-            Delivery { message: Arc::new(message), ..delivery(topic) }
+            let message = Message::new(&MessageParts {
+                topic,
+                payload: b"",
+                properties: Properties::EMPTY,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                expires_at: Some(at(secs)),
+            });
+            Delivery { message, ..delivery(topic) }
         };
         let overflow = |dropped, expired| Overflow { dropped, expired, ..Overflow::default() };
         queue.push(delivery("a"), bound, at(0));
@@ -352,7 +358,7 @@ mod tests {
         assert_eq!(queue.push(delivery("e"), bound, at(7)), overflow(1, 0), "nothing has expired");
         assert_eq!(queue.push(delivery("f"), bound, at(10)), overflow(0, 1));
         let left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        let left: Vec<_> = left.iter().map(|it| &*it.message.topic).collect();
+        let left: Vec<_> = left.iter().map(|it| it.message.topic()).collect();
         assert_eq!(left, ["d", "e", "f"]);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
@@ -387,11 +393,11 @@ mod tests {
         let overflow = queue.push(durable("d", 4), wide, Time::ZERO);
         assert_eq!((overflow.dropped, overflow.gone), (1, vec![1]), "the oldest of its kind");
         let left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        let left: Vec<_> = left.iter().map(|it| &*it.message.topic).collect();
+        let left: Vec<_> = left.iter().map(|it| it.message.topic()).collect();
         assert_eq!(left, ["x", "b", "c", "d"]);
         queue.push(delivery("x"), narrow, Time::ZERO);
         assert_eq!(queue.push(delivery("y"), narrow, Time::ZERO).dropped, 1);
-        assert_eq!(queue.front().map(|it| &*it.message.topic), Some("y"), "the oldest goes again");
+        assert_eq!(queue.front().map(|it| it.message.topic()), Some("y"), "the oldest goes again");
     }
 
     #[test]
@@ -403,7 +409,7 @@ mod tests {
         assert_eq!(queue.push(delivery("b"), bound, Time::ZERO).dropped, 1);
         assert_eq!(queue.front_cursor(), Some(&mut 7));
         queue.pop();
-        assert_eq!(queue.front().map(|d| &*d.message.topic), Some("b"));
+        assert_eq!(queue.front().map(|d| d.message.topic()), Some("b"));
     }
 
     #[test]
@@ -414,11 +420,11 @@ mod tests {
         queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("b") }, bound, Time::ZERO);
         queue.push_cursor(7);
         queue.push(Delivery { qos: QoS::AtMostOnce, ..delivery("c") }, bound, Time::ZERO);
-        assert_eq!(queue.pop_qos0().map(|it| it.message.topic.to_string()).as_deref(), Some("b"));
+        assert_eq!(queue.pop_qos0().map(|it| it.message.topic().to_string()).as_deref(), Some("b"));
         assert_eq!(queue.pop_qos0(), None);
         assert!(queue.has_qos0());
         queue.retain_cursors(|_| false);
-        assert_eq!(queue.pop_qos0().map(|it| it.message.topic.to_string()).as_deref(), Some("c"));
+        assert_eq!(queue.pop_qos0().map(|it| it.message.topic().to_string()).as_deref(), Some("c"));
         assert_eq!((queue.len(), queue.cursors(), queue.has_qos0()), (1, 0, false));
     }
 }

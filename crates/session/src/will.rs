@@ -3,7 +3,7 @@
 use agentmq_codec::{self as codec, Properties, PropertiesBuf, PropertyId, Publish, QoS};
 
 use crate::message::expiry;
-use crate::{Message, Time};
+use crate::{Message, MessageParts, Time};
 
 /// A will as the session keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +77,13 @@ impl Will {
 
     /// The message to publish now. Its expiry counts from the publication.
     pub fn into_message(self, now: Time) -> Message {
-        Message {
-            topic: self.topic,
-            payload: self.payload,
-            properties: self.properties,
+        Message::new(&MessageParts {
+            topic: &self.topic,
+            payload: &self.payload,
+            properties: self.properties(),
             qos: self.qos,
             retain: self.retain,
             expires_at: self.message_expiry.map(|secs| now.after_secs(secs)),
-        }
+        })
     }
 }

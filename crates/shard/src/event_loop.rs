@@ -41,7 +41,7 @@ pub struct ShardOptions {
     /// Sessions that survived, for this shard.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages that survived.
-    pub retained: Vec<Arc<Message>>,
+    pub retained: Vec<Message>,
     /// The broker's clock.
     pub clock: Clock,
     /// Seed for client identifiers and random choices.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use agentmq_identity::Principal;
 use agentmq_session::{
-    Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription, Session,
-    SessionKey, Ticket, Time, Will,
+    Delivery, Durable, Message, MessageParts, RestoredEntry, RestoredSession, RestoredSubscription,
+    Session, SessionKey, Ticket, Time, Will,
 };
 
 use crate::record::publish_of;
@@ -18,7 +18,7 @@ pub struct Restored {
     /// Sessions with what waits in them.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages.
-    pub retained: Vec<Arc<Message>>,
+    pub retained: Vec<Message>,
     /// Keys of sessions that ended while nobody was there to say so.
     pub(crate) ended: Vec<SessionKey>,
     /// Deliveries of publications that have not arrived: their publishers send them again.
@@ -50,10 +50,10 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
         let newest = newest.entry(&stored.client_id).or_insert(*key);
         *newest = (*newest).max(*key);
     }
-    let messages: Map<u64, Arc<Message>> = state
+    let messages: Map<u64, Message> = state
         .messages
         .iter()
-        .filter_map(|(id, stored)| Some((*id, Arc::new(message(stored, clocks)?))))
+        .filter_map(|(id, stored)| Some((*id, message(stored, clocks)?)))
         .collect();
     // In the order of the log, whatever that of the maps is: the same log, the same start.
     let mut retained: Vec<u64> = state.retained.values().copied().collect();
@@ -62,7 +62,7 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
         if let Some(message) = messages.get(id)
             && !message.is_expired(clocks.now)
         {
-            restored.retained.push(Arc::clone(message));
+            restored.retained.push(message.clone());
         }
     }
     let mut sessions: Vec<_> = state.sessions.iter().collect();
@@ -88,21 +88,21 @@ fn is_undecided(state: &State, message: u64) -> bool {
 
 fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
     let publish = publish_of(stored.packet.as_deref()?)?;
-    Some(Message {
-        topic: publish.topic.into(),
-        payload: publish.payload.into(),
-        properties: publish.properties.forwarded(),
+    Some(Message::new(&MessageParts {
+        topic: publish.topic,
+        payload: publish.payload,
+        properties: publish.properties, // as they were recorded: what is forwarded
         qos: stored.qos,
         retain: publish.retain,
         expires_at: clocks.time(stored.expires_at),
-    })
+    }))
 }
 
 fn session(
     key: SessionKey,
     stored: &StoredSession,
     state: &State,
-    messages: &Map<u64, Arc<Message>>,
+    messages: &Map<u64, Message>,
     clocks: Clocks,
 ) -> RestoredSession {
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
@@ -136,7 +136,7 @@ fn session(
     let kept = stored.entries.iter().filter(|(_, entry)| !is_undecided(state, entry.message));
     let entries = kept.filter_map(|(ordinal, entry)| {
         let delivery = Delivery {
-            message: Arc::clone(messages.get(&entry.message)?),
+            message: messages.get(&entry.message)?.clone(),
             qos: entry.qos,
             retain: entry.retain,
             ids: (!entry.ids.is_empty()).then(|| Arc::from(&*entry.ids)),

@@ -208,7 +208,7 @@ impl World {
         let mut restored = std::mem::take(&mut opened.restored);
         // The store knows no order among them; a seed needs one.
         restored.sessions.sort_by(|a, b| a.session.client_id.cmp(&b.session.client_id));
-        restored.retained.sort_by(|a, b| a.topic.cmp(&b.topic));
+        restored.retained.sort_by(|a, b| a.topic().cmp(b.topic()));
         let wakers = (0..self.shards).map(|_| -> Waker { Box::new(|| {}) });
         let (committer, engines) = opened.by_hand(wakers.collect());
         let settings =
