@@ -24,7 +24,6 @@ pub struct Plan<'a> {
     pub binary: &'a Path,
     pub scenarios: &'a [Scenario],
     pub contenders: &'a [Contender],
-    pub rounds: usize,
     pub quick: bool,
 }
 
@@ -34,8 +33,9 @@ pub fn run(workspace: &Workspace, plan: &Plan<'_>) -> Result<Results> {
     let surroundings = surroundings::observe(&workspace.root)?;
     let scratch = workspace.scratch("compare")?;
     let mut cells: BTreeMap<(&str, &str), Cell> = BTreeMap::new();
-    for round in 0..plan.rounds {
-        for scenario in plan.scenarios {
+    let most = plan.scenarios.iter().map(|it| it.rounds).max().unwrap_or_default();
+    for round in 0..most {
+        for scenario in plan.scenarios.iter().filter(|it| round < it.rounds) {
             // Every other round begins with the other broker.
             let order: Vec<_> = match round % 2 {
                 0 => plan.contenders.iter().collect(),
@@ -46,7 +46,7 @@ pub fn run(workspace: &Workspace, plan: &Plan<'_>) -> Result<Results> {
                 if contender.lacks(scenario).is_some() {
                     continue;
                 }
-                let label = format!("{}/{} {:<14}", round + 1, plan.rounds, scenario.name);
+                let label = format!("{}/{} {:<14}", round + 1, scenario.rounds, scenario.name);
                 match measure(plan.binary, scenario, contender, &scratch) {
                     Ok((measured, unit)) => {
                         println!("{label} {:<12} {}", contender.name, line(&measured));
@@ -68,7 +68,7 @@ pub fn run(workspace: &Workspace, plan: &Plan<'_>) -> Result<Results> {
     };
     Ok(Results {
         surroundings,
-        rounds: plan.rounds,
+        rounds: plan.scenarios.iter().map(|it| it.rounds).min().unwrap_or_default(),
         quick: plan.quick,
         brokers: plan.contenders.iter().map(version).collect(),
         raised: surroundings::raised(&workspace.root, &configs)?,
@@ -144,7 +144,7 @@ pub fn load(
         .args(&scenario.arguments)
         .args(contender.generator_arguments(scenario))
         .args(["--url", &format!("{}://{}:{}", broker.scheme, broker.host, broker.port)])
-        .args(["--broker-pid", &broker.pid.to_string(), "--json"]);
+        .args(["--broker-pid", &broker.pid.to_string(), "--json", "--histogram"]);
     if let Some(ca) = &broker.ca {
         command.arg("--ca").arg(ca);
     }
@@ -177,6 +177,7 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
         p99_us: latency["p99_us"].as_f64(),
         p99_us_by_round: Vec::new(),
         p999_us: latency["p999_us"].as_f64(),
+        latencies: serde_json::from_value(latency["histogram"].clone()).unwrap_or_default(),
         rss_kib: number(&broker["rss_kib"], "no memory")?,
         bytes_each: each.iter().find_map(|name| more[*name].as_f64()),
         live_quiet_p99_us: more["live_quiet_p99_us"].as_f64(),

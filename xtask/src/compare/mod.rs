@@ -8,6 +8,7 @@ pub mod measure;
 mod options;
 mod page;
 mod peer;
+mod percentiles;
 pub mod results;
 mod safety;
 pub mod scenario;
@@ -115,7 +116,11 @@ fn measured(
     if all {
         contenders.push(Contender::relay(&binary));
     }
-    let (rounds, quick) = (options.rounds, options.quick);
-    let plan = Plan { binary: &binary, scenarios, contenders: &contenders, rounds, quick };
+    let mut scenarios = scenarios.to_vec();
+    for scenario in &mut scenarios {
+        scenario.rounds = options.rounds.unwrap_or(scenario.rounds);
+    }
+    let quick = options.quick;
+    let plan = Plan { binary: &binary, scenarios: &scenarios, contenders: &contenders, quick };
     measure::run(workspace, &plan)
 }

@@ -22,7 +22,8 @@ pub struct Options {
     pub safety: bool,
     /// Measure ours also on one shard, and on two with clients spread by force.
     pub shards: bool,
-    pub rounds: usize,
+    /// Instead of what each scenario has by itself.
+    pub rounds: Option<usize>,
     /// Empty: all.
     pub scenarios: Vec<String>,
     /// Empty: all.
@@ -43,7 +44,7 @@ impl Options {
             growth: false,
             safety: false,
             shards: false,
-            rounds: 0,
+            rounds: None,
             scenarios: vec![],
             axes: vec![],
             peers: vec![],
@@ -68,8 +69,9 @@ impl Options {
             let mut value = || rest.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--rounds" => {
-                    options.rounds = value()?.parse().context("--rounds")?;
-                    ensure!((1..=100).contains(&options.rounds), "--rounds 1 to 100");
+                    let rounds = value()?.parse().context("--rounds")?;
+                    ensure!((1..=100).contains(&rounds), "--rounds 1 to 100");
+                    options.rounds = Some(rounds);
                 }
                 "--scenario" => options.scenarios.push(value()?.clone()),
                 "--axis" => options.axes.push(value()?.clone()),
@@ -84,10 +86,7 @@ impl Options {
         options.check()
     }
 
-    fn check(mut self) -> Result<Self> {
-        if self.rounds == 0 {
-            self.rounds = if self.quick { 1 } else { 3 };
-        }
+    fn check(self) -> Result<Self> {
         let part = !self.scenarios.is_empty() || !self.axes.is_empty();
         ensure!(
             !(self.save && part),
@@ -117,7 +116,7 @@ mod tests {
     fn options_are_read() {
         let options = parse("--rounds 5 --scenario rpc-1 --broker x=y,1 --at z=h:1,2 --peer NATS")
             .expect("parses");
-        assert_eq!((options.save, options.rounds), (false, 5));
+        assert_eq!((options.save, options.rounds), (false, Some(5)));
         assert_eq!(options.scenarios, ["rpc-1"]);
         assert_eq!(options.peers, ["NATS"]);
         let names: Vec<_> = options.brokers.iter().map(|broker| &broker.name).collect();
@@ -127,9 +126,8 @@ mod tests {
     #[test]
     fn a_quick_run_has_one_round_unless_told() {
         let rounds = |line: &str| parse(line).expect("parses").rounds;
-        assert_eq!(rounds("--quick"), 1);
-        assert_eq!(rounds("--quick --rounds 2"), 2);
-        assert_eq!(rounds("--save"), 3);
+        assert_eq!(rounds("--quick --rounds 2"), Some(2));
+        assert_eq!(rounds("--save"), None);
     }
 
     #[test]

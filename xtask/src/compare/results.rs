@@ -7,11 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::percentiles::Percentiles;
+
 /// All of `docs/benchmarks.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     pub surroundings: Surroundings,
-    /// Every figure is the median of so many rounds, except that losses are the worst of them.
+    /// Every figure is the median of so many rounds or more, except that losses are the worst of
+    /// them, and percentiles are of what all rounds have seen together.
     pub rounds: usize,
     /// True if each measurement was cut short.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -113,6 +116,10 @@ pub struct Measured {
     pub p99_us_by_round: Vec<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
+    /// One round's latencies: nanoseconds, and how many took so long. Percentiles of all rounds
+    /// come from all of them together: a single pause of the machine decides that of a round.
+    #[serde(skip)]
+    pub latencies: Vec<(u64, u64)>,
     /// Resident memory at the end of the interval.
     pub rss_kib: f64,
     /// Resident memory that each connection, or each stored message, added.
@@ -182,6 +189,8 @@ impl Measured {
     pub fn of(rounds: &[Self]) -> Option<Self> {
         let numbers = |of: fn(&Self) -> Option<f64>| rounds.iter().filter_map(of).collect();
         let middle = |of: fn(&Self) -> Option<f64>| median(numbers(of));
+        let together = Percentiles::of(rounds);
+        let or_middle = |all: Option<f64>, of| all.or_else(|| middle(of)).map(|it| rounded(it, 1));
         let worst = |of: fn(&Self) -> u64| rounds.iter().map(of).max().unwrap_or_default();
         Some(Self {
             per_second: rounded(middle(|round| Some(round.per_second))?, 0),
@@ -191,13 +200,14 @@ impl Measured {
                 .into_iter()
                 .map(|value| rounded(value, 0))
                 .collect(),
-            p50_us: middle(|round| round.p50_us).map(|value| rounded(value, 1)),
-            p99_us: middle(|round| round.p99_us).map(|value| rounded(value, 1)),
+            p50_us: or_middle(together.p50_us, |round| round.p50_us),
+            p99_us: or_middle(together.p99_us, |round| round.p99_us),
             p99_us_by_round: numbers(|round| round.p99_us)
                 .into_iter()
                 .map(|value| rounded(value, 1))
                 .collect(),
-            p999_us: middle(|round| round.p999_us).map(|value| rounded(value, 1)),
+            p999_us: or_middle(together.p999_us, |round| round.p999_us),
+            latencies: Vec::new(),
             rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
             bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
             live_quiet_p99_us: middle(|round| round.live_quiet_p99_us)

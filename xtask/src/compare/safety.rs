@@ -36,7 +36,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let mut measured: BTreeMap<(&str, String), Vec<Figures>> = BTreeMap::new();
     let mut alone = Vec::new();
     let mut is_whole = true;
-    for round in 0..options.rounds {
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    for round in 0..rounds {
         alone.push(disk_alone(&scratch)?);
         for (load, arguments) in LOADS {
             for contender in &contenders {
@@ -45,7 +46,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
                 let scenario = Scenario::new(load, "", &format!("{arguments}{version}"));
                 fs::remove_dir_all(scratch.join("data")).or_else(absent)?;
                 let figures = one(&binary, &scenario, contender, &scratch);
-                let label = format!("{}/{} {load}", round + 1, options.rounds);
+                let label = format!("{}/{} {load}", round + 1, rounds);
                 match figures {
                     Ok(figures) => {
                         println!("{label} {:<20} {figures:.0?}", contender.name);
@@ -64,7 +65,6 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let page = page(&measured, &names, &mut alone);
     println!("\n{page}");
     if options.save {
-        let rounds = options.rounds;
         let text = format!("{HEAD}\n{surroundings}; {rounds} rounds, medians.\n\n{page}");
         fs::write(workspace.root.join(PATH), text.trim_end().to_owned() + "\n").context(PATH)?;
         println!("written: {PATH}");

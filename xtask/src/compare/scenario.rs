@@ -18,6 +18,8 @@ pub struct Scenario {
     pub tls: bool,
     /// True if a relay without MQTT logic can do it too.
     pub relay: bool,
+    /// How often it is measured, if nothing else is said.
+    pub rounds: usize,
 }
 
 /// All scenarios, where a process may have so many files open.
@@ -67,11 +69,14 @@ impl Scenario {
         let relay = one_way && qos0 && alone;
         let (name, about) = (name.to_owned(), about.to_owned());
         let idle = name == IDLE;
-        Self { name, about, arguments, idle, mqtt5, sessions, tls: false, relay }
+        // One pause of the machine decides what percentiles a short run has.
+        let rounds = if arguments[0] == "paced" { 20 } else { 3 };
+        Self { name, about, arguments, idle, mqtt5, sessions, tls: false, relay, rounds }
     }
 
-    /// Has it run for a shorter time, if it runs for a given time at all.
+    /// Has it run once, and for a shorter time, if it runs for a given time at all.
     pub fn shorten(&mut self) {
+        self.rounds = 1;
         if self.timed() {
             let short = ["--duration", "800ms", "--warm-up", "300ms"];
             self.arguments.extend(short.map(str::to_owned));

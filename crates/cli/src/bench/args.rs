@@ -20,6 +20,9 @@ pub(crate) struct Common {
     /// Unacknowledged messages per publisher, at most what the broker announces.
     #[arg(long, default_value_t = 65_535, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window: u16,
+    /// Report also how often each latency was seen, so that several runs can be put together.
+    #[arg(long)]
+    pub(crate) histogram: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
 }

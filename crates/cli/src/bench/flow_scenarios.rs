@@ -342,7 +342,7 @@ fn measure(
     flow.run_until(engine, since + args.duration)?;
     flow.measuring = false;
     report.set("deliveries", flow.delivered - before, since.elapsed().as_secs_f64());
-    report.latency = Latency::of(&flow.latency);
+    report.latency = Latency::whole(&flow.latency, args.common.histogram);
     meter.stop(report)
 }
 

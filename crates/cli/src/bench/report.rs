@@ -45,6 +45,9 @@ pub(crate) struct Latency {
     pub(crate) p999_us: f64,
     pub(crate) max_us: f64,
     pub(crate) mean_us: f64,
+    /// Nanoseconds, and how many took so long: with `--histogram`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) histogram: Vec<(u64, u64)>,
 }
 
 /// Over the whole run, warm-up included.
@@ -81,7 +84,15 @@ impl Latency {
             p999_us: us(histogram.value_at_quantile(0.999)),
             max_us: us(histogram.max()),
             mean_us: histogram.mean() / 1e3,
+            histogram: Vec::new(),
         })
+    }
+
+    /// The same with each latency that was seen, if that is `wanted`.
+    pub(crate) fn whole(histogram: &Histogram<u64>, wanted: bool) -> Option<Self> {
+        let seen = histogram.iter_recorded().filter(|_| wanted);
+        let seen = seen.map(|it| (it.value_iterated_to(), it.count_at_value())).collect();
+        Self::of(histogram).map(|latency| Self { histogram: seen, ..latency })
     }
 }
 

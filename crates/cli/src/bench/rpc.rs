@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     report.parameter("qos", args.qos as u8);
     report.parameter("size", args.size);
     report.set("calls", rpc.sequences.unique - before, since.elapsed().as_secs_f64());
-    report.latency = Latency::of(&rpc.latency);
+    report.latency = Latency::whole(&rpc.latency, args.common.histogram);
     meter.stop(&mut report)?;
     rpc.calling = false;
     let (last, deadline) = (rpc.sent(), Instant::now() + Duration::from_secs(2));
