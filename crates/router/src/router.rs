@@ -285,6 +285,12 @@ impl Router {
         connection.has_more && connection.outbox.len() < PORTION_BYTES
     }
 
+    /// Whether the client's queue goes on as soon as there is room in its outbox.
+    pub fn is_catching_up(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|it| it.has_more)
+    }
+
     /// Lets a queue that had to stop fill its outbox up to `portion` bytes.
     pub fn resume_queue(&mut self, id: ConnectionId, portion: usize, now: Time) {
         let connection = self.connection_mut(id).filter(|it| it.has_more);

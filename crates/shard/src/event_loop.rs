@@ -86,6 +86,8 @@ pub struct Shard {
     pub(crate) dirty: Vec<ConnectionId>,
     /// Connections whose queues have more to send, in turn.
     pub(crate) unfinished: VecDeque<ConnectionId>,
+    /// When somebody was heard whose queue was not long, while others were.
+    pub(crate) others_heard_at: Time,
     pub(crate) connecting: Deadlines,
     pub(crate) blocked: Deadlines,
     pub(crate) lingering: Deadlines,
@@ -181,6 +183,7 @@ impl Shard {
             again: Vec::new(),
             dirty: Vec::new(),
             unfinished: VecDeque::new(),
+            others_heard_at: Time::ZERO,
             connecting: Deadlines::default(),
             blocked: Deadlines::default(),
             lingering: Deadlines::default(),
@@ -327,6 +330,7 @@ impl Shard {
                     self.writable(token);
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.note_others(token);
                     self.read(token, event.is_read_closed() || event.is_error());
                 }
             }

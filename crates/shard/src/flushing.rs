@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use agentmq_router::{ConnectionId, PORTION_BYTES, Router};
+use agentmq_router::{ConnectionId, Router};
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
@@ -33,10 +33,20 @@ impl Shard {
         self.dirty = list;
     }
 
-    /// Lets queues go on that stopped for their outboxes, as many as share one portion.
+    /// Something arrives. While queues are long: from somebody else than whom they are for?
+    pub(crate) fn note_others(&mut self, key: usize) {
+        if !self.unfinished.is_empty() && !self.router.is_catching_up(ConnectionId(key as u32)) {
+            self.others_heard_at = self.now;
+        }
+    }
+
+    /// Lets queues go on that stopped for their outboxes, as many as share one portion. It is
+    /// short if others may have to wait for it, and long if nobody else is there.
     fn resume_queues(&mut self) {
-        let portion = (PORTION_BYTES / self.unfinished.len()).max(PORTION_MIN);
-        for _ in 0..(PORTION_BYTES / portion).min(self.unfinished.len()) {
+        let is_alone = self.now.millis_since(self.others_heard_at) > ALONE_MS;
+        let all = if is_alone { PORTION_ALONE } else { PORTION };
+        let portion = (all / self.unfinished.len()).max(PORTION);
+        for _ in 0..(all / portion).min(self.unfinished.len()) {
             let Some(id) = self.unfinished.pop_front() else { return };
             let resume = |router: &mut Router, now| router.resume_queue(id, portion, now);
             if self.guarded("a queue", resume).is_none() {
@@ -106,5 +116,10 @@ impl Shard {
 
 /// Slices that one write takes.
 const SLICES: usize = 64;
-/// A queue's share of a portion, at least: many at once must not make every write a small one.
-const PORTION_MIN: usize = 4 * 1024;
+/// What long queues put out in one turn while others say something, and the least that one of many
+/// puts out while nobody does.
+const PORTION: usize = 2 * 1024;
+/// What they put out in one turn while nobody else says anything.
+const PORTION_ALONE: usize = 64 * 1024;
+/// Milliseconds of silence after which long queues have the shard for themselves.
+const ALONE_MS: u64 = 20;
