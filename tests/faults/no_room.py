@@ -11,7 +11,6 @@ CALLS = ["pwrite64", "fallocate", "ftruncate"]
 def run(bench, result, random):
     bench.needs_agentmq()
     needs_strace(bench)
-    hits = dict.fromkeys(CALLS, 0)
     for number in range(1, result.count + 1):
         call = CALLS[number % len(CALLS)]
         # On a small disk the log's files are small, and calls that begin and end one are many.
@@ -41,7 +40,7 @@ def run(bench, result, random):
             return trace.has_injected() or len(account.acked) > 2000
 
         scene.publish_until(publishers, is_over, 20)
-        hits[call] += trace.has_injected()
+        result.count_up(f"injected at {call}", trace.has_injected())
         where = f"round {number} ({call}, {nth})"
         accepted_again(scene, publishers[0], where)
         broker.kill()
@@ -54,4 +53,3 @@ def run(bench, result, random):
             result.fail(f"that was {where}")
         broker.kill()
         bench.remove_disks()
-    result.note("injected: " + ", ".join(f"{call} {n}" for call, n in hits.items()))

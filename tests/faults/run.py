@@ -57,7 +57,7 @@ def main():
         results.append(result)
         one(module, result, options)
         print(f"  {result.verdict()} in {result.seconds:.1f} s", flush=True)
-        for note in result.notes:
+        for note in result.all_notes():
             print(f"  {note}", flush=True)
     print("\n" + table(results))
     if options.json:
@@ -72,6 +72,7 @@ def one(module, result, options):
     before = time.monotonic()
     try:
         importlib.import_module(module).run(bench, result, random.Random(options.seed))
+        result.is_whole = True
     except Missing as missing:
         result.skipped = str(missing)
         print(f"  skipped: {missing}", flush=True)

@@ -1,7 +1,12 @@
 //! `cargo xtask faults`: the experiments in `tests/faults`, which hurt a running broker and then
 //! ask for everything that it has acknowledged.
 
+mod campaign;
+mod ledger;
 mod options;
+mod plan;
+mod report;
+mod tree;
 mod verdicts;
 
 use std::path::PathBuf;
@@ -9,13 +14,18 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use self::options::Options;
+use self::options::{Options, What};
 use crate::process;
 use crate::test::Tally;
 use crate::workspace::Workspace;
 
 pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
     let options = Options::parse(arguments)?;
+    match options.what {
+        What::Resume => return campaign::resume(workspace, &options),
+        What::Report => return campaign::report(workspace, &options),
+        What::Experiments => {}
+    }
     let all_kept = experiment(workspace, &options)?.0;
     Ok(if all_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -31,8 +41,8 @@ pub fn short(workspace: &Workspace) -> Result<Tally> {
 fn experiment(workspace: &Workspace, options: &Options) -> Result<(bool, PathBuf)> {
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None if options.broker == options::OURS => workspace.build_agentmq()?,
-        None => PathBuf::from(options.broker.program()),
+        None if options.broker.is_ours() => workspace.build_agentmq()?,
+        None => program(workspace, options.broker.program()),
     };
     let folder = workspace.scratch("faults")?;
     let results = folder.join("results.jsonl");
@@ -50,4 +60,11 @@ fn experiment(workspace: &Workspace, options: &Options) -> Result<(bool, PathBuf
         .arg(&results)
         .args(options.words());
     Ok((process::run_visibly(&mut command)?, results))
+}
+
+/// Another's program: below the folder into which `cargo xtask compare` installs what is compared,
+/// or on the search path.
+fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    let installed = workspace.target.join("peers/nats/bin").join(name);
+    if installed.is_file() { installed } else { PathBuf::from(name) }
 }
