@@ -34,6 +34,7 @@ EXPERIMENTS = [
     ("no-room", "no_room", "a single call fails for want of room", 60, 3),
     ("clock-jump", "clock_jump", "the wall clock jumps by hours", 8, 1),
     ("zero-fault", "zero_fault", "nothing goes wrong", 30, 1),
+    ("ack-order", "ack_order", "no acknowledgement is written before its sync", 50, 4),
 ]
 
 

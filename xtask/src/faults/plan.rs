@@ -47,6 +47,7 @@ pub const PLAN: &[Row] = &[
     row("no-room", 60, 30, 3, 2.0),
     row("clock-jump", 8, 8, 8, 5.0),
     row("zero-fault", 20, 10, 1, 5.0),
+    row("ack-order", 100, 50, 1, 0.5),
 ];
 
 #[cfg(test)]
