@@ -16,6 +16,7 @@ PATIENCE = 60.0
 AGENTMQ = """[limits]
 queue_messages = 10_000_000
 queue_bytes = 4_000_000_000
+durable_queue_bytes = 4_000_000_000
 """
 MOSQUITTO = """listener {port} 127.0.0.1
 allow_anonymous true

@@ -116,6 +116,8 @@ cargo xtask TASK
        --minutes N        so long at most (default 20)
        --ledger FILE      the books (default: faults/ledger.jsonl in the target folder)
        --report           print the campaign's tables for docs/reliability.md
+       --syscalls         count the system calls of AgentMQ, Mosquitto and nats-server, and the
+                          publications that they acknowledge
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)
        --from SEED        from this one on (default 0)

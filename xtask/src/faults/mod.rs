@@ -24,6 +24,7 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
     match options.what {
         What::Resume => return campaign::resume(workspace, &options),
         What::Report => return campaign::report(workspace, &options),
+        What::Syscalls => return syscalls(workspace),
         What::Experiments => {}
     }
     let all_kept = experiment(workspace, &options)?.0;
@@ -62,9 +63,22 @@ fn experiment(workspace: &Workspace, options: &Options) -> Result<(bool, PathBuf
     Ok((process::run_visibly(&mut command)?, results))
 }
 
+/// Counts the system calls of brokers, ours and others, under the same load.
+fn syscalls(workspace: &Workspace) -> Result<ExitCode> {
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(workspace.root.join("tests/faults/syscalls.py"));
+    command.arg("--agentmq").arg(workspace.build_agentmq()?);
+    command.arg("--mosquitto").arg(program(workspace, options::Kind::Mosquitto.program()));
+    command.arg("--nats").arg(program(workspace, options::Kind::Nats.program()));
+    command.arg("--folder").arg(workspace.scratch("faults")?);
+    let is_done = process::run_visibly(&mut command)?;
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Another's program: below the folder into which `cargo xtask compare` installs what is compared,
-/// or on the search path.
+/// where Debian puts servers, or on the search path.
 fn program(workspace: &Workspace, name: &str) -> PathBuf {
-    let installed = workspace.target.join("peers/nats/bin").join(name);
-    if installed.is_file() { installed } else { PathBuf::from(name) }
+    let folders = [workspace.target.join("peers/nats/bin"), PathBuf::from("/usr/sbin")];
+    let installed = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    installed.unwrap_or_else(|| PathBuf::from(name))
 }

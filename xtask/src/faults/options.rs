@@ -31,6 +31,8 @@ pub enum What {
     Resume,
     /// The campaign's tables.
     Report,
+    /// The system calls of brokers, counted.
+    Syscalls,
 }
 
 /// A broker that the experiments know how to start.
@@ -97,6 +99,7 @@ impl Options {
                 "--broker" => options.broker = Kind::named(value()?)?,
                 "--resume" => options.what = What::Resume,
                 "--report" => options.what = What::Report,
+                "--syscalls" => options.what = What::Syscalls,
                 "--minutes" => {
                     let minutes = number(value()?)?;
                     options.minutes = Some(u32::try_from(minutes).context("--minutes is large")?);
@@ -111,20 +114,18 @@ impl Options {
 
     /// What the campaign's plan decides must not be asked for.
     fn check(&self) -> Result<()> {
-        if self.what == What::Experiments {
-            let is_about = self.minutes.is_some() || self.ledger.is_some();
-            ensure!(!is_about, "--minutes and --ledger go with --resume or --report");
-            return Ok(());
-        }
+        let is_campaign = matches!(self.what, What::Resume | What::Report);
+        let is_about_it = self.minutes.is_some() || self.ledger.is_some();
+        ensure!(is_campaign || !is_about_it, "--minutes and --ledger go with --resume or --report");
         let is_open = self.experiments.is_empty()
             && self.count.is_none()
             && self.seed.is_none()
             && !self.short
             && self.broker == Kind::default();
         ensure!(
-            is_open,
-            "--resume and --report go by the campaign's plan (xtask/src/faults/plan.rs): which \
-             experiments, how often, with which seeds"
+            is_open || self.what == What::Experiments,
+            "--resume, --report and --syscalls have a plan of their own (--resume: \
+             xtask/src/faults/plan.rs), and take no experiment, count, seed or broker"
         );
         Ok(())
     }
@@ -188,7 +189,7 @@ mod tests {
         let wanted = (What::Resume, Some(5), Some("a/b".into()));
         assert_eq!((options.what, options.minutes, options.ledger), wanted);
         assert_eq!(parse("--report").expect("parses").what, What::Report);
-        for words in ["--resume --count 3", "--report --broker nats", "--minutes 5"] {
+        for words in ["--resume --count 3", "--syscalls --broker nats", "--minutes 5"] {
             assert!(parse(words).is_err(), "{words}");
         }
     }
