@@ -46,7 +46,9 @@ def run(bench, result, random):
         else:
             scene.part("offline")
             moment = "commit" if is_ours else "whenever"
-            killer = at_moment(broker, random.uniform(0.05, 0.8), moment)
+            # A commit of a hundred messages, not one of a reader's acknowledgements.
+            wanted = 100 * sum(it.payload_bytes for it in publishers) // PUBLISHERS
+            killer = at_moment(broker, random.uniform(0.05, 0.8), moment, least=wanted)
         scene.publish_until(publishers, broker.has_ended)
         file = seen(killer)
         broker.kill()

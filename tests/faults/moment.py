@@ -2,11 +2,12 @@
 
 It runs as a process of its own, so that the load does not make it late:
 
-    python3 moment.py PID LOG-FOLDER SECONDS commit|cleaning|whenever PATIENCE
+    python3 moment.py PID LOG-FOLDER SECONDS commit|cleaning|whenever PATIENCE BYTES
 
 After SECONDS it waits for the moment, PATIENCE at most, kills, and says what it saw. The writer is
-the broker's thread `log`. It is within a commit while it is in a call that writes or syncs; it
-reads files for no other reason than to clean the log's oldest one.
+the broker's thread `log`. It is within a commit while it is in a call that syncs, here one before
+which it has written so many BYTES; it reads files for no other reason than to clean the log's
+oldest one.
 """
 
 import json
@@ -18,16 +19,16 @@ import sys
 import time
 from pathlib import Path
 
-# x86-64 and, behind it, the generic table (arm64).
-WRITES = {"18", "74", "75", "285", "68", "82", "83", "47"}
+# fsync and fdatasync of x86-64, and of the table that most others share.
+SYNCS = {"74", "75", "82", "83"}
 # Less is no part of a file that is being cleaned: 256 KiB are looked at at once.
 PART = 64 << 10
 WRITER = "log"
 
 
-def at_moment(broker, seconds, moment, patience=2.0):
+def at_moment(broker, seconds, moment, patience=2.0, least=0):
     """Starts the process; `seen` waits for it."""
-    words = [broker.process.pid, broker.data / "log", seconds, moment, patience]
+    words = [broker.process.pid, broker.data / "log", seconds, moment, patience, least]
     command = [sys.executable, "-S", "-E", __file__, *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -47,35 +48,43 @@ class Writer:
         for task in Path(f"/proc/{pid}/task").iterdir():
             if (task / "comm").read_text().strip() == WRITER:
                 self.folder = task
-        self.read_before = self.bytes_read()
+        self.read_before, self.written_before = self.bytes_moved()
 
-    def bytes_read(self):
+    def bytes_moved(self):
+        """Read and written so far."""
         if self.folder is None:
-            return 0
-        first = (self.folder / "io").read_text().partition("\n")[0]
-        return int(first.partition(":")[2])
+            return 0, 0
+        numbers = (self.folder / "io").read_text().split()
+        return int(numbers[1]), int(numbers[3])
 
-    def commits_to(self):
-        """The log's newest file, if it writes to that."""
+    def commits_to(self, least):
+        """The log's newest file, if it syncs what it has written to that."""
         if self.folder is None:
             return None
         call = (self.folder / "syscall").read_text().partition(" ")[0].strip()
-        return max(self.log.glob("*.log"), default=None) if call in WRITES else None
+        written = self.bytes_moved()[1]
+        if call not in SYNCS:
+            self.written_before = written
+        elif written - self.written_before >= least:
+            return max(self.log.glob("*.log"), default=None)
+        return None
 
     def cleans(self):
         """The log's oldest file, if it is being read since the last look."""
         oldest = min(self.log.glob("*.log"), default=None)
-        before, self.read_before = self.read_before, self.bytes_read()
+        before, self.read_before = self.read_before, self.bytes_moved()[0]
         return oldest if self.read_before - before >= PART else None
 
 
 def main():
-    pid, log, seconds, moment, patience = sys.argv[1:]
+    pid, log, seconds, moment, patience, least = sys.argv[1:]
     time.sleep(float(seconds))
     found = None
     try:
         writer = Writer(pid, Path(log))
-        look = {"commit": writer.commits_to, "cleaning": writer.cleans}.get(moment)
+        least = int(least)
+        looks = {"commit": lambda: writer.commits_to(least), "cleaning": writer.cleans}
+        look = looks.get(moment)
         deadline = time.monotonic() + float(patience)
         while look and not found and time.monotonic() < deadline:
             found = look()
