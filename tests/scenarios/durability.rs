@@ -189,7 +189,7 @@ fn a_data_directory_can_be_copied_in_use_and_looked_at_out_of_use() {
     let counts = "1 sessions, 1 subscriptions, 20 deliveries of 20 messages, 0 retained";
     assert!(said.contains(counts), "{said}");
     let (code, _, why) = store(&["backup"], &[&data, &copy]);
-    assert!(code == Some(1) && why.contains("File exists"), "{code:?} {why}");
+    assert!(code == Some(1) && why.contains("exists already, and a copy"), "{code:?} {why}");
     let (code, said, _) = store(&["stats"], &[&copy]);
     assert!(code == Some(0) && said.contains("0000000000.log"), "{said}");
 
