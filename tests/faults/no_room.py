@@ -20,9 +20,10 @@ def run(bench, result, random):
         scene = Scene(broker, result, ["offline", "live"])
         account = Account(number)
         scene.begin(account)
-        # The first write of a run is the recovery's own, over bytes that are there: a disk that
-        # has no room even for that has failed, and the broker wants to be started again.
-        nth = random.randrange(2, 60) if call == "pwrite64" else random.randrange(1, 4)
+        # The first write of a run is the recovery's own, over bytes that are there.
+        nth = random.randrange(1, 4)
+        if call == "pwrite64":
+            nth = random.choice([1, random.randrange(2, 60)])
         trace = Trace(broker.folder, f"{call}:error=ENOSPC:when={nth}")
         broker.start()
         scene.subscribe()

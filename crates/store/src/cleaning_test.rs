@@ -1,7 +1,7 @@
 //! What cleaning leaves behind, and what it never takes.
 
 use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
-use agentmq_log::SimulatedDisk;
+use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_session::{Condition, SessionKey, Ticket};
 
 use crate::Watermarks;
@@ -251,6 +251,28 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     }
     assert_eq!(shared.condition(), Condition::Good, "{:?}", committer.state().live);
     committer.state().assert_exact();
+}
+
+/// A start that has no room for what it must make durable goes on when there is some.
+#[test]
+fn a_disk_that_is_full_at_the_start_becomes_good_by_itself() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk, Settings { syncs: false, ..settings(4 << 20, 0) });
+    add(&mut store, &session(1));
+    store.commit(false).expect("room");
+    drop(store); // killed between a write and its sync
+    (0..4).for_each(|_| disk.plan(0, Fault::Write(std::io::ErrorKind::StorageFull)));
+    let store = open(&disk, settings(4 << 20, 0));
+    let (mut committer, _engines) =
+        Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
+    let shared = std::sync::Arc::clone(committer.shared());
+    assert_eq!(shared.condition(), Condition::Full);
+    committer.look_again();
+    assert_eq!(shared.condition(), Condition::Full, "there is no room yet");
+    for _ in 0..2 {
+        committer.look_again();
+    }
+    assert_eq!(shared.condition(), Condition::Good);
 }
 
 #[test]
