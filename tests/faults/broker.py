@@ -18,7 +18,9 @@ queue_messages = 10_000_000
 queue_bytes = 4_000_000_000
 durable_queue_bytes = 4_000_000_000
 """
-MOSQUITTO = """listener {port} 127.0.0.1
+# Started by root it becomes another user, who may not write into the data folder, and says nothing.
+MOSQUITTO = """user root
+listener {port} 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location {data}/
