@@ -15,7 +15,6 @@ MOST = {"pwrite64": 80, "fdatasync": 80, "futex": 400, "openat": 30}
 def run(bench, result, random):
     bench.needs_agentmq()
     needs_strace(bench)
-    hits, taken = dict.fromkeys(CALLS, 0), 0
     disk = bench.small_disk(48)
     broker = bench.broker(data=disk / "data")
     scene = Scene(broker, result, ["offline", "live"])
@@ -47,16 +46,15 @@ def run(bench, result, random):
             return broker.has_ended() or account.attempted() > 2500
 
         scene.publish_until(publishers, is_over)
-        hits[call] += broker.has_ended_soon(0.2)
+        result.count_up(f"killed at {call}", broker.has_ended_soon(0.2))
         broker.kill()
         scene.after_the_kill(publishers)
         share = random.choice([0.0, 0.5, 1.0])
-        taken += lose_power(trace, before, broker.data, lambda: random.random() < share) > 0
+        taken = lose_power(trace, before, broker.data, lambda: random.random() < share)
+        result.count_up("the power went too, and took something", taken > 0)
         broker.start()
         scene.drain()
         failures = len(result.failures)
         result.add(account)
         if len(result.failures) > failures:
             result.fail(f"that was round {number}: {call}, {nth}")
-    result.note("killed at " + ", ".join(f"{call}: {n}" for call, n in hits.items()))
-    result.note(f"the power went too, and took something, {taken} times")

@@ -74,7 +74,9 @@ class Result:
     def __init__(self, name, count, seed):
         self.name, self.count, self.seed = name, count, seed
         self.rounds = 0
+        self.is_whole = False  # the experiment has come to its end
         self.sums = Counter()
+        self.found, self.most = Counter(), {}
         self.failures = []
         self.notes = []
         self.skipped = None
@@ -108,6 +110,18 @@ class Result:
     def note(self, what):
         self.notes.append(what)
 
+    def count_up(self, what, number=1):
+        """A number that runs of the same experiment may add up."""
+        self.found[what] += number
+
+    def at_most(self, what, number):
+        """A number of which the largest is told."""
+        self.most[what] = max(number, self.most.get(what, number))
+
+    def all_notes(self):
+        numbers = [f"{what}: {number}" for what, number in self.found.items()]
+        return numbers + [f"{what}: {round(it, 2)}" for what, it in self.most.items()] + self.notes
+
     def verdict(self):
         if self.skipped:
             return "skipped"
@@ -118,11 +132,14 @@ class Result:
             "experiment": self.name,
             "count": self.count,
             "rounds": self.rounds,
+            "done": self.count if self.is_whole else min(self.rounds, self.count),
             "seed": self.seed,
             "verdict": self.verdict(),
             **{column: self.sums[column] for column in self.COLUMNS},
             "failures": self.failures[:20],
             "notes": self.notes,
+            "sums": self.found,
+            "most": self.most,
             "skipped": self.skipped,
             "seconds": round(self.seconds, 1),
         }

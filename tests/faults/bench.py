@@ -33,7 +33,7 @@ class Bench:
             raise Missing(f"`{program}` is not installed (Debian: apt-get install {package})")
 
     def needs_agentmq(self):
-        if self.kind != "agentmq":
+        if not self.kind.startswith("agentmq"):
             raise Missing(f"reads what agentmq writes; this is {self.kind}")
 
     def small_disk(self, mebibytes):

@@ -13,7 +13,6 @@ TOLD = re.compile(r"records=(\d+).*is damaged|is damaged.*records=(\d+)")
 def run(bench, result, random):
     bench.needs_agentmq()
     prepared = Prepared(bench, result)
-    told = missing = sessions_gone = harmless = 0
     for number in range(1, result.count + 1):
         place = {}
 
@@ -45,13 +44,11 @@ def run(bench, result, random):
             result.sums["lost"] += max(unexplained, 1)
             result.fail(f"{place['is']}: {len(lost)} missing, {len(gone)} sessions gone, "
                         f"and only {sum(reported)} records told")
-        told += bool(reported)
-        missing += len(lost)
-        sessions_gone += len(gone)
-        harmless += not reported and not lost
+        result.count_up("damage told", bool(reported))
+        result.count_up("flips hit nothing that counts", not reported and not lost)
+        result.count_up("deliveries missing and told", len(lost))
+        result.count_up("sessions of them all", len(gone))
         broker.kill()
-    result.note(f"damage told {told} times, {harmless} flips hit nothing that counts")
-    result.note(f"{missing} deliveries missing and told, {sessions_gone} sessions of them all")
 
 
 def take(scene):

@@ -16,8 +16,11 @@ PATIENCE = 60.0
 AGENTMQ = """[limits]
 queue_messages = 10_000_000
 queue_bytes = 4_000_000_000
+durable_queue_bytes = 4_000_000_000
 """
-MOSQUITTO = """listener {port} 127.0.0.1
+# Started by root it becomes another user, who may not write into the data folder, and says nothing.
+MOSQUITTO = """user root
+listener {port} 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location {data}/
@@ -25,22 +28,31 @@ autosave_interval 1
 max_queued_messages 0
 max_inflight_messages 1000
 """
+# It counts a filter that ends in `/#` twice, and refuses what is more than 65535 together. What a
+# session has not acknowledged it sends again after `ack_wait`, 30 s by default, and no sooner when
+# the session returns.
 NATS = """server_name: "faults"
 listen: "127.0.0.1:-1"
-jetstream {{ store_dir: "{data}", sync_interval: always }}
-mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 65535 }}
+jetstream {{ store_dir: "{data}" }}
+mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 20000, ack_wait: "2s" }}
 """
+NATS_ALWAYS = NATS.replace('"{data}"', '"{data}", sync_interval: always')
+SERVE = (
+    "{binary} serve --config {config} --listen mqtt://127.0.0.1:{port} --data {data} --durability "
+)
 # Name: configuration, command, MQTT's version.
 KINDS = {
-    "agentmq": (
-        AGENTMQ,
-        "{binary} serve --config {config} --listen mqtt://127.0.0.1:{port} --data {data} "
-        "--durability fsync",
-        5,
-    ),
+    "agentmq": (AGENTMQ, SERVE + "fsync", 5),
+    "agentmq-os": (AGENTMQ, SERVE + "os", 5),
     "mosquitto": (MOSQUITTO, "{binary} -c {config}", 5),
-    "nats": (NATS, "{binary} -c {config}", 4),
+    "nats": (NATS_ALWAYS, "{binary} -c {config}", 4),
+    "nats-default": (NATS, "{binary} -c {config}", 4),
 }
+
+
+# So long after its session has come back, and has got what was published since, a message may still
+# come: seconds. It is late then, but not lost.
+LATE = {"nats": 10.0, "nats-default": 10.0}
 
 
 class DidNotStart(Exception):
@@ -53,6 +65,7 @@ class Broker:
     def __init__(self, kind, binary, folder, data=None):
         config, self.command, self.version = KINDS[kind]
         self.kind, self.binary, self.folder = kind, binary, Path(folder)
+        self.late = LATE.get(kind, 0.0)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = Path(data) if data else self.folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)

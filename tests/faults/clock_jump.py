@@ -69,7 +69,7 @@ def run(bench, result, random):
         scene.drain()
         result.add(account)
         broker.kill()
-    result.note(f"{disconnected} clients disconnected")
+    result.count_up("clients disconnected", disconnected)
 
 
 def find_library():

@@ -4,17 +4,19 @@ import time
 
 import packets
 from account import Account
+from broker import DidNotStart
 from client import Gone, Subscriber, turn, wait
 from scene import ROOT, Scene
 
 SIZES = [24, 32, 48, 64, 96]
 # More than the 8 MiB that the broker takes aside before it accepts anything.
 BALLAST = 12 << 20
-WAYS = ["ballast", "draining", "killed while full", "session ended"]
+# So many seconds without an answer are enough.
+SILENCE = 5.0
+WAYS = ["ballast", "draining", "a start after kill -9 while full", "a session's end"]
 
 
 def run(bench, result, random):
-    way_of = {way: 0 for way in WAYS}
     for number in range(1, result.count + 1):
         size, way = SIZES[number % len(SIZES)], WAYS[number % len(WAYS)]
         where = f"round {number} ({size} MiB, {way})"
@@ -30,48 +32,79 @@ def run(bench, result, random):
         scene.part("offline")
         publisher = scene.publisher(0)
         publisher.payload_bytes = random.choice([100, 1000, 10000])
-        scene.publish_until([publisher], lambda: publisher.refused_since >= 200, 60)
-        if publisher.refused_since < 200 or publisher.last_reason != 0x97:
-            refused, reason = publisher.refused_since, publisher.last_reason
-            result.fail(f"{where}: {refused} refused, the last with {reason:#x}")
-        goes_on_without_disk(broker, where, result)
-        if way == "ballast":
-            ballast.unlink()
-        elif way == "draining":
-            take_out(scene, where)
-        elif way == "session ended":
-            start_anew(scene, where)
-        else:
-            broker.kill()
-            scene.after_the_kill([publisher])
-            broker.start()
-            take_out(scene, where)
-        if way == "killed while full":
-            publisher = scene.publisher(1)
-        accepted_again(scene, publisher, where)
+        try:
+            fill(scene, publisher, size << 20, where)
+            goes_on_without_disk(broker, where, result)
+            publisher = room_again(scene, publisher, way, ballast, where)
+            accepted_again(scene, publisher, where)
+        except (Gone, DidNotStart, OSError) as error:
+            # What was acknowledged must be there all the same, when somebody has made room.
+            result.fail(f"{where}: {error}")
+            ballast.unlink(missing_ok=True)
         broker.kill()
         scene.after_the_kill([publisher])
-        broker.start()
-        take_out(scene, where)
+        try:
+            broker.start()
+            take_out(scene, where)
+        except (Gone, DidNotStart, OSError) as error:
+            result.fail(f"{where}: after the last start: {error}")
         result.add(account)
         broker.kill()
-        way_of[way] += 1
+        result.count_up(f"room came back by {way}")
         bench.remove_disks()
-    result.note("room came back by " + ", ".join(f"{way}: {n}" for way, n in way_of.items()))
+
+
+def fill(scene, publisher, size, where):
+    """Publishes until the disk is full, and the publisher is told so.
+
+    A broker may say nothing any more, or go on for ever: neither is waited for.
+    """
+    account, said, silent_at = scene.account, 0, time.monotonic() + SILENCE
+
+    def is_over():
+        nonlocal said, silent_at
+        answered = len(account.acked) + publisher.refused_since
+        if answered > said:
+            said, silent_at = answered, time.monotonic() + SILENCE
+        published = account.attempted() * publisher.payload_bytes
+        is_silent = time.monotonic() > silent_at
+        return publisher.refused_since >= 200 or is_silent or published > 4 * size
+
+    scene.publish_until([publisher], is_over, 60)
+    refused, reason = publisher.refused_since, publisher.last_reason
+    if refused < 200 or reason != 0x97:
+        scene.result.fail(f"{where}: {refused} refused, the last with {reason:#x}")
+
+
+def room_again(scene, publisher, way, ballast, where):
+    """Makes room; returns who publishes from then on."""
+    if way == "ballast":
+        ballast.unlink()
+    elif way == "draining":
+        take_out(scene, where)
+    elif way == "a session's end":
+        start_anew(scene, where)
+    else:
+        scene.broker.kill()
+        scene.after_the_kill([publisher])
+        scene.broker.start()
+        take_out(scene, where)
+        return scene.publisher(1)
+    return publisher
 
 
 def goes_on_without_disk(broker, where, result):
     """What needs no disk is served as ever."""
     account = Account(0)
     reader = Subscriber("reader", account, broker.version)
-    reader.open(broker.port)
     try:
+        reader.open(broker.port)
         reader.subscribe("memory/#", 1)
         for packet_id, qos in [(0, 0), (1, 1)]:
             topic = b"memory/%d" % qos
             reader.send(packets.publish(topic, b"go", qos, packet_id, broker.version))
             wait([reader], lambda: topic in reader.topics, 10)
-    except Gone as error:
+    except (Gone, OSError) as error:
         result.fail(f"{where}: a clean session while the disk is full: {error}")
     reader.close()
 

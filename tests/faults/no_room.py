@@ -11,7 +11,6 @@ CALLS = ["pwrite64", "fallocate", "ftruncate"]
 def run(bench, result, random):
     bench.needs_agentmq()
     needs_strace(bench)
-    hits = dict.fromkeys(CALLS, 0)
     for number in range(1, result.count + 1):
         call = CALLS[number % len(CALLS)]
         # On a small disk the log's files are small, and calls that begin and end one are many.
@@ -21,9 +20,10 @@ def run(bench, result, random):
         scene = Scene(broker, result, ["offline", "live"])
         account = Account(number)
         scene.begin(account)
-        # The first write of a run is the recovery's own, over bytes that are there: a disk that
-        # has no room even for that has failed, and the broker wants to be started again.
-        nth = random.randrange(2, 60) if call == "pwrite64" else random.randrange(1, 4)
+        # The first write of a run is the recovery's own, over bytes that are there.
+        nth = random.randrange(1, 4)
+        if call == "pwrite64":
+            nth = random.choice([1, random.randrange(2, 60)])
         trace = Trace(broker.folder, f"{call}:error=ENOSPC:when={nth}")
         broker.start()
         scene.subscribe()
@@ -41,7 +41,7 @@ def run(bench, result, random):
             return trace.has_injected() or len(account.acked) > 2000
 
         scene.publish_until(publishers, is_over, 20)
-        hits[call] += trace.has_injected()
+        result.count_up(f"injected at {call}", trace.has_injected())
         where = f"round {number} ({call}, {nth})"
         accepted_again(scene, publishers[0], where)
         broker.kill()
@@ -54,4 +54,3 @@ def run(bench, result, random):
             result.fail(f"that was {where}")
         broker.kill()
         bench.remove_disks()
-    result.note("injected: " + ", ".join(f"{call} {n}" for call, n in hits.items()))

@@ -20,7 +20,6 @@ def run(bench, result, random):
     scene.drain()
     broker.kill()
     scene.after_the_kill()
-    taken = unfinished = 0
     for number in range(1, result.count + 1):
         account = Account(number)
         scene.begin(account)
@@ -42,14 +41,13 @@ def run(bench, result, random):
         scene.after_the_kill(publishers)
         share = random.choice([0.0, 0.1, 0.5, 0.9])
         lost = lose_power(trace, before, broker.data, lambda: random.random() < share)
-        taken += lost
-        unfinished += lost > 0
+        result.count_up("rounds with something to take back", lost > 0)
+        result.count_up("bytes taken back", lost)
         broker.start()
         scene.drain()
         result.add(account)
         broker.kill()
         scene.after_the_kill()
-    result.note(f"{unfinished} times there was something to take back, {taken} bytes in all")
 
 
 def kill(broker):

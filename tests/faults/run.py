@@ -34,6 +34,7 @@ EXPERIMENTS = [
     ("no-room", "no_room", "a single call fails for want of room", 60, 3),
     ("clock-jump", "clock_jump", "the wall clock jumps by hours", 8, 1),
     ("zero-fault", "zero_fault", "nothing goes wrong", 30, 1),
+    ("ack-order", "ack_order", "no acknowledgement is written before its sync", 50, 4),
 ]
 
 
@@ -57,7 +58,7 @@ def main():
         results.append(result)
         one(module, result, options)
         print(f"  {result.verdict()} in {result.seconds:.1f} s", flush=True)
-        for note in result.notes:
+        for note in result.all_notes():
             print(f"  {note}", flush=True)
     print("\n" + table(results))
     if options.json:
@@ -72,6 +73,7 @@ def one(module, result, options):
     before = time.monotonic()
     try:
         importlib.import_module(module).run(bench, result, random.Random(options.seed))
+        result.is_whole = True
     except Missing as missing:
         result.skipped = str(missing)
         print(f"  skipped: {missing}", flush=True)

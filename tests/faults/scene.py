@@ -99,6 +99,9 @@ class Scene:
             wait(everyone, is_empty, seconds)
             for session in self.sessions.values():
                 session.ping(everyone)
+            until = time.monotonic() + self.broker.late
+            while self.account.lost() and time.monotonic() < until:
+                serve(everyone, 0.1)
         except Gone as error:
             where = f"round {self.account.run}"
             self.result.fail(f"{where}: draining: {error} (DISCONNECT {self.told()})")

@@ -10,7 +10,6 @@ TURNS = 4
 
 
 def run(bench, result, random):
-    refused = written = 0
     for number in range(1, result.count + 1):
         size = SIZES[number % len(SIZES)]
         disk = bench.small_disk(size)
@@ -32,9 +31,9 @@ def run(bench, result, random):
         wait([*publishers, *scene.sessions.values()], lambda: not any(
             publisher.in_flight for publisher in publishers
         ))
-        written += total
+        result.count_up("MiB published", total >> 20)
         here = sum(publisher.refused_since for publisher in publishers)
-        refused += here
+        result.count_up("publishes refused", here)
         if here:
             result.fail(f"round {number} ({size} MiB): {here} refused, though all was delivered")
         broker.kill()
@@ -44,4 +43,3 @@ def run(bench, result, random):
         result.add(account)
         broker.kill()
         bench.remove_disks()
-    result.note(f"{written >> 20} MiB published, {refused} refused")

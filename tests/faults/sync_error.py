@@ -14,7 +14,6 @@ REFUSED = 0x97
 def run(bench, result, random):
     bench.needs_agentmq()
     needs_strace(bench)
-    taken = refused = 0
     for number in range(1, result.count + 1):
         broker = bench.broker(f"round-{number}")
         scene = Scene(broker, result, ["offline"])
@@ -42,7 +41,7 @@ def run(bench, result, random):
             wait([late, *publishers], lambda: not late.in_flight, 20)
         except Gone as error:
             result.fail(f"round {number}: after the failure: {error}")
-        refused += late.refused_since
+        result.count_up("publishes refused with 0x97 after the failure", late.refused_since)
         if late.refused_since != 20 or late.last_reason != REFUSED:
             reason = late.last_reason
             result.fail(f"round {number}: {late.refused_since} of 20 refused, last {reason:#x}")
@@ -51,10 +50,9 @@ def run(bench, result, random):
         if "nothing is acknowledged any more" not in broker.log_text():
             if "nothing more is kept" not in broker.log_text():
                 result.fail(f"round {number}: the log does not tell of the failure")
-        taken += lose_power(trace, before, broker.data, lambda: random.random() < 0.3)
+        taken = lose_power(trace, before, broker.data, lambda: random.random() < 0.3)
+        result.count_up("bytes that no fdatasync had covered, taken back", taken)
         broker.start()
         scene.drain()
         result.add(account)
         broker.kill()
-    result.note(f"{refused} publishes refused with 0x97 after the failure")
-    result.note(f"{taken} bytes that no fdatasync had covered were taken back before the restart")

@@ -97,6 +97,13 @@ fn a_disk_with_little_room_refuses_what_must_survive_and_nothing_else() {
     assert_eq!(worker.receive_publish().publish().payload, b"not kept", "QoS 0 goes on");
     assert_eq!(worker.subscribe("more", QoS::AtLeastOnce), ReasonCode::QuotaExceeded);
 
+    let (topic, qos, packet_id) = ("state", QoS::AtLeastOnce, 8);
+    let retained = Publish { topic, qos, packet_id, retain: true, ..Publish::default() };
+    publisher.send(&Packet::Publish(retained));
+    let answer = publisher.wait_for(|packet| matches!(packet, Packet::Ack(_)));
+    let Packet::Ack(ack) = answer.packet() else { panic!("no PUBACK") };
+    assert_eq!(ack.reason, ReasonCode::QuotaExceeded, "nor is a retained message kept");
+
     let mut clean = broker.client("clean");
     assert!(!clean.subscribe("live", QoS::AtLeastOnce).is_error());
     assert_eq!(publish(&mut publisher, "live").0, ReasonCode::Success);
@@ -189,7 +196,7 @@ fn a_data_directory_can_be_copied_in_use_and_looked_at_out_of_use() {
     let counts = "1 sessions, 1 subscriptions, 20 deliveries of 20 messages, 0 retained";
     assert!(said.contains(counts), "{said}");
     let (code, _, why) = store(&["backup"], &[&data, &copy]);
-    assert!(code == Some(1) && why.contains("File exists"), "{code:?} {why}");
+    assert!(code == Some(1) && why.contains("exists already, and a copy"), "{code:?} {why}");
     let (code, said, _) = store(&["stats"], &[&copy]);
     assert!(code == Some(0) && said.contains("0000000000.log"), "{said}");
 

@@ -109,8 +109,15 @@ cargo xtask TASK
        --count N          rounds of each (default: each has its own)
        --seed S           where chance begins (default 1)
        --short            a few rounds of each
-       --broker KIND      `agentmq` (default), `mosquitto` or `nats`
+       --broker KIND      `agentmq` (default), `agentmq-os`, `mosquitto`, `nats` or `nats-default`
        --binary PATH      this program; without it ours is built, another's is looked for
+       --resume           run the next part of the long campaign and keep its books; what is not
+                          committed is refused
+       --minutes N        so long at most (default 20)
+       --ledger FILE      the books (default: faults/ledger.jsonl in the target folder)
+       --report           print the campaign's tables for docs/reliability.md
+       --syscalls         count the system calls of AgentMQ, Mosquitto and nats-server, and the
+                          publications that they acknowledge
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)
        --from SEED        from this one on (default 0)

@@ -137,7 +137,11 @@ impl Error {
                 "check the path (usually /mqtt) and that the port speaks WebSocket"
             }
             Self::Refused { reason, .. } => refused_fix(*reason),
-            Self::Rejected { reason, .. } => match reason {
+            Self::Rejected { reason, text, .. } => match reason {
+                ReasonCode::QuotaExceeded if names_the_disk(text.as_deref()) => {
+                    "make room on the broker's disk, or see in its log what is wrong with it, and \
+                     send it again"
+                }
                 ReasonCode::NotAuthorized => "ask for the right to use this topic",
                 ReasonCode::QuotaExceeded => "wait, or ask for a larger quota",
                 ReasonCode::TopicNameInvalid => "correct the topic",
@@ -240,6 +244,11 @@ fn tls_fix(why: &str) -> &'static str {
     }
 }
 
+/// Whether the broker says that the disk, and not a quota of this client's, is in the way.
+fn names_the_disk(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.contains("disk"))
+}
+
 fn suffix(text: &Option<String>) -> String {
     text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
 }
@@ -252,5 +261,22 @@ fn refused_fix(reason: ReasonCode) -> &'static str {
         ReasonCode::UnsupportedProtocolVersion => "try another MQTT version",
         ReasonCode::ServerUnavailable | ReasonCode::ServerBusy => "try again later",
         _ => "see the reason code in MQTT 5 section 3.2.2.2",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_quota() {
+        let fix = |text: Option<&str>| {
+            let (what, reason) = ("jobs".to_owned(), ReasonCode::QuotaExceeded);
+            Error::Rejected { what, reason, text: text.map(str::to_owned) }.fix()
+        };
+        let full = "a persistent session needs the disk, which is full or has failed";
+        assert!(fix(Some(full)).contains("make room on the broker's disk"));
+        assert!(fix(Some("the limit `sessions` is reached")).contains("quota"));
+        assert!(fix(None).contains("quota"));
     }
 }

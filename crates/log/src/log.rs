@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use crate::block::{self, Builder, MAX_RECORD, RECORD_OVERHEAD};
 use crate::disk::{Disk, DiskFile, is_full};
@@ -36,6 +37,8 @@ pub struct Log<D: Disk> {
     durable: u64,
     /// The file in which something may be lost, and what the system said.
     failed: Option<(String, String)>,
+    /// What recovery could not write again for want of room, in the last segment that it found.
+    waits: Option<Range<u64>>,
     has_reserve: bool,
 }
 
@@ -159,6 +162,7 @@ impl<D: Disk> Log<D> {
             next,
             durable: next,
             failed: recovered.not_durable.clone(),
+            waits: recovered.waits.clone(),
             has_reserve: false,
         };
         log.refill_reserve();
@@ -209,6 +213,7 @@ impl<D: Disk> Log<D> {
         if let Some((place, what)) = self.failed.clone() {
             return Err(LogError::Failed { place, what });
         }
+        self.write_again()?;
         let Some(active) = &mut self.active else { return Ok(()) };
         if self.durable == self.next {
             return Ok(());
@@ -226,6 +231,7 @@ impl<D: Disk> Log<D> {
             let (segment, block) = (self.number, 0);
             return Ok(Commit { segment, block, first: self.next, count });
         }
+        self.write_again()?;
         self.make_room(self.builder.size() as u64)?;
         let Some(active) = &mut self.active else {
             return Err(self.fail(&io::Error::other("no segment")));
@@ -246,6 +252,27 @@ impl<D: Disk> Log<D> {
         active.end = self.next;
         self.builder.clear();
         Ok(Commit { segment, block, first, count })
+    }
+
+    /// Makes durable what recovery could not: nothing that follows may be, before that is.
+    fn write_again(&mut self) -> Result<(), LogError> {
+        let (Some(part), Some(last)) = (self.waits.clone(), self.sealed.back_mut()) else {
+            return Ok(());
+        };
+        let place = file_name(last.header.number);
+        let mut bytes = vec![0; (part.end - part.start) as usize];
+        let read = last.file.read_at(&mut bytes, part.start);
+        match read.and_then(|()| last.file.write_at(&bytes, part.start)) {
+            Err(source) if is_full(&source) => return Err(LogError::Full { place, source }),
+            written => {
+                if let Err(error) = written.and_then(|()| last.file.sync()) {
+                    self.failed = Some((place.clone(), error.to_string()));
+                    return Err(LogError::Failed { place, what: error.to_string() });
+                }
+            }
+        }
+        self.waits = None;
+        Ok(())
     }
 
     /// Makes sure that the active segment has room for a block, or begins another one.

@@ -12,9 +12,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use crate::block::{self, Found, RECORD_OVERHEAD};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::log::{LogError, Segment};
 use crate::segment::{
     FIRST_BLOCK, Header, MAX_SEGMENT, Position, UnknownFormat, file_name, number_of,
@@ -33,6 +34,8 @@ pub struct Recovered {
     pub damage: Vec<Damage>,
     /// What counts and cannot be made durable, and why.
     pub(crate) not_durable: Option<(String, String)>,
+    /// The part of the last segment that counts and is not durable yet: there was no room for it.
+    pub(crate) waits: Option<Range<u64>>,
     /// The newest segment's number.
     pub(crate) last_number: Option<u32>,
 }
@@ -171,8 +174,17 @@ pub(crate) fn recover<D: Disk>(
                 None => bytes.get(from..walked.used.min(bytes.len())).unwrap_or_default(),
                 Some(_) => &[], // not over what could perhaps be read another time
             };
-            if let Err(error) = open.write_at(tail, from as u64).and_then(|()| open.sync()) {
-                recovered.not_durable = Some((name.clone(), error.to_string()));
+            let from = from as u64;
+            match open.write_at(tail, from) {
+                // Written over, so a write that stopped in its middle has changed nothing.
+                Err(error) if is_full(&error) => {
+                    recovered.waits = Some(from..from + tail.len() as u64);
+                }
+                written => {
+                    if let Err(error) = written.and_then(|()| open.sync()) {
+                        recovered.not_durable = Some((name.clone(), error.to_string()));
+                    }
+                }
             }
         }
         let used = walked.used as u64;

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use agentmq_log::{Disk, ReadOnlyDisk, is_segment};
 
-use crate::open::{OpenError, format_of, refused, write_format};
+use crate::open::{OpenError, format_of, refused, shown, write_format};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct Backup {
 pub fn backup(folder: &Path, target: &Path) -> Result<Backup, OpenError> {
     format_of(folder)?;
     let files = open_all(&folder.join("log")).map_err(|source| refused(folder, source))?;
+    fs::create_dir(target).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => OpenError::Exists { folder: shown(target) },
+        _ => refused(target, source),
+    })?;
     write_all(&files, target).map_err(|source| refused(target, source))
 }
 
@@ -60,7 +64,6 @@ fn open_all(log: &Path) -> io::Result<Vec<(String, File)>> {
 }
 
 fn write_all(files: &[(String, File)], target: &Path) -> io::Result<Backup> {
-    fs::create_dir(target)?;
     let log = target.join("log");
     fs::create_dir(&log)?;
     let mut bytes = 0;

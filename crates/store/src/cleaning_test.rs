@@ -1,7 +1,7 @@
 //! What cleaning leaves behind, and what it never takes.
 
 use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
-use agentmq_log::SimulatedDisk;
+use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_session::{Condition, SessionKey, Ticket};
 
 use crate::Watermarks;
@@ -184,6 +184,32 @@ fn a_record_that_cannot_be_read_any_more_keeps_its_file() {
     assert!(disk.content("0000000000.log.bad").is_some(), "it is kept for whoever wants to look");
 }
 
+/// A file that cannot be removed is nothing that what was committed has to wait for.
+#[test]
+fn a_commit_does_not_fail_when_a_cleaned_file_cannot_be_removed() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk, settings(64 << 10, 0));
+    add(&mut store, &session(1));
+    let large = packet("large", &[7; 1000]);
+    let mut failed = 0;
+    for ordinal in 1..2000 {
+        add(&mut store, &Record::Message(message(&large, ordinal, false, 0)));
+        if ordinal > 3 {
+            add(&mut store, &Record::Dropped { session: SESSION, ordinal: ordinal - 3 });
+        }
+        store.commit(false).expect("room");
+        let Ok(_) = store.clean(0, None) else { continue };
+        let newest = store.log().segments().last().expect("one");
+        if store.has_pending() && newest.size - newest.used > store.pending_bytes() as u64 {
+            disk.power_for(2); // a write and its sync
+            store.commit(false).expect("written and synced");
+            failed += usize::from(store.clean(0, None).is_err());
+            disk.forget_faults();
+        }
+    }
+    assert!(failed > 0, "no file was let go of without power");
+}
+
 /// What has been acknowledged makes room on a full disk, without anybody's help.
 #[test]
 fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
@@ -225,6 +251,28 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     }
     assert_eq!(shared.condition(), Condition::Good, "{:?}", committer.state().live);
     committer.state().assert_exact();
+}
+
+/// A start that has no room for what it must make durable goes on when there is some.
+#[test]
+fn a_disk_that_is_full_at_the_start_becomes_good_by_itself() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk, Settings { syncs: false, ..settings(4 << 20, 0) });
+    add(&mut store, &session(1));
+    store.commit(false).expect("room");
+    drop(store); // killed between a write and its sync
+    (0..4).for_each(|_| disk.plan(0, Fault::Write(std::io::ErrorKind::StorageFull)));
+    let store = open(&disk, settings(4 << 20, 0));
+    let (mut committer, _engines) =
+        Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
+    let shared = std::sync::Arc::clone(committer.shared());
+    assert_eq!(shared.condition(), Condition::Full);
+    committer.look_again();
+    assert_eq!(shared.condition(), Condition::Full, "there is no room yet");
+    for _ in 0..2 {
+        committer.look_again();
+    }
+    assert_eq!(shared.condition(), Condition::Good);
 }
 
 #[test]

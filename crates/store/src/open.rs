@@ -68,6 +68,12 @@ pub enum OpenError {
         /// Its format.
         found: String,
     },
+    /// A copy was to be made where something is.
+    #[error("{folder} exists already, and a copy replaces nothing: name a folder that does not")]
+    Exists {
+        /// The copy's folder.
+        folder: Shown,
+    },
     /// The system refuses.
     #[error(
         "the data directory cannot be used: {path}: {source}; let this process read and write \
@@ -215,7 +221,7 @@ pub(crate) fn unreadable(folder: &Path, source: LogError) -> OpenError {
     OpenError::Log { folder: shown(folder), source }
 }
 
-fn shown(path: &Path) -> Shown {
+pub(crate) fn shown(path: &Path) -> Shown {
     path.display().to_string()
 }
 

@@ -129,16 +129,13 @@ impl<D: Disk> Store<D> {
         for (index, (offset, content)) in (0..).zip(self.pending.drain(..)) {
             apply(&mut self.state, commit.position(index, offset), &content);
         }
-        match self.cleaning {
-            Some(cleaning) if cleaning.is_done => self.let_go(cleaning.segment),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Adds what counts in the next part of the oldest segment to the next commit, if the log has
-    /// become too long. Only right after a commit: what is added since may take back what is
-    /// written again here. `wall` is the time, in milliseconds since 1970. Returns whether there is
-    /// more to do.
+    /// become too long; lets go of the segment when all of that is committed. Only right after a
+    /// commit: what is added since may take back what is written again here. `wall` is the time,
+    /// in milliseconds since 1970. Returns whether there is more to do.
     ///
     /// When the disk is short of room, `free` says how much it has. Less is too long then, but a
     /// segment is begun only if what counts in it fits: else it would take the last room in vain.

@@ -123,6 +123,10 @@ impl<D: Disk> Committer<D> {
             is_stuck: false,
         };
         committer.look_at_room();
+        // What an earlier run has left may want room to be made durable; a failure is told above.
+        if let Err(error @ LogError::Full { .. }) = committer.store.log_mut().sync() {
+            committer.failed(&error);
+        }
         (committer, engines)
     }
 
@@ -290,6 +294,9 @@ impl<D: Disk> Committer<D> {
         if self.shared.condition() == Condition::Full {
             self.write(Vec::new());
             self.store.log_mut().refill_reserve();
+            if self.is_stuck && !self.store.has_pending() {
+                self.is_stuck = self.store.log_mut().sync().is_err();
+            }
         }
         self.look_at_room();
         let has_room = self.store.log().has_reserve() && !self.is_stuck && self.backlog.is_empty();

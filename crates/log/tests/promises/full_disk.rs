@@ -59,6 +59,34 @@ fn a_failure_for_want_of_room_at_any_operation_loses_nothing() {
     }
 }
 
+/// What a killed run had written without a sync is written again at the start, over itself. A disk
+/// without room even for that is full, and has not failed.
+#[test]
+fn what_a_start_has_no_room_to_make_durable_waits_for_room() {
+    for fault in [Fault::Write(ErrorKind::StorageFull), Fault::HalfWrite(ErrorKind::StorageFull)] {
+        let disk = SimulatedDisk::default();
+        let (mut log, ..) = open(disk.clone(), settings(1));
+        log.append(&[1; 700]).expect("small");
+        log.commit(true, false).expect("room");
+        log.append(&[2; 700]).expect("small");
+        log.commit(false, false).expect("written");
+        drop(log);
+        (0..3).for_each(|_| disk.plan(0, fault));
+        let (mut log, _, shown) = open(disk.clone(), settings(2));
+        assert_eq!((log.failed(), shown.len()), (None, 2));
+        let refused = log.sync().expect_err("no room");
+        assert!(matches!(refused, LogError::Full { .. }), "{refused}");
+        log.append(&[3; 700]).expect("small");
+        let refused = log.commit(true, false).expect_err("no room");
+        assert!(matches!(refused, LogError::Full { .. }), "{refused}");
+        log.commit(true, false).expect("there is room now");
+        // Everything that was not synced is lost: nothing of this was.
+        disk.crash(&mut || 0);
+        let (_, recovered, shown) = open(disk, settings(3));
+        assert_eq!((recovered.damage.len(), shown.len()), (0, 3), "{fault:?}");
+    }
+}
+
 #[test]
 fn nothing_is_acknowledged_after_a_failed_sync() {
     for after in 0..30 {

@@ -88,7 +88,8 @@ fn a_copy_replaces_nothing() {
     let copy = folder.path().join("copy");
     std::fs::create_dir(&copy).unwrap();
     std::fs::write(copy.join("mine"), "text").unwrap();
-    backup(&data, &copy).unwrap_err();
+    let error = backup(&data, &copy).unwrap_err().to_string();
+    assert!(error.contains("/copy exists already") && error.contains("name a folder"), "{error}");
     assert_eq!(std::fs::read_dir(&copy).unwrap().count(), 1);
 }
 
