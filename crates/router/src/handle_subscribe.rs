@@ -204,9 +204,14 @@ impl Router {
                 if remote.is_some_and(|it| it.present.is_none()) {
                     self.reclaim(group, member.session, false);
                 }
-            } else if let Some(other) = self.sessions.get_mut(member.session as usize)
-                && other.connection.is_none()
-            {
+                continue;
+            }
+            let session = self.sessions.get(member.session as usize);
+            if session.is_none_or(|it| it.connection.is_some()) {
+                continue;
+            }
+            self.recall_shared(member.session, |it| it == group);
+            if let Some(other) = self.sessions.get_mut(member.session as usize) {
                 moved.push((other.key(), other.queue.take_shared(|it| it == group)));
             }
         }

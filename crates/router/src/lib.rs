@@ -33,6 +33,7 @@ mod overlapping_subscriptions;
 mod places;
 mod queue_drain;
 mod reason_string;
+mod recall;
 mod recording;
 mod recovery;
 mod refusal_log;

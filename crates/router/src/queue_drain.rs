@@ -87,10 +87,21 @@ impl Router {
             }
             return self.expand(index, id, portion - filled, now);
         }
+        let has_room = session.window.has_room(session.receive_maximum);
+        if let Some(away) = session.queue.front_away() {
+            if away.is_expired(now) {
+                return self.drop_away(index);
+            }
+            if has_room {
+                self.recall_head(index);
+                return Ok(());
+            }
+            let delivery = session.queue.pop_qos0().ok_or(Stop::Wait)?;
+            self.send_queued(index, id, delivery, now);
+            return Ok(());
+        }
         let next = session.queue.front().ok_or(Stop::Wait)?;
-        let may_go = next.qos == QoS::AtMostOnce
-            || next.message.is_expired(now)
-            || session.window.has_room(session.receive_maximum);
+        let may_go = next.qos == QoS::AtMostOnce || next.message.is_expired(now) || has_room;
         let next = if may_go { session.queue.pop() } else { session.queue.pop_qos0() };
         let delivery = next.ok_or(Stop::Wait)?;
         if delivery.message.is_expired(now) {
@@ -249,6 +260,15 @@ impl Router {
         } else {
             self.abandon(index, packet_id);
         }
+    }
+
+    /// The message at the head of the line, which is on the disk alone, has expired.
+    fn drop_away(&mut self, index: u32) -> Result<(), Stop> {
+        let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
+        let (key, away) = (session.key(), session.queue.pop_away().ok_or(Stop::Wait)?);
+        self.counters.dropped_expired += 1;
+        self.record_dropping(key, &[away.ordinal]);
+        Ok(())
     }
 
     /// A message has left the line without being sent.

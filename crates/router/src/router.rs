@@ -18,6 +18,7 @@ use crate::load_average::LoadAverages;
 use crate::mail_gate::MailGate;
 use crate::places::{Peers, Place};
 use crate::queue_drain::PORTION_BYTES;
+use crate::recall::Leaving;
 use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
@@ -72,6 +73,8 @@ pub struct Router {
     released: Gates,
     /// QoS 2 deliveries whose identifiers are not safe yet.
     pub(crate) held: VecDeque<HeldDelivery>,
+    /// Messages in line that leave memory when they are safe, in the order of their tickets.
+    pub(crate) leaving: VecDeque<Leaving>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
     shut: Vec<ConnectionId>,
     /// Memory of outboxes that are empty.
@@ -121,6 +124,7 @@ impl Router {
             undecided: Undecided::default(),
             released: Gates::default(),
             held: VecDeque::new(),
+            leaving: VecDeque::new(),
             shut: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
@@ -313,6 +317,7 @@ impl Router {
         let completed = self.commit.completed();
         self.tell_arrivals(completed);
         self.send_held(completed, now);
+        self.let_go(completed);
         self.pay_debts();
         self.look_at_shut();
         // Not beyond what was looked at above: what comes meanwhile is seen the next time.

@@ -56,6 +56,7 @@ impl Router {
     /// Takes a session away; answers its name where a crash cannot take it.
     fn take_session(&mut self, index: u32, now: Time) -> Option<Box<Durable>> {
         self.send_will(index, now);
+        self.recall_shared(index, |_| true);
         let mut session = self.sessions.remove(index as usize)?;
         self.by_client.remove(&session.client_id);
         self.note_session(&session.client_id, false);
@@ -129,6 +130,7 @@ impl Router {
         if served.is_empty() {
             return;
         }
+        self.recall_shared(index, |group| served.contains(&group));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut shared = session.window.take_shared(|group| served.contains(&group));
         shared.extend(session.queue.take_shared(|group| served.contains(&group)));

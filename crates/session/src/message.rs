@@ -24,6 +24,9 @@ pub struct Message {
 }
 
 impl Message {
+    /// What a queued message costs beside its bytes: two reference counts, pointers, lengths.
+    pub const OVERHEAD: usize = 160;
+
     /// The message of a PUBLISH that arrived at `now`. `topic` is given apart, since an alias may
     /// have stood for it.
     pub fn from_publish(publish: &Publish<'_>, topic: &str, now: Time) -> Self {
@@ -51,7 +54,10 @@ impl Message {
 
     /// Bytes that the message takes in a queue.
     pub fn size(&self) -> usize {
-        self.topic.len() + self.payload.len() + self.properties.view().as_bytes().len() + OVERHEAD
+        self.topic.len()
+            + self.payload.len()
+            + self.properties.view().as_bytes().len()
+            + Self::OVERHEAD
     }
 
     /// Whether its time has run out: it must not be delivered any more [MQTT-3.3.2-5].
@@ -114,6 +120,3 @@ impl Delivery {
         self.ids.as_deref().unwrap_or_default()
     }
 }
-
-/// What a queued message costs beside its bytes: two reference counts, pointers, lengths.
-const OVERHEAD: usize = 160;

@@ -151,7 +151,7 @@ fn what_has_expired_is_not_written_again_for_ever() {
     let check = |store: &Store<SimulatedDisk>| {
         let ordinals: Vec<_> = store.state().sessions[&SESSION].entries.keys().copied().collect();
         assert_eq!(ordinals, [2, 3], "in flight, and not expired");
-        let topics: Vec<_> = store.state().retained.keys().map(|it| &**it).collect();
+        let topics: Vec<_> = store.state().retained.keys().map(ToString::to_string).collect();
         assert_eq!(topics, ["lasting"]);
         assert_eq!(store.state().messages.len(), 2);
     };

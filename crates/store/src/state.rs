@@ -12,6 +12,7 @@ use agentmq_log::Position;
 use agentmq_session::{Arrival, SessionKey};
 use hashbrown::HashMap;
 
+use crate::bodies::PacketPlace;
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
 
 /// Everything that counts.
@@ -27,8 +28,8 @@ pub(crate) struct State {
     undecided: Map<Arrival, Vec<u64>>,
     /// The highest key that has ever named a session.
     pub(crate) newest_key: u64,
-    /// Whether the packets themselves are kept, for recovery.
-    keeps_packets: bool,
+    /// The exchanges that messages depend on, by message.
+    depending: Map<u64, Arrival>,
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -107,17 +108,14 @@ pub(crate) struct Releasing {
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredMessage {
-    pub(crate) position: Position,
+    pub(crate) packet: PacketPlace,
     pub(crate) qos: QoS,
     pub(crate) expires_at: u64,
-    /// Its recipients count when this has arrived.
-    pub(crate) depends_on: Option<Arrival>,
     /// Entries and topics that hold it.
     holders: u32,
-    bytes: u64,
-    pub(crate) packet: Option<Box<[u8]>>,
+    bytes: u32,
 }
 
 impl Live {
@@ -154,19 +152,15 @@ impl Live {
 }
 
 impl State {
-    /// A state that keeps the packets of messages, as recovery needs them.
-    pub(crate) fn with_packets() -> Self {
-        Self { keeps_packets: true, ..Self::default() }
-    }
-
-    /// Forgets the packets: what follows needs only their places.
-    pub(crate) fn drop_packets(&mut self) {
-        self.keeps_packets = false;
-        self.messages.values_mut().for_each(|message| message.packet = None);
-    }
-
-    /// Applies one change that stands at `position` and takes about `bytes` there.
-    pub(crate) fn apply(&mut self, position: Position, bytes: u64, record: &Record<'_>) {
+    /// Applies one change that stands in the record at `position`, takes about `bytes` there and
+    /// ends `end` bytes behind the start of the record's content.
+    pub(crate) fn apply(
+        &mut self,
+        position: Position,
+        bytes: u64,
+        end: usize,
+        record: &Record<'_>,
+    ) {
         let place = Place::of(position);
         let segment = position.segment;
         match record {
@@ -186,7 +180,7 @@ impl State {
                     self.live.take(old.place.segment, old.bytes);
                 }
             }
-            Record::Message(record) => self.apply_message(position, bytes, record),
+            Record::Message(record) => self.apply_message(position, bytes, end, record),
             Record::Sent { session, ordinal, packet_id } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(entry) = session.entries.get_mut(ordinal) {
@@ -272,7 +266,13 @@ impl State {
         });
     }
 
-    fn apply_message(&mut self, position: Position, bytes: u64, record: &MessageRecord<'_>) {
+    fn apply_message(
+        &mut self,
+        position: Position,
+        bytes: u64,
+        end: usize,
+        record: &MessageRecord<'_>,
+    ) {
         let id = if record.id == 0 { position.sequence } else { record.id };
         if let Some((session, packet_id)) = record.arrived {
             self.arrive(session, packet_id, Place::of(position));
@@ -280,25 +280,25 @@ impl State {
         if let Some(session) = self.sessions.get_mut(&record.will_of) {
             session.will = None;
         }
+        let (at, len) = (end - record.packet.len(), record.packet.len());
+        let packet = PacketPlace { record: position, at: at as u32, len: len as u32 };
         if let Some(known) = self.messages.get_mut(&id) {
             // Written again: it stands here now, and all else is known.
-            self.live.take(known.position.segment, known.bytes);
+            self.live.take(known.packet.record.segment, known.bytes.into());
             self.live.add(position.segment, bytes);
-            (known.position, known.bytes) = (position, bytes);
+            (known.packet, known.bytes) = (packet, bytes as u32);
         } else {
-            let packet = self.keeps_packets.then(|| record.packet.into());
             let message = StoredMessage {
-                position,
+                packet,
                 qos: record.qos,
                 expires_at: record.expires_at,
-                depends_on: record.depends_on,
                 holders: 1,
-                bytes,
-                packet,
+                bytes: bytes as u32,
             };
             self.messages.insert(id, message);
             if let Some(exchange) = record.depends_on {
                 self.undecided.entry(exchange).or_default().push(id);
+                self.depending.insert(id, exchange);
             }
             self.live.add(position.segment, bytes);
             for recipient in &record.recipients {
@@ -351,9 +351,7 @@ impl State {
 
     fn arrive(&mut self, session: SessionKey, packet_id: u16, place: Place) {
         for id in self.undecided.remove(&(session, packet_id)).unwrap_or_default() {
-            if let Some(message) = self.messages.get_mut(&id) {
-                message.depends_on = None;
-            }
+            self.depending.remove(&id);
         }
         if packet_id == 0 {
             return; // a will, of which no repetition comes
@@ -396,8 +394,15 @@ impl State {
         if message.holders == 0
             && let Some(message) = self.messages.remove(&id)
         {
-            self.live.take(message.position.segment, message.bytes);
+            self.live.take(message.packet.record.segment, message.bytes.into());
+            self.depending.remove(&id);
         }
+    }
+
+    /// The publication that a message came with, if that has not arrived: its recipients count when
+    /// it has.
+    pub(crate) fn depends_on(&self, message: u64) -> Option<Arrival> {
+        self.depending.get(&message).copied()
     }
 
     /// Whether a record at `position` still counts, and what is to be written instead of it when
@@ -461,7 +466,7 @@ impl State {
             let (session, packet_id) = (*session, *packet_id);
             self.renewed(place, &Record::Arrived { session, packet_id }).is_some()
         });
-        let message = self.messages.get(&id).filter(|it| it.position == position);
+        let message = self.messages.get(&id).filter(|it| it.packet.record == position);
         let Some(message) = message else {
             if let Some((session, packet_id)) = arrived {
                 Record::Arrived { session, packet_id }.encode(out);
@@ -498,7 +503,7 @@ impl State {
                 is_retained,
                 expires_at: message.expires_at,
                 arrived,
-                depends_on: message.depends_on,
+                depends_on: self.depends_on(id),
                 will_of: SessionKey::NONE,
                 recipients,
                 packet: record.packet,
@@ -580,7 +585,7 @@ impl State {
             session.arrived.values().for_each(|it| add(it.segment, SMALL));
         }
         for (id, message) in &self.messages {
-            add(message.position.segment, message.bytes);
+            add(message.packet.record.segment, message.bytes.into());
             let held = self.sessions.values().flat_map(|it| it.entries.values());
             let held = held.filter(|entry| entry.message == *id).count();
             let retained = self.retained.values().filter(|it| *it == id).count();
