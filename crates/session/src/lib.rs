@@ -13,6 +13,8 @@ mod limits;
 mod message;
 mod outbox;
 mod queue;
+#[cfg(test)]
+mod queue_away_test;
 mod restored;
 mod retained_cursor;
 mod session;
