@@ -14,6 +14,7 @@ mod connection;
 mod counters;
 mod fan_out;
 mod flapping;
+mod gathering;
 mod group_mail;
 mod handle_ack;
 mod handle_auth;

@@ -42,21 +42,35 @@ impl Router {
         }
     }
 
+    /// Bytes that are read back at once.
+    pub(crate) fn recall_portion(&self) -> usize {
+        let limits = &self.settings.limits;
+        let all = self.commit.queue_memory().map_or(0, |it| it.resident());
+        let portion = if all > limits.queue_memory { SMALL_PORTION } else { PORTION };
+        portion.min(limits.durable_queue_memory as usize).max(1)
+    }
+
     /// Reads back a portion of what waits at the head of a session's line.
     #[cold]
     pub(crate) fn recall_head(&mut self, index: u32) {
-        let all = self.commit.queue_memory().map_or(0, |it| it.resident());
-        let is_tight = all > self.settings.limits.queue_memory;
+        let portion = self.recall_portion();
         let Some(session) = self.sessions.get(index as usize) else { return };
-        let portion = if is_tight { SMALL_PORTION } else { PORTION };
         self.recall(index, &session.queue.first_away(portion));
     }
 
-    /// Reads back all messages of the shared groups that `wanted` names and that wait in a
-    /// session's line: other members get them.
-    pub(crate) fn recall_shared(&mut self, index: u32, wanted: impl Fn(u32) -> bool) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
-        self.recall(index, &session.queue.shared_away(wanted));
+    /// Reads back messages of the shared groups that `wanted` names and that wait in a session's
+    /// line, since other members get them: as many as `bytes` begin with, which become less by that.
+    /// Returns whether there are more.
+    pub(crate) fn recall_shared(
+        &mut self,
+        index: u32,
+        bytes: &mut usize,
+        wanted: impl Fn(u32) -> bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get(index as usize) else { return false };
+        let (ordinals, has_more) = session.queue.shared_away(bytes, wanted);
+        self.recall(index, &ordinals);
+        has_more
     }
 
     /// Reads back these messages of a session's line. What is not there any more leaves it.

@@ -75,6 +75,8 @@ pub struct Router {
     pub(crate) held: VecDeque<HeldDelivery>,
     /// Messages in line that leave memory when they are safe, in the order of their tickets.
     pub(crate) leaving: VecDeque<Leaving>,
+    /// Shared groups of which absent members hold more than was read back so far.
+    pub(crate) gathering: Vec<u32>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
     shut: Vec<ConnectionId>,
     /// Memory of outboxes that are empty.
@@ -125,6 +127,7 @@ impl Router {
             released: Gates::default(),
             held: VecDeque::new(),
             leaving: VecDeque::new(),
+            gathering: Vec::new(),
             shut: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
@@ -198,6 +201,7 @@ impl Router {
                         self.drain(index, PORTION_BYTES, now);
                     }
                 }
+                Due::Gather(group, recorded) => self.gather_due(group, recorded, now),
             }
         }
         if self.next_sweep().is_some_and(|at| at <= now) {

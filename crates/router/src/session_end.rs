@@ -56,7 +56,7 @@ impl Router {
     /// Takes a session away; answers its name where a crash cannot take it.
     fn take_session(&mut self, index: u32, now: Time) -> Option<Box<Durable>> {
         self.send_will(index, now);
-        self.recall_shared(index, |_| true);
+        self.recall_shared(index, &mut { usize::MAX }, |_| true);
         let mut session = self.sessions.remove(index as usize)?;
         self.by_client.remove(&session.client_id);
         self.note_session(&session.client_id, false);
@@ -130,11 +130,15 @@ impl Router {
         if served.is_empty() {
             return;
         }
-        self.recall_shared(index, |group| served.contains(&group));
+        let mut portion = self.recall_portion();
+        let has_more = self.recall_shared(index, &mut portion, |group| served.contains(&group));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut shared = session.window.take_shared(|group| served.contains(&group));
         shared.extend(session.queue.take_shared(|group| served.contains(&group)));
         let key = session.key();
         self.reroute(key, shared, now);
+        if has_more {
+            served.iter().for_each(|group| self.gather_later(*group, self.recorded, now));
+        }
     }
 }

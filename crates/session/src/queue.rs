@@ -211,17 +211,26 @@ impl<C> Queue<C> {
         places
     }
 
-    /// The places of the messages of the shared groups that `wanted` names and that are on the disk
-    /// alone.
-    pub fn shared_away(&self, wanted: impl Fn(u32) -> bool) -> Vec<u64> {
+    /// The places of the first messages of the shared groups that `wanted` names and that are on the
+    /// disk alone: of as many as `bytes` begin with, which become less by that. And whether there
+    /// are more.
+    pub fn shared_away(&self, bytes: &mut usize, wanted: impl Fn(u32) -> bool) -> (Vec<u64>, bool) {
+        let mut places = Vec::new();
         if self.shared == 0 || self.kept.away() == 0 {
-            return Vec::new();
+            return (places, false);
         }
-        let shared = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Away(away) if away.group.is_some_and(&wanted) => Some(away.ordinal),
-            _ => None,
-        });
-        shared.collect()
+        for entry in &self.entries {
+            let Entry::Away(away) = entry else { continue };
+            if !away.group.is_some_and(&wanted) {
+                continue;
+            }
+            if *bytes == 0 {
+                return (places, true);
+            }
+            *bytes = bytes.saturating_sub(away.size as usize);
+            places.push(away.ordinal);
+        }
+        (places, false)
     }
 
     /// Messages are in memory again. In their order.
@@ -337,13 +346,21 @@ impl<C> Queue<C> {
         self.cursors = (self.entries.len() - messages) as u32;
     }
 
-    /// Takes out the messages of the shared groups that `wanted` names; those that are on the disk
-    /// alone stay: see [`Self::shared_away`].
+    /// Takes out the messages of the shared groups that `wanted` names, up to the first that is on
+    /// the disk alone: see [`Self::shared_away`].
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         if self.shared == 0 {
             return Vec::new();
         }
-        self.take_where(|delivery| delivery.group.is_some_and(&wanted))
+        let mut is_behind = false;
+        self.take_where(|entry| match entry {
+            Entry::Message(delivery) => !is_behind && delivery.group.is_some_and(&wanted),
+            Entry::Away(away) => {
+                is_behind |= away.group.is_some_and(&wanted);
+                false
+            }
+            Entry::Cursor(_) => false,
+        })
     }
 
     /// Takes out the QoS 0 messages, which no session keeps for an absent client.
@@ -351,13 +368,11 @@ impl<C> Queue<C> {
         if self.qos0 == 0 {
             return Vec::new();
         }
-        self.take_where(|delivery| delivery.qos == QoS::AtMostOnce)
+        self.take_where(|entry| matches!(entry, Entry::Message(it) if it.qos == QoS::AtMostOnce))
     }
 
-    fn take_where(&mut self, condition: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
-        let taken = self
-            .drop_where(|entry| matches!(entry, Entry::Message(delivery) if condition(delivery)));
-        let deliveries = taken.into_iter().filter_map(|entry| match entry {
+    fn take_where(&mut self, condition: impl FnMut(&Entry<C>) -> bool) -> Vec<Delivery> {
+        let deliveries = self.drop_where(condition).into_iter().filter_map(|entry| match entry {
             Entry::Message(delivery) => Some(delivery),
             Entry::Away(_) | Entry::Cursor(_) => None,
         });

@@ -90,10 +90,16 @@ proptest! {
                     prop_assert_eq!(pop(&mut away, &disk, portion), whole.pop());
                 }
                 Step::TakeShared(group) => {
-                    let ordinals = away.shared_away(|it| it == group);
-                    recall(&mut away, &ordinals, &disk);
-                    let taken = away.take_shared(|it| it == group);
-                    prop_assert_eq!(taken, whole.take_shared(|it| it == group));
+                    let (wanted, mut taken) = (|it| it == group, Vec::new());
+                    let mut has_more = true;
+                    while has_more {
+                        let ordinals;
+                        (ordinals, has_more) = away.shared_away(&mut (portion + 1), wanted);
+                        prop_assert!(!has_more || !ordinals.is_empty(), "each portion has some");
+                        recall(&mut away, &ordinals, &disk);
+                        taken.extend(away.take_shared(wanted));
+                    }
+                    prop_assert_eq!(taken, whole.take_shared(wanted));
                 }
                 Step::Cursor => {
                     away.push_cursor(());

@@ -1,10 +1,14 @@
 //! What cleaning leaves behind, and what it never takes.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
-use agentmq_log::SimulatedDisk;
-use agentmq_session::{Condition, SessionKey, Ticket};
+use agentmq_log::{Disk, Room, SimulatedDisk, SimulatedFile};
+use agentmq_session::{Condition, Recall, SessionKey, Ticket};
 
 use crate::Watermarks;
+use crate::bodies::{Bodies, LogBodies};
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord};
 use crate::store::{Settings, Store};
 use crate::writer::Committer;
@@ -250,5 +254,87 @@ fn a_small_disk_suffices_for_much_that_is_delivered() {
         submit(&mut committer, &Record::Message(message(&large, ordinal, false, 0)));
         submit(&mut committer, &Record::Dropped { session: SESSION, ordinal });
         assert_eq!(committer.shared().condition(), Condition::Good, "message {ordinal}");
+    }
+}
+
+/// A disk on which something happens just before a file is opened.
+#[derive(Clone)]
+struct Meddled {
+    disk: SimulatedDisk,
+    meddle: Arc<Mutex<Option<Meddling>>>,
+}
+
+type Meddling = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Meddled {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.disk.fmt(formatter)
+    }
+}
+
+impl Disk for Meddled {
+    type File = SimulatedFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&mut self, name: &str, bytes: u64) -> io::Result<SimulatedFile> {
+        self.disk.create(name, bytes)
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimulatedFile> {
+        let meddle = self.meddle.lock().expect("no panic").take();
+        if let Some(meddle) = meddle {
+            meddle();
+        }
+        self.disk.open(name)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
+        self.disk.link(name, second)
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        self.disk.sync_folder()
+    }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        self.disk.room()
+    }
+}
+
+/// A shard has looked up where a message is; before it reads, cleaning moves that, or takes it.
+#[test]
+fn what_cleaning_moves_under_a_reader_is_found() {
+    for expires_at in [0, 1_000] {
+        let disk = SimulatedDisk::default();
+        let mut store = open(&disk, settings(4 * 1024, 0));
+        add(&mut store, &session(9));
+        let body = packet("jobs", b"body");
+        add(&mut store, &Record::Message(message(&body, 1, false, expires_at)));
+        clean(&mut store, 0);
+        let bodies = store.bodies();
+        let oldest = store.log().segments().next().expect("one").number;
+        let meddle: Meddling = Box::new(move || {
+            while store.log().segments().next().is_some_and(|it| it.number == oldest) {
+                add(&mut store, &Record::Ended(SessionKey(9)));
+                clean(&mut store, 1_000_000);
+            }
+        });
+        let disk = Meddled { disk, meddle: Arc::new(Mutex::new(Some(meddle))) };
+        let bodies = LogBodies { disk, state: bodies.state };
+        for _ in 0..2 {
+            match (expires_at, bodies.recall(SESSION, &[1]).pop()) {
+                (0, Some(Recall::Message(it))) => assert_eq!(&*it.message.payload, b"body"),
+                (1_000, Some(Recall::Gone)) => {}
+                (_, other) => panic!("{other:?}"),
+            }
+        }
+        assert!(bodies.disk.meddle.lock().expect("no panic").is_none(), "it was moved");
     }
 }
