@@ -1,5 +1,5 @@
-//! Taking what absent members of a shared group hold for those who are here: a portion at a time, as
-//! far as it must be read back from the log.
+//! Taking what absent members of a shared group hold for those who are here: a portion at a time,
+//! as far as it must be read back from the log.
 
 use agentmq_session::{Condition, Ticket, Time};
 

@@ -59,8 +59,8 @@ impl Router {
     }
 
     /// Reads back messages of the shared groups that `wanted` names and that wait in a session's
-    /// line, since other members get them: as many as `bytes` begin with, which become less by that.
-    /// Returns whether there are more.
+    /// line, since other members get them: as many as `bytes` begin with, which become less by
+    /// that. Returns whether there are more.
     pub(crate) fn recall_shared(
         &mut self,
         index: u32,

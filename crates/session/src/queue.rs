@@ -211,9 +211,9 @@ impl<C> Queue<C> {
         places
     }
 
-    /// The places of the first messages of the shared groups that `wanted` names and that are on the
-    /// disk alone: of as many as `bytes` begin with, which become less by that. And whether there
-    /// are more.
+    /// The places of the first messages of the shared groups that `wanted` names and that are on
+    /// the disk alone: of as many as `bytes` begin with, which become less by that. And whether
+    /// there are more.
     pub fn shared_away(&self, bytes: &mut usize, wanted: impl Fn(u32) -> bool) -> (Vec<u64>, bool) {
         let mut places = Vec::new();
         if self.shared == 0 || self.kept.away() == 0 {

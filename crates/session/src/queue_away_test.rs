@@ -26,7 +26,9 @@ fn step() -> impl Strategy<Value = Step> {
     let group = prop_oneof![3 => Just(None), 1 => (0..2u32).prop_map(Some)];
     prop_oneof![
         8 => (0..300usize, seconds, group, prop::bool::weighted(0.8))
-            .prop_map(|(bytes, expires, group, survives)| Step::Push(bytes, expires, group, survives)),
+            .prop_map(|(bytes, expires, group, survives)| {
+                Step::Push(bytes, expires, group, survives)
+            }),
         6 => (0..40usize).prop_map(Step::LetGo),
         3 => Just(Step::Pop),
         1 => (0..2u32).prop_map(Step::TakeShared),
@@ -78,8 +80,8 @@ proptest! {
                     message.expires_at = seconds.map(|it| now.after_secs(it));
                     let qos = if survives { QoS::AtLeastOnce } else { QoS::AtMostOnce };
                     let ordinal = if survives { newest } else { 0 };
-                    let message = Arc::new(message);
-                    let delivery = Delivery { message, qos, retain: false, ids: None, group, ordinal };
+                    let (message, retain, ids) = (Arc::new(message), false, None);
+                    let delivery = Delivery { message, qos, retain, ids, group, ordinal };
                     disk.insert(ordinal, delivery.clone());
                     let bound = if survives { kept } else { others };
                     let made_room = away.push(delivery.clone(), bound, now);
