@@ -96,12 +96,10 @@ impl Router {
                 self.recall_head(index);
                 return Ok(());
             }
-            let delivery = session.queue.pop_qos0().ok_or(Stop::Wait)?;
-            self.send_queued(index, id, delivery, now);
-            return Ok(());
         }
-        let next = session.queue.front().ok_or(Stop::Wait)?;
-        let may_go = next.qos == QoS::AtMostOnce || next.message.is_expired(now) || has_room;
+        let may_go = session.queue.front().is_some_and(|next| {
+            has_room || next.qos == QoS::AtMostOnce || next.message.is_expired(now)
+        });
         let next = if may_go { session.queue.pop() } else { session.queue.pop_qos0() };
         let delivery = next.ok_or(Stop::Wait)?;
         if delivery.message.is_expired(now) {

@@ -15,6 +15,7 @@ enum Step {
     /// What stands at this place leaves memory.
     LetGo(usize),
     Pop,
+    PopQos0,
     /// The group's messages go to another member.
     TakeShared(u32),
     Cursor,
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         6 => (0..40usize).prop_map(Step::LetGo),
         3 => Just(Step::Pop),
+        1 => Just(Step::PopQos0),
         1 => (0..2u32).prop_map(Step::TakeShared),
         1 => Just(Step::Cursor),
         1 => (1..9u32).prop_map(Step::Wait),
@@ -91,6 +93,7 @@ proptest! {
                 Step::Pop => {
                     prop_assert_eq!(pop(&mut away, &disk, portion), whole.pop());
                 }
+                Step::PopQos0 => prop_assert_eq!(away.pop_qos0(), whole.pop_qos0()),
                 Step::TakeShared(group) => {
                     let (wanted, mut taken) = (|it| it == group, Vec::new());
                     let mut has_more = true;

@@ -120,8 +120,8 @@ impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
         loop {
             let error = match reading.message(&found.message) {
                 Ok(message) => {
-                    let Entry { qos, retain, ids, .. } = found.entry;
-                    let ids = (!ids.is_empty()).then(|| Arc::from(&*ids));
+                    let Entry { qos, retain, .. } = found.entry;
+                    let ids = found.entry.ids();
                     return Recall::Message(Box::new(Recalled { message, qos, retain, ids }));
                 }
                 Err(error) => error,

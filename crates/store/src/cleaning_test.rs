@@ -196,7 +196,7 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     let store = open(&disk, settings(4 << 20, 1 << 20));
     let (mut committer, _engines) =
         Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
-    let shared = std::sync::Arc::clone(committer.shared());
+    let shared = Arc::clone(committer.shared());
     let mut ticket = 0;
     let mut submit = |committer: &mut Committer<SimulatedDisk>, records: &[Record<'_>]| {
         let mut batch = Vec::new();

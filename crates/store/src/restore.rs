@@ -150,7 +150,7 @@ fn session(
     let kept = stored.entries.iter().filter(|(_, entry)| !is_undecided(state, entry.message));
     let (mut in_flight, mut waiting) = (Vec::new(), Vec::new());
     for (ordinal, entry) in kept {
-        let group = entry.group.clone();
+        let group = entry.group().map(Into::into);
         if entry.packet_id == 0 {
             let Some(message) = state.messages.get(&entry.message) else { continue };
             let away = Away {
@@ -165,7 +165,7 @@ fn session(
                 message: Arc::clone(message),
                 qos: entry.qos,
                 retain: entry.retain,
-                ids: (!entry.ids.is_empty()).then(|| Arc::from(&*entry.ids)),
+                ids: entry.ids(),
                 group: None,
                 ordinal: *ordinal,
             };

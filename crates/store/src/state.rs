@@ -6,10 +6,11 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::Position;
-use agentmq_session::{Arrival, SessionKey};
+use agentmq_session::{Arrival, SessionKey, SubscriptionIds};
 use hashbrown::HashMap;
 
 use crate::bodies::PacketPlace;
@@ -98,8 +99,14 @@ pub(crate) struct Entry {
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) ids: Box<[u32]>,
-    pub(crate) group: Option<Box<str>>,
+    /// What few have. One pointer, since there are as many entries as messages wait.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Clone)]
+struct More {
+    ids: Box<[u32]>,
+    group: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +123,19 @@ pub(crate) struct StoredMessage {
     /// Entries and topics that hold it.
     holders: u32,
     bytes: u32,
+}
+
+impl Entry {
+    /// Identifiers of the subscriptions that match.
+    pub(crate) fn ids(&self) -> SubscriptionIds {
+        let ids = &self.more.as_ref()?.ids;
+        (!ids.is_empty()).then(|| Arc::from(&**ids))
+    }
+
+    /// The shared subscription that it came through.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.more.as_ref()?.group.as_deref()
+    }
 }
 
 impl Live {
@@ -318,8 +338,10 @@ impl State {
             packet_id: recipient.packet_id,
             qos: recipient.qos,
             retain: recipient.retain,
-            ids: recipient.ids.as_slice().into(),
-            group: recipient.group.map(Into::into),
+            more: (!recipient.ids.is_empty() || recipient.group.is_some()).then(|| {
+                let ids = recipient.ids.as_slice().into();
+                Box::new(More { ids, group: recipient.group.map(Into::into) })
+            }),
         };
         if recipient.packet_id != 0 {
             session.by_packet.insert(recipient.packet_id, recipient.ordinal);
