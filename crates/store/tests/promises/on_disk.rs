@@ -102,6 +102,21 @@ fn a_shared_group_s_other_member_gets_all_of_it() {
     }
 }
 
+/// Nobody could get it any more.
+#[test]
+fn the_end_of_a_group_s_last_member_reads_nothing() {
+    let mut broker = broker();
+    absent(&mut broker, 0, "worker", "$share/group/t", QoS::AtLeastOnce);
+    broker.connect(9, "publisher", false);
+    publish(&mut broker, 0, 20);
+    assert_eq!(away(&broker, "worker"), 20);
+    broker.connect(0, "worker", true);
+    broker.commit();
+    assert_eq!(payloads(&broker.got(0)), Vec::<String>::new());
+    assert_eq!(broker.router.counters().recalled, 0);
+    assert_eq!(away(&broker, "worker"), 0);
+}
+
 #[test]
 fn what_is_read_back_carries_what_is_left_of_its_interval() {
     let mut broker = broker();
