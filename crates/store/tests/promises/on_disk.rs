@@ -201,3 +201,31 @@ fn the_oldest_make_room_without_being_read() {
     broker.commit();
     assert_eq!(payloads(&broker.got(0)), numbers(5, 8));
 }
+
+#[test]
+fn all_queues_together_have_a_bound_too() {
+    let mut settings = Settings::default();
+    settings.limits.queue_memory = 4_000;
+    let mut broker = Broker::start(SimulatedDisk::default(), settings);
+    let workers: Vec<String> = (0..8).map(|number| format!("worker-{number}")).collect();
+    for (id, worker) in (0..).zip(&workers) {
+        absent(&mut broker, id, worker, "t", QoS::AtLeastOnce);
+    }
+    broker.connect(9, "publisher", false);
+    publish(&mut broker, 0, 50);
+    let resident = |broker: &Broker| -> usize {
+        let sessions = workers.iter().map(|it| broker.router.session(it).expect("a session"));
+        sessions.map(|it| it.queue.resident_bytes()).sum()
+    };
+    assert!(resident(&broker) > 3_000, "the first stay: {}", resident(&broker));
+    assert!(resident(&broker) <= 4_000, "{}", resident(&broker));
+    for (id, worker) in (0..).zip(&workers) {
+        broker.connect(id, worker, false);
+        broker.commit();
+        assert_eq!(payloads(&broker.got(id)), numbers(0, 50), "{worker}");
+    }
+    let mut broker = broker.restart();
+    assert_eq!(resident(&broker), 0);
+    broker.connect(0, "worker-0", true);
+    broker.commit();
+}
