@@ -19,14 +19,15 @@ pub struct SegmentReader<F> {
 }
 
 impl<F: DiskFile> SegmentReader<F> {
-    /// Opens a segment; [`ReadError::Gone`] when the log has let go of it.
+    /// Opens a segment; [`ReadError::Gone`] when the log has let go of it, and
+    /// [`ReadError::NotOpened`] when it may be tried again.
     pub fn open<D: Disk<File = F>>(disk: &D, number: u32) -> Result<Self, ReadError> {
         let place = || file_name(number);
-        let io = |source: io::Error| match source.kind() {
+        let file = disk.open(&place()).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ReadError::Gone(number),
-            _ => ReadError::Io { place: place(), source },
-        };
-        let file = disk.open(&place()).map_err(io)?;
+            _ => ReadError::NotOpened { place: place(), source },
+        })?;
+        let io = |source| ReadError::Io { place: place(), source };
         let mut start = vec![0; FIRST_BLOCK];
         file.read_at(&mut start, 0).map_err(io)?;
         let header = Header::decode(&start).ok().flatten().filter(|it| it.number == number);

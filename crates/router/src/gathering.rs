@@ -62,4 +62,4 @@ impl Router {
 }
 
 /// Milliseconds between two portions: a turn of its own for each.
-const SOON_MS: u64 = 2;
+const SOON_MS: u64 = 5;

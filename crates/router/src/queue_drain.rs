@@ -93,8 +93,9 @@ impl Router {
                 return self.drop_away(index);
             }
             if has_room {
-                self.recall_head(index);
-                return Ok(());
+                let is_there = self.recall_head(index);
+                let later = now.after_millis(READ_AGAIN_MS);
+                return if is_there { Ok(()) } else { Err(Stop::Until(later)) };
             }
         }
         let may_go = session.queue.front().is_some_and(|next| {
@@ -306,6 +307,8 @@ impl Router {
     }
 }
 
+/// Milliseconds after which what could not be read back is tried again.
+const READ_AGAIN_MS: u64 = 1_000;
 /// Retained messages that one step of a cursor sends.
 const PORTION: usize = 256;
 

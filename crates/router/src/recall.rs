@@ -50,12 +50,14 @@ impl Router {
         portion.min(limits.durable_queue_memory as usize).max(1)
     }
 
-    /// Reads back a portion of what waits at the head of a session's line.
+    /// Reads back a portion of what waits at the head of a session's line. False when that is to be
+    /// tried again later.
     #[cold]
-    pub(crate) fn recall_head(&mut self, index: u32) {
+    pub(crate) fn recall_head(&mut self, index: u32) -> bool {
         let portion = self.recall_portion();
-        let Some(session) = self.sessions.get(index as usize) else { return };
-        self.recall(index, &session.queue.first_away(portion));
+        let Some(session) = self.sessions.get(index as usize) else { return false };
+        let first = session.queue.first_away(portion);
+        self.recall(index, &first) < first.len()
     }
 
     /// Reads back messages of the shared groups that `wanted` names and that wait in a session's
@@ -69,15 +71,15 @@ impl Router {
     ) -> bool {
         let Some(session) = self.sessions.get(index as usize) else { return false };
         let (ordinals, has_more) = session.queue.shared_away(bytes, wanted);
-        self.recall(index, &ordinals);
-        has_more
+        self.recall(index, &ordinals) > 0 || has_more
     }
 
-    /// Reads back these messages of a session's line. What is not there any more leaves it.
-    fn recall(&mut self, index: u32, ordinals: &[u64]) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
+    /// Reads back these messages of a session's line. What is not there any more leaves it. Returns
+    /// how many stay where they are.
+    fn recall(&mut self, index: u32, ordinals: &[u64]) -> usize {
+        let Some(session) = self.sessions.get(index as usize) else { return 0 };
         if ordinals.is_empty() {
-            return;
+            return 0;
         }
         let key = session.key();
         let recalls = self.commit.recall(key, ordinals);
@@ -90,14 +92,17 @@ impl Router {
                     lost.push(*ordinal);
                 }
                 Recall::Damaged => lost.push(*ordinal),
+                Recall::Later => {}
             }
         }
+        let left = ordinals.len() - found.len() - lost.len();
         self.counters.recalled += found.len() as u64;
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.queue.fill(found);
             session.queue.forget_away(&lost);
         }
         self.record_dropping(key, &lost);
+        left
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Recall {
     Gone,
     /// It cannot be read any more: that has been told and counted.
     Damaged,
+    /// The system does not let it be read now: it may be tried again.
+    Later,
 }
 
 /// What all queues hold together of what survives the broker, in bytes by [`Message::size`].

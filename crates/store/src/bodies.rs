@@ -1,6 +1,7 @@
 //! Reading messages back from the log: for a start, and for queues whose tail is on the disk alone.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use agentmq_log::{Disk, Position, ReadError, SegmentReader, keep_segment};
@@ -66,8 +67,10 @@ pub(crate) trait Bodies: Debug + Send + Sync {
 /// The log's files, and the index that says where in them everything stands.
 #[derive(Debug)]
 pub(crate) struct LogBodies<D> {
-    pub(crate) disk: D,
-    pub(crate) state: Arc<RwLock<State>>,
+    disk: D,
+    state: Arc<RwLock<State>>,
+    /// The system does not open files: that has been told.
+    is_stuck: AtomicBool,
 }
 
 /// Nothing is recorded.
@@ -97,6 +100,12 @@ impl<D: Disk + Clone + Send + Sync> Bodies for LogBodies<D> {
     }
 }
 
+impl<D> LogBodies<D> {
+    pub(crate) fn new(disk: D, state: Arc<RwLock<State>>) -> Self {
+        Self { disk, state, is_stuck: AtomicBool::new(false) }
+    }
+}
+
 impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
     fn look_up(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Option<Found>> {
         // A panic of the writer leaves places that are checked when they are read.
@@ -120,9 +129,20 @@ impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
         loop {
             let error = match reading.message(&found.message) {
                 Ok(message) => {
+                    self.is_stuck.store(false, Ordering::Relaxed);
                     let Entry { qos, retain, .. } = found.entry;
                     let ids = found.entry.ids();
                     return Recall::Message(Box::new(Recalled { message, qos, retain, ids }));
+                }
+                Err(error @ ReadError::NotOpened { .. }) => {
+                    if !self.is_stuck.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            %error,
+                            "what waits on the disk cannot be read back now; it is tried again \
+                             every second: raise the limit of open files, if it is that"
+                        );
+                    }
+                    return Recall::Later;
                 }
                 Err(error) => error,
             };

@@ -318,7 +318,7 @@ fn what_cleaning_moves_under_a_reader_is_found() {
         let body = packet("jobs", b"body");
         add(&mut store, &Record::Message(message(&body, 1, false, expires_at)));
         clean(&mut store, 0);
-        let bodies = store.bodies();
+        let (state, is_moved) = (store.shared_state(), Arc::new(Mutex::new(None)));
         let oldest = store.log().segments().next().expect("one").number;
         let meddle: Meddling = Box::new(move || {
             while store.log().segments().next().is_some_and(|it| it.number == oldest) {
@@ -326,8 +326,8 @@ fn what_cleaning_moves_under_a_reader_is_found() {
                 clean(&mut store, 1_000_000);
             }
         });
-        let disk = Meddled { disk, meddle: Arc::new(Mutex::new(Some(meddle))) };
-        let bodies = LogBodies { disk, state: bodies.state };
+        *is_moved.lock().expect("no panic") = Some(meddle);
+        let bodies = LogBodies::new(Meddled { disk, meddle: Arc::clone(&is_moved) }, state);
         for _ in 0..2 {
             match (expires_at, bodies.recall(SESSION, &[1]).pop()) {
                 (0, Some(Recall::Message(it))) => assert_eq!(&*it.message.payload, b"body"),
@@ -335,6 +335,6 @@ fn what_cleaning_moves_under_a_reader_is_found() {
                 (_, other) => panic!("{other:?}"),
             }
         }
-        assert!(bodies.disk.meddle.lock().expect("no panic").is_none(), "it was moved");
+        assert!(is_moved.lock().expect("no panic").is_none(), "it was moved");
     }
 }

@@ -182,7 +182,7 @@ impl<D: Disk> Store<D> {
                     cleaning.is_done = true;
                     break;
                 }
-                Err(error @ ReadError::Io { .. }) => {
+                Err(error @ (ReadError::Io { .. } | ReadError::NotOpened { .. })) => {
                     let at = cleaning.offset;
                     tracing::error!(%error, at, "a part of the log is unreadable");
                     (cleaning.offset / PAGE + 1) * PAGE
@@ -246,7 +246,14 @@ impl<D: Disk> Store<D> {
 impl<D: Disk + Clone> Store<D> {
     /// What shards read back with.
     pub(crate) fn bodies(&self) -> LogBodies<D> {
-        LogBodies { disk: self.log.disk().clone(), state: Arc::clone(&self.state) }
+        LogBodies::new(self.log.disk().clone(), Arc::clone(&self.state))
+    }
+}
+
+#[cfg(test)]
+impl<D: Disk> Store<D> {
+    pub(crate) fn shared_state(&self) -> Arc<RwLock<State>> {
+        Arc::clone(&self.state)
     }
 }
 

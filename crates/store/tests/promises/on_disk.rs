@@ -102,6 +102,22 @@ fn a_shared_group_s_other_member_gets_all_of_it() {
     }
 }
 
+/// That tells nothing of what is in it: too many may be open.
+#[test]
+fn a_file_that_is_not_opened_is_tried_again() {
+    let mut broker = broker();
+    absent(&mut broker, 0, "worker", "t", QoS::AtLeastOnce);
+    broker.connect(9, "publisher", false);
+    publish(&mut broker, 0, 3);
+    broker.disk.plan(0, Fault::Open(std::io::ErrorKind::Other));
+    broker.connect(0, "worker", false);
+    broker.commit();
+    assert_eq!(payloads(&broker.got(0)), Vec::<String>::new());
+    broker.wait(1_000);
+    assert_eq!(payloads(&broker.got(0)), numbers(0, 3));
+    assert_eq!(broker.router.counters().dropped_expired, 0);
+}
+
 /// Nobody could get it any more.
 #[test]
 fn the_end_of_a_group_s_last_member_reads_nothing() {
