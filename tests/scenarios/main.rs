@@ -19,6 +19,7 @@ mod malformed_inputs;
 mod mischief;
 mod never_acking;
 mod newcomer_burst;
+mod offline_memory;
 mod pause;
 mod proxy;
 mod publish_rate;

@@ -70,7 +70,8 @@ fn report(config: &Config, opened: &OpenedStore<RealDisk>) {
         tracing::info!(bytes, "a commit in {folder} was not finished: none of it was acknowledged");
     }
     let sessions = opened.restored.sessions.len();
-    let messages: usize = opened.restored.sessions.iter().map(|it| it.entries.len()).sum();
+    let messages = opened.restored.sessions.iter();
+    let messages: usize = messages.map(|it| it.in_flight.len() + it.waiting.len()).sum();
     let retained = opened.restored.retained.len();
     if sessions + retained > 0 {
         tracing::info!(sessions, messages, retained, "taken up from {folder}");

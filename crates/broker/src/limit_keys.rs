@@ -63,6 +63,8 @@ const MAY_BE_ZERO: &[&str] = &[
     "queue_messages",
     "queue_bytes",
     "durable_queue_bytes",
+    "durable_queue_memory",
+    "queue_memory",
     "publishes_per_second",
     "retained_messages",
     "retained_bytes",

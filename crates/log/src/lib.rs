@@ -13,6 +13,7 @@ mod read_only_disk;
 mod real_disk;
 mod recovery;
 mod segment;
+mod segment_reader;
 mod simulated_disk;
 
 pub use block::{MAX_RECORD, RECORD_OVERHEAD};
@@ -22,4 +23,5 @@ pub use read_only_disk::{ReadOnlyDisk, ReadOnlyFile};
 pub use real_disk::{RealDisk, RealFile};
 pub use recovery::{Damage, Origin, Recovered};
 pub use segment::{Position, SegmentInfo, is_segment};
+pub use segment_reader::{SegmentReader, keep_segment};
 pub use simulated_disk::{Fault, SimulatedDisk, SimulatedFile};

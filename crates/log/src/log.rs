@@ -132,6 +132,15 @@ pub enum ReadError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system does not open the file: for want of descriptors, say. That tells nothing of what
+    /// is in it.
+    #[error("{place} cannot be opened: {source}")]
+    NotOpened {
+        /// The file.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 impl<D: Disk> Log<D> {

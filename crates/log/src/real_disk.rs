@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use crate::disk::{Disk, DiskFile, Room};
 
 /// A folder on a real disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RealDisk {
     folder: PathBuf,
 }

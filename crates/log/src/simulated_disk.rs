@@ -30,6 +30,8 @@ pub enum Fault {
     Sync(io::ErrorKind),
     /// There is no room for a new file.
     Create(io::ErrorKind),
+    /// A file that is there is not opened.
+    Open(io::ErrorKind),
 }
 
 #[derive(Debug, Default)]
@@ -231,7 +233,10 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
-        let folder = lock(&self.0);
+        let mut folder = lock(&self.0);
+        if let Some(Fault::Open(kind)) = folder.fault(|it| matches!(it, Fault::Open(_))) {
+            return Err(kind.into());
+        }
         let file = *folder.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         drop(folder);
         Ok(SimulatedFile { folder: Arc::clone(&self.0), file })

@@ -56,6 +56,7 @@ counters! {
     retained_refused: "Retained messages that exceeded a limit and were only delivered.";
     shared_rerouted: "Messages given to another member of a shared group.";
     panics: "Pieces of work that ended in a panic and cost their connection: defects.";
+    recalled: "Messages of session queues that were read back from the log.";
     queued_now: "Messages that wait in session queues (gauge, refreshed on report).";
 }
 

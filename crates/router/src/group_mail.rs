@@ -308,6 +308,8 @@ impl Router {
         if session.generation != name.generation || session.connection.is_some() {
             return;
         }
+        self.recall_shared(name.index, &mut { usize::MAX }, |it| it == group);
+        let Some(session) = self.sessions.get_mut(name.index as usize) else { return };
         let mut shared = Vec::new();
         if sent_too {
             shared = session.window.take_shared(|it| it == group);

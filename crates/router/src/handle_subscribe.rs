@@ -192,28 +192,6 @@ impl Router {
             self.gather(Some(group), now);
         }
     }
-
-    /// Takes what absent members of a group hold for those who are here.
-    pub(crate) fn gather(&mut self, group: Option<u32>, now: Time) {
-        let Some(group) = group else { return };
-        let Some(members) = self.groups.get(group).map(|it| it.members.clone()) else { return };
-        let mut moved = Vec::new();
-        for member in members {
-            if is_remote(member.session) {
-                let remote = self.remote_members.get(member.session);
-                if remote.is_some_and(|it| it.present.is_none()) {
-                    self.reclaim(group, member.session, false);
-                }
-            } else if let Some(other) = self.sessions.get_mut(member.session as usize)
-                && other.connection.is_none()
-            {
-                moved.push((other.key(), other.queue.take_shared(|it| it == group)));
-            }
-        }
-        for (session, deliveries) in moved {
-            self.reroute(session, deliveries, now);
-        }
-    }
 }
 
 const SHARED_ARE_OFF: &str =

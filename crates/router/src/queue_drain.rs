@@ -85,10 +85,20 @@ impl Router {
             }
             return self.expand(index, id, portion - filled, now);
         }
-        let next = session.queue.front().ok_or(Stop::Wait)?;
-        let may_go = next.qos == QoS::AtMostOnce
-            || next.message.is_expired(now)
-            || session.window.has_room(session.receive_maximum);
+        let has_room = session.window.has_room(session.receive_maximum);
+        if let Some(away) = session.queue.front_away() {
+            if away.is_expired(now) {
+                return self.drop_away(index);
+            }
+            if has_room {
+                let is_there = self.recall_head(index);
+                let later = now.after_millis(READ_AGAIN_MS);
+                return if is_there { Ok(()) } else { Err(Stop::Until(later)) };
+            }
+        }
+        let may_go = session.queue.front().is_some_and(|next| {
+            has_room || next.qos == QoS::AtMostOnce || next.message.is_expired(now)
+        });
         let next = if may_go { session.queue.pop() } else { session.queue.pop_qos0() };
         let delivery = next.ok_or(Stop::Wait)?;
         if delivery.message.is_expired(now) {
@@ -249,6 +259,15 @@ impl Router {
         }
     }
 
+    /// The message at the head of the line, which is on the disk alone, has expired.
+    fn drop_away(&mut self, index: u32) -> Result<(), Stop> {
+        let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
+        let (key, away) = (session.key(), session.queue.pop_away().ok_or(Stop::Wait)?);
+        self.counters.dropped_expired += 1;
+        self.record_dropping(key, &[away.ordinal]);
+        Ok(())
+    }
+
     /// A message has left the line without being sent.
     fn forget_queued(&mut self, index: u32, delivery: &Delivery) {
         if let Some(session) = self.sessions.get(index as usize) {
@@ -286,6 +305,8 @@ impl Router {
     }
 }
 
+/// Milliseconds after which what could not be read back is tried again.
+const READ_AGAIN_MS: u64 = 1_000;
 /// Retained messages that one step of a cursor sends.
 const PORTION: usize = 256;
 

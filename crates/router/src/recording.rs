@@ -73,6 +73,9 @@ impl Router {
             let durable =
                 Durable { key, next_ordinal: 0, exchanges: none, posted: none, terms: none };
             session.durable = Some(Box::new(durable));
+            if let Some(all) = self.commit.queue_memory() {
+                session.queue.survives(all);
+            }
         }
         self.record_terms(index, Ticket::default())
     }
@@ -172,7 +175,9 @@ impl Router {
         };
         self.record(Change::Message(&message));
         for (index, recipient) in receivers.into_iter().zip(named) {
-            if recipient.qos == QoS::ExactlyOnce && recipient.packet_id != 0 {
+            if recipient.packet_id == 0 {
+                self.may_leave(index, recipient.ordinal);
+            } else if recipient.qos == QoS::ExactlyOnce {
                 self.hold(index, recipient.packet_id);
             }
         }

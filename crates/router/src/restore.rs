@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
-use agentmq_session::{Message, QueueBound, RestoredSession, Time, Window};
+use agentmq_session::{Message, RestoredSession, RestoredWaiting, Time, Window};
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::router::Router;
@@ -14,14 +14,23 @@ impl Router {
     /// Takes up a session that survived: its client may come back to it. What of it is overdue
     /// happens with the next tick.
     pub fn restore(&mut self, restored: RestoredSession, now: Time) {
-        let RestoredSession { mut session, was_connected, subscriptions, entries, releasing } =
-            restored;
+        let RestoredSession {
+            mut session,
+            was_connected,
+            subscriptions,
+            in_flight,
+            waiting,
+            releasing,
+        } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();
         session.subscriptions.sort_unstable();
+        if let Some(all) = self.commit.queue_memory() {
+            session.queue.survives(all);
+        }
         let index = self.sessions.insert(session) as u32;
         self.note_session(&client_id, true);
         self.by_client.insert(client_id, index);
@@ -40,14 +49,15 @@ impl Router {
                 self.announce(parsed.filter, true);
             }
         }
-        let unbounded = QueueBound { messages: usize::MAX, bytes: usize::MAX };
         let mut exchanges = Vec::new();
-        for mut entry in entries {
+        for mut entry in in_flight {
             entry.delivery.group = entry.group.and_then(|text| self.groups.find(&text));
-            if entry.packet_id != 0 {
-                exchanges.push((entry.packet_id, entry.delivery.qos, Some(entry.delivery)));
-            } else if let Some(session) = self.sessions.get_mut(index as usize) {
-                session.queue.push(entry.delivery, unbounded, now);
+            exchanges.push((entry.packet_id, entry.delivery.qos, Some(entry.delivery)));
+        }
+        for RestoredWaiting { mut away, group } in waiting {
+            away.group = group.and_then(|text| self.groups.find(&text));
+            if let Some(session) = self.sessions.get_mut(index as usize) {
+                session.queue.push_away(away);
             }
         }
         exchanges.extend(releasing.into_iter().map(|id| (id, QoS::ExactlyOnce, None)));

@@ -18,6 +18,7 @@ use crate::load_average::LoadAverages;
 use crate::mail_gate::MailGate;
 use crate::places::{Peers, Place};
 use crate::queue_drain::PORTION_BYTES;
+use crate::recall::Leaving;
 use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
@@ -72,6 +73,10 @@ pub struct Router {
     released: Gates,
     /// QoS 2 deliveries whose identifiers are not safe yet.
     pub(crate) held: VecDeque<HeldDelivery>,
+    /// Messages in line that leave memory when they are safe, in the order of their tickets.
+    pub(crate) leaving: VecDeque<Leaving>,
+    /// Shared groups of which absent members hold more than was read back so far.
+    pub(crate) gathering: Vec<u32>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
     shut: Vec<ConnectionId>,
     /// Memory of outboxes that are empty.
@@ -121,6 +126,8 @@ impl Router {
             undecided: Undecided::default(),
             released: Gates::default(),
             held: VecDeque::new(),
+            leaving: VecDeque::new(),
+            gathering: Vec::new(),
             shut: Vec::new(),
             outboxes: OutboxPool::default(),
             generations: 0,
@@ -194,6 +201,7 @@ impl Router {
                         self.drain(index, PORTION_BYTES, now);
                     }
                 }
+                Due::Gather(group, recorded) => self.gather_due(group, recorded, now),
             }
         }
         if self.next_sweep().is_some_and(|at| at <= now) {
@@ -319,6 +327,7 @@ impl Router {
         let completed = self.commit.completed();
         self.tell_arrivals(completed);
         self.send_held(completed, now);
+        self.let_go(completed);
         self.pay_debts();
         self.look_at_shut();
         // Not beyond what was looked at above: what comes meanwhile is seen the next time.

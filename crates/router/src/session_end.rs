@@ -56,6 +56,9 @@ impl Router {
     /// Takes a session away; answers its name where a crash cannot take it.
     fn take_session(&mut self, index: u32, now: Time) -> Option<Box<Durable>> {
         self.send_will(index, now);
+        let alone = self.groups_of_its_own(index);
+        let has_others = |group| !alone.contains(&group);
+        self.recall_shared(index, &mut { usize::MAX }, has_others);
         let mut session = self.sessions.remove(index as usize)?;
         self.by_client.remove(&session.client_id);
         self.note_session(&session.client_id, false);
@@ -64,9 +67,20 @@ impl Router {
             self.remove_subscription(name, &text);
         }
         let mut shared = session.window.take_shared(|_| true);
-        shared.extend(session.queue.take_shared(|_| true));
+        shared.extend(session.queue.take_shared(has_others));
         self.reroute(session.key(), shared, now);
         session.durable
+    }
+
+    /// The groups of a session in which nobody else is: what it holds of them ends with it.
+    fn groups_of_its_own(&self, index: u32) -> Vec<u32> {
+        let subscriptions = self.sessions.get(index as usize).map(|it| it.subscriptions.as_slice());
+        let groups = subscriptions.unwrap_or_default().iter().filter_map(|it| self.groups.find(it));
+        let is_alone = |group: &u32| {
+            let members = self.groups.get(*group).map(|it| it.members.as_slice());
+            members.unwrap_or_default().iter().all(|member| member.session == index)
+        };
+        groups.filter(is_alone).collect()
     }
 
     /// A deadline of an absent client's session: its will's delay, or its end.
@@ -129,10 +143,15 @@ impl Router {
         if served.is_empty() {
             return;
         }
+        let mut portion = self.recall_portion();
+        let has_more = self.recall_shared(index, &mut portion, |group| served.contains(&group));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut shared = session.window.take_shared(|group| served.contains(&group));
         shared.extend(session.queue.take_shared(|group| served.contains(&group)));
         let key = session.key();
         self.reroute(key, shared, now);
+        if has_more {
+            served.iter().for_each(|group| self.gather_later(*group, self.recorded, now));
+        }
     }
 }

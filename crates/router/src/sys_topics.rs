@@ -90,6 +90,8 @@ impl Router {
             ("store/segments", Some(store.segments)),
             ("store/damage", Some(store.damage)),
             ("store/free", store.free),
+            ("store/queues/bytes", Some(store.queued)),
+            ("store/queues/memory", Some(store.queued_in_memory)),
         ];
         for (name, number) in numbers {
             if let Some(number) = number {

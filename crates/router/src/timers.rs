@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agentmq_session::Time;
+use agentmq_session::{Ticket, Time};
 
 /// What is due. The generation tells an entry whose owner has gone from one that still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,8 @@ pub(crate) enum Due {
     Session(u32, u32),
     /// Session index and generation: its queue may move again.
     Drain(u32, u32),
+    /// A shared group of which absent members hold more, when this ticket is complete.
+    Gather(u32, Ticket),
 }
 
 /// All deadlines. Those far away are cancelled when their owner goes: a client that comes and goes

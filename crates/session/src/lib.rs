@@ -5,12 +5,16 @@
 //! output goes into an [`Outbox`]. Knows nothing of other clients, subscriptions or sockets.
 #![forbid(unsafe_code)]
 
+mod away;
 mod change;
 mod in_flight;
+mod kept;
 mod limits;
 mod message;
 mod outbox;
 mod queue;
+#[cfg(test)]
+mod queue_away_test;
 mod restored;
 mod retained_cursor;
 mod session;
@@ -21,13 +25,14 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
+pub use away::{Away, QueueMemory, Recall, Recalled};
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
-pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription};
+pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription, RestoredWaiting};
 pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};
 pub use slots::{Slab, Slots};

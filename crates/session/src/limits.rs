@@ -92,8 +92,9 @@ limits! {
     in_flight: u16 = 1_024, "unacknowledged QoS 1 and 2 publications to a client", "they wait in its queue; so they do 4 times as far (at least 1 024) behind one that stays unacknowledged";
     queue_messages: u32 = 1_000, "messages of a session that wait and need not survive the broker (QoS 0, clean sessions, durability \"memory\")", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
     queue_bytes: u32 = 8_388_608, "bytes of a session that wait and need not survive the broker", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
-    // To become 1 GiB when what waits is read back from the log: until then it is in memory, too.
-    durable_queue_bytes: u64 = 268_435_456, "bytes of a session that wait and survive the broker (QoS 1 and 2 with durability \"fsync\" or \"os\")", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
+    durable_queue_bytes: u64 = 1_073_741_824, "bytes of a session that wait and survive the broker (QoS 1 and 2 with durability \"fsync\" or \"os\")", "expired ones are dropped, then the oldest; its next CONNACK tells how many";
+    durable_queue_memory: u32 = 8_388_608, "bytes in memory of what waits in a session and survives the broker", "the rest waits on the disk and is read back when its turn comes";
+    queue_memory: u64 = 268_435_456, "bytes in memory of what waits in all sessions together and survives the broker", "what comes then waits on the disk and is read back when its turn comes";
     outbox_bytes: u32 = 4_194_304, "bytes to a client that does not read", "QoS 0 is dropped and counted, QoS 1 and 2 wait in its queue";
     write_blocked_ms: u32 = 10_000, "milliseconds in which a client reads nothing", "DISCONNECT 0x97, the session stays";
     publishes_per_second: u32 = 0, "publications a second of one client (0: no bound)", "its socket is not read until the second is over";

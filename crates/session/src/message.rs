@@ -43,6 +43,9 @@ pub struct MessageParts<'a> {
 }
 
 impl Message {
+    /// What a queued message costs beside its bytes: two reference counts, pointers, lengths.
+    pub const OVERHEAD: usize = 160;
+
     /// Copies the parts.
     pub fn new(parts: &MessageParts<'_>) -> Self {
         let (topic, properties) = (parts.topic.as_bytes(), parts.properties.as_bytes());
@@ -85,6 +88,26 @@ impl Message {
         Self::new(&MessageParts { topic, payload, properties, qos, retain, expires_at: None })
     }
 
+    /// The same with another end of its Message Expiry Interval. In place if nobody shares it.
+    #[must_use]
+    pub fn expiring_at(mut self, expires_at: Option<Time>) -> Self {
+        let is_alone = self.0.with_arc_mut(|block| {
+            let block = Arc::get_mut(block);
+            block.map(|block| block.header_mut().expires_at = expires_at).is_some()
+        });
+        if is_alone {
+            return self;
+        }
+        Self::new(&MessageParts {
+            topic: self.topic(),
+            payload: self.payload(),
+            properties: self.properties(),
+            qos: self.qos(),
+            retain: self.retain(),
+            expires_at,
+        })
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         let bytes = self.0.slice.get(..self.properties_at()).unwrap_or_default();
@@ -120,7 +143,7 @@ impl Message {
 
     /// Bytes that the message takes in a queue.
     pub fn size(&self) -> usize {
-        self.0.slice.len() + self.fixed().large.as_ref().map_or(0, |it| it.len()) + OVERHEAD
+        self.0.slice.len() + self.fixed().large.as_ref().map_or(0, |it| it.len()) + Self::OVERHEAD
     }
 
     /// Whether its time has run out: it must not be delivered any more [MQTT-3.3.2-5].
@@ -202,9 +225,6 @@ impl Delivery {
     }
 }
 
-/// What a queued message costs beside its bytes: two reference counts, pointers, lengths.
-const OVERHEAD: usize = 160;
-
 /// What a new block holds before it is filled. All but messages with very many properties fit.
 static BLANK: [u8; 2 * REFERENCE_FROM] = [0; 2 * REFERENCE_FROM];
 
@@ -244,7 +264,12 @@ mod tests {
             prop_assert_eq!((message.qos(), message.retain()), (QoS::ExactlyOnce, retain));
             prop_assert_eq!(message.expires_at(), expires_at);
             let says = topic.len() + payload.len() + properties.view().as_bytes().len();
-            prop_assert_eq!(message.size(), says + OVERHEAD);
+            prop_assert_eq!(message.size(), says + Message::OVERHEAD);
+            let shared = message.clone();
+            let other = message.expiring_at(Some(Time::from_millis(7)));
+            prop_assert_eq!(other.expires_at(), Some(Time::from_millis(7)));
+            prop_assert_eq!(shared.expires_at(), expires_at);
+            prop_assert_eq!(other.expiring_at(expires_at), shared);
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Deliveries that wait: the client is away, its window is full, or something is to go first.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use agentmq_codec::QoS;
 
-use crate::{Delivery, RetainedCursor, Time};
+use crate::kept::Kept;
+use crate::{Away, Delivery, QueueMemory, Recalled, RetainedCursor, Time};
 
 /// The queue of one session, bounded by count and bytes: messages that survive the broker, which
 /// have an ordinal, by one bound, all others by another one. When a message would exceed its bound
-/// the expired ones make room, then the oldest of its kind, and are counted. `C` is what else can
-/// stand in line: a retained-message cursor, which expands when its turn comes.
+/// the expired ones make room, then the oldest of its kind, and are counted. Of those that survive
+/// the broker only the place need be in memory, see [`Away`]. `C` is what else can stand in line: a
+/// retained-message cursor, which expands when its turn comes.
 #[derive(Debug)]
 pub struct Queue<C = RetainedCursor> {
     entries: VecDeque<Entry<C>>,
@@ -20,9 +23,8 @@ pub struct Queue<C = RetainedCursor> {
     qos0: u32,
     /// Messages of shared groups among the messages.
     shared: u32,
-    /// Messages that survive the broker among the messages, and their bytes.
-    durable: u32,
-    durable_bytes: usize,
+    /// Messages that survive the broker among the messages.
+    kept: Kept,
     /// Nothing in line expires before this point, or is looked for before it.
     expires_from: Time,
 }
@@ -43,8 +45,12 @@ pub struct Overflow {
 #[derive(Debug)]
 enum Entry<C> {
     Message(Delivery),
+    /// A message that is on the disk alone.
+    Away(Away),
     Cursor(Box<C>),
 }
+
+const _: () = assert!(size_of::<Entry<RetainedCursor>>() == size_of::<Delivery>());
 
 /// Bounds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +69,7 @@ impl<C> Default for Queue<C> {
             cursors: 0,
             qos0: 0,
             shared: 0,
-            durable: 0,
-            durable_bytes: 0,
+            kept: Kept::default(),
             expires_from: Time::NEVER,
         }
     }
@@ -117,9 +122,9 @@ impl<C> Queue<C> {
         if is_full(self) && self.expires_from <= now {
             let expired = self.drop_expired(now);
             overflow.expired = expired.len();
-            overflow.gone.extend(expired.iter().map(|it| it.ordinal).filter(|it| *it > 0));
+            overflow.gone.extend(expired.into_iter().filter(|ordinal| *ordinal > 0));
         }
-        if !is_durable && self.durable > 0 && is_full(self) {
+        if !is_durable && self.kept.count() > 0 && is_full(self) {
             // The oldest of its kind may stand behind any number of others: this one gives way.
             return Overflow { dropped: 1, is_refused: true, ..overflow };
         }
@@ -127,7 +132,7 @@ impl<C> Queue<C> {
             && let Some(oldest) = self.drop_oldest(is_durable)
         {
             overflow.dropped += 1;
-            overflow.gone.extend((oldest.ordinal > 0).then_some(oldest.ordinal));
+            overflow.gone.extend((oldest > 0).then_some(oldest));
         }
         if let Some(at) = delivery.message.expires_at() {
             self.expires_from = self.expires_from.min(at);
@@ -135,6 +140,126 @@ impl<C> Queue<C> {
         self.count_in(&delivery);
         self.entries.push_back(Entry::Message(delivery));
         overflow
+    }
+
+    /// Appends a message that is on the disk alone.
+    pub fn push_away(&mut self, away: Away) {
+        self.expires_from = self.expires_from.min(away.expires_at);
+        self.count_in_away(&away);
+        self.entries.push_back(Entry::Away(away));
+    }
+
+    /// What survives the broker here is counted as part of `all`. To be called while nothing waits.
+    pub fn survives(&mut self, all: &Arc<QueueMemory>) {
+        debug_assert!(self.kept.count() == 0, "what waits is counted elsewhere");
+        self.kept.belongs_to(Arc::clone(all));
+    }
+
+    /// Bytes in memory of what survives the broker.
+    pub fn resident_bytes(&self) -> usize {
+        self.kept.resident_bytes()
+    }
+
+    /// Messages that are on the disk alone.
+    pub fn away(&self) -> usize {
+        self.kept.away()
+    }
+
+    /// The message at this place, which the disk has, leaves memory, if it still stands there.
+    pub fn let_go(&mut self, ordinal: u64) {
+        let is_at = |entry: &Entry<C>| matches!(entry, Entry::Message(it) if it.ordinal == ordinal);
+        let at = match self.kept.count() == self.entries.len() {
+            true => self.entries.partition_point(|entry| entry.ordinal() < ordinal),
+            false => self.entries.iter().position(is_at).unwrap_or(usize::MAX),
+        };
+        let Some(entry) = self.entries.get_mut(at).filter(|entry| is_at(entry)) else { return };
+        let Entry::Message(delivery) = entry else { return };
+        let away = Away::of(delivery);
+        let Entry::Message(delivery) = std::mem::replace(entry, Entry::Away(away)) else { return };
+        self.count_out(&delivery);
+        self.count_in_away(&away);
+    }
+
+    /// The message at the head, if it is on the disk alone.
+    pub fn front_away(&self) -> Option<&Away> {
+        match self.entries.front()? {
+            Entry::Away(away) => Some(away),
+            Entry::Message(_) | Entry::Cursor(_) => None,
+        }
+    }
+
+    /// Removes the head, if it is a message that is on the disk alone.
+    pub fn pop_away(&mut self) -> Option<Away> {
+        let away = *self.front_away()?;
+        self.entries.pop_front();
+        self.count_out_away(&away);
+        Some(away)
+    }
+
+    /// The places of the first messages, as far as they are on the disk alone, that have `bytes`
+    /// together; at least one.
+    pub fn first_away(&self, bytes: usize) -> Vec<u64> {
+        let (mut places, mut size) = (Vec::new(), 0);
+        for entry in &self.entries {
+            let Entry::Away(away) = entry else { break };
+            if size > 0 && size + away.size as usize > bytes {
+                break;
+            }
+            size += away.size as usize;
+            places.push(away.ordinal);
+        }
+        places
+    }
+
+    /// The places of the first messages of the shared groups that `wanted` names and that are on
+    /// the disk alone: of as many as `bytes` begin with, which become less by that. And whether
+    /// there are more.
+    pub fn shared_away(&self, bytes: &mut usize, wanted: impl Fn(u32) -> bool) -> (Vec<u64>, bool) {
+        let mut places = Vec::new();
+        if self.shared == 0 || self.kept.away() == 0 {
+            return (places, false);
+        }
+        for entry in &self.entries {
+            let Entry::Away(away) = entry else { continue };
+            if !away.group.is_some_and(&wanted) {
+                continue;
+            }
+            if *bytes == 0 {
+                return (places, true);
+            }
+            *bytes = bytes.saturating_sub(away.size as usize);
+            places.push(away.ordinal);
+        }
+        (places, false)
+    }
+
+    /// Messages are in memory again. In their order.
+    pub fn fill(&mut self, recalled: impl IntoIterator<Item = (u64, Recalled)>) {
+        let mut recalled = recalled.into_iter().peekable();
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            let Some((ordinal, _)) = recalled.peek() else { break };
+            if let Entry::Away(away) = *entry
+                && away.ordinal == *ordinal
+                && let Some((_, recalled)) = recalled.next()
+            {
+                let delivery = away.recalled(recalled);
+                self.count_out_away(&away);
+                self.count_in(&delivery);
+                *entry = Entry::Message(delivery);
+            }
+        }
+        self.entries = entries;
+    }
+
+    /// Forgets messages that are on the disk alone. In their order.
+    pub fn forget_away(&mut self, ordinals: &[u64]) {
+        if !ordinals.is_empty() {
+            self.drop_where(|entry| match entry {
+                Entry::Away(away) => ordinals.binary_search(&away.ordinal).is_ok(),
+                Entry::Message(_) | Entry::Cursor(_) => false,
+            });
+        }
     }
 
     /// Appends a cursor.
@@ -147,7 +272,7 @@ impl<C> Queue<C> {
     pub fn front(&self) -> Option<&Delivery> {
         match self.entries.front()? {
             Entry::Message(delivery) => Some(delivery),
-            Entry::Cursor(_) => None,
+            Entry::Away(_) | Entry::Cursor(_) => None,
         }
     }
 
@@ -155,7 +280,7 @@ impl<C> Queue<C> {
     pub fn front_cursor(&mut self) -> Option<&mut C> {
         match self.entries.front_mut()? {
             Entry::Cursor(cursor) => Some(cursor),
-            Entry::Message(_) => None,
+            Entry::Message(_) | Entry::Away(_) => None,
         }
     }
 
@@ -163,11 +288,11 @@ impl<C> Queue<C> {
     pub fn cursors_mut(&mut self) -> impl Iterator<Item = &mut C> {
         self.entries.iter_mut().filter_map(|entry| match entry {
             Entry::Cursor(cursor) => Some(&mut **cursor),
-            Entry::Message(_) => None,
+            Entry::Message(_) | Entry::Away(_) => None,
         })
     }
 
-    /// Removes the head, message or cursor.
+    /// Removes the head, message or cursor; of one that is on the disk alone nothing is left.
     pub fn pop(&mut self) -> Option<Delivery> {
         let entry = self.entries.pop_front()?;
         if self.entries.is_empty() && self.entries.capacity() > KEPT {
@@ -177,6 +302,10 @@ impl<C> Queue<C> {
             Entry::Message(delivery) => {
                 self.count_out(&delivery);
                 Some(delivery)
+            }
+            Entry::Away(away) => {
+                self.count_out_away(&away);
+                None
             }
             Entry::Cursor(_) => {
                 self.cursors -= 1;
@@ -192,7 +321,7 @@ impl<C> Queue<C> {
             return None;
         }
         let at =
-            self.entries.iter().take_while(|entry| matches!(entry, Entry::Message(_))).position(
+            self.entries.iter().take_while(|entry| !matches!(entry, Entry::Cursor(_))).position(
                 |entry| matches!(entry, Entry::Message(it) if it.qos == QoS::AtMostOnce),
             )?;
         match self.entries.remove(at)? {
@@ -200,7 +329,7 @@ impl<C> Queue<C> {
                 self.count_out(&delivery);
                 Some(delivery)
             }
-            Entry::Cursor(_) => None,
+            Entry::Away(_) | Entry::Cursor(_) => None,
         }
     }
 
@@ -211,18 +340,27 @@ impl<C> Queue<C> {
         }
         let messages = self.len();
         self.entries.retain(|entry| match entry {
-            Entry::Message(_) => true,
+            Entry::Message(_) | Entry::Away(_) => true,
             Entry::Cursor(cursor) => keep(cursor),
         });
         self.cursors = (self.entries.len() - messages) as u32;
     }
 
-    /// Takes out the messages of the shared groups that `wanted` names.
+    /// Takes out the messages of the shared groups that `wanted` names, up to the first that is on
+    /// the disk alone: see [`Self::shared_away`].
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         if self.shared == 0 {
             return Vec::new();
         }
-        self.drop_where(|delivery| delivery.group.is_some_and(&wanted))
+        let mut is_behind = false;
+        self.take_where(|entry| match entry {
+            Entry::Message(delivery) => !is_behind && delivery.group.is_some_and(&wanted),
+            Entry::Away(away) => {
+                is_behind |= away.group.is_some_and(&wanted);
+                false
+            }
+            Entry::Cursor(_) => false,
+        })
     }
 
     /// Takes out the QoS 0 messages, which no session keeps for an absent client.
@@ -230,78 +368,117 @@ impl<C> Queue<C> {
         if self.qos0 == 0 {
             return Vec::new();
         }
-        self.drop_where(|delivery| delivery.qos == QoS::AtMostOnce)
+        self.take_where(|entry| matches!(entry, Entry::Message(it) if it.qos == QoS::AtMostOnce))
     }
 
-    fn drop_where(&mut self, mut condition: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+    fn take_where(&mut self, condition: impl FnMut(&Entry<C>) -> bool) -> Vec<Delivery> {
+        let deliveries = self.drop_where(condition).into_iter().filter_map(|entry| match entry {
+            Entry::Message(delivery) => Some(delivery),
+            Entry::Away(_) | Entry::Cursor(_) => None,
+        });
+        deliveries.collect()
+    }
+
+    /// Drops messages.
+    fn drop_where(&mut self, mut condition: impl FnMut(&Entry<C>) -> bool) -> Vec<Entry<C>> {
         let mut taken = Vec::new();
         let entries = std::mem::take(&mut self.entries);
         for entry in entries {
-            match entry {
-                Entry::Message(delivery) if condition(&delivery) => {
-                    self.count_out(&delivery);
-                    taken.push(delivery);
-                }
-                entry => self.entries.push_back(entry),
+            if condition(&entry) {
+                self.count_out_entry(&entry);
+                taken.push(entry);
+            } else {
+                self.entries.push_back(entry);
             }
         }
         taken
     }
 
     /// Walks the whole queue, so at most once in a while; what expires meanwhile counts as waiting.
-    fn drop_expired(&mut self, now: Time) -> Vec<Delivery> {
+    /// Answers where those stood that have expired.
+    fn drop_expired(&mut self, now: Time) -> Vec<u64> {
         let mut next = Time::NEVER;
-        let expired = self.drop_where(|delivery| {
-            let at = delivery.message.expires_at().unwrap_or(Time::NEVER);
+        let expired = self.drop_where(|entry| {
+            let at = match entry {
+                Entry::Message(delivery) => delivery.message.expires_at().unwrap_or(Time::NEVER),
+                Entry::Away(away) => away.expires_at,
+                Entry::Cursor(_) => Time::NEVER,
+            };
             if at > now {
                 next = next.min(at);
             }
             at <= now
         });
         self.expires_from = next.max(now.after_millis(LOOK_AGAIN_MS));
-        expired
+        expired.iter().map(Entry::ordinal).collect()
     }
 
     /// Messages and bytes of those that survive the broker, or of all others.
     fn of_kind(&self, is_durable: bool) -> (usize, usize) {
-        let durable = (self.durable as usize, self.durable_bytes);
+        let durable = (self.kept.count(), self.kept.bytes());
         let others = (self.len() - durable.0, self.bytes - durable.1);
         if is_durable { durable } else { others }
     }
 
-    fn drop_oldest(&mut self, is_durable: bool) -> Option<Delivery> {
-        let oldest = self.entries.iter().position(
-            |entry| matches!(entry, Entry::Message(it) if (it.ordinal > 0) == is_durable),
-        );
-        match self.entries.remove(oldest?)? {
-            Entry::Message(delivery) => {
-                self.count_out(&delivery);
-                Some(delivery)
-            }
-            Entry::Cursor(_) => None,
-        }
+    /// Answers where it stood.
+    fn drop_oldest(&mut self, is_durable: bool) -> Option<u64> {
+        let oldest = self.entries.iter().position(|entry| match entry {
+            Entry::Message(delivery) => (delivery.ordinal > 0) == is_durable,
+            Entry::Away(_) => is_durable,
+            Entry::Cursor(_) => false,
+        });
+        let entry = self.entries.remove(oldest?)?;
+        self.count_out_entry(&entry);
+        Some(entry.ordinal())
     }
 
     fn count_in(&mut self, delivery: &Delivery) {
-        let size = delivery.message.size();
-        self.bytes += size;
+        self.bytes += delivery.message.size();
         if delivery.ordinal > 0 {
-            self.durable += 1;
-            self.durable_bytes += size;
+            self.kept.add(delivery);
         }
         self.qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
         self.shared += u32::from(delivery.group.is_some());
     }
 
     fn count_out(&mut self, delivery: &Delivery) {
-        let size = delivery.message.size();
-        self.bytes -= size;
+        self.bytes -= delivery.message.size();
         if delivery.ordinal > 0 {
-            self.durable -= 1;
-            self.durable_bytes -= size;
+            self.kept.take(delivery);
         }
         self.qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
         self.shared -= u32::from(delivery.group.is_some());
+    }
+
+    fn count_in_away(&mut self, away: &Away) {
+        self.bytes += away.size as usize;
+        self.kept.add_away(away);
+        self.shared += u32::from(away.group.is_some());
+    }
+
+    fn count_out_away(&mut self, away: &Away) {
+        self.bytes -= away.size as usize;
+        self.kept.take_away(away);
+        self.shared -= u32::from(away.group.is_some());
+    }
+
+    fn count_out_entry(&mut self, entry: &Entry<C>) {
+        match entry {
+            Entry::Message(delivery) => self.count_out(delivery),
+            Entry::Away(away) => self.count_out_away(away),
+            Entry::Cursor(_) => self.cursors -= 1,
+        }
+    }
+}
+
+impl<C> Entry<C> {
+    /// The place of a message that survives the broker; 0 for others.
+    fn ordinal(&self) -> u64 {
+        match self {
+            Self::Message(delivery) => delivery.ordinal,
+            Self::Away(away) => away.ordinal,
+            Self::Cursor(_) => 0,
+        }
     }
 }
 

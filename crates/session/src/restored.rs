@@ -2,7 +2,7 @@
 
 use agentmq_codec::SubscriptionOptions;
 
-use crate::{Delivery, Session};
+use crate::{Away, Delivery, Session};
 
 /// A session that survived.
 #[derive(Debug)]
@@ -14,8 +14,10 @@ pub struct RestoredSession {
     pub was_connected: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<RestoredSubscription>,
-    /// What it must still get, in order.
-    pub entries: Vec<RestoredEntry>,
+    /// What it must acknowledge, in order.
+    pub in_flight: Vec<RestoredEntry>,
+    /// What waits in its line, in order.
+    pub waiting: Vec<RestoredWaiting>,
     /// Exchanges in which PUBREL is due, in the order of their PUBRECs.
     pub releasing: Vec<u16>,
 }
@@ -31,13 +33,22 @@ pub struct RestoredSubscription {
     pub id: u32,
 }
 
-/// A delivery that survived.
+/// A delivery in flight that survived.
 #[derive(Debug, Clone)]
 pub struct RestoredEntry {
-    /// 0 while it waits in line.
+    /// Its packet identifier.
     pub packet_id: u16,
     /// The delivery, but for its group.
     pub delivery: Delivery,
+    /// The shared subscription it came through.
+    pub group: Option<Box<str>>,
+}
+
+/// A delivery that waits in line, and that the log has.
+#[derive(Debug, Clone)]
+pub struct RestoredWaiting {
+    /// Its place there, but for its group.
+    pub away: Away,
     /// The shared subscription it came through.
     pub group: Option<Box<str>>,
 }

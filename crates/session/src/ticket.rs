@@ -1,10 +1,11 @@
 //! Acknowledgements that leave only after what they promise is safe.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode};
 
-use crate::{Change, Outbox, SessionKey, Time};
+use crate::{Change, Outbox, QueueMemory, Recall, SessionKey, Time};
 
 /// A position in the commit order. An acknowledgement with ticket *n* may leave once the engine
 /// has completed *n*.
@@ -48,6 +49,16 @@ pub trait CommitEngine: std::fmt::Debug {
     }
     /// The newest ticket that is complete, and with it all before.
     fn completed(&self) -> Ticket;
+    /// What all queues hold of what survives, where it can be read back.
+    fn queue_memory(&self) -> Option<&Arc<QueueMemory>> {
+        None
+    }
+    /// Reads back what waits in a session's line at these places, in their order. All of it is
+    /// complete. Takes as long as the disk does.
+    fn recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
+        let _ = session;
+        ordinals.iter().map(|_| Recall::Gone).collect()
+    }
 }
 
 /// How it is with the place where things are kept.
@@ -81,6 +92,10 @@ pub struct StoreStatistics {
     pub damage: u64,
     /// Bytes that are free on the disk; `None` where that is not known.
     pub free: Option<u64>,
+    /// Bytes of what waits in queues and survives, and those of it that are in memory.
+    pub queued: u64,
+    /// See `queued`.
+    pub queued_in_memory: u64,
 }
 
 impl StoreStatistics {

@@ -1,10 +1,14 @@
 //! What cleaning leaves behind, and what it never takes.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use agentmq_codec::{Packet, ProtocolVersion, Publish, QoS, SubscriptionOptions};
-use agentmq_log::{Fault, SimulatedDisk};
-use agentmq_session::{Condition, SessionKey, Ticket};
+use agentmq_log::{Disk, Fault, Room, SimulatedDisk, SimulatedFile};
+use agentmq_session::{Condition, Recall, SessionKey, Ticket};
 
 use crate::Watermarks;
+use crate::bodies::{Bodies, LogBodies};
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord};
 use crate::store::{Settings, Store};
 use crate::writer::Committer;
@@ -151,7 +155,7 @@ fn what_has_expired_is_not_written_again_for_ever() {
     let check = |store: &Store<SimulatedDisk>| {
         let ordinals: Vec<_> = store.state().sessions[&SESSION].entries.keys().copied().collect();
         assert_eq!(ordinals, [2, 3], "in flight, and not expired");
-        let topics: Vec<_> = store.state().retained.keys().map(|it| &**it).collect();
+        let topics: Vec<_> = store.state().retained.keys().map(ToString::to_string).collect();
         assert_eq!(topics, ["lasting"]);
         assert_eq!(store.state().messages.len(), 2);
     };
@@ -218,7 +222,7 @@ fn a_full_disk_becomes_good_when_what_waits_is_acknowledged() {
     let store = open(&disk, settings(4 << 20, 1 << 20));
     let (mut committer, _engines) =
         Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
-    let shared = std::sync::Arc::clone(committer.shared());
+    let shared = Arc::clone(committer.shared());
     let mut ticket = 0;
     let mut submit = |committer: &mut Committer<SimulatedDisk>, records: &[Record<'_>]| {
         let mut batch = Vec::new();
@@ -261,11 +265,11 @@ fn a_disk_that_is_full_at_the_start_becomes_good_by_itself() {
     add(&mut store, &session(1));
     store.commit(false).expect("room");
     drop(store); // killed between a write and its sync
-    (0..4).for_each(|_| disk.plan(0, Fault::Write(std::io::ErrorKind::StorageFull)));
+    (0..4).for_each(|_| disk.plan(0, Fault::Write(io::ErrorKind::StorageFull)));
     let store = open(&disk, settings(4 << 20, 0));
     let (mut committer, _engines) =
         Committer::new(store, Watermarks::default(), 0, vec![Box::new(|| {})]);
-    let shared = std::sync::Arc::clone(committer.shared());
+    let shared = Arc::clone(committer.shared());
     assert_eq!(shared.condition(), Condition::Full);
     committer.look_again();
     assert_eq!(shared.condition(), Condition::Full, "there is no room yet");
@@ -298,5 +302,87 @@ fn a_small_disk_suffices_for_much_that_is_delivered() {
         submit(&mut committer, &Record::Message(message(&large, ordinal, false, 0)));
         submit(&mut committer, &Record::Dropped { session: SESSION, ordinal });
         assert_eq!(committer.shared().condition(), Condition::Good, "message {ordinal}");
+    }
+}
+
+/// A disk on which something happens just before a file is opened.
+#[derive(Clone)]
+struct Meddled {
+    disk: SimulatedDisk,
+    meddle: Arc<Mutex<Option<Meddling>>>,
+}
+
+type Meddling = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Meddled {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.disk.fmt(formatter)
+    }
+}
+
+impl Disk for Meddled {
+    type File = SimulatedFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&mut self, name: &str, bytes: u64) -> io::Result<SimulatedFile> {
+        self.disk.create(name, bytes)
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimulatedFile> {
+        let meddle = self.meddle.lock().expect("no panic").take();
+        if let Some(meddle) = meddle {
+            meddle();
+        }
+        self.disk.open(name)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
+        self.disk.link(name, second)
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        self.disk.sync_folder()
+    }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        self.disk.room()
+    }
+}
+
+/// A shard has looked up where a message is; before it reads, cleaning moves that, or takes it.
+#[test]
+fn what_cleaning_moves_under_a_reader_is_found() {
+    for expires_at in [0, 1_000] {
+        let disk = SimulatedDisk::default();
+        let mut store = open(&disk, settings(4 * 1024, 0));
+        add(&mut store, &session(9));
+        let body = packet("jobs", b"body");
+        add(&mut store, &Record::Message(message(&body, 1, false, expires_at)));
+        clean(&mut store, 0);
+        let (state, is_moved) = (store.shared_state(), Arc::new(Mutex::new(None)));
+        let oldest = store.log().segments().next().expect("one").number;
+        let meddle: Meddling = Box::new(move || {
+            while store.log().segments().next().is_some_and(|it| it.number == oldest) {
+                add(&mut store, &Record::Ended(SessionKey(9)));
+                clean(&mut store, 1_000_000);
+            }
+        });
+        *is_moved.lock().expect("no panic") = Some(meddle);
+        let bodies = LogBodies::new(Meddled { disk, meddle: Arc::clone(&is_moved) }, state);
+        for _ in 0..2 {
+            match (expires_at, bodies.recall(SESSION, &[1]).pop()) {
+                (0, Some(Recall::Message(it))) => assert_eq!(it.message.payload(), b"body"),
+                (1_000, Some(Recall::Gone)) => {}
+                (_, other) => panic!("{other:?}"),
+            }
+        }
+        assert!(is_moved.lock().expect("no panic").is_none(), "it was moved");
     }
 }

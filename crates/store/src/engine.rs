@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::{ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Change, CommitEngine, Condition, RecordedMessage, Session, SessionKey, StoreStatistics, Ticket,
-    Time, Will,
+    Change, CommitEngine, Condition, QueueMemory, Recall, RecordedMessage, Session, SessionKey,
+    StoreStatistics, Ticket, Time, Will,
 };
 
+use crate::bodies::Bodies;
 use crate::inbox::Shared;
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
 
@@ -16,6 +17,8 @@ use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillR
 #[derive(Debug)]
 pub struct DiskEngine {
     shared: Arc<Shared>,
+    /// What is recorded, to be read back.
+    bodies: Arc<dyn Bodies>,
     /// The newest ticket that is durable.
     completed: Arc<AtomicU64>,
     place: usize,
@@ -35,9 +38,15 @@ pub struct DiskEngine {
 }
 
 impl DiskEngine {
-    pub(crate) fn new(shared: Arc<Shared>, completed: Arc<AtomicU64>, place: usize) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        bodies: Arc<dyn Bodies>,
+        completed: Arc<AtomicU64>,
+        place: usize,
+    ) -> Self {
         Self {
             shared,
+            bodies,
             completed,
             place,
             batch: Vec::new(),
@@ -180,6 +189,19 @@ impl CommitEngine for DiskEngine {
 
     fn completed(&self) -> Ticket {
         Ticket(self.completed.load(Ordering::Acquire))
+    }
+
+    fn queue_memory(&self) -> Option<&Arc<QueueMemory>> {
+        Some(&self.shared.queue_memory)
+    }
+
+    fn recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
+        let recalls = self.bodies.recall(session, ordinals);
+        let damaged = recalls.iter().filter(|it| **it == Recall::Damaged).count() as u64;
+        if damaged > 0 {
+            self.shared.seen().damage += damaged;
+        }
+        recalls
     }
 }
 

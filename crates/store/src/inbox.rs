@@ -1,10 +1,10 @@
 //! What shards hand to the writer, and what they see of it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use agentmq_session::{Condition, StoreStatistics, Ticket};
+use agentmq_session::{Condition, QueueMemory, StoreStatistics, Ticket};
 
 use crate::watermarks::Level;
 
@@ -20,6 +20,8 @@ pub struct Shared {
     pub(crate) records: AtomicU64,
     /// What the writer has seen when it last looked.
     seen: Mutex<Seen>,
+    /// What all queues hold of what survives.
+    pub(crate) queue_memory: Arc<QueueMemory>,
     /// What the simulation says that the time is; 0: the system says it.
     pub(crate) pretended: AtomicU64,
 }
@@ -67,6 +69,7 @@ impl Shared {
             commits: AtomicU64::new(0),
             records: AtomicU64::new(0),
             seen: Mutex::default(),
+            queue_memory: Arc::default(),
             pretended: AtomicU64::new(0),
         }
     }
@@ -134,6 +137,8 @@ impl Shared {
             segments: seen.segments,
             damage: seen.damage,
             free: seen.free,
+            queued: self.queue_memory.all(),
+            queued_in_memory: self.queue_memory.resident(),
         }
     }
 
@@ -203,8 +208,8 @@ mod tests {
 
     #[test]
     fn who_begins_to_wait_for_what_was_submitted_is_heard() {
-        let (shared, completed) = (Arc::new(Shared::new(0)), Arc::default());
-        let mut engine = DiskEngine::new(Arc::clone(&shared), completed, 0);
+        let shared = Arc::new(Shared::new(0));
+        let mut engine = DiskEngine::new(Arc::clone(&shared), Arc::new(()), Arc::default(), 0);
         let recorded = engine.record(Change::Completed { session: SessionKey(1), packet_id: 1 });
         engine.submit(Time::ZERO);
         assert!(!shared.lock().is_urgent);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod bodies;
 #[cfg(test)]
 mod cleaning_test;
 mod encoding;

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use agentmq_codec::{Properties, ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_session::{
-    Change, CommitEngine, Condition, Durable, Recipient, RecordedMessage, Session, SessionKey,
-    Ticket, Time,
+    Change, CommitEngine, Condition, Durable, Recall, Recipient, RecordedMessage, Session,
+    SessionKey, Ticket, Time,
 };
 
-use crate::record::publish_of;
+use crate::bodies::Reading;
 use crate::state::State;
 use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 
@@ -36,10 +36,10 @@ struct ModelSession {
 }
 
 impl Model {
-    fn of(state: &State) -> Self {
+    fn of(state: &State, disk: &SimulatedDisk) -> Self {
         let payload = |id: &u64| {
-            let packet = state.messages[id].packet.as_deref().expect("kept for recovery");
-            publish_of(packet).expect("a message").payload.to_vec()
+            let message = Reading::new(disk).message(&state.messages[id], None);
+            message.expect("what counts can be read").payload().to_vec()
         };
         let sessions = state.sessions.iter().map(|(key, it)| {
             let mut releasing: Vec<_> =
@@ -111,22 +111,44 @@ impl World {
         let (store, recovered) =
             crate::store::Store::open(disk.clone(), inner).expect("a store always opens");
         assert_eq!(recovered.damage, [], "a crash is no damage");
-        let model = Model::of(store.state());
+        let model = Model::of(&store.state(), disk);
         store.state().assert_exact();
         drop(store);
         let opened = OpenedStore::open(disk.clone(), &settings, clocks).expect("a store");
         let (committer, mut engines) = opened.by_hand(vec![Box::new(|| {})]);
+        let newest = |session: &ModelSession| session.entries.keys().max().copied();
+        let ordinals = model.sessions.iter().filter_map(|(key, it)| Some((*key, newest(it)?)));
         let world = Self {
+            ordinals: ordinals.collect(),
             model: model.clone(),
             states: vec![model.clone()],
             covered: vec![1],
             has_small: false,
             engine: engines.remove(0),
             committer,
-            ordinals: BTreeMap::new(),
             payloads: 0,
         };
         (world, model)
+    }
+
+    /// Everything that is committed and waits can be read back, wherever cleaning has put it.
+    fn read_back(&mut self) {
+        let lines: Vec<(SessionKey, Vec<u64>)> = {
+            let state = self.committer.state();
+            let lines = state.sessions.iter();
+            lines.map(|(key, it)| (*key, it.entries.keys().copied().collect())).collect()
+        };
+        for (key, ordinals) in lines {
+            let recalls = self.engine.recall(key, &ordinals);
+            assert_eq!(recalls.len(), ordinals.len());
+            for (ordinal, recall) in ordinals.iter().zip(recalls) {
+                let Recall::Message(recalled) = recall else { panic!("{key:?}: {recall:?}") };
+                let expected = self.model.sessions.get(&key.0).map(|it| &it.entries);
+                if let Some((payload, _)) = expected.and_then(|it| it.get(ordinal)) {
+                    assert_eq!(recalled.message.payload(), payload, "{key:?} {ordinal}");
+                }
+            }
+        }
     }
 
     fn note(&mut self) {
@@ -320,6 +342,7 @@ fn run(seed: u64, syncs: bool) {
                 8 => {
                     world.committer.step();
                     world.committer.state().assert_exact();
+                    world.read_back();
                 }
                 _ => world.committer.look_again(),
             }

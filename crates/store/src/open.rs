@@ -110,7 +110,7 @@ pub fn open(settings: &Settings, clocks: Clocks) -> Result<OpenedStore<RealDisk>
     Ok(OpenedStore { lock: Some(lock), ..opened })
 }
 
-impl<D: Disk> OpenedStore<D> {
+impl<D: Disk + Clone + Send + Sync + 'static> OpenedStore<D> {
     /// Opens the store on a disk, and finds out what survived.
     pub fn open(disk: D, settings: &Settings, clocks: Clocks) -> Result<Self, LogError> {
         let log = agentmq_log::Settings {
@@ -121,8 +121,7 @@ impl<D: Disk> OpenedStore<D> {
         let watermarks = settings.watermarks;
         let settings = store::Settings { log, syncs: settings.syncs };
         let (mut store, recovered) = Store::open(disk, settings)?;
-        let restored = restore(store.state(), clocks);
-        store.drop_packets();
+        let restored = restore(&store.state(), store.log().disk(), clocks);
         store.end(&restored.ended)?;
         store.drop_entries(&restored.dropped)?;
         Ok(Self {
@@ -142,7 +141,7 @@ impl<D: Disk> OpenedStore<D> {
     }
 }
 
-impl<D: Disk<File: Send> + Send + 'static> OpenedStore<D> {
+impl<D: Disk<File: Send> + Clone + Send + Sync + 'static> OpenedStore<D> {
     /// Starts the writer, with an engine for each of `wakers`, which are called when tickets of
     /// that engine have become durable.
     pub fn start(mut self, wakers: Vec<Waker>) -> io::Result<(Writer, Vec<DiskEngine>)> {

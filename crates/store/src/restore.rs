@@ -1,16 +1,17 @@
 //! From the state that recovery has made to what a router takes up.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use agentmq_identity::Principal;
+use agentmq_log::Disk;
 use agentmq_session::{
-    Delivery, Durable, Message, MessageParts, RestoredEntry, RestoredSession, RestoredSubscription,
-    Session, SessionKey, Ticket, Time, Will,
+    Away, Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription,
+    RestoredWaiting, Session, SessionKey, Ticket, Time, Will,
 };
 
+use crate::bodies::Reading;
 use crate::record::publish_of;
-use crate::state::{Map, State, StoredMessage, StoredSession};
+use crate::state::{Map, State, StoredSession};
 
 /// What survived.
 #[derive(Debug, Default)]
@@ -41,8 +42,9 @@ impl Clocks {
     }
 }
 
-/// Makes of a state what a router takes up.
-pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
+/// Makes of a state what a router takes up. Retained messages and what is in flight are read from
+/// the disk; what waits in line stays there.
+pub(crate) fn restore<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Restored {
     let mut restored = Restored::default();
     // Of a client that has come back while its session's end was not recorded yet.
     let mut newest: HashMap<&str, SessionKey> = HashMap::new();
@@ -50,11 +52,7 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
         let newest = newest.entry(&stored.client_id).or_insert(*key);
         *newest = (*newest).max(*key);
     }
-    let messages: Map<u64, Message> = state
-        .messages
-        .iter()
-        .filter_map(|(id, stored)| Some((*id, message(stored, clocks)?)))
-        .collect();
+    let messages = read(state, disk, clocks);
     // In the order of the log, whatever that of the maps is: the same log, the same start.
     let mut retained: Vec<u64> = state.retained.values().copied().collect();
     retained.sort_unstable();
@@ -83,19 +81,33 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
 
 /// Whether the publication that brought a message has not arrived.
 fn is_undecided(state: &State, message: u64) -> bool {
-    state.messages.get(&message).is_some_and(|it| it.depends_on.is_some())
+    state.depends_on(message).is_some()
 }
 
-fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
-    let publish = publish_of(stored.packet.as_deref()?)?;
-    Some(Message::new(&MessageParts {
-        topic: publish.topic,
-        payload: publish.payload,
-        properties: publish.properties, // as they were recorded: what is forwarded
-        qos: stored.qos,
-        retain: publish.retain,
-        expires_at: clocks.time(stored.expires_at),
-    }))
+/// The messages that a start needs in memory, read in the order of the log.
+fn read<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Map<u64, Message> {
+    let entries = state.sessions.values().flat_map(|it| it.entries.values());
+    let in_flight = entries.filter(|it| it.packet_id != 0).map(|it| it.message);
+    let mut wanted: Vec<_> = in_flight
+        .chain(state.retained.values().copied())
+        .filter_map(|id| Some((state.messages.get(&id)?.packet, id)))
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let (mut reading, mut messages) = (Reading::new(disk), Map::default());
+    for (_, id) in wanted {
+        let Some(stored) = state.messages.get(&id) else { continue };
+        match reading.message(stored, clocks.time(stored.expires_at)) {
+            Ok(message) => {
+                messages.insert(id, message);
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "the log is damaged: a message that could be read a moment ago is left out"
+            ),
+        }
+    }
+    messages
 }
 
 fn session(
@@ -134,17 +146,30 @@ fn session(
         id: it.id,
     });
     let kept = stored.entries.iter().filter(|(_, entry)| !is_undecided(state, entry.message));
-    let entries = kept.filter_map(|(ordinal, entry)| {
-        let delivery = Delivery {
-            message: messages.get(&entry.message)?.clone(),
-            qos: entry.qos,
-            retain: entry.retain,
-            ids: (!entry.ids.is_empty()).then(|| Arc::from(&*entry.ids)),
-            group: None,
-            ordinal: *ordinal,
-        };
-        Some(RestoredEntry { packet_id: entry.packet_id, delivery, group: entry.group.clone() })
-    });
+    let (mut in_flight, mut waiting) = (Vec::new(), Vec::new());
+    for (ordinal, entry) in kept {
+        let group = entry.group().map(Into::into);
+        if entry.packet_id == 0 {
+            let Some(message) = state.messages.get(&entry.message) else { continue };
+            let away = Away {
+                ordinal: *ordinal,
+                expires_at: clocks.time(message.expires_at).unwrap_or(Time::NEVER),
+                size: message.packet.len.saturating_add(Message::OVERHEAD as u32),
+                group: None,
+            };
+            waiting.push(RestoredWaiting { away, group });
+        } else if let Some(message) = messages.get(&entry.message) {
+            let delivery = Delivery {
+                message: message.clone(),
+                qos: entry.qos,
+                retain: entry.retain,
+                ids: entry.ids(),
+                group: None,
+                ordinal: *ordinal,
+            };
+            in_flight.push(RestoredEntry { packet_id: entry.packet_id, delivery, group });
+        }
+    }
     let mut releasing: Vec<(u64, u16)> =
         stored.releasing.iter().map(|(id, it)| (it.order, *id)).collect();
     releasing.sort_unstable();
@@ -152,7 +177,8 @@ fn session(
         session,
         was_connected: stored.is_connected,
         subscriptions: subscriptions.collect(),
-        entries: entries.collect(),
+        in_flight,
+        waiting,
         releasing: releasing.into_iter().map(|(_, id)| id).collect(),
     }
 }

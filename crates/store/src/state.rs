@@ -6,12 +6,14 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::Position;
-use agentmq_session::{Arrival, SessionKey};
+use agentmq_session::{Arrival, SessionKey, SubscriptionIds};
 use hashbrown::HashMap;
 
+use crate::bodies::PacketPlace;
 use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
 
 /// Everything that counts.
@@ -27,8 +29,8 @@ pub(crate) struct State {
     undecided: Map<Arrival, Vec<u64>>,
     /// The highest key that has ever named a session.
     pub(crate) newest_key: u64,
-    /// Whether the packets themselves are kept, for recovery.
-    keeps_packets: bool,
+    /// The exchanges that messages depend on, by message.
+    depending: Map<u64, Arrival>,
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -97,8 +99,14 @@ pub(crate) struct Entry {
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) ids: Box<[u32]>,
-    pub(crate) group: Option<Box<str>>,
+    /// What few have. One pointer, since there are as many entries as messages wait.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Clone)]
+struct More {
+    ids: Box<[u32]>,
+    group: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,17 +115,27 @@ pub(crate) struct Releasing {
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredMessage {
-    pub(crate) position: Position,
+    pub(crate) packet: PacketPlace,
     pub(crate) qos: QoS,
     pub(crate) expires_at: u64,
-    /// Its recipients count when this has arrived.
-    pub(crate) depends_on: Option<Arrival>,
     /// Entries and topics that hold it.
     holders: u32,
-    bytes: u64,
-    pub(crate) packet: Option<Box<[u8]>>,
+    bytes: u32,
+}
+
+impl Entry {
+    /// Identifiers of the subscriptions that match.
+    pub(crate) fn ids(&self) -> SubscriptionIds {
+        let ids = &self.more.as_ref()?.ids;
+        (!ids.is_empty()).then(|| Arc::from(&**ids))
+    }
+
+    /// The shared subscription that it came through.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.more.as_ref()?.group.as_deref()
+    }
 }
 
 impl Live {
@@ -154,19 +172,15 @@ impl Live {
 }
 
 impl State {
-    /// A state that keeps the packets of messages, as recovery needs them.
-    pub(crate) fn with_packets() -> Self {
-        Self { keeps_packets: true, ..Self::default() }
-    }
-
-    /// Forgets the packets: what follows needs only their places.
-    pub(crate) fn drop_packets(&mut self) {
-        self.keeps_packets = false;
-        self.messages.values_mut().for_each(|message| message.packet = None);
-    }
-
-    /// Applies one change that stands at `position` and takes about `bytes` there.
-    pub(crate) fn apply(&mut self, position: Position, bytes: u64, record: &Record<'_>) {
+    /// Applies one change that stands in the record at `position`, takes about `bytes` there and
+    /// ends `end` bytes behind the start of the record's content.
+    pub(crate) fn apply(
+        &mut self,
+        position: Position,
+        bytes: u64,
+        end: usize,
+        record: &Record<'_>,
+    ) {
         let place = Place::of(position);
         let segment = position.segment;
         match record {
@@ -186,7 +200,7 @@ impl State {
                     self.live.take(old.place.segment, old.bytes);
                 }
             }
-            Record::Message(record) => self.apply_message(position, bytes, record),
+            Record::Message(record) => self.apply_message(position, bytes, end, record),
             Record::Sent { session, ordinal, packet_id } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(entry) = session.entries.get_mut(ordinal) {
@@ -272,7 +286,13 @@ impl State {
         });
     }
 
-    fn apply_message(&mut self, position: Position, bytes: u64, record: &MessageRecord<'_>) {
+    fn apply_message(
+        &mut self,
+        position: Position,
+        bytes: u64,
+        end: usize,
+        record: &MessageRecord<'_>,
+    ) {
         let id = if record.id == 0 { position.sequence } else { record.id };
         if let Some((session, packet_id)) = record.arrived {
             self.arrive(session, packet_id, Place::of(position));
@@ -280,25 +300,25 @@ impl State {
         if let Some(session) = self.sessions.get_mut(&record.will_of) {
             session.will = None;
         }
+        let (at, len) = (end - record.packet.len(), record.packet.len());
+        let packet = PacketPlace { record: position, at: at as u32, len: len as u32 };
         if let Some(known) = self.messages.get_mut(&id) {
             // Written again: it stands here now, and all else is known.
-            self.live.take(known.position.segment, known.bytes);
+            self.live.take(known.packet.record.segment, known.bytes.into());
             self.live.add(position.segment, bytes);
-            (known.position, known.bytes) = (position, bytes);
+            (known.packet, known.bytes) = (packet, bytes as u32);
         } else {
-            let packet = self.keeps_packets.then(|| record.packet.into());
             let message = StoredMessage {
-                position,
+                packet,
                 qos: record.qos,
                 expires_at: record.expires_at,
-                depends_on: record.depends_on,
                 holders: 1,
-                bytes,
-                packet,
+                bytes: bytes as u32,
             };
             self.messages.insert(id, message);
             if let Some(exchange) = record.depends_on {
                 self.undecided.entry(exchange).or_default().push(id);
+                self.depending.insert(id, exchange);
             }
             self.live.add(position.segment, bytes);
             for recipient in &record.recipients {
@@ -318,8 +338,10 @@ impl State {
             packet_id: recipient.packet_id,
             qos: recipient.qos,
             retain: recipient.retain,
-            ids: recipient.ids.as_slice().into(),
-            group: recipient.group.map(Into::into),
+            more: (!recipient.ids.is_empty() || recipient.group.is_some()).then(|| {
+                let ids = recipient.ids.as_slice().into();
+                Box::new(More { ids, group: recipient.group.map(Into::into) })
+            }),
         };
         if recipient.packet_id != 0 {
             session.by_packet.insert(recipient.packet_id, recipient.ordinal);
@@ -351,9 +373,7 @@ impl State {
 
     fn arrive(&mut self, session: SessionKey, packet_id: u16, place: Place) {
         for id in self.undecided.remove(&(session, packet_id)).unwrap_or_default() {
-            if let Some(message) = self.messages.get_mut(&id) {
-                message.depends_on = None;
-            }
+            self.depending.remove(&id);
         }
         if packet_id == 0 {
             return; // a will, of which no repetition comes
@@ -396,8 +416,15 @@ impl State {
         if message.holders == 0
             && let Some(message) = self.messages.remove(&id)
         {
-            self.live.take(message.position.segment, message.bytes);
+            self.live.take(message.packet.record.segment, message.bytes.into());
+            self.depending.remove(&id);
         }
+    }
+
+    /// The publication that a message came with, if that has not arrived: its recipients count when
+    /// it has.
+    pub(crate) fn depends_on(&self, message: u64) -> Option<Arrival> {
+        self.depending.get(&message).copied()
     }
 
     /// Whether a record at `position` still counts, and what is to be written instead of it when
@@ -461,7 +488,7 @@ impl State {
             let (session, packet_id) = (*session, *packet_id);
             self.renewed(place, &Record::Arrived { session, packet_id }).is_some()
         });
-        let message = self.messages.get(&id).filter(|it| it.position == position);
+        let message = self.messages.get(&id).filter(|it| it.packet.record == position);
         let Some(message) = message else {
             if let Some((session, packet_id)) = arrived {
                 Record::Arrived { session, packet_id }.encode(out);
@@ -498,7 +525,7 @@ impl State {
                 is_retained,
                 expires_at: message.expires_at,
                 arrived,
-                depends_on: message.depends_on,
+                depends_on: self.depends_on(id),
                 will_of: SessionKey::NONE,
                 recipients,
                 packet: record.packet,
@@ -580,7 +607,7 @@ impl State {
             session.arrived.values().for_each(|it| add(it.segment, SMALL));
         }
         for (id, message) in &self.messages {
-            add(message.position.segment, message.bytes);
+            add(message.packet.record.segment, message.bytes.into());
             let held = self.sessions.values().flat_map(|it| it.entries.values());
             let held = held.filter(|entry| entry.message == *id).count();
             let retained = self.retained.values().filter(|it| *it == id).count();

@@ -4,9 +4,12 @@
 //! again at the newest end, and then the segment goes. So a record is never gone before what it
 //! took back.
 
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
 use agentmq_log::{Disk, Log, LogError, Position, RECORD_OVERHEAD, ReadError, Recovered};
 use agentmq_session::SessionKey;
 
+use crate::bodies::LogBodies;
 use crate::encoding::Reader;
 use crate::record::Record;
 use crate::state::State;
@@ -24,7 +27,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Store<D: Disk> {
     log: Log<D>,
-    state: State,
+    /// Shards look up in it what they read back.
+    state: Arc<RwLock<State>>,
     settings: Settings,
     /// What the next commit makes durable: where each record will lie, and its content.
     pending: Vec<(u32, Box<[u8]>)>,
@@ -45,25 +49,25 @@ struct Cleaning {
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the log and makes of it what counts. The packets of messages are in the state until
-    /// [`Self::drop_packets`].
+    /// Opens the log and makes of it what counts.
     pub(crate) fn open(disk: D, settings: Settings) -> Result<(Self, Recovered), LogError> {
-        let (mut state, mut unknown) = (State::with_packets(), 0);
+        let (mut state, mut unknown) = (State::default(), 0);
         let (log, recovered) = Log::open(disk, settings.log, |position, content| {
             unknown += u64::from(!apply(&mut state, position, content));
         })?;
         state.forget_unknown();
+        let state = Arc::new(RwLock::new(state));
         let store =
             Self { log, state, settings, pending: Vec::new(), cleaning: None, written: 0, unknown };
         Ok((store, recovered))
     }
 
-    pub(crate) fn state(&self) -> &State {
-        &self.state
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn drop_packets(&mut self) {
-        self.state.drop_packets();
+    fn live_of(&self, segment: u32) -> u64 {
+        self.state().live.of(segment)
     }
 
     pub(crate) fn log(&self) -> &Log<D> {
@@ -126,9 +130,15 @@ impl<D: Disk> Store<D> {
         let bytes = self.log.pending_bytes() as u64;
         let commit = self.log.commit(self.settings.syncs, urgent)?;
         self.written = self.written.saturating_add(bytes);
-        for (index, (offset, content)) in (0..).zip(self.pending.drain(..)) {
-            apply(&mut self.state, commit.position(index, offset), &content);
+        let mut pending = self.pending.drain(..).enumerate();
+        while pending.len() > 0 {
+            // A shard may want to look something up between them.
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            for (index, (offset, content)) in pending.by_ref().take(APPLIED_AT_ONCE) {
+                apply(&mut state, commit.position(index as u32, offset), &content);
+            }
         }
+        drop(pending);
         Ok(())
     }
 
@@ -146,7 +156,7 @@ impl<D: Disk> Store<D> {
         else {
             return Ok(false);
         };
-        let live = self.state.live.of(cleaning.segment);
+        let live = self.live_of(cleaning.segment);
         if free.is_some_and(|free| live + live / 4 > free + self.log.room_left()) {
             return Ok(false);
         }
@@ -157,17 +167,19 @@ impl<D: Disk> Store<D> {
         // Faster than what is new comes in, or it would never be done.
         let mut budget = CLEAN_BYTES.max(written.saturating_mul(4));
         while budget > 0 && !cleaning.is_done {
+            let state = self.state();
             let next =
                 self.log.read_block(cleaning.segment, cleaning.offset, |position, content| {
-                    renew(&self.state, position, content, wall, &mut again);
+                    renew(&state, position, content, wall, &mut again);
                 });
+            drop(state);
             let next = match next {
                 Ok(Some(next)) => next,
                 Ok(None) | Err(ReadError::Gone(_) | ReadError::Damaged { .. }) => {
                     cleaning.is_done = true;
                     break;
                 }
-                Err(error @ ReadError::Io { .. }) => {
+                Err(error @ (ReadError::Io { .. } | ReadError::NotOpened { .. })) => {
                     let at = cleaning.offset;
                     tracing::error!(%error, at, "a part of the log is unreadable");
                     (cleaning.offset / PAGE + 1) * PAGE
@@ -189,7 +201,7 @@ impl<D: Disk> Store<D> {
     /// Lets the oldest segment go if nothing in it counts, whatever waits for a commit.
     pub(crate) fn drop_dead(&mut self) -> Result<(), LogError> {
         match self.log.oldest_sealed() {
-            Some(segment) if self.state.live.of(segment) == 0 => self.let_go(segment),
+            Some(segment) if self.live_of(segment) == 0 => self.let_go(segment),
             _ => Ok(()),
         }
     }
@@ -199,9 +211,9 @@ impl<D: Disk> Store<D> {
         self.cleaning = None;
         // What has taken its place must not be lost without it.
         self.log.sync()?;
-        if self.state.live.of(segment) > 0 {
+        let bytes = self.live_of(segment);
+        if bytes > 0 {
             // Something in it counts and could not be read.
-            let bytes = self.state.live.of(segment);
             let kept_as = self.log.keep_oldest();
             let kept = kept_as.as_deref().unwrap_or("nowhere: it could not be linked");
             tracing::error!(
@@ -211,7 +223,7 @@ impl<D: Disk> Store<D> {
                 "the log is damaged: acknowledged records could not be read when their file was \
                  cleaned; what waits in memory is served, but a restart will not find it"
             );
-            self.state.live.forget(segment);
+            self.state.write().unwrap_or_else(PoisonError::into_inner).live.forget(segment);
         }
         self.log.remove_oldest()
     }
@@ -222,9 +234,23 @@ impl<D: Disk> Store<D> {
         let used: u64 = self.log.segments().map(|it| it.used).sum();
         // Small ones on a small disk.
         let slack = if is_short { 0 } else { 2 * self.log.segment_bytes() };
-        let is_long = used > 2 * self.state.live.bytes() + slack;
-        let is_dead = self.state.live.of(segment) == 0;
+        let is_long = used > 2 * self.state().live.bytes() + slack;
+        let is_dead = self.live_of(segment) == 0;
         (is_long || is_dead).then_some(Cleaning { segment, offset: 0, is_done: false })
+    }
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// What shards read back with.
+    pub(crate) fn bodies(&self) -> LogBodies<D> {
+        LogBodies::new(self.log.disk().clone(), Arc::clone(&self.state))
+    }
+}
+
+#[cfg(test)]
+impl<D: Disk> Store<D> {
+    pub(crate) fn shared_state(&self) -> Arc<RwLock<State>> {
+        Arc::clone(&self.state)
     }
 }
 
@@ -235,7 +261,8 @@ fn apply(state: &mut State, position: Position, content: &[u8]) -> bool {
         let before = reader.rest().len();
         let Some(record) = Record::decode(&mut reader) else { return false };
         let bytes = before - reader.rest().len();
-        state.apply(position, (bytes + RECORD_OVERHEAD) as u64, &record);
+        let end = content.len() - reader.rest().len();
+        state.apply(position, (bytes + RECORD_OVERHEAD) as u64, end, &record);
     }
     true
 }
@@ -253,6 +280,8 @@ fn renew(state: &State, position: Position, content: &[u8], wall: u64, again: &m
     }
 }
 
+/// Records that are applied while nobody else may look at the state.
+const APPLIED_AT_ONCE: usize = 256;
 /// Bytes of the oldest segment that one commit looks at, at least.
 const CLEAN_BYTES: u64 = 256 * 1024;
 /// What a disk cannot read in one piece.

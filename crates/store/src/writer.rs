@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use agentmq_log::{Disk, LogError};
 use agentmq_session::{Condition, Ticket};
 
+use crate::bodies::Bodies;
 use crate::engine::{DiskEngine, first_record};
 use crate::inbox::{Batch, Shared};
 use crate::store::Store;
@@ -89,7 +90,7 @@ pub struct Committer<D: Disk> {
     is_stuck: bool,
 }
 
-impl<D: Disk> Committer<D> {
+impl<D: Disk + Clone + Send + Sync + 'static> Committer<D> {
     /// One for a store, and an engine for each of `wakers`, which are called when tickets of that
     /// engine have become durable.
     pub(crate) fn new(
@@ -102,8 +103,10 @@ impl<D: Disk> Committer<D> {
         shared.seen().damage = damage;
         let clients: Vec<Client> =
             wakers.into_iter().map(|wake| Client { completed: Arc::default(), wake }).collect();
+        let bodies: Arc<dyn Bodies> = Arc::new(store.bodies());
         let engines = clients.iter().enumerate().map(|(place, client)| {
-            DiskEngine::new(Arc::clone(&shared), Arc::clone(&client.completed), place)
+            let (shared, bodies) = (Arc::clone(&shared), Arc::clone(&bodies));
+            DiskEngine::new(shared, bodies, Arc::clone(&client.completed), place)
         });
         let engines = engines.collect();
         if let Some(what) = store.log().failed() {
@@ -129,7 +132,9 @@ impl<D: Disk> Committer<D> {
         }
         (committer, engines)
     }
+}
 
+impl<D: Disk> Committer<D> {
     fn run(&mut self) {
         let mut next_look = Instant::now() + LOOK_AGAIN;
         loop {
@@ -351,7 +356,7 @@ impl<D: Disk> Committer<D> {
 
 #[cfg(test)]
 impl<D: Disk> Committer<D> {
-    pub(crate) fn state(&self) -> &crate::state::State {
+    pub(crate) fn state(&self) -> std::sync::RwLockReadGuard<'_, crate::state::State> {
         self.store.state()
     }
 

@@ -3,5 +3,6 @@
 
 mod backup;
 mod inspection;
+mod read_back;
 mod room;
 mod shard;

@@ -16,7 +16,7 @@ pub(crate) struct Shard<D: Disk> {
     pub(crate) ordinal: u64,
 }
 
-impl<D: Disk> Shard<D> {
+impl<D: Disk + Clone + Send + Sync + 'static> Shard<D> {
     pub(crate) fn new(opened: OpenedStore<D>) -> Self {
         let (committer, mut engines) = opened.by_hand(vec![Box::new(|| {})]);
         let mut engine = engines.remove(0);

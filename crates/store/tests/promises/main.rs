@@ -2,4 +2,5 @@
 
 mod broker;
 mod data_directory;
+mod on_disk;
 mod recording;

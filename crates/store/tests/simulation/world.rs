@@ -35,6 +35,8 @@ pub(crate) struct World {
     started: u64,
     seed: u64,
     sequence: u32,
+    /// Messages that runs of the broker before this one have read back from the log.
+    recalled: u64,
 }
 
 struct Broker {
@@ -80,6 +82,7 @@ impl World {
             started: 1_000_000,
             seed,
             sequence: 0,
+            recalled: 0,
         }
     }
 
@@ -187,6 +190,12 @@ impl World {
         self.ledger.check_group(members);
     }
 
+    /// Messages that were read back from the log.
+    pub(crate) fn recalled(&self) -> u64 {
+        let routers = self.broker.iter().flat_map(|it| &it.routers);
+        self.recalled + routers.map(|it| it.counters().recalled).sum::<u64>()
+    }
+
     fn clock(&self) -> Time {
         Time::from_millis(self.now - self.started)
     }
@@ -211,8 +220,11 @@ impl World {
         restored.retained.sort_by(|a, b| a.topic().cmp(b.topic()));
         let wakers = (0..self.shards).map(|_| -> Waker { Box::new(|| {}) });
         let (committer, engines) = opened.by_hand(wakers.collect());
-        let settings =
-            agentmq_router::Settings { retained_gap_ms: 0, ..agentmq_router::Settings::default() };
+        let settings = agentmq_router::Settings {
+            retained_gap_ms: 0,
+            limits: crate::budget::limits(self.seed),
+            ..agentmq_router::Settings::default()
+        };
         committer.pretend(self.now);
         let settings = Arc::new(settings);
         let (retained_order, homes) = (Arc::default(), Arc::new(Homes::default()));
@@ -284,6 +296,7 @@ impl World {
     /// The process is gone, with everything that it had not given to the disk; if the power fails,
     /// with what the disk had not written.
     fn crash(&mut self, power: bool, random: &mut Random) {
+        self.recalled = self.recalled();
         let broker = self.broker.take();
         for index in 0..self.clients.len() {
             let client = &mut self.clients[index];
