@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, PropertySet, QoS};
-use agentmq_session::{Arrival, REFERENCE_FROM, SessionKey, Time};
+use agentmq_session::{Arrival, REFERENCE_FROM, Time};
 
 use crate::fan_out::Source;
 use crate::places::Place;
@@ -184,7 +184,7 @@ impl Bundle {
             now,
             shared: None,
             arrived: self.exchange(index),
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let member = match item.receiver {
             Receiver::Matching => None,
@@ -242,7 +242,7 @@ mod tests {
             now,
             shared: None,
             arrived: None,
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let session = SessionName { index: 3, generation: 4 };
         let chosen = Chosen { session, expects_client: true };

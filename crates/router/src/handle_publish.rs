@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::Action;
-use agentmq_session::{Condition, Message, PendingAck, SessionKey, Time};
+use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
@@ -175,7 +175,7 @@ impl Router {
             now,
             shared: None,
             arrived,
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
@@ -262,22 +262,11 @@ impl Router {
         self.peers.post_all(|| Mail::Clear(Arc::clone(&clearing), stamp));
     }
 
-    /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,
-    /// which is its session's publication for No Local.
-    pub(crate) fn publish_message(
-        &mut self,
-        message: Message,
-        publisher: Option<u32>,
-        will_of: SessionKey,
-        now: Time,
-    ) {
+    /// Publishes a message of the broker's own.
+    pub(crate) fn publish_message(&mut self, message: Message, now: Time) {
         let message = Arc::new(message);
         if let Ok(route) = self.route(&message.topic) {
-            let is_once = message.qos == QoS::ExactlyOnce && will_of.is_some();
-            // A name of its own: the session's next will may come before this one has arrived.
-            let arrived = is_once.then(|| (self.commit.new_key(), 0));
-            let mut source = Source { publisher, arrived, will_of, ..Source::of(&message, now) };
-            self.publish(&mut source, &route);
+            self.publish(&mut Source::of(&message, now), &route);
         }
     }
 

@@ -52,6 +52,7 @@ mod takeover;
 mod timers;
 mod undecided;
 mod will_delay;
+mod will_under_way;
 
 pub use bundle::Bundle;
 pub use connection::{Connection, ConnectionId};

@@ -14,8 +14,8 @@ impl Router {
     /// Takes up a session that survived: its client may come back to it. What of it is overdue
     /// happens with the next tick.
     pub fn restore(&mut self, restored: RestoredSession, now: Time) {
-        let RestoredSession { mut session, was_connected, subscriptions, entries, releasing } =
-            restored;
+        let RestoredSession { mut session, subscriptions, entries, releasing, .. } = restored;
+        let RestoredSession { was_connected, is_replaced, .. } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
         let deadlines = [session.expires_at, session.will_at];
@@ -23,8 +23,10 @@ impl Router {
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();
         session.subscriptions.sort_unstable();
         let index = self.sessions.insert(session) as u32;
-        self.note_session(&client_id, true);
-        self.by_client.insert(client_id, index);
+        if !is_replaced {
+            self.note_session(&client_id, true);
+            self.by_client.insert(client_id, index);
+        }
         for at in deadlines.into_iter().flatten() {
             self.timers.arm(at.max(now), Due::Session(index, generation));
         }
@@ -43,7 +45,7 @@ impl Router {
         let unbounded = QueueBound { messages: usize::MAX, bytes: usize::MAX };
         let mut exchanges = Vec::new();
         for mut entry in entries {
-            entry.delivery.group = entry.group.and_then(|text| self.groups.find(&text));
+            entry.delivery.group = entry.group.and_then(|text| self.group_number(&text));
             if entry.packet_id != 0 {
                 exchanges.push((entry.packet_id, entry.delivery.qos, Some(entry.delivery)));
             } else if let Some(session) = self.sessions.get_mut(index as usize) {
@@ -55,8 +57,14 @@ impl Router {
             session.window = Window::restore(exchanges);
         }
         if was_connected {
-            self.record_parting(index);
+            self.record_terms(index);
         }
+    }
+
+    /// A shared group, wherever it lives.
+    fn group_number(&self, text: &str) -> Option<u32> {
+        let away = || self.away_groups.find(text).map(|(number, _)| number);
+        self.groups.find(text).or_else(away)
     }
 
     /// Takes up a retained message that survived.

@@ -21,13 +21,13 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
-pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey};
+pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
-pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription};
+pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription, RestoredWill};
 pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};
 pub use slots::{Slab, Slots};

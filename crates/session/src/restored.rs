@@ -2,7 +2,7 @@
 
 use agentmq_codec::SubscriptionOptions;
 
-use crate::{Delivery, Session};
+use crate::{Delivery, Message, Session, SessionKey};
 
 /// A session that survived.
 #[derive(Debug)]
@@ -12,12 +12,25 @@ pub struct RestoredSession {
     /// It has lost its connection with the broker: its deadlines count from this start, and from no
     /// later one.
     pub was_connected: bool,
+    /// Its client has a younger one: it is over but for what others are to get of it.
+    pub is_replaced: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<RestoredSubscription>,
     /// What it must still get, in order.
     pub entries: Vec<RestoredEntry>,
     /// Exchanges in which PUBREL is due, in the order of their PUBRECs.
     pub releasing: Vec<u16>,
+}
+
+/// A will that was on its way when the broker ended, and is to be sent again.
+#[derive(Debug)]
+pub struct RestoredWill {
+    /// Its name.
+    pub key: SessionKey,
+    /// Whose will it is, for No Local.
+    pub client_id: Box<str>,
+    /// What is sent.
+    pub message: Message,
 }
 
 /// A subscription that survived.

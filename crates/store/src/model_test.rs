@@ -225,7 +225,6 @@ impl World {
             next_ordinal: 0,
             exchanges,
             posted: exchanges,
-            terms: exchanges,
         }));
         self.engine.record(Change::Session(&session));
         let known = self.model.sessions.entry(key).or_default();

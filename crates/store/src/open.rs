@@ -117,7 +117,6 @@ impl<D: Disk> OpenedStore<D> {
         let (mut store, recovered) = Store::open(disk, settings)?;
         let restored = restore(store.state(), clocks);
         store.drop_packets();
-        store.end(&restored.ended)?;
         store.drop_entries(&restored.dropped)?;
         Ok(Self {
             unknown: store.unknown(),

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use agentmq_codec::{Publish, QoS};
 use agentmq_identity::Principal;
 use agentmq_session::{
-    Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription, Session,
-    SessionKey, Ticket, Time, Will,
+    Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription, RestoredWill,
+    Session, SessionKey, Ticket, Time, Will,
 };
 
 use crate::record::publish_of;
-use crate::state::{Map, State, StoredMessage, StoredSession};
+use crate::state::{Map, State, StoredMessage, StoredSession, StoredUnderWay};
 
 /// What survived.
 #[derive(Debug, Default)]
@@ -19,8 +20,8 @@ pub struct Restored {
     pub sessions: Vec<RestoredSession>,
     /// Retained messages.
     pub retained: Vec<Arc<Message>>,
-    /// Keys of sessions that ended while nobody was there to say so.
-    pub(crate) ended: Vec<SessionKey>,
+    /// Wills that were on their way.
+    pub wills: Vec<RestoredWill>,
     /// Deliveries of publications that have not arrived: their publishers send them again.
     pub(crate) dropped: Vec<(SessionKey, u64)>,
 }
@@ -44,7 +45,8 @@ impl Clocks {
 /// Makes of a state what a router takes up.
 pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     let mut restored = Restored::default();
-    // Of a client that has come back while its session's end was not recorded yet.
+    // Of a client that has come back while its session's end was not recorded yet, or damage has
+    // taken the record that says so.
     let mut newest: HashMap<&str, SessionKey> = HashMap::new();
     for (key, stored) in &state.sessions {
         let newest = newest.entry(&stored.client_id).or_insert(*key);
@@ -70,15 +72,30 @@ pub(crate) fn restore(state: &State, clocks: Clocks) -> Restored {
     for (key, stored) in sessions {
         let entries = stored.entries.iter().filter(|(_, it)| is_undecided(state, it.message));
         restored.dropped.extend(entries.map(|(ordinal, _)| (*key, *ordinal)));
-        // One that has been replaced is over, even if damage has taken the record that says so.
-        let is_replaced = newest.get(&*stored.client_id) != Some(key);
-        if is_replaced || stored.is_connected && stored.expiry == 0 {
-            restored.ended.push(*key); // it was to end with its connection, or with the next one
-        } else {
-            restored.sessions.push(session(*key, stored, state, &messages, clocks));
+        let mut session = session(*key, stored, state, &messages, clocks);
+        if newest.get(&*stored.client_id) != Some(key) {
+            is_over(&mut session, clocks);
         }
+        restored.sessions.push(session);
     }
+    restored.wills = state.wills.iter().filter_map(|(key, it)| will(*key, it, clocks)).collect();
+    restored.wills.sort_unstable_by_key(|will| will.key);
     restored
+}
+
+/// A session that its client has replaced: others are still to get what it holds of shared groups.
+/// Its will was sent, or taken back, before the younger one began.
+fn is_over(restored: &mut RestoredSession, clocks: Clocks) {
+    (restored.is_replaced, restored.was_connected) = (true, false);
+    restored.session.expires_at = Some(clocks.now);
+    (restored.session.will, restored.session.will_at) = (None, None);
+}
+
+fn will(key: SessionKey, stored: &StoredUnderWay, clocks: Clocks) -> Option<RestoredWill> {
+    let publish = publish_of(stored.packet.as_deref()?)?;
+    let expires_at = clocks.time(stored.expires_at);
+    let message = message_of(&publish, stored.qos, expires_at);
+    Some(RestoredWill { key, client_id: stored.client_id.clone(), message })
 }
 
 /// Whether the publication that brought a message has not arrived.
@@ -88,14 +105,18 @@ fn is_undecided(state: &State, message: u64) -> bool {
 
 fn message(stored: &StoredMessage, clocks: Clocks) -> Option<Message> {
     let publish = publish_of(stored.packet.as_deref()?)?;
-    Some(Message {
+    Some(message_of(&publish, stored.qos, clocks.time(stored.expires_at)))
+}
+
+fn message_of(publish: &Publish<'_>, qos: QoS, expires_at: Option<Time>) -> Message {
+    Message {
         topic: publish.topic.into(),
         payload: publish.payload.into(),
         properties: publish.properties.forwarded(),
-        qos: stored.qos,
+        qos,
         retain: publish.retain,
-        expires_at: clocks.time(stored.expires_at),
-    })
+        expires_at,
+    }
 }
 
 fn session(
@@ -108,7 +129,7 @@ fn session(
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
     let newest = stored.entries.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
     let none = Ticket::default();
-    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none, terms: none };
+    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none };
     session.durable = Some(Box::new(durable));
     session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     session.expiry = stored.expiry;
@@ -151,6 +172,7 @@ fn session(
     RestoredSession {
         session,
         was_connected: stored.is_connected,
+        is_replaced: false,
         subscriptions: subscriptions.collect(),
         entries: entries.collect(),
         releasing: releasing.into_iter().map(|(_, id)| id).collect(),

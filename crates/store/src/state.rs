@@ -12,12 +12,16 @@ use agentmq_log::Position;
 use agentmq_session::{Arrival, SessionKey};
 use hashbrown::HashMap;
 
-use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
+use crate::record::{
+    MessageRecord, RecipientRecord, Record, SessionRecord, UnderWayRecord, WillRecord,
+};
 
 /// Everything that counts.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) sessions: Map<SessionKey, StoredSession>,
+    /// Wills on their way to other shards.
+    pub(crate) wills: Map<SessionKey, StoredUnderWay>,
     /// By where they were recorded first.
     pub(crate) messages: Map<u64, StoredMessage>,
     /// The message of each topic.
@@ -25,7 +29,7 @@ pub(crate) struct State {
     pub(crate) live: Live,
     /// Messages whose recipients count when an exchange has arrived.
     undecided: Map<Arrival, Vec<u64>>,
-    /// The highest key that has ever named a session.
+    /// The highest key that has ever named a session, or a will under way.
     pub(crate) newest_key: u64,
     /// Whether the packets themselves are kept, for recovery.
     keeps_packets: bool,
@@ -79,6 +83,17 @@ pub(crate) struct StoredWill {
     pub(crate) delay: u32,
     pub(crate) due: u64,
     pub(crate) packet: Box<[u8]>,
+}
+
+/// A will on its way to other shards.
+#[derive(Debug)]
+pub(crate) struct StoredUnderWay {
+    pub(crate) client_id: Box<str>,
+    pub(crate) qos: QoS,
+    pub(crate) expires_at: u64,
+    pub(crate) packet: Option<Box<[u8]>>,
+    place: Place,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -163,6 +178,7 @@ impl State {
     pub(crate) fn drop_packets(&mut self) {
         self.keeps_packets = false;
         self.messages.values_mut().for_each(|message| message.packet = None);
+        self.wills.values_mut().for_each(|will| will.packet = None);
     }
 
     /// Applies one change that stands at `position` and takes about `bytes` there.
@@ -187,6 +203,7 @@ impl State {
                 }
             }
             Record::Message(record) => self.apply_message(position, bytes, record),
+            Record::Will(record) => self.apply_will(place, bytes, record),
             Record::Sent { session, ordinal, packet_id } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(entry) = session.entries.get_mut(ordinal) {
@@ -277,9 +294,7 @@ impl State {
         if let Some((session, packet_id)) = record.arrived {
             self.arrive(session, packet_id, Place::of(position));
         }
-        if let Some(session) = self.sessions.get_mut(&record.will_of) {
-            session.will = None;
-        }
+        self.take_will(record.will_of);
         if let Some(known) = self.messages.get_mut(&id) {
             // Written again: it stands here now, and all else is known.
             self.live.take(known.position.segment, known.bytes);
@@ -308,6 +323,34 @@ impl State {
                 self.retain(id, record.packet);
             }
             self.release(id); // held while its holders were gathered
+        }
+    }
+
+    /// A will goes to other shards: it is its session's no more.
+    fn apply_will(&mut self, place: Place, bytes: u64, record: &UnderWayRecord<'_>) {
+        self.newest_key = self.newest_key.max(record.key.0);
+        self.take_will(record.will_of);
+        self.live.add(place.segment, bytes);
+        let will = StoredUnderWay {
+            client_id: record.client_id.into(),
+            qos: record.qos,
+            expires_at: record.expires_at,
+            packet: self.keeps_packets.then(|| record.packet.into()),
+            place,
+            bytes,
+        };
+        if let Some(known) = self.wills.insert(record.key, will) {
+            self.live.take(known.place.segment, known.bytes); // it is written again
+        }
+    }
+
+    /// A will is on its way, or has arrived.
+    fn take_will(&mut self, of: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(&of) {
+            session.will = None;
+        }
+        if let Some(will) = self.wills.remove(&of) {
+            self.live.take(will.place.segment, will.bytes);
         }
     }
 
@@ -356,7 +399,7 @@ impl State {
             }
         }
         if packet_id == 0 {
-            return; // a will, of which no repetition comes
+            return self.take_will(session); // under that name, of which no repetition comes
         }
         let session = Self::session(&mut self.sessions, session);
         self.live.add(place.segment, SMALL);
@@ -426,6 +469,11 @@ impl State {
             Record::Session(record) => {
                 let session = self.sessions.get(&record.key)?;
                 (session.place == place).then(|| Record::Session(session.record(record.key)))
+            }
+            Record::Will(record) => {
+                let will = self.wills.get(&record.key)?;
+                let again = UnderWayRecord { will_of: SessionKey::NONE, ..record.clone() };
+                (will.place == place).then_some(Record::Will(again))
             }
             Record::Subscribed { session, filter, .. } => {
                 let stored = self.sessions.get(session)?.subscriptions.get(*filter)?;
@@ -579,6 +627,7 @@ impl State {
             session.releasing.values().for_each(|it| add(it.place.segment, SMALL));
             session.arrived.values().for_each(|it| add(it.segment, SMALL));
         }
+        self.wills.values().for_each(|it| add(it.place.segment, it.bytes));
         for (id, message) in &self.messages {
             add(message.position.segment, message.bytes);
             let held = self.sessions.values().flat_map(|it| it.entries.values());

@@ -29,7 +29,6 @@ impl<D: Disk> Shard<D> {
             next_ordinal,
             exchanges,
             posted: exchanges,
-            terms: exchanges,
         }));
         engine.record(Change::Session(&session));
         let mut shard = Self { committer, engine, session: key, ordinal: 0 };

@@ -249,6 +249,11 @@ impl World {
             broker.routers[place].restore(session, Time::ZERO);
             self.deliver_all();
         }
+        for will in restored.wills {
+            let place = self.placing.below(u64::from(self.shards)) as usize;
+            let Some(broker) = &mut self.broker else { return };
+            broker.routers[place].restore_will(will, Time::ZERO);
+        }
         self.tick();
     }
 
@@ -412,11 +417,11 @@ impl World {
         let router = &mut broker.routers[usize::from(number)];
         let (mut dirty, mut mail) = (Vec::new(), Vec::new());
         loop {
+            router.submit(now);
             router.take_mail(&mut mail);
             for (to, mail) in mail.drain(..) {
                 broker.mail.entry((number, to.0)).or_default().push_back(mail);
             }
-            router.submit(now);
             router.dirty(&mut dirty);
             if dirty.is_empty() {
                 return;
