@@ -268,9 +268,13 @@ fn a_message_that_comes_back_to_the_shard_that_gave_it_up_waits_for_nobody_for_e
 }
 
 fn connect_with_will(all: &mut Neighbors, at: (u8, u32), clean_start: bool) {
+    connect_with_will_at(all, at, clean_start, QoS::ExactlyOnce);
+}
+
+fn connect_with_will_at(all: &mut Neighbors, at: (u8, u32), clean_start: bool, qos: QoS) {
     let mut bytes = Vec::new();
     let none = agentmq_codec::PropertiesBuf::new();
-    let (qos, properties) = (QoS::ExactlyOnce, none.view());
+    let properties = none.view();
     let will = Will { topic: "jobs", payload: b"gone", qos, retain: false, properties };
     let version = ProtocolVersion::V311;
     Connect { version, clean_start, client_id: "agent", will: Some(will), ..Connect::default() }
@@ -280,23 +284,32 @@ fn connect_with_will(all: &mut Neighbors, at: (u8, u32), clean_start: bool) {
 }
 
 #[test]
-fn a_will_is_forgotten_when_it_is_safe_elsewhere() {
+fn a_will_is_under_way_until_it_is_safe_elsewhere() {
     let mut all = two(true, 2);
+    all.connect((0, 2), "local", true);
+    all.subscribe((0, 2), 1, "jobs", 2);
     connect_with_will(&mut all, (0, 1), false);
     everything(&mut all);
     all.close((0, 1));
+    // It is taken from its session where it is put on its way, and in one record with what is
+    // kept of it here.
+    let newest: Vec<String> = all.ledgers[0].last(3);
+    assert!(newest[0].starts_with("Message gone for 1"), "{newest:?}");
+    assert!(newest[0].ends_with("arrived false depends true"), "{newest:?}");
+    assert_eq!(newest[1], "WillUnderWay gone of agent");
+    assert_eq!(newest[2], "Session agent without will");
     all.commit(0);
     all.settle();
-    assert_eq!(all.ledgers[0].newest("Session agent"), "Session agent with will");
-    // The client comes back: what it connects with waits for the old will.
+    assert_eq!(all.ledgers[0].count("Arrived"), 0);
+    // The client comes back: what it publishes from then on comes behind its will.
     let again = (0, 7);
     connect_with_will(&mut all, again, false);
     all.commit(0);
-    assert_eq!(all.ledgers[0].count("Session agent"), 1);
+    assert_eq!(all.ledgers[0].newest("Session agent"), "Session agent with will");
     assert_eq!(all.clients[&again], []);
     all.commit(1);
     all.settle();
-    assert!(all.ledgers[0].count("Session agent") > 1);
+    assert_eq!(all.ledgers[0].count("Arrived"), 1);
     assert!(all.clients[&again].is_empty() && all.payloads(WORKER).is_empty());
     all.commit(0);
     assert_eq!(all.clients[&again], [Received::ConnAck { session_present: true }]);
@@ -305,7 +318,34 @@ fn a_will_is_forgotten_when_it_is_safe_elsewhere() {
 }
 
 #[test]
-fn a_session_is_over_when_its_will_is_safe_elsewhere() {
+fn a_will_of_qos_1_is_under_way_too() {
+    let mut all = two(true, 1);
+    connect_with_will_at(&mut all, (0, 1), false, QoS::AtLeastOnce);
+    everything(&mut all);
+    all.close((0, 1));
+    all.settle();
+    assert_eq!(all.payloads(WORKER), ["gone"], "it goes out before it is safe");
+    assert_eq!(all.ledgers[0].count("WillUnderWay"), 1);
+    assert_eq!(all.ledgers[0].count("Arrived"), 0);
+    all.commit(1);
+    all.settle();
+    assert_eq!(all.ledgers[0].count("Arrived"), 1);
+}
+
+#[test]
+fn a_will_that_goes_nowhere_else_is_one_record() {
+    let mut all = Neighbors::durable(2, Settings::default());
+    all.connect((0, 2), "local", true);
+    all.subscribe((0, 2), 1, "jobs", 2);
+    connect_with_will(&mut all, (0, 1), false);
+    everything(&mut all);
+    all.close((0, 1));
+    assert!(all.ledgers[0].newest("Message gone").ends_with("depends false"));
+    assert_eq!(all.ledgers[0].count("WillUnderWay") + all.ledgers[0].count("Arrived"), 0);
+}
+
+#[test]
+fn who_begins_anew_hears_so_when_the_last_will_is_safe_elsewhere() {
     let mut all = two(true, 1);
     connect_with_will(&mut all, (0, 1), false);
     everything(&mut all);
@@ -314,6 +354,7 @@ fn a_session_is_over_when_its_will_is_safe_elsewhere() {
     let version = ProtocolVersion::V311;
     Connect { version, clean_start: true, client_id: "agent", ..Connect::default() }
         .encode(&mut bytes);
+    all.clients.insert((0, 7), Vec::new());
     all.send((0, 7), &bytes);
     all.commit(0);
     all.settle();
@@ -321,6 +362,9 @@ fn a_session_is_over_when_its_will_is_safe_elsewhere() {
     all.commit(1);
     all.settle();
     assert_eq!(all.ledgers[0].count("Ended"), 1);
+    assert_eq!(all.clients[&(0, 7)], []);
+    all.commit(0);
+    assert_eq!(all.clients[&(0, 7)], [Received::ConnAck { session_present: false }]);
 }
 
 #[test]

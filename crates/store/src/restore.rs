@@ -187,7 +187,7 @@ mod tests {
     use agentmq_log::SimulatedDisk;
 
     use super::*;
-    use crate::record::{Record, SessionRecord};
+    use crate::record::{Record, SessionRecord, WillRecord};
     use crate::{OpenedStore, Settings};
 
     #[test]
@@ -205,6 +205,7 @@ mod tests {
             OpenedStore::open(disk.clone(), &settings, clocks).expect("a store")
         };
         let (mut committer, _engines) = open().by_hand(vec![Box::new(|| {})]);
+        let will = crate::record::clearing_packet("will");
         let mut batch = Vec::new();
         for key in [1, 2] {
             let mut content = Vec::new();
@@ -216,7 +217,7 @@ mod tests {
                 expiry: 100,
                 is_connected: true,
                 expires_at: 0,
-                will: None,
+                will: Some(WillRecord { qos: QoS::AtLeastOnce, delay: 0, due: 0, packet: &will }),
             };
             Record::Session(record).encode(&mut content);
             batch.extend((content.len() as u32).to_le_bytes());
@@ -225,10 +226,10 @@ mod tests {
         committer.shared().submit(0, Ticket(1), batch, true);
         committer.step();
         let opened = open();
-        let keys: Vec<_> = opened.restored.sessions.iter().map(|it| it.session.key()).collect();
-        assert_eq!(keys, [SessionKey(2)]);
-        let (mut committer, _engines) = opened.by_hand(vec![Box::new(|| {})]);
-        committer.step();
-        assert_eq!(committer.state().sessions.len(), 1, "the other one is over for good");
+        let [older, newer] = opened.restored.sessions.as_slice() else { panic!("two sessions") };
+        assert_eq!((older.session.key(), newer.session.key()), (SessionKey(1), SessionKey(2)));
+        assert!(older.is_replaced && !older.was_connected && older.session.will.is_none());
+        assert_eq!(older.session.expires_at, Some(Time::ZERO), "it ends with the first tick");
+        assert!(!newer.is_replaced && newer.was_connected && newer.session.will.is_some());
     }
 }

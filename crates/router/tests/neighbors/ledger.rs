@@ -49,6 +49,12 @@ impl Ledger {
         let found = pages.lines.iter().rfind(|line| line.starts_with(word));
         found.cloned().unwrap_or_default()
     }
+
+    /// The newest records, in their order.
+    pub fn last(&self, count: usize) -> Vec<String> {
+        let pages = self.0.lock().unwrap();
+        pages.lines[pages.lines.len() - count..].to_vec()
+    }
 }
 
 impl CommitEngine for LedgerEngine {
@@ -79,6 +85,10 @@ impl CommitEngine for LedgerEngine {
                     message.arrived.is_some(),
                     message.depends_on.is_some(),
                 )
+            }
+            Change::WillUnderWay(will) => {
+                let payload = String::from_utf8_lossy(will.message.payload);
+                format!("WillUnderWay {payload} of {}", will.client_id)
             }
             other => format!("{other:?}"),
         });
