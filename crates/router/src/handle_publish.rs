@@ -199,22 +199,18 @@ impl Router {
     /// Retains and fans out one message, here and to the other shards that want it.
     pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
         let mut reason = ReasonCode::NoMatchingSubscribers;
-        let (mut places, mut stamp) = (route.places, None);
+        let mut stamp = None;
         if source.retain && !self.cannot_keep(QoS::AtLeastOnce, true, route) {
             stamp = self.retain(source);
-            if stamp.is_some() {
-                places = self.peers.active;
-            } else {
+            if stamp.is_none() {
                 reason = ReasonCode::QuotaExceeded;
             }
         }
         let mut taken = false;
         let posted = self.posted_by(|router| {
             taken = router.fan_out(source, route);
-            if !places.is_empty() {
-                router.post_publish(source, places, stamp);
-                taken |= !route.places.is_empty();
-            }
+            router.post_publish(source, route, stamp);
+            taken |= !route.places.is_empty();
             router.record_message(source, stamp.is_some());
         });
         self.record_whole(source, posted);

@@ -65,4 +65,5 @@ pub use refusal_log::Refusal;
 pub use remote_member::{GroupMail, Membership, SessionName};
 pub use router::Router;
 pub use settings::{Settings, ShareStrategy};
+pub use subscriptions::Wanted;
 pub use sys_topics::SysReport;

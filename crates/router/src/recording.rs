@@ -302,12 +302,13 @@ impl Router {
         let is_kept =
             |session: u32| self.sessions.get(session as usize).is_some_and(|it| it.key().is_some());
         retain
+            || !route.keeping.is_empty()
             || route.receivers.iter().any(|receiver| is_kept(receiver.session))
             || route
                 .groups
                 .iter()
                 .filter_map(|&group| self.groups.get(group))
-                .any(|group| group.members.iter().any(|member| is_kept(member.session)))
+                .any(|group| group.members.iter().any(|member| member.is_kept))
     }
 }
 

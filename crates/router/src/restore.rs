@@ -34,12 +34,16 @@ impl Router {
         let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
         for restored in subscriptions {
             let Ok(parsed) = Subscription::parse(&restored.filter, &limits) else { continue };
-            let subscriber =
-                Subscriber { session: index, options: restored.options, id: restored.id };
+            let subscriber = Subscriber {
+                session: index,
+                options: restored.options,
+                id: restored.id,
+                is_kept: true,
+            };
             if parsed.share.is_some() {
                 self.join(&restored.filter, subscriber);
-            } else if self.subscriptions.insert(parsed.filter, subscriber).is_first {
-                self.announce(parsed.filter, true);
+            } else if let Some(wanted) = self.subscriptions.insert(parsed.filter, subscriber) {
+                self.announce(parsed.filter, wanted);
             }
         }
         let unbounded = QueueBound { messages: usize::MAX, bytes: usize::MAX };

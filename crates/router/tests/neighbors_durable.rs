@@ -3,8 +3,9 @@
 
 mod neighbors;
 
-use agentmq_codec::{AckKind, Connect, ProtocolVersion, QoS, Will};
+use agentmq_codec::{AckKind, Connect, ProtocolVersion, Publish, QoS, ReasonCode, Will};
 use agentmq_router::Settings;
+use agentmq_session::Condition;
 use neighbors::{Neighbors, Received};
 
 const PUBLISHER: (u8, u32) = (0, 0);
@@ -47,9 +48,87 @@ fn a_shard_that_keeps_nothing_of_it_does_not_delay() {
     let mut all = two(false, 1);
     all.connect((1, 1), "other", true); // recorded, and not committed
     all.publish_as(PUBLISHER, 5, "jobs", QoS::AtLeastOnce);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5], "nobody is asked");
+    all.publish_as(PUBLISHER, 6, "jobs", QoS::ExactlyOnce);
+    all.commit(0);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [], "an exchange waits for all");
+    everything(&mut all);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [6]);
+    assert_eq!(all.payloads(WORKER), ["5", "6"]);
+}
+
+#[test]
+fn what_another_shard_cannot_keep_is_refused_and_nothing_else() {
+    let mut all = Neighbors::durable(3, Settings::default());
+    all.connect(WORKER, "worker", false);
+    all.subscribe(WORKER, 1, "jobs", 1);
+    let (lasting, member) = ((1, 1), (2, 0));
+    all.connect(lasting, "lasting", true);
+    all.connect(member, "member", true);
+    let mut bytes = Vec::new();
+    let version = ProtocolVersion::V5;
+    Connect { version, client_id: "publisher", ..Connect::default() }.encode(&mut bytes);
+    all.clients.insert(PUBLISHER, Vec::new());
+    all.send(PUBLISHER, &bytes);
+    everything(&mut all);
+    // Whether a message to `jobs` is taken while there is no room.
+    let mut packet_id = 0;
+    let mut is_taken = |all: &mut Neighbors| {
+        packet_id += 1;
+        all.ledgers.iter().for_each(|ledger| ledger.set_condition(Condition::Full));
+        let mut bytes = Vec::new();
+        let (qos, topic) = (QoS::AtLeastOnce, "jobs");
+        Publish { qos, topic, packet_id, ..Publish::default() }.encode(version, &mut bytes);
+        all.send(PUBLISHER, &bytes);
+        let answer = all.clients[&PUBLISHER].last().cloned();
+        all.ledgers.iter().for_each(|ledger| ledger.set_condition(Condition::Good));
+        let refused = Received::Refused(packet_id, ReasonCode::QuotaExceeded);
+        let taken = Received::Ack(AckKind::PubAck, packet_id);
+        assert!(answer == Some(taken.clone()) || answer == Some(refused), "{answer:?}");
+        answer == Some(taken)
+    };
+    assert!(is_taken(&mut all), "the receiver's session ends with a crash");
+    all.subscribe(lasting, 1, "jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+    all.unsubscribe(lasting, 2, "jobs");
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    // The home of a group tells of members elsewhere.
+    all.subscribe(WORKER, 2, "$share/g/jobs", 1);
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    all.subscribe(member, 1, "$share/g/jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+    all.unsubscribe(member, 2, "$share/g/jobs");
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    // Here is the home, and a member elsewhere is to keep it.
+    all.unsubscribe(WORKER, 3, "$share/g/jobs");
+    all.connect((0, 1), "local", false);
+    all.subscribe((0, 1), 1, "$share/h/jobs", 1);
+    everything(&mut all);
+    all.subscribe(member, 3, "$share/h/jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+}
+
+#[test]
+fn a_shard_that_becomes_active_is_told_who_must_keep_something() {
+    let mut all = Neighbors::durable_of_which_one_is_active(2, Settings::default());
+    all.connect((0, 0), "lasting", true);
+    all.subscribe((0, 0), 1, "jobs", 1);
+    everything(&mut all);
+    all.activate(1);
     all.settle();
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5]);
+    let publisher = (1, 0);
+    all.connect(publisher, "publisher", false);
+    all.publish_as(publisher, 5, "jobs", QoS::AtLeastOnce);
+    all.settle();
+    assert_eq!(all.acks(publisher, AckKind::PubAck), []);
+    everything(&mut all);
+    assert_eq!(all.acks(publisher, AckKind::PubAck), [5]);
 }
 
 #[test]
