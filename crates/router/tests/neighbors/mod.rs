@@ -201,7 +201,7 @@ impl Neighbors {
 
     pub fn acknowledge(&mut self, at: (u8, u32), kind: AckKind, id: u16) {
         let mut bytes = Vec::new();
-        agentmq_codec::Ack::new(kind, id, agentmq_codec::ReasonCode::Success)
+        agentmq_codec::Ack::new(kind, id, ReasonCode::Success)
             .encode(ProtocolVersion::V311, &mut bytes);
         self.send(at, &bytes);
     }

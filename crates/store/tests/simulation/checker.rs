@@ -66,8 +66,8 @@ impl Ledger {
         self.ending.extend(delayed.map(|will| (id.to_owned(), will)));
     }
 
-    /// Something behind a CONNECT has been acknowledged. With a disk that has failed a CONNACK alone
-    /// says nothing.
+    /// Something behind a CONNECT has been acknowledged: a CONNACK alone says nothing when the disk
+    /// has failed.
     pub(crate) fn session_is_safe(&mut self, id: &str) {
         self.due_wills.extend(self.ending.remove(id));
     }
