@@ -17,7 +17,7 @@ fn rogues_leave_nothing_behind() {
     };
     println!("CHAOS_SEED={seed}");
     let mut dice = Dice(seed);
-    let mut broker = crate::broker_on_shards(&format!(
+    let mut broker = crate::broker(&format!(
         "[sys]\ninterval_secs = 1\n[session]\nretained_gap_ms = 0\n\
          [threads]\nshards = 2\nplacement = \"spread\"\n\
          [limits]\nflapping_connects = 0\noutbox_bytes = {BOUND}\nqueue_bytes = {BOUND}\n"

@@ -79,35 +79,52 @@ fn the_store_is_seen_at_work() {
 
 #[test]
 fn a_disk_with_little_room_refuses_what_must_survive_and_nothing_else() {
+    little_room("");
+}
+
+#[test]
+fn so_it_does_for_what_another_shard_must_keep() {
+    little_room("[threads]\nshards = 2\nplacement = \"spread\"\n");
+}
+
+/// The session of `worker` is on the first shard after a restart; one of the publishers is on each.
+fn little_room(threads: &str) {
     let broker = crate::broker("");
     let (mut worker, _) = connect(&broker, "worker", 3600);
     worker.subscribe("jobs", QoS::AtLeastOnce);
     let folder = broker.kill();
     let more_than_any_disk_has = "[disk]\nrefuse_below = 9_000_000_000_000_000_000\n";
-    let config = format!("{}{more_than_any_disk_has}[sys]\ninterval_secs = 1\n", crate::TCP);
+    let statistics = "[sys]\ninterval_secs = 1\n";
+    let config = format!("{}{threads}{more_than_any_disk_has}{statistics}", crate::TCP);
     let broker = Broker::start_in(crate::BINARY, &config, folder);
     broker.wait_for_log("the disk has too little room left", 0);
 
     let (mut worker, _) = connect(&broker, "worker", 3600);
-    let mut publisher = broker.client("publisher");
-    let (reason, why) = publish(&mut publisher, "jobs");
-    assert_eq!(reason, ReasonCode::QuotaExceeded);
-    assert!(why.contains("needs the disk"), "{why}");
-    publisher.publish("jobs", b"not kept", QoS::AtMostOnce);
-    assert_eq!(worker.receive_publish().publish().payload, b"not kept", "QoS 0 goes on");
+    let mut publishers = [0, 1].map(|number| broker.client(&format!("publisher-{number}")));
+    for publisher in &mut publishers {
+        let (reason, why) = publish(publisher, "jobs");
+        assert_eq!(reason, ReasonCode::QuotaExceeded);
+        assert!(why.contains("needs the disk"), "{why}");
+        publisher.publish("jobs", b"not kept", QoS::AtMostOnce);
+        assert_eq!(worker.receive_publish().publish().payload, b"not kept", "QoS 0 goes on");
+    }
     assert_eq!(worker.subscribe("more", QoS::AtLeastOnce), ReasonCode::QuotaExceeded);
 
     let (topic, qos, packet_id) = ("state", QoS::AtLeastOnce, 8);
     let retained = Publish { topic, qos, packet_id, retain: true, ..Publish::default() };
-    publisher.send(&Packet::Publish(retained));
-    let answer = publisher.wait_for(|packet| matches!(packet, Packet::Ack(_)));
-    let Packet::Ack(ack) = answer.packet() else { panic!("no PUBACK") };
-    assert_eq!(ack.reason, ReasonCode::QuotaExceeded, "nor is a retained message kept");
+    for publisher in &mut publishers {
+        publisher.send(&Packet::Publish(retained));
+        let answer = publisher.wait_for(|packet| matches!(packet, Packet::Ack(_)));
+        let Packet::Ack(ack) = answer.packet() else { panic!("no PUBACK") };
+        assert_eq!(ack.reason, ReasonCode::QuotaExceeded, "nor is a retained message kept");
+    }
 
     let mut clean = broker.client("clean");
     assert!(!clean.subscribe("live", QoS::AtLeastOnce).is_error());
-    assert_eq!(publish(&mut publisher, "live").0, ReasonCode::Success);
-    assert_eq!(clean.receive_publish().publish().topic, "live", "a clean session goes on");
+    for publisher in &mut publishers {
+        assert_eq!(publish(publisher, "live").0, ReasonCode::Success);
+        assert_eq!(clean.receive_publish().publish().topic, "live", "a clean session goes on");
+    }
     wait_for(&mut clean, "store/condition", "full");
 
     let broker = Broker::start_in(crate::BINARY, crate::TCP, broker.kill());

@@ -129,13 +129,12 @@ fn start() -> (Authority, Broker) {
     );
     let socket = authority.path("mqtt.sock").display().to_string();
     let config = format!(
-        "{}{}[[listeners]]\nurl = \"mqtts://127.0.0.1:0\"\n{tls}\
+        "{}[[listeners]]\nurl = \"mqtts://127.0.0.1:0\"\n{tls}\
          [[listeners]]\nurl = \"ws://127.0.0.1:0/mqtt\"\n\
          [[listeners]]\nurl = \"wss://127.0.0.1:0/mqtt\"\n{tls}\
          [[listeners]]\nurl = \"unix://{socket}\"\n\
          [[listeners]]\nurl = \"mqtt://127.0.0.1:0\"\nproxy_from = [\"127.0.0.0/8\"]\n\
          [threads]\nshards = {SHARDS}\nplacement = \"spread\"\n",
-        crate::IN_MEMORY,
         crate::TCP
     );
     (authority, Broker::start(crate::BINARY, &config))

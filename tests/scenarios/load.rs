@@ -10,7 +10,7 @@ use agentmq_testkit::{Broker, PATIENCE, RawClient};
 
 #[test]
 fn alone_a_busy_broker_uses_a_second_shard() {
-    let broker = crate::broker_on_shards(
+    let broker = crate::broker(
         "[session]\nretained_gap_ms = 0\n[threads]\nshards = 2\n\
          busy_percent = 10\n",
     );

@@ -13,6 +13,7 @@ mod flapping;
 mod handoff;
 mod idle_memory;
 mod kill_nine;
+mod kill_nine_shards;
 mod load;
 mod malformed;
 mod malformed_inputs;
@@ -45,15 +46,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_agentmq");
 /// A plain listener on a free port of loopback.
 const TCP: &str = "[[listeners]]\nurl = \"mqtt://127.0.0.1:0\"\n";
 
-/// Several shards keep everything in memory.
-const IN_MEMORY: &str = "durability = \"memory\"\n";
-
 /// A broker with a plain listener and these settings beside it.
 fn broker(settings: &str) -> Broker {
     Broker::start(BINARY, &format!("{TCP}{settings}"))
-}
-
-/// The same with everything in memory, on as many shards as the settings say.
-fn broker_on_shards(settings: &str) -> Broker {
-    Broker::start(BINARY, &format!("{IN_MEMORY}{TCP}{settings}"))
 }

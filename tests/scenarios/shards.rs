@@ -237,7 +237,7 @@ fn statistics_count_all_shards() {
 
 fn start(settings: &str) -> Broker {
     let threads = format!("[threads]\nshards = {SHARDS}\nplacement = \"spread\"\n");
-    crate::broker_on_shards(&format!("[session]\nretained_gap_ms = 0\n{threads}{settings}"))
+    crate::broker(&format!("[session]\nretained_gap_ms = 0\n{threads}{settings}"))
 }
 
 /// Clients that come one after the other, so that every shard gets its share.

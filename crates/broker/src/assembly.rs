@@ -10,7 +10,7 @@ use agentmq_net::{
 use agentmq_router::{Place, Settings};
 use agentmq_shard::{Door, Placement};
 
-use crate::{ClientPlacement, Config, Durability, ListenerConfig, TlsConfig};
+use crate::{ClientPlacement, Config, ListenerConfig, TlsConfig};
 
 /// The sockets of a broker, bound, and the TLS identities that they use.
 #[derive(Debug, Default)]
@@ -104,9 +104,6 @@ pub(crate) fn shared_settings(config: &Config) -> Arc<Settings> {
 
 /// How many shards a configuration asks for: at most one for each bit of a set of places.
 pub(crate) fn shard_count(config: &Config) -> usize {
-    if config.durability != Durability::Memory {
-        return 1; // a PUBACK does not yet wait for what other shards must keep
-    }
     let wanted = match config.threads.shards {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         wanted => usize::from(wanted),

@@ -2,12 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentmq_log::RealDisk;
 use agentmq_router::Place;
-use agentmq_session::{CommitEngine, Message, RestoredSession, Time};
+use agentmq_session::{CommitEngine, Message, RestoredSession, RestoredWill, Time};
 use agentmq_shard::Mailboxes;
 use agentmq_store::{Clocks, OpenError, OpenedStore, Settings, Waker, Watermarks, Writer};
 
@@ -81,9 +82,10 @@ fn report(config: &Config, opened: &OpenedStore<RealDisk>) {
 /// Takes out what survived.
 pub(crate) fn take_restored(
     opened: &mut OpenedStore<RealDisk>,
-) -> (Vec<RestoredSession>, Vec<Message>) {
+) -> (Vec<RestoredSession>, Vec<Message>, Vec<RestoredWill>) {
     let restored = &mut opened.restored;
-    (std::mem::take(&mut restored.sessions), std::mem::take(&mut restored.retained))
+    let (sessions, retained) = (&mut restored.sessions, &mut restored.retained);
+    (take(sessions), take(retained), take(&mut restored.wills))
 }
 
 /// The engines of the shards, the last shard's last.

@@ -90,14 +90,14 @@ impl Broker {
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
         let settings = shared_settings(&config);
-        let (sessions, retained) = opened.as_mut().map(data::take_restored).unwrap_or_default();
-        let mut survivors = Some((sessions, retained));
+        let mut survivors = opened.as_mut().map(data::take_restored);
         let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
         let mut doors = Some(bound.doors);
         let (mut shards, mut threads) = (Vec::new(), Vec::new());
         // Shard 0 last: nobody is let in before there is somebody to take him over.
         for number in (0..count).rev() {
-            let (sessions, retained) = survivors.take_if(|_| number == 0).unwrap_or_default();
+            let (sessions, retained, wills) =
+                survivors.take_if(|_| number == 0).unwrap_or_default();
             let options = ShardOptions {
                 number,
                 doors: doors.take_if(|_| number == 0).unwrap_or_default(),
@@ -106,6 +106,7 @@ impl Broker {
                 commit: engines.pop().unwrap_or_else(|| Box::new(MemoryEngine)),
                 sessions,
                 retained,
+                wills,
                 clock,
                 entropy: RandomState::new().hash_one((std::process::id(), number)),
                 board: Arc::clone(&board),

@@ -43,8 +43,8 @@ impl Router {
             self.publish_groups();
         }
         let mut filters = Vec::new();
-        for filter in self.subscriptions.wanted() {
-            filters.push(filter.into_boxed_str());
+        for (filter, wanted) in self.subscriptions.wanted() {
+            filters.push((filter.into_boxed_str(), wanted));
             if filters.len() == PORTION {
                 let filters = std::mem::take(&mut filters);
                 let welcome = Welcome { filters, ..Welcome::default() };
@@ -65,8 +65,8 @@ impl Router {
     }
 
     pub(crate) fn welcomed(&mut self, from: Place, welcome: Welcome, now: Time) {
-        for filter in &welcome.filters {
-            self.subscriptions.set_place(filter, from, true);
+        for (filter, wanted) in &welcome.filters {
+            self.subscriptions.set_place(filter, from, *wanted);
         }
         for (message, stamp) in &welcome.retained {
             self.retained.replicate(message, *stamp, now);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::{Properties, PropertySet, QoS};
-use agentmq_session::{Arrival, REFERENCE_FROM, SessionKey, Time};
+use agentmq_session::{Arrival, REFERENCE_FROM, Time};
 
 use crate::fan_out::Source;
 use crate::places::Place;
@@ -185,7 +185,7 @@ impl Bundle {
             shared: None,
             is_for_one: false,
             arrived: self.exchange(index),
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let member = match item.receiver {
             Receiver::Matching => None,
@@ -244,7 +244,7 @@ mod tests {
             shared: None,
             is_for_one: false,
             arrived: None,
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let session = SessionName { index: 3, generation: 4 };
         let chosen = Chosen { session, expects_client: true };

@@ -15,6 +15,7 @@ use crate::route::Route;
 use crate::router::Router;
 use crate::shared_group::{Able, Choice, Standing};
 use crate::subscribers::Subscriber;
+use crate::will_under_way::DueWill;
 
 /// A message on its way: borrowed from the packet that brought it, made shared only when
 /// something must keep it.
@@ -39,8 +40,8 @@ pub(crate) struct Source<'a> {
     /// The QoS 2 PUBLISH that brought it, here or to another shard, where its identifier must
     /// survive a crash.
     pub(crate) arrived: Option<(SessionKey, u16)>,
-    /// The session whose will it is, where that must survive a crash.
-    pub(crate) will_of: SessionKey,
+    /// Whose will it is, where that must survive a crash.
+    pub(crate) will: Option<DueWill<'a>>,
 }
 
 /// How a delivery ended.
@@ -71,7 +72,7 @@ impl<'a> Source<'a> {
             shared: Some(message.clone()),
             is_for_one: false,
             arrived: None,
-            will_of: SessionKey::NONE,
+            will: None,
         }
     }
 

@@ -100,7 +100,8 @@ impl Router {
             self.subscriptions.count_member(true);
         }
         let ticket = self.peers.barrier.draw_join();
-        let member = Membership { session, options: member.options, id: member.id, present };
+        let Subscriber { options, id, is_kept, .. } = member;
+        let member = Membership { session, options, id, is_kept, present };
         self.post_group(home, GroupMail::Join { text, member, ticket });
     }
 
@@ -229,7 +230,8 @@ impl Router {
         now: Time,
     ) {
         let number = self.remote_members.enter(from, member);
-        let subscriber = Subscriber { session: number, options: member.options, id: member.id };
+        let Membership { options, id, is_kept, .. } = *member;
+        let subscriber = Subscriber { session: number, options, id, is_kept };
         if self.join_group(text, subscriber) {
             self.remote_members.joined(number);
         }

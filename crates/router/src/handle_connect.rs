@@ -175,9 +175,9 @@ impl Router {
             let why = "Maximum Packet Size has no room for CONNACK";
             return self.refuse_connect(id, client_id, ReasonCode::PacketTooLarge, why);
         }
-        self.take_over(client_id, connect.clean_start, &principal, now);
         // A session that this has ended must not be there again after a crash, once the client
-        // knows that it has a new one.
+        // knows that it has a new one. And what it publishes then comes behind its last will.
+        let mail = self.take_over(client_id, connect.clean_start, &principal, now);
         let ended = self.recorded;
         let (index, session_present) = self.open_session(client_id, connect.version);
         let limits = &self.settings.limits;
@@ -186,9 +186,8 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
-        let mail = self.record_session(index);
-        let has_terms = connect.will.is_some() || mail > Ticket::default();
-        let mut commit = if has_terms { self.recorded } else { ended };
+        self.record_session(index);
+        let mut commit = if connect.will.is_some() { self.recorded } else { ended };
         if commit > Ticket::default() {
             commit = self.commit.draw(commit);
         }

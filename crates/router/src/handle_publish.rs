@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::Action;
-use agentmq_session::{Condition, Message, PendingAck, SessionKey, Time};
+use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::check_name;
 
 use crate::connection::{Connection, ConnectionId};
@@ -175,7 +175,7 @@ impl Router {
             shared: None,
             is_for_one: false,
             arrived,
-            will_of: SessionKey::NONE,
+            will: None,
         };
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
@@ -199,22 +199,18 @@ impl Router {
     /// Retains and fans out one message, here and to the other shards that want it.
     pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
         let mut reason = ReasonCode::NoMatchingSubscribers;
-        let (mut places, mut stamp) = (route.places, None);
+        let mut stamp = None;
         if source.retain && !self.cannot_keep(QoS::AtLeastOnce, true, route) {
             stamp = self.retain(source);
-            if stamp.is_some() {
-                places = self.peers.active;
-            } else {
+            if stamp.is_none() {
                 reason = ReasonCode::QuotaExceeded;
             }
         }
         let mut taken = false;
         let posted = self.posted_by(|router| {
             taken = router.fan_out(source, route);
-            if !places.is_empty() {
-                router.post_publish(source, places, stamp);
-                taken |= !route.places.is_empty();
-            }
+            router.post_publish(source, route, stamp);
+            taken |= !route.places.is_empty();
             router.record_message(source, stamp.is_some());
         });
         self.record_whole(source, posted);
@@ -262,21 +258,10 @@ impl Router {
         self.peers.post_all(|| Mail::Clear(clearing.clone(), stamp));
     }
 
-    /// Publishes a message that no PUBLISH of a connected client brought: a statistic, or a will,
-    /// which is its session's publication for No Local.
-    pub(crate) fn publish_message(
-        &mut self,
-        message: Message,
-        publisher: Option<u32>,
-        will_of: SessionKey,
-        now: Time,
-    ) {
+    /// Publishes a message of the broker's own.
+    pub(crate) fn publish_message(&mut self, message: Message, now: Time) {
         if let Ok(route) = self.route(message.topic()) {
-            let is_once = message.qos() == QoS::ExactlyOnce && will_of.is_some();
-            // A name of its own: the session's next will may come before this one has arrived.
-            let arrived = is_once.then(|| (self.commit.new_key(), 0));
-            let mut source = Source { publisher, arrived, will_of, ..Source::of(&message, now) };
-            self.publish(&mut source, &route);
+            self.publish(&mut Source::of(&message, now), &route);
         }
     }
 

@@ -127,18 +127,17 @@ impl Router {
         let index = connection.session;
         let mut options = options;
         options.qos = options.qos.min(settings.maximum_qos);
-        let subscriber = Subscriber { session: index, options, id: identifier };
-        let session = session.key();
-        if session.is_some() {
+        let (session, is_kept) = (session.key(), session.key().is_some());
+        let subscriber = Subscriber { session: index, options, id: identifier, is_kept };
+        if is_kept {
             self.record(Change::Subscribed { session, filter: text, options, id: identifier });
         }
         if subscription.share.is_some() {
             self.join(text, subscriber);
             return Ok((options.qos, None));
         }
-        let added = self.subscriptions.insert(subscription.filter, subscriber);
-        if added.is_first {
-            self.announce(subscription.filter, true);
+        if let Some(wanted) = self.subscriptions.insert(subscription.filter, subscriber) {
+            self.announce(subscription.filter, wanted);
         }
         let cursor = wanted.then(|| RetainedCursor {
             filter: subscription.filter.into(),
@@ -171,8 +170,10 @@ impl Router {
         let strategies = &self.settings.share_strategies;
         let strategy = strategies.get(share).copied().unwrap_or(self.settings.share_strategy);
         let (group, is_new_group, is_new) = self.groups.join(text, filter, strategy, member);
-        if is_new_group && self.subscriptions.insert_group(filter, group) {
-            self.announce(filter, true);
+        if is_new {
+            let is_kept = member.is_kept;
+            let news = self.subscriptions.insert_member(filter, group, is_new_group, is_kept);
+            news.into_iter().for_each(|wanted| self.announce(filter, wanted));
         }
         if is_new && !is_remote(member.session) {
             self.subscriptions.count_member(true);

@@ -11,7 +11,6 @@ use crate::group_mail::is_remote;
 use crate::reason_string::FilterAnswers;
 use crate::remote_member::SessionName;
 use crate::router::Router;
-use crate::subscriptions::Removed;
 
 /// Why a filter is not unsubscribed from.
 type NotUnsubscribed = (ReasonCode, Cow<'static, str>);
@@ -58,8 +57,8 @@ impl Router {
         let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
         let Ok(subscription) = Subscription::parse(text, &limits) else { return };
         if subscription.share.is_none() {
-            if self.subscriptions.remove(subscription.filter, index) == Removed::Last {
-                self.announce(subscription.filter, false);
+            if let Some(wanted) = self.subscriptions.remove(subscription.filter, index) {
+                self.announce(subscription.filter, wanted);
             }
             return;
         }
@@ -71,14 +70,12 @@ impl Router {
     /// Takes a session, of this shard or another, out of a group of this shard; false when it was
     /// no member.
     pub(crate) fn leave_group(&mut self, text: &str, index: u32) -> bool {
-        let Some((group, gone)) = self.groups.leave(text, index) else { return false };
+        let Some(left) = self.groups.leave(text, index) else { return false };
         if !is_remote(index) {
             self.subscriptions.count_member(false);
         }
-        if let Some(filter) = gone
-            && self.subscriptions.remove_group(&filter, group)
-        {
-            self.announce(&filter, false);
+        if let Some(wanted) = self.subscriptions.remove_member(&left) {
+            self.announce(&left.filter, wanted);
         }
         true
     }

@@ -9,19 +9,22 @@ use crate::bundle::is_small;
 use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
-use crate::places::{Place, PlaceSet};
+use crate::places::Place;
+use crate::route::Route;
 use crate::router::Router;
+use crate::subscriptions::Wanted;
 use crate::timers::Due;
 
 impl Router {
-    /// Tells every other shard that a filter has its first receiver here, or has lost its last.
-    pub(crate) fn announce(&mut self, filter: &str, wanted: bool) {
+    /// Tells every other shard that a filter has its first receiver here, or the first whose
+    /// session survives a crash, or has lost its last.
+    pub(crate) fn announce(&mut self, filter: &str, wanted: Wanted) {
         if self.peers.is_alone() {
             return;
         }
         let filter: Arc<str> = filter.into();
         let mut ticket = Ticket::default();
-        if wanted {
+        if wanted != Wanted::Not {
             ticket = self.peers.barrier.draw();
             for place in self.peers.active.iter() {
                 self.peers.barrier.asks(place);
@@ -34,12 +37,22 @@ impl Router {
     pub(crate) fn post_publish(
         &mut self,
         source: &mut Source<'_>,
-        places: PlaceSet,
+        route: &Route,
         retained: Option<Stamp>,
     ) {
+        let places = if retained.is_some() { self.peers.active } else { route.places };
+        if places.is_empty() {
+            return;
+        }
+        let (qos, exchange) = (source.qos, source.arrived);
+        // Who does not keep it is not asked, but that may change while it is on its way: whoever
+        // keeps it then must know of the exchange, and it waits for him.
+        let is_asked = |place| route.keeping.has(place) || exchange.is_some();
         if retained.is_none() && is_small(source) && !self.settings.any_hash_client() {
             for place in places.iter() {
-                self.must_keep(place, source.qos);
+                if is_asked(place) {
+                    self.must_keep(place, qos);
+                }
                 self.peers.push(place, |bundle| bundle.push(source));
             }
             return;
@@ -48,15 +61,15 @@ impl Router {
         let publisher = publisher
             .and_then(|session| self.sessions.get(session as usize))
             .map(|session| Arc::clone(&session.client_id));
-        let (qos, exchange) = (source.qos, source.arrived.map(Box::new));
         let message = source.message();
-        if retained.is_some() && places.has(Place(0)) {
-            self.must_keep(Place(0), QoS::AtLeastOnce); // it records what is retained
-        }
         for place in places.iter() {
-            self.must_keep(place, qos);
+            if retained.is_some() && place == Place(0) {
+                self.must_keep(place, QoS::AtLeastOnce); // it records what is retained
+            } else if is_asked(place) {
+                self.must_keep(place, qos);
+            }
             let (message, publisher) = (message.clone(), publisher.clone());
-            let exchange = exchange.clone();
+            let exchange = exchange.map(Box::new);
             let published = Published { message, retained, publisher, exchange };
             self.peers.post(place, Mail::Publish(published));
         }

@@ -46,25 +46,20 @@ impl Router {
         self.mail_gate.note(from, self.recorded, self.posted);
     }
 
-    /// Records something when mail up to `position` is kept elsewhere.
-    pub(crate) fn record_after(&mut self, position: Ticket, deferred: Deferred) {
+    /// Records something when mail up to `position` is kept elsewhere. Answers the position behind
+    /// which it is; 0 when it is recorded.
+    pub(crate) fn record_after(&mut self, position: Ticket, deferred: Deferred) -> Ticket {
         if position <= self.mail_gate.confirmed() {
             self.record_deferred(deferred);
-        } else {
-            self.mail_gate.defer(position, deferred);
+            return Ticket::default();
         }
+        self.mail_gate.defer(position, deferred)
     }
 
     fn record_deferred(&mut self, deferred: Deferred) {
         match deferred {
             Deferred::Arrived((session, packet_id)) => {
                 self.record(Change::Arrived { session, packet_id });
-            }
-            Deferred::Terms(index, generation) => {
-                let session = self.sessions.get(index as usize);
-                if let Some(session) = session.filter(|it| it.generation == generation) {
-                    self.recorded = self.commit.record(Change::Session(session));
-                }
             }
             Deferred::Ended(session) => self.record(Change::Ended(session)),
             Deferred::Dropped(session, ordinal) => {

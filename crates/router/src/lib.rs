@@ -54,6 +54,7 @@ mod takeover;
 mod timers;
 mod undecided;
 mod will_delay;
+mod will_under_way;
 
 pub use bundle::Bundle;
 pub use connection::{Connection, ConnectionId};
@@ -66,4 +67,5 @@ pub use refusal_log::Refusal;
 pub use remote_member::{GroupMail, Membership, SessionName};
 pub use router::Router;
 pub use settings::{Settings, ShareStrategy};
+pub use subscriptions::Wanted;
 pub use sys_topics::SysReport;

@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 use crate::places::Place;
 use crate::remote_member::GroupMail;
 use crate::router::Router;
+use crate::subscriptions::Wanted;
 
 /// Which of a topic's retained messages is the newest: the one with the highest order, which no
 /// two share.
@@ -28,12 +29,12 @@ pub enum Mail {
     Bundle(Box<Bundle>),
     /// A topic's retained message is gone, without a publication that says so.
     Clear(Message, Stamp),
-    /// The sender wants, or no longer wants, what matches a filter.
+    /// How much the sender wants what matches a filter.
     Interest {
         /// The topic filter.
         filter: Arc<str>,
-        /// Whether it is wanted; if so, [`Mail::Confirm`] is to answer.
-        wanted: bool,
+        /// If at all, [`Mail::Confirm`] is to answer.
+        wanted: Wanted,
         /// The sender's number for the answer.
         ticket: Ticket,
     },
@@ -74,7 +75,7 @@ pub struct Published {
 /// A portion of one shard's interest and of the retained messages that arrived there.
 #[derive(Debug, Clone, Default)]
 pub struct Welcome {
-    pub(crate) filters: Vec<Box<str>>,
+    pub(crate) filters: Vec<(Box<str>, Wanted)>,
     pub(crate) retained: Vec<(Message, Stamp)>,
     pub(crate) is_last: bool,
 }
@@ -100,7 +101,7 @@ impl Router {
             }),
             Mail::Interest { filter, wanted, ticket } => {
                 self.subscriptions.set_place(&filter, from, wanted);
-                if wanted {
+                if wanted != Wanted::Not {
                     self.peers.post(from, Mail::Confirm(ticket));
                 }
             }
@@ -140,7 +141,7 @@ impl Mail {
             Self::Confirm(_) | Self::Hello | Self::Keep(_) | Self::Kept { .. } => 0,
             Self::Arrived(exchanges) => size_of_val::<[Arrival]>(exchanges),
             Self::Welcome(welcome) => {
-                let filters: usize = welcome.filters.iter().map(|it| it.len() + 16).sum();
+                let filters: usize = welcome.filters.iter().map(|(it, _)| it.len() + 24).sum();
                 filters + welcome.retained.len() * 32 // the messages are kept in any case
             }
             Self::Group(mail) => mail.size(),

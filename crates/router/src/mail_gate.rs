@@ -41,10 +41,8 @@ pub(crate) struct MailGate {
 /// A record that would make others forget what only mail under way still says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deferred {
-    /// A client's QoS 2 PUBLISH has arrived, or its will.
+    /// A client's QoS 2 PUBLISH has arrived, or a will.
     Arrived(Arrival),
-    /// The terms of a session, as they are then: its number and its generation.
-    Terms(u32, u32),
     /// A session is over.
     Ended(SessionKey),
     /// A delivery went to another member of its group.

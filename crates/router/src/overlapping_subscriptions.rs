@@ -76,7 +76,7 @@ mod tests {
 
     fn subscriber(session: u32, qos: QoS, no_local: bool, id: u32) -> Subscriber {
         let options = SubscriptionOptions { no_local, ..SubscriptionOptions::at(qos) };
-        Subscriber { session, options, id }
+        Subscriber { session, options, id, is_kept: false }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use agentmq_codec::QoS;
 use agentmq_session::{
     Change, Condition, Delivery, Durable, Recipient, RecordedMessage, SessionKey, Ticket, Time,
+    WillUnderWay,
 };
 
 use crate::connection::ConnectionId;
@@ -20,6 +21,7 @@ use crate::places::Place;
 use crate::route::Route;
 use crate::router::Router;
 use crate::undecided::Undecided;
+use crate::will_under_way::DueWill;
 
 /// A QoS 2 delivery whose identifier is not safe yet.
 #[derive(Debug)]
@@ -56,50 +58,28 @@ impl Router {
     }
 
     /// Records the terms of a persistent session, which gets its name for the purpose at first.
-    /// Answers the position of the mail for which that waits; 0 when it does not.
-    pub(crate) fn record_session(&mut self, index: u32) -> Ticket {
+    pub(crate) fn record_session(&mut self, index: u32) {
         if !self.commit.is_durable() {
-            return Ticket::default();
+            return;
         }
-        let Some(session) = self.sessions.get_mut(index as usize) else {
-            return Ticket::default();
-        };
-        if session.durable.is_none() {
-            if !session.is_persistent() {
-                return Ticket::default();
-            }
-            let key = self.commit.new_key();
-            let none = Ticket::default();
-            let durable =
-                Durable { key, next_ordinal: 0, exchanges: none, posted: none, terms: none };
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        if session.durable.is_none() && session.is_persistent() {
+            let (key, none) = (self.commit.new_key(), Ticket::default());
+            let durable = Durable { key, next_ordinal: 0, exchanges: none, posted: none };
             session.durable = Some(Box::new(durable));
             if let Some(all) = self.commit.queue_memory() {
                 session.queue.survives(all);
             }
         }
-        self.record_terms(index, Ticket::default())
+        self.record_terms(index);
     }
 
-    /// Records that a session has lost its connection.
-    pub(crate) fn record_parting(&mut self, index: u32) {
-        self.record_terms(index, Ticket::default());
-    }
-
-    /// Records the terms of a session, once its will that is under way to other shards, in mail up
-    /// to `posted`, is safe there: the terms before still name it.
-    fn record_terms(&mut self, index: u32, posted: Ticket) -> Ticket {
-        let Some(session) = self.sessions.get_mut(index as usize) else {
-            return Ticket::default();
-        };
-        let generation = session.generation;
-        let Some(durable) = &mut session.durable else { return Ticket::default() };
-        let position = durable.terms.max(posted);
-        if position > self.mail_gate.confirmed() {
-            durable.terms = self.mail_gate.defer(position, Deferred::Terms(index, generation));
-            return durable.terms;
+    /// Records the terms of a persistent session as they are now.
+    pub(crate) fn record_terms(&mut self, index: u32) {
+        let session = self.sessions.get(index as usize);
+        if let Some(session) = session.filter(|session| session.durable.is_some()) {
+            self.recorded = self.commit.record(Change::Session(session));
         }
-        self.recorded = self.commit.record(Change::Session(session));
-        Ticket::default()
     }
 
     /// Notes that a session must get the message under way.
@@ -137,20 +117,20 @@ impl Router {
             && self.peers.own == Place(0)
             && self.commit.is_durable()
             && !source.topic.starts_with(STATISTICS);
-        // What went elsewhere is recorded as arrived, or as the will that was sent, when it is safe
-        // there.
-        let is_whole = source.publisher.is_some()
+        // What went elsewhere is recorded as arrived when it is safe there.
+        let is_own = source.publisher.is_some() || source.will.is_some();
+        let is_whole = is_own
             && self.posted == Ticket::default()
             && self.unarrived(source) == Ticket::default();
         let (arrived, depends_on) = match source.arrived {
             Some(exchange) if !is_whole => (None, Some(exchange)),
-            arrived => (arrived.filter(|_| source.will_of == SessionKey::NONE), None),
+            arrived => (arrived.filter(|_| source.will.is_none()), None),
         };
-        // It would take back the will in the terms: not while these still name an earlier one.
-        let is_will = is_whole && source.publisher.is_some_and(|it| self.is_settled(it));
-        let will_of = if is_will { source.will_of } else { SessionKey::NONE };
-        let is_needed = is_retained || arrived.is_some() || will_of.is_some();
-        if self.recipients.is_empty() && !is_needed {
+        let under_way = source.will.filter(|_| !is_whole);
+        let will_of = source.will.filter(|_| is_whole).map_or(SessionKey::NONE, |will| will.of);
+        let has_body = is_retained || !self.recipients.is_empty();
+        let is_needed = has_body || arrived.is_some() || will_of.is_some();
+        if !is_needed && under_way.is_none() {
             return;
         }
         let depends_on = depends_on.filter(|_| !self.recipients.is_empty());
@@ -173,7 +153,14 @@ impl Router {
             depends_on,
             will_of,
         };
-        self.record(Change::Message(&message));
+        if is_needed {
+            self.record(Change::Message(&message));
+        }
+        if let Some(DueWill { of, key, client_id }) = under_way {
+            // One record with the message that it follows.
+            let will = WillUnderWay { key, will_of: of, client_id, message: &message };
+            self.record(Change::WillUnderWay(&will));
+        }
         for (index, recipient) in receivers.into_iter().zip(named) {
             if recipient.packet_id == 0 {
                 self.may_leave(index, recipient.ordinal);
@@ -183,42 +170,33 @@ impl Router {
         }
     }
 
-    /// What a publication has recorded and posted concerns its publisher: that its PUBLISH has
-    /// arrived, or that its will is sent. With mail at `posted` that is recorded when all of it is
-    /// safe elsewhere.
+    /// What a publication has recorded and posted concerns its publisher: that its PUBLISH, or its
+    /// will, has arrived. With mail at `posted` that is recorded when all of it is safe elsewhere.
     pub(crate) fn record_whole(&mut self, source: &Source<'_>, posted: Ticket) {
-        let Some(publisher) = source.publisher else { return };
-        let is_elsewhere = posted > Ticket::default();
-        if let Some(exchange) = source.arrived {
-            let position = posted.max(self.unarrived(source));
-            if position > Ticket::default() {
+        let will = source.will.map(|will| (will.key, 0));
+        let Some(arriving) = source.arrived.or(will) else { return };
+        let position = posted.max(self.unarrived(source));
+        if position > Ticket::default() {
+            if let Some(exchange) = source.arrived {
                 self.undecided.begin(exchange);
-                let position = self.mail_gate.defer(position, Deferred::Arrived(exchange));
-                self.posted = self.posted.max(position);
             }
-            self.exchanges_are_at(publisher);
+            let position = self.mail_gate.defer(position, Deferred::Arrived(arriving));
+            self.posted = self.posted.max(position);
         }
-        if source.will_of.is_some() && (is_elsewhere || !self.is_settled(publisher)) {
-            self.record_terms(publisher, posted);
+        if let Some(publisher) = source.publisher {
+            self.exchanges_are_at(publisher);
         }
     }
 
     /// The position at which a client's earlier QoS 2 publications arrive, if they have not: one
     /// that goes nowhere else does not arrive before them, or a crash could turn their order round.
     fn unarrived(&self, source: &Source<'_>) -> Ticket {
-        let is_publish = source.arrived.is_some() && source.will_of == SessionKey::NONE;
+        let is_publish = source.arrived.is_some() && source.will.is_none();
         let publisher = source.publisher.filter(|_| is_publish);
         let session = publisher.and_then(|index| self.sessions.get(index as usize));
         let durable = session.and_then(|session| session.durable.as_ref());
         let posted = durable.map(|durable| durable.posted).unwrap_or_default();
         if posted > self.mail_gate.confirmed() { posted } else { Ticket::default() }
-    }
-
-    /// Whether the terms of a session are recorded as they are.
-    fn is_settled(&self, index: u32) -> bool {
-        let session = self.sessions.get(index as usize);
-        let durable = session.and_then(|session| session.durable.as_ref());
-        durable.is_none_or(|durable| durable.terms <= self.mail_gate.confirmed())
     }
 
     /// Records that a topic has no retained message any more: on the shard that records these.
@@ -329,12 +307,13 @@ impl Router {
         let is_kept =
             |session: u32| self.sessions.get(session as usize).is_some_and(|it| it.key().is_some());
         retain
+            || !route.keeping.is_empty()
             || route.receivers.iter().any(|receiver| is_kept(receiver.session))
             || route
                 .groups
                 .iter()
                 .filter_map(|&group| self.groups.get(group))
-                .any(|group| group.members.iter().any(|member| is_kept(member.session)))
+                .any(|group| group.members.iter().any(|member| member.is_kept))
     }
 }
 

@@ -173,13 +173,8 @@ mod tests {
         let index = router.by_client["lasting"];
         let session = &mut router.sessions[index as usize];
         let (key, exchanges) = (SessionKey(1), Ticket::default());
-        session.durable = Some(Box::new(Durable {
-            key,
-            next_ordinal: 1,
-            exchanges,
-            posted: exchanges,
-            terms: exchanges,
-        }));
+        session.durable =
+            Some(Box::new(Durable { key, next_ordinal: 1, exchanges, posted: exchanges }));
         let qos = QoS::ExactlyOnce;
         let message = Message::plain("t", b"", qos, false);
         let delivery = Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 1 };

@@ -110,6 +110,8 @@ pub struct Membership {
     pub(crate) session: SessionName,
     pub(crate) options: SubscriptionOptions,
     pub(crate) id: u32,
+    /// Its session survives a crash.
+    pub(crate) is_kept: bool,
     /// Maximum Packet Size of its client; `None` while it is absent.
     pub(crate) present: Option<u32>,
 }

@@ -14,14 +14,8 @@ impl Router {
     /// Takes up a session that survived: its client may come back to it. What of it is overdue
     /// happens with the next tick.
     pub fn restore(&mut self, restored: RestoredSession, now: Time) {
-        let RestoredSession {
-            mut session,
-            was_connected,
-            subscriptions,
-            in_flight,
-            waiting,
-            releasing,
-        } = restored;
+        let RestoredSession { mut session, subscriptions, in_flight, .. } = restored;
+        let RestoredSession { was_connected, is_replaced, waiting, releasing, .. } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
         let deadlines = [session.expires_at, session.will_at];
@@ -32,8 +26,10 @@ impl Router {
             session.queue.survives(all);
         }
         let index = self.sessions.insert(session) as u32;
-        self.note_session(&client_id, true);
-        self.by_client.insert(client_id, index);
+        if !is_replaced {
+            self.note_session(&client_id, true);
+            self.by_client.insert(client_id, index);
+        }
         for at in deadlines.into_iter().flatten() {
             self.timers.arm(at.max(now), Due::Session(index, generation));
         }
@@ -41,21 +37,25 @@ impl Router {
         let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
         for restored in subscriptions {
             let Ok(parsed) = Subscription::parse(&restored.filter, &limits) else { continue };
-            let subscriber =
-                Subscriber { session: index, options: restored.options, id: restored.id };
+            let subscriber = Subscriber {
+                session: index,
+                options: restored.options,
+                id: restored.id,
+                is_kept: true,
+            };
             if parsed.share.is_some() {
                 self.join(&restored.filter, subscriber);
-            } else if self.subscriptions.insert(parsed.filter, subscriber).is_first {
-                self.announce(parsed.filter, true);
+            } else if let Some(wanted) = self.subscriptions.insert(parsed.filter, subscriber) {
+                self.announce(parsed.filter, wanted);
             }
         }
         let mut exchanges = Vec::new();
         for mut entry in in_flight {
-            entry.delivery.group = entry.group.and_then(|text| self.groups.find(&text));
+            entry.delivery.group = entry.group.and_then(|text| self.group_number(&text));
             exchanges.push((entry.packet_id, entry.delivery.qos, Some(entry.delivery)));
         }
         for RestoredWaiting { mut away, group } in waiting {
-            away.group = group.and_then(|text| self.groups.find(&text));
+            away.group = group.and_then(|text| self.group_number(&text));
             if let Some(session) = self.sessions.get_mut(index as usize) {
                 session.queue.push_away(away);
             }
@@ -65,8 +65,14 @@ impl Router {
             session.window = Window::restore(exchanges);
         }
         if was_connected {
-            self.record_parting(index);
+            self.record_terms(index);
         }
+    }
+
+    /// A shared group, wherever it lives.
+    fn group_number(&self, text: &str) -> Option<u32> {
+        let away = || self.away_groups.find(text).map(|(number, _)| number);
+        self.groups.find(text).or_else(away)
     }
 
     /// Takes up a retained message that survived.

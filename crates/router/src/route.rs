@@ -16,22 +16,26 @@ pub(crate) struct Route {
     pub(crate) groups: Box<[u32]>,
     /// Other shards that have receivers.
     pub(crate) places: PlaceSet,
+    /// Those of them that must keep what goes there.
+    pub(crate) keeping: PlaceSet,
 }
 
 impl Route {
     pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str) -> Self {
-        let (mut matches, mut groups, mut places) = (Vec::new(), Vec::new(), PlaceSet::NONE);
+        let (mut matches, mut groups) = (Vec::new(), Vec::new());
+        let (mut places, mut keeping) = (PlaceSet::NONE, PlaceSet::NONE);
         subscriptions.for_each_match(topic, |entry| {
             matches.extend(entry.subscribers.iter().copied());
             groups.extend_from_slice(&entry.groups);
             places = places.or(entry.places);
+            keeping = keeping.or(entry.keeping);
         });
         matches.sort_by_key(|subscriber: &Subscriber| subscriber.session);
         let receivers =
             matches.chunk_by(|a, b| a.session == b.session).map(Receiver::merge).collect();
         let generation = subscriptions.generation(topic);
         let groups = groups.into_boxed_slice();
-        Self { topic: topic.into(), generation, receivers, groups, places }
+        Self { topic: topic.into(), generation, receivers, groups, places, keeping }
     }
 
     /// Receivers and groups.

@@ -140,7 +140,7 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         for session in 0..count {
             let options = SubscriptionOptions::default();
-            subscriptions.insert("#", Subscriber { session, options, id: 0 });
+            subscriptions.insert("#", Subscriber { session, options, id: 0, is_kept: false });
         }
         subscriptions
     }

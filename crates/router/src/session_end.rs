@@ -1,6 +1,6 @@
 //! When a session loses its connection, and when it ends.
 
-use agentmq_session::{Durable, Time};
+use agentmq_session::{Durable, Ticket, Time};
 
 use crate::connection::{ConnectionId, NO_SESSION};
 use crate::group_mail::is_remote;
@@ -35,22 +35,22 @@ impl Router {
         session.expires_at = (session.expiry != u32::MAX).then(|| now.after_secs(session.expiry));
         self.delay_will(index, now);
         self.arm_session(index);
-        self.record_parting(index);
+        self.record_terms(index);
         self.tell_presence(index);
         self.leave_to_others(index, now);
     }
 
     /// Ends a session: its subscriptions go, its will is sent if it still waits, and what it had
-    /// not acknowledged of shared groups goes to their other members.
-    pub(crate) fn end_session(&mut self, index: u32, now: Time) {
+    /// not acknowledged of shared groups goes to their other members. Answers the position of the
+    /// mail behind which that is recorded; 0 when it is.
+    pub(crate) fn end_session(&mut self, index: u32, now: Time) -> Ticket {
         self.disarm_session(index);
         let mut durable = None;
         let posted = self.posted_by(|router| durable = router.take_session(index, now));
-        if let Some(durable) = durable {
-            // Not before what says where its messages went.
-            let position = posted.max(durable.posted).max(self.mail_gate.newest_deferred());
-            self.record_after(position, Deferred::Ended(durable.key));
-        }
+        let Some(durable) = durable else { return Ticket::default() };
+        // Not before what says where its messages went.
+        let position = posted.max(durable.posted).max(self.mail_gate.newest_deferred());
+        self.record_after(position, Deferred::Ended(durable.key))
     }
 
     /// Takes a session away; answers its name where a crash cannot take it.
@@ -60,8 +60,11 @@ impl Router {
         let has_others = |group| !alone.contains(&group);
         self.recall_shared(index, &mut { usize::MAX }, has_others);
         let mut session = self.sessions.remove(index as usize)?;
-        self.by_client.remove(&session.client_id);
-        self.note_session(&session.client_id, false);
+        // One that was replaced before a restart is nobody's any more.
+        if self.by_client.get(&session.client_id) == Some(&index) {
+            self.by_client.remove(&session.client_id);
+            self.note_session(&session.client_id, false);
+        }
         let name = SessionName { index, generation: session.generation };
         for text in std::mem::take(&mut session.subscriptions) {
             self.remove_subscription(name, &text);

@@ -29,6 +29,17 @@ pub(crate) struct SharedGroup {
     sticky: Option<u32>,
 }
 
+/// A group that a member has left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) group: u32,
+    pub(crate) filter: Box<str>,
+    /// The member's session survives a crash.
+    pub(crate) is_kept: bool,
+    /// It was the last; the group is gone.
+    pub(crate) is_last: bool,
+}
+
 /// What a strategy may look at to choose. What costs something is asked for only by the strategy
 /// that needs it.
 #[derive(Debug, Clone, Copy)]
@@ -142,21 +153,21 @@ impl SharedGroups {
         (number, true, true)
     }
 
-    /// Removes a member. `None` when it was none; else the group, and whether it is gone.
-    pub(crate) fn leave(&mut self, text: &str, session: u32) -> Option<(u32, Option<Box<str>>)> {
+    /// Removes a member; `None` when it was none.
+    pub(crate) fn leave(&mut self, text: &str, session: u32) -> Option<Left> {
         let number = *self.by_text.get(text)?;
         let group = self.groups.get_mut(&number)?;
         let at = group.members.iter().position(|it| it.session == session)?;
-        group.members.remove(at);
+        let is_kept = group.members.remove(at).is_kept;
         if at < group.turn {
             group.turn -= 1;
         }
-        if !group.members.is_empty() {
-            return Some((number, None));
+        let (filter, is_last) = (group.filter.clone(), group.members.is_empty());
+        if is_last {
+            self.by_text.remove(text);
+            self.groups.remove(&number);
         }
-        self.by_text.remove(text);
-        let gone = self.groups.remove(&number)?;
-        Some((number, Some(gone.filter)))
+        Some(Left { group: number, filter, is_kept, is_last })
     }
 
     /// Chooses a member by the group's strategy, of those that `able` does not rule out: one that
@@ -215,7 +226,7 @@ mod tests {
     use super::*;
 
     fn member(session: u32) -> Subscriber {
-        Subscriber { session, options: SubscriptionOptions::default(), id: 0 }
+        Subscriber { session, options: SubscriptionOptions::default(), id: 0, is_kept: false }
     }
 
     fn group(strategy: ShareStrategy, members: u32) -> (SharedGroups, u32) {
@@ -330,7 +341,8 @@ mod tests {
     fn the_last_member_takes_the_group_along() {
         let (mut groups, number) = group(ShareStrategy::RoundRobin, 1);
         assert_eq!(groups.leave("$share/g/t", 9), None);
-        assert_eq!(groups.leave("$share/g/t", 0), Some((number, Some("t".into()))));
+        let left = Left { group: number, filter: "t".into(), is_kept: false, is_last: true };
+        assert_eq!(groups.leave("$share/g/t", 0), Some(left));
         assert!(groups.is_empty());
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Subscriber {
     pub(crate) options: SubscriptionOptions,
     /// Subscription Identifier; 0 for none.
     pub(crate) id: u32,
+    /// Its session survives a crash.
+    pub(crate) is_kept: bool,
 }
 
 /// The sessions of one filter: a list, with an index once it is long.
@@ -47,17 +49,17 @@ impl Subscribers {
         true
     }
 
-    /// Removes; false when the session had no subscription here.
-    pub(crate) fn remove(&mut self, session: u32) -> bool {
-        let Some(at) = self.position(session) else { return false };
-        self.list.swap_remove(at);
+    /// Removes; `None` when the session had no subscription here.
+    pub(crate) fn remove(&mut self, session: u32) -> Option<Subscriber> {
+        let at = self.position(session)?;
+        let removed = self.list.swap_remove(at);
         if let Some(index) = &mut self.index {
             index.remove(&session);
             if let Some(moved) = self.list.get(at) {
                 index.insert(moved.session, at as u32);
             }
         }
-        true
+        Some(removed)
     }
 
     fn position(&self, session: u32) -> Option<usize> {
@@ -80,12 +82,12 @@ mod tests {
         let mut subscribers = Subscribers::default();
         let options = SubscriptionOptions::default();
         for session in 0..100 {
-            assert!(subscribers.insert(Subscriber { session, options, id: 0 }));
+            assert!(subscribers.insert(Subscriber { session, options, id: 0, is_kept: false }));
         }
-        assert!(!subscribers.insert(Subscriber { session: 5, options, id: 9 }));
+        assert!(!subscribers.insert(Subscriber { session: 5, options, id: 9, is_kept: false }));
         for session in (0..100).step_by(2) {
-            assert!(subscribers.remove(session));
-            assert!(!subscribers.remove(session));
+            assert_eq!(subscribers.remove(session).map(|it| it.session), Some(session));
+            assert_eq!(subscribers.remove(session), None);
         }
         let mut left: Vec<_> = subscribers.iter().map(|it| (it.session, it.id)).collect();
         left.sort_unstable();

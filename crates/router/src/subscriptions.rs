@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use agentmq_topic::FilterTrie;
 
 use crate::places::{Place, PlaceSet};
+use crate::shared_group::Left;
 use crate::subscribers::{Subscriber, Subscribers};
 
 /// The subscription index, with generations that tell a cached route whether it still holds.
@@ -31,6 +32,22 @@ pub(crate) struct FilterEntry {
     pub(crate) groups: Vec<u32>,
     /// Other shards that want what matches.
     pub(crate) places: PlaceSet,
+    /// Those of them that must keep it.
+    pub(crate) keeping: PlaceSet,
+    /// Subscribers and members of groups whose sessions survive a crash.
+    kept: u32,
+}
+
+/// How much one shard wants what a filter matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// Not at all.
+    #[default]
+    Not,
+    /// For sessions that end with a crash.
+    Passing,
+    /// Also for sessions that survive one: it must not be lost.
+    Kept,
 }
 
 impl FilterEntry {
@@ -38,26 +55,14 @@ impl FilterEntry {
     fn is_wanted(&self) -> bool {
         !self.subscribers.is_empty() || !self.groups.is_empty()
     }
-}
 
-/// What an addition changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Added {
-    /// The session had no subscription with this filter.
-    pub(crate) is_new: bool,
-    /// Nothing on this shard had.
-    pub(crate) is_first: bool,
-}
-
-/// What a removal changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Removed {
-    /// There was nothing to remove.
-    Nothing,
-    /// Others on this shard still want what the filter matches.
-    One,
-    /// Nothing on this shard wants it any more.
-    Last,
+    fn wanted(&self) -> Wanted {
+        match self.is_wanted() {
+            _ if self.kept > 0 => Wanted::Kept,
+            true => Wanted::Passing,
+            false => Wanted::Not,
+        }
+    }
 }
 
 /// The state of the subscriptions that concern one topic.
@@ -93,66 +98,87 @@ impl Subscriptions {
         self.members
     }
 
-    /// Adds or replaces a session's subscription.
-    pub(crate) fn insert(&mut self, filter: &str, subscriber: Subscriber) -> Added {
+    /// Adds or replaces a session's subscription. Like all that change what this shard wants, it
+    /// answers how much that is now, if it was not as much before.
+    pub(crate) fn insert(&mut self, filter: &str, subscriber: Subscriber) -> Option<Wanted> {
         self.touch(filter);
         let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
-        let is_first = !entry.is_wanted();
+        let before = entry.wanted();
         let is_new = entry.subscribers.insert(subscriber);
+        entry.kept += u32::from(is_new && subscriber.is_kept);
         self.count += u64::from(is_new);
-        Added { is_new, is_first }
+        news(before, entry)
     }
 
     /// Removes a session's subscription.
-    pub(crate) fn remove(&mut self, filter: &str, session: u32) -> Removed {
-        let Some(entry) = self.trie.get_mut(filter) else { return Removed::Nothing };
-        if !entry.subscribers.remove(session) {
-            return Removed::Nothing;
-        }
-        let is_last = !entry.is_wanted();
+    pub(crate) fn remove(&mut self, filter: &str, session: u32) -> Option<Wanted> {
+        let entry = self.trie.get_mut(filter)?;
+        let before = entry.wanted();
+        let removed = entry.subscribers.remove(session)?;
+        entry.kept -= u32::from(removed.is_kept);
+        let news = news(before, entry);
         self.count -= 1;
         self.prune(filter);
-        if is_last { Removed::Last } else { Removed::One }
+        news
     }
 
-    /// Makes a group receive what matches `filter`; true when nothing on this shard did.
-    pub(crate) fn insert_group(&mut self, filter: &str, group: u32) -> bool {
+    /// A group that gets what matches `filter` has a new member; `is_first` makes the group get it.
+    pub(crate) fn insert_member(
+        &mut self,
+        filter: &str,
+        group: u32,
+        is_first: bool,
+        is_kept: bool,
+    ) -> Option<Wanted> {
         self.touch(filter);
         let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
-        let is_first = !entry.is_wanted();
-        entry.groups.push(group);
-        is_first
+        let before = entry.wanted();
+        if is_first {
+            entry.groups.push(group);
+        }
+        entry.kept += u32::from(is_kept);
+        news(before, entry)
     }
 
-    /// Ends that; true when nothing on this shard wants it any more.
-    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) -> bool {
-        let Some(entry) = self.trie.get_mut(filter) else { return false };
-        let before = entry.groups.len();
-        entry.groups.retain(|&other| other != group);
-        let is_last = entry.groups.len() < before && !entry.is_wanted();
-        self.prune(filter);
-        is_last
+    /// The group has one less.
+    pub(crate) fn remove_member(&mut self, left: &Left) -> Option<Wanted> {
+        let entry = self.trie.get_mut(&left.filter)?;
+        let before = entry.wanted();
+        if left.is_last {
+            entry.groups.retain(|&other| other != left.group);
+        }
+        entry.kept -= u32::from(left.is_kept);
+        let news = news(before, entry);
+        self.prune(&left.filter);
+        news
     }
 
-    /// Another shard wants, or no longer wants, what matches `filter`.
-    pub(crate) fn set_place(&mut self, filter: &str, place: Place, wanted: bool) {
-        if wanted {
-            let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
-            if entry.places.has(place) {
-                return;
+    /// How much another shard wants what matches `filter`.
+    pub(crate) fn set_place(&mut self, filter: &str, place: Place, wanted: Wanted) {
+        if wanted == Wanted::Not {
+            if let Some(entry) = self.trie.get_mut(filter) {
+                entry.places = entry.places.without(place);
+                entry.keeping = entry.keeping.without(place);
+                self.prune(filter);
             }
-            entry.places = entry.places.with(place);
+            return;
+        }
+        let entry = self.trie.get_or_insert_with(filter, FilterEntry::default);
+        let before = (entry.places, entry.keeping);
+        entry.places = entry.places.with(place);
+        entry.keeping = match wanted {
+            Wanted::Kept => entry.keeping.with(place),
+            _ => entry.keeping.without(place),
+        };
+        if (entry.places, entry.keeping) != before {
             self.touch(filter);
-        } else if let Some(entry) = self.trie.get_mut(filter) {
-            entry.places = entry.places.without(place);
-            self.prune(filter);
         }
     }
 
-    /// The filters that something on this shard wants.
-    pub(crate) fn wanted(&self) -> Vec<String> {
+    /// The filters that something on this shard wants, and how much.
+    pub(crate) fn wanted(&self) -> Vec<(String, Wanted)> {
         let wanted = self.trie.iter().filter(|(_, entry)| entry.is_wanted());
-        wanted.map(|(filter, _)| filter).collect()
+        wanted.map(|(filter, entry)| (filter, entry.wanted())).collect()
     }
 
     /// Members of groups count as subscriptions.
@@ -204,6 +230,12 @@ impl Subscriptions {
         let end = topic.as_bytes().iter().position(|&b| b == b'/').unwrap_or(topic.len());
         self.hasher.hash_one(&topic.as_bytes()[..end]) as usize % SLOTS
     }
+}
+
+/// How much is wanted now, if it was not as much before.
+fn news(before: Wanted, entry: &FilterEntry) -> Option<Wanted> {
+    let now = entry.wanted();
+    (now != before).then_some(now)
 }
 
 const SLOTS: usize = 1024;

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use agentmq_codec::QoS;
-use agentmq_session::{Message, SessionKey, Time};
+use agentmq_session::{Message, Time};
 
 use crate::counters::Counters;
 use crate::router::Router;
@@ -106,6 +106,6 @@ impl Router {
             return;
         }
         let message = Message::plain(&topic, value.as_bytes(), QoS::AtMostOnce, true);
-        self.publish_message(message, None, SessionKey::NONE, now);
+        self.publish_message(message, now);
     }
 }

@@ -2,7 +2,7 @@
 
 use agentmq_codec::{Disconnect, ReasonCode};
 use agentmq_identity::Principal;
-use agentmq_session::Time;
+use agentmq_session::{Ticket, Time};
 
 use crate::connection::{ConnectionId, NO_SESSION, Phase};
 use crate::reason_string::reason_string;
@@ -11,16 +11,19 @@ use crate::router::Router;
 impl Router {
     /// Ends what an earlier connection or session of this client identifier has: the other
     /// connection gets 0x8E [MQTT-3.1.4-3], a clean start ends the session [MQTT-3.1.2-4]. So does
-    /// a client of another name: what waits in a session is for whom it was queued.
+    /// a client of another name: what waits in a session is for whom it was queued. Answers the
+    /// position of the mail behind which all of that is safe.
     pub(crate) fn take_over(
         &mut self,
         client_id: &str,
         clean_start: bool,
         principal: &Principal,
         now: Time,
-    ) {
-        let Some(&index) = self.by_client.get(client_id) else { return };
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+    ) -> Ticket {
+        let Some(&index) = self.by_client.get(client_id) else { return Ticket::default() };
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Ticket::default();
+        };
         let same_name = session.principal.name() == principal.name();
         let goes_on = session.is_persistent() && !clean_start && same_name;
         if let Some(old) = session.connection.take() {
@@ -37,20 +40,21 @@ impl Router {
                     self.write(ConnectionId(old), |version, out| packet.encode(version, out));
                 }
             }
-            let Some(session) = self.sessions.get_mut(index as usize) else { return };
-            let delayed = session.will.as_ref().is_some_and(|will| will.delay > 0);
+            let session = self.sessions.get(index as usize);
+            let delayed = session.and_then(|it| it.will.as_ref()).is_some_and(|it| it.delay > 0);
             if goes_on && !delayed {
                 self.send_will(index, now);
             }
         }
-        if goes_on {
-            // The client is back before its will was due [MQTT-3.1.3-9].
-            if let Some(session) = self.sessions.get_mut(index as usize) {
-                session.will = None;
-            }
-        } else {
-            self.end_session(index, now);
+        if !goes_on {
+            return self.end_session(index, now);
         }
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Ticket::default();
+        };
+        // The client is back before its will was due [MQTT-3.1.3-9].
+        session.will = None;
+        session.durable.as_ref().map(|durable| durable.posted).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! When a will is sent: at once, after its Will Delay Interval, or with the end of the session,
 //! whichever comes first (MQTT 5 §3.1.3.2.2).
 
+use std::sync::Arc;
+
 use agentmq_identity::Action;
 use agentmq_session::Time;
 
@@ -31,13 +33,14 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.will_at = None;
         let Some(will) = session.will.take() else { return };
-        let key = session.key();
+        let will_of = session.key();
+        let client_id = Arc::clone(&session.client_id);
         let allowed = session.principal.authorize(Action::Publish, will.topic()).allowed;
         if !allowed || (will.retains() && !self.settings.retain_available) {
             self.counters.publish_refused += 1;
             return;
         }
         self.counters.wills_sent += 1;
-        self.publish_message(will.into_message(now), Some(index), key, now);
+        self.publish_will(will.into_message(now), will_of, &client_id, Some(index), now);
     }
 }

@@ -3,8 +3,9 @@
 
 mod neighbors;
 
-use agentmq_codec::{AckKind, Connect, ProtocolVersion, QoS, Will};
+use agentmq_codec::{AckKind, Connect, ProtocolVersion, Publish, QoS, ReasonCode, Will};
 use agentmq_router::Settings;
+use agentmq_session::Condition;
 use neighbors::{Neighbors, Received};
 
 const PUBLISHER: (u8, u32) = (0, 0);
@@ -47,9 +48,87 @@ fn a_shard_that_keeps_nothing_of_it_does_not_delay() {
     let mut all = two(false, 1);
     all.connect((1, 1), "other", true); // recorded, and not committed
     all.publish_as(PUBLISHER, 5, "jobs", QoS::AtLeastOnce);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5], "nobody is asked");
+    all.publish_as(PUBLISHER, 6, "jobs", QoS::ExactlyOnce);
+    all.commit(0);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [], "an exchange waits for all");
+    everything(&mut all);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [6]);
+    assert_eq!(all.payloads(WORKER), ["5", "6"]);
+}
+
+#[test]
+fn what_another_shard_cannot_keep_is_refused_and_nothing_else() {
+    let mut all = Neighbors::durable(3, Settings::default());
+    all.connect(WORKER, "worker", false);
+    all.subscribe(WORKER, 1, "jobs", 1);
+    let (lasting, member) = ((1, 1), (2, 0));
+    all.connect(lasting, "lasting", true);
+    all.connect(member, "member", true);
+    let mut bytes = Vec::new();
+    let version = ProtocolVersion::V5;
+    Connect { version, client_id: "publisher", ..Connect::default() }.encode(&mut bytes);
+    all.clients.insert(PUBLISHER, Vec::new());
+    all.send(PUBLISHER, &bytes);
+    everything(&mut all);
+    // Whether a message to `jobs` is taken while there is no room.
+    let mut packet_id = 0;
+    let mut is_taken = |all: &mut Neighbors| {
+        packet_id += 1;
+        all.ledgers.iter().for_each(|ledger| ledger.set_condition(Condition::Full));
+        let mut bytes = Vec::new();
+        let (qos, topic) = (QoS::AtLeastOnce, "jobs");
+        Publish { qos, topic, packet_id, ..Publish::default() }.encode(version, &mut bytes);
+        all.send(PUBLISHER, &bytes);
+        let answer = all.clients[&PUBLISHER].last().cloned();
+        all.ledgers.iter().for_each(|ledger| ledger.set_condition(Condition::Good));
+        let refused = Received::Refused(packet_id, ReasonCode::QuotaExceeded);
+        let taken = Received::Ack(AckKind::PubAck, packet_id);
+        assert!(answer == Some(taken.clone()) || answer == Some(refused), "{answer:?}");
+        answer == Some(taken)
+    };
+    assert!(is_taken(&mut all), "the receiver's session ends with a crash");
+    all.subscribe(lasting, 1, "jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+    all.unsubscribe(lasting, 2, "jobs");
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    // The home of a group tells of members elsewhere.
+    all.subscribe(WORKER, 2, "$share/g/jobs", 1);
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    all.subscribe(member, 1, "$share/g/jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+    all.unsubscribe(member, 2, "$share/g/jobs");
+    everything(&mut all);
+    assert!(is_taken(&mut all));
+    // Here is the home, and a member elsewhere is to keep it.
+    all.unsubscribe(WORKER, 3, "$share/g/jobs");
+    all.connect((0, 1), "local", false);
+    all.subscribe((0, 1), 1, "$share/h/jobs", 1);
+    everything(&mut all);
+    all.subscribe(member, 3, "$share/h/jobs", 1);
+    everything(&mut all);
+    assert!(!is_taken(&mut all));
+}
+
+#[test]
+fn a_shard_that_becomes_active_is_told_who_must_keep_something() {
+    let mut all = Neighbors::durable_of_which_one_is_active(2, Settings::default());
+    all.connect((0, 0), "lasting", true);
+    all.subscribe((0, 0), 1, "jobs", 1);
+    everything(&mut all);
+    all.activate(1);
     all.settle();
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5]);
+    let publisher = (1, 0);
+    all.connect(publisher, "publisher", false);
+    all.publish_as(publisher, 5, "jobs", QoS::AtLeastOnce);
+    all.settle();
+    assert_eq!(all.acks(publisher, AckKind::PubAck), []);
+    everything(&mut all);
+    assert_eq!(all.acks(publisher, AckKind::PubAck), [5]);
 }
 
 #[test]
@@ -268,9 +347,13 @@ fn a_message_that_comes_back_to_the_shard_that_gave_it_up_waits_for_nobody_for_e
 }
 
 fn connect_with_will(all: &mut Neighbors, at: (u8, u32), clean_start: bool) {
+    connect_with_will_at(all, at, clean_start, QoS::ExactlyOnce);
+}
+
+fn connect_with_will_at(all: &mut Neighbors, at: (u8, u32), clean_start: bool, qos: QoS) {
     let mut bytes = Vec::new();
     let none = agentmq_codec::PropertiesBuf::new();
-    let (qos, properties) = (QoS::ExactlyOnce, none.view());
+    let properties = none.view();
     let will = Will { topic: "jobs", payload: b"gone", qos, retain: false, properties };
     let version = ProtocolVersion::V311;
     Connect { version, clean_start, client_id: "agent", will: Some(will), ..Connect::default() }
@@ -280,23 +363,32 @@ fn connect_with_will(all: &mut Neighbors, at: (u8, u32), clean_start: bool) {
 }
 
 #[test]
-fn a_will_is_forgotten_when_it_is_safe_elsewhere() {
+fn a_will_is_under_way_until_it_is_safe_elsewhere() {
     let mut all = two(true, 2);
+    all.connect((0, 2), "local", true);
+    all.subscribe((0, 2), 1, "jobs", 2);
     connect_with_will(&mut all, (0, 1), false);
     everything(&mut all);
     all.close((0, 1));
+    // It is taken from its session where it is put on its way, and in one record with what is
+    // kept of it here.
+    let newest: Vec<String> = all.ledgers[0].last(3);
+    assert!(newest[0].starts_with("Message gone for 1"), "{newest:?}");
+    assert!(newest[0].ends_with("arrived false depends true"), "{newest:?}");
+    assert_eq!(newest[1], "WillUnderWay gone of agent");
+    assert_eq!(newest[2], "Session agent without will");
     all.commit(0);
     all.settle();
-    assert_eq!(all.ledgers[0].newest("Session agent"), "Session agent with will");
-    // The client comes back: what it connects with waits for the old will.
+    assert_eq!(all.ledgers[0].count("Arrived"), 0);
+    // The client comes back: what it publishes from then on comes behind its will.
     let again = (0, 7);
     connect_with_will(&mut all, again, false);
     all.commit(0);
-    assert_eq!(all.ledgers[0].count("Session agent"), 1);
+    assert_eq!(all.ledgers[0].newest("Session agent"), "Session agent with will");
     assert_eq!(all.clients[&again], []);
     all.commit(1);
     all.settle();
-    assert!(all.ledgers[0].count("Session agent") > 1);
+    assert_eq!(all.ledgers[0].count("Arrived"), 1);
     assert!(all.clients[&again].is_empty() && all.payloads(WORKER).is_empty());
     all.commit(0);
     assert_eq!(all.clients[&again], [Received::ConnAck { session_present: true }]);
@@ -305,7 +397,34 @@ fn a_will_is_forgotten_when_it_is_safe_elsewhere() {
 }
 
 #[test]
-fn a_session_is_over_when_its_will_is_safe_elsewhere() {
+fn a_will_of_qos_1_is_under_way_too() {
+    let mut all = two(true, 1);
+    connect_with_will_at(&mut all, (0, 1), false, QoS::AtLeastOnce);
+    everything(&mut all);
+    all.close((0, 1));
+    all.settle();
+    assert_eq!(all.payloads(WORKER), ["gone"], "it goes out before it is safe");
+    assert_eq!(all.ledgers[0].count("WillUnderWay"), 1);
+    assert_eq!(all.ledgers[0].count("Arrived"), 0);
+    all.commit(1);
+    all.settle();
+    assert_eq!(all.ledgers[0].count("Arrived"), 1);
+}
+
+#[test]
+fn a_will_that_goes_nowhere_else_is_one_record() {
+    let mut all = Neighbors::durable(2, Settings::default());
+    all.connect((0, 2), "local", true);
+    all.subscribe((0, 2), 1, "jobs", 2);
+    connect_with_will(&mut all, (0, 1), false);
+    everything(&mut all);
+    all.close((0, 1));
+    assert!(all.ledgers[0].newest("Message gone").ends_with("depends false"));
+    assert_eq!(all.ledgers[0].count("WillUnderWay") + all.ledgers[0].count("Arrived"), 0);
+}
+
+#[test]
+fn who_begins_anew_hears_so_when_the_last_will_is_safe_elsewhere() {
     let mut all = two(true, 1);
     connect_with_will(&mut all, (0, 1), false);
     everything(&mut all);
@@ -314,6 +433,7 @@ fn a_session_is_over_when_its_will_is_safe_elsewhere() {
     let version = ProtocolVersion::V311;
     Connect { version, clean_start: true, client_id: "agent", ..Connect::default() }
         .encode(&mut bytes);
+    all.clients.insert((0, 7), Vec::new());
     all.send((0, 7), &bytes);
     all.commit(0);
     all.settle();
@@ -321,6 +441,9 @@ fn a_session_is_over_when_its_will_is_safe_elsewhere() {
     all.commit(1);
     all.settle();
     assert_eq!(all.ledgers[0].count("Ended"), 1);
+    assert_eq!(all.clients[&(0, 7)], []);
+    all.commit(0);
+    assert_eq!(all.clients[&(0, 7)], [Received::ConnAck { session_present: false }]);
 }
 
 #[test]

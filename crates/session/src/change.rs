@@ -20,8 +20,8 @@ impl SessionKey {
     }
 }
 
-/// A client's QoS 2 PUBLISH until its PUBREL: its session and its packet identifier. A will has a
-/// key of its own and the identifier 0.
+/// A client's QoS 2 PUBLISH until its PUBREL: its session and its packet identifier. A will on its
+/// way has a key of its own and the identifier 0.
 pub type Arrival = (SessionKey, u16);
 
 /// One change of what must survive. Those of one call to
@@ -54,6 +54,9 @@ pub enum Change<'a> {
     /// A message, with all who must still get it. Other changes that directly follow it survive
     /// together with it.
     Message(&'a RecordedMessage<'a>),
+    /// A will is on its way to other shards, and from now on not its session's: sent again after a
+    /// crash, unless [`Change::Arrived`] has come with its key and the identifier 0.
+    WillUnderWay(&'a WillUnderWay<'a>),
     /// A message that waited in line got a packet identifier.
     Sent {
         /// Whose.
@@ -85,8 +88,8 @@ pub enum Change<'a> {
         /// Of the PUBLISH.
         packet_id: u16,
     },
-    /// A client's QoS 2 PUBLISH was received: a repetition must not be delivered again. What was
-    /// recorded as depending on it counts from now on.
+    /// A client's QoS 2 PUBLISH was received: a repetition must not be delivered again. Or a will
+    /// is wherever it was to go. What was recorded as depending on it counts from now on.
     Arrived {
         /// Whose.
         session: SessionKey,
@@ -126,8 +129,21 @@ pub struct RecordedMessage<'a> {
     /// The QoS 2 PUBLISH that brought it, which has not arrived before other shards have recorded
     /// their part. Until [`Change::Arrived`] the recipients do not count.
     pub depends_on: Option<Arrival>,
-    /// The session whose will it is, which is sent with it.
+    /// Whose will it is, which is sent with it: a session, or a will that was under way.
     pub will_of: SessionKey,
+}
+
+/// A will on its way to other shards, as it is recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct WillUnderWay<'a> {
+    /// Its own name.
+    pub key: SessionKey,
+    /// Who has it no more: a session, or a will that was under way before a crash.
+    pub will_of: SessionKey,
+    /// Client identifier.
+    pub client_id: &'a str,
+    /// What is to be sent again.
+    pub message: &'a RecordedMessage<'a>,
 }
 
 /// A session that must get a message.

@@ -26,13 +26,15 @@ mod unreleased;
 mod will;
 
 pub use away::{Away, QueueMemory, Recall, Recalled};
-pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey};
+pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
-pub use restored::{RestoredEntry, RestoredSession, RestoredSubscription, RestoredWaiting};
+pub use restored::{
+    RestoredEntry, RestoredSession, RestoredSubscription, RestoredWaiting, RestoredWill,
+};
 pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};
 pub use slots::{Slab, Slots};

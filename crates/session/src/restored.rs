@@ -2,7 +2,7 @@
 
 use agentmq_codec::SubscriptionOptions;
 
-use crate::{Away, Delivery, Session};
+use crate::{Away, Delivery, Message, Session, SessionKey};
 
 /// A session that survived.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct RestoredSession {
     /// It has lost its connection with the broker: its deadlines count from this start, and from no
     /// later one.
     pub was_connected: bool,
+    /// Its client has a younger one: it is over but for what others are to get of it.
+    pub is_replaced: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<RestoredSubscription>,
     /// What it must acknowledge, in order.
@@ -20,6 +22,17 @@ pub struct RestoredSession {
     pub waiting: Vec<RestoredWaiting>,
     /// Exchanges in which PUBREL is due, in the order of their PUBRECs.
     pub releasing: Vec<u16>,
+}
+
+/// A will that was on its way when the broker ended, and is to be sent again.
+#[derive(Debug)]
+pub struct RestoredWill {
+    /// Its name.
+    pub key: SessionKey,
+    /// Whose will it is, for No Local.
+    pub client_id: Box<str>,
+    /// What is sent.
+    pub message: Message,
 }
 
 /// A subscription that survived.

@@ -60,11 +60,9 @@ pub struct Durable {
     pub next_ordinal: u64,
     /// With this ticket all its QoS 2 exchanges are safe as they stand.
     pub exchanges: Ticket,
-    /// With this position of the mail all QoS 2 publications of its client have arrived for good.
+    /// With this position of the mail all QoS 2 publications and wills of its client have arrived
+    /// for good.
     pub posted: Ticket,
-    /// With this one its terms are recorded as they are: before, they name a will that is on its
-    /// way to other shards.
-    pub terms: Ticket,
 }
 
 impl Session {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
-use agentmq_session::{CommitEngine, Message, RestoredSession, Slab, Time};
+use agentmq_session::{CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -42,6 +42,8 @@ pub struct ShardOptions {
     pub sessions: Vec<RestoredSession>,
     /// Retained messages that survived.
     pub retained: Vec<Message>,
+    /// Wills that were on their way.
+    pub wills: Vec<RestoredWill>,
     /// The broker's clock.
     pub clock: Clock,
     /// Seed for client identifiers and random choices.
@@ -172,6 +174,7 @@ impl Shard {
         for session in options.sessions {
             router.restore(session, now);
         }
+        options.wills.into_iter().for_each(|will| router.restore_will(will, now));
         Self {
             poll,
             router,
@@ -275,10 +278,11 @@ impl Shard {
 
     /// Lets go what this turn has brought forth.
     pub(crate) fn send_out(&mut self) {
+        // What others record because of this turn stands behind it in the log.
+        self.router.submit(self.now);
         if self.has_company() {
             self.send_mail(); // before the acknowledgements leave
         }
-        self.router.submit(self.now);
         self.flush_all();
         self.router.submit(self.now); // of queues that went on, of connections that failed
         if self.has_company() {

@@ -124,6 +124,10 @@ impl Shard {
     pub(crate) fn list_sessions(&mut self) {
         let mut changes = std::mem::take(&mut self.session_changes);
         self.router.take_session_changes(&mut changes);
+        if !changes.is_empty() {
+            // Its client may begin anew elsewhere from now on: that stands behind in the log.
+            self.router.submit(self.now);
+        }
         for (client_id, has_begun) in changes.drain(..) {
             let key = self.directory.key(&client_id);
             if has_begun {

@@ -176,6 +176,7 @@ mod tests {
             commit: Box::new(MemoryEngine),
             sessions: Vec::new(),
             retained: Vec::new(),
+            wills: Vec::new(),
             clock: Clock::new(),
             entropy: 1,
             board: Arc::new(ReportBoard::new(1)),

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use agentmq_codec::{Publish, QoS};
 use agentmq_log::{Disk, Position, ReadError, SegmentReader, keep_segment};
 use agentmq_session::{Message, MessageParts, Recall, Recalled, SessionKey, Time};
 
@@ -52,15 +53,20 @@ impl<'a, D: Disk> Reading<'a, D> {
         let content = open.read(position)?;
         let (from, to) = (place.at as usize, place.at as usize + place.len as usize);
         let publish = content.get(from..to).and_then(publish_of).ok_or_else(damaged)?;
-        Ok(Message::new(&MessageParts {
-            topic: publish.topic,
-            payload: publish.payload,
-            properties: publish.properties, // as they were recorded: what is forwarded
-            qos: stored.qos,
-            retain: publish.retain,
-            expires_at,
-        }))
+        Ok(message_of(&publish, stored.qos, expires_at))
     }
+}
+
+/// The message that was recorded as this packet.
+pub(crate) fn message_of(publish: &Publish<'_>, qos: QoS, expires_at: Option<Time>) -> Message {
+    Message::new(&MessageParts {
+        topic: publish.topic,
+        payload: publish.payload,
+        properties: publish.properties, // as they were recorded: what is forwarded
+        qos,
+        retain: publish.retain,
+        expires_at,
+    })
 }
 
 /// What a shard's engine reads back with, while the writer writes and cleans.

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use agentmq_codec::{ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
     Change, CommitEngine, Condition, QueueMemory, Recall, RecordedMessage, Session, SessionKey,
-    StoreStatistics, Ticket, Time, Will,
+    StoreStatistics, Ticket, Time, Will, WillUnderWay,
 };
 
 use crate::bodies::Bodies;
 use crate::inbox::Shared;
-use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
+use crate::record::{
+    MessageRecord, RecipientRecord, Record, SessionRecord, UnderWayRecord, WillRecord,
+};
 
 /// Hands a shard's changes to the writer.
 #[derive(Debug)]
@@ -93,6 +95,22 @@ impl DiskEngine {
         self.packet = packet;
     }
 
+    fn will_under_way(&mut self, will: &WillUnderWay<'_>) {
+        let mut packet = std::mem::take(&mut self.packet);
+        packet.clear();
+        encode_packet(will.message, &mut packet);
+        let record = UnderWayRecord {
+            key: will.key,
+            will_of: will.will_of,
+            client_id: will.client_id,
+            qos: will.message.qos,
+            expires_at: self.stored(will.message.expires_at),
+            packet: &packet,
+        };
+        Record::Will(record).encode(open_record(&mut self.batch, &mut self.open_at));
+        self.packet = packet;
+    }
+
     fn session(&mut self, session: &Session) {
         let will = session.will.as_deref().map(|will| (will, will_packet(will)));
         let record = SessionRecord {
@@ -142,6 +160,10 @@ impl CommitEngine for DiskEngine {
         let record = match change {
             Change::Message(message) => {
                 self.message(message);
+                return Ticket(self.ticket);
+            }
+            Change::WillUnderWay(will) => {
+                self.will_under_way(will);
                 return Ticket(self.ticket);
             }
             Change::Session(session) => {

@@ -9,10 +9,11 @@ use agentmq_codec::{Properties, ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_session::{
     Change, CommitEngine, Condition, Durable, Recall, Recipient, RecordedMessage, Session,
-    SessionKey, Ticket, Time,
+    SessionKey, Ticket, Time, WillUnderWay,
 };
 
 use crate::bodies::Reading;
+use crate::record::publish_of;
 use crate::state::State;
 use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 
@@ -21,6 +22,8 @@ use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 struct Model {
     sessions: BTreeMap<u64, ModelSession>,
     retained: BTreeMap<String, Vec<u8>>,
+    /// Payloads of wills under way.
+    wills: BTreeMap<u64, Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +65,12 @@ impl Model {
             (key.0, session)
         });
         let retained = state.retained.iter().map(|(topic, id)| (topic.to_string(), payload(id)));
-        Self { sessions: sessions.collect(), retained: retained.collect() }
+        let wills = state.wills.iter().map(|(key, it)| {
+            let packet = &it.packet;
+            (key.0, publish_of(packet).expect("a message").payload.to_vec())
+        });
+        let wills = wills.collect();
+        Self { sessions: sessions.collect(), retained: retained.collect(), wills }
     }
 }
 
@@ -178,7 +186,7 @@ impl World {
         let known = self.model.sessions.get_mut(&key).expect("there");
         let in_flight = known.entries.iter().find(|(_, it)| it.1 == packet_id).map(|it| *it.0);
         let is_releasing = known.releasing.contains(&packet_id);
-        match random.below(12) {
+        match random.below(14) {
             0 => return self.session(Some(key), random),
             1 if random.below(4) == 0 => {
                 self.engine.record(Change::Ended(session));
@@ -231,9 +239,46 @@ impl World {
                 self.engine.record(Change::Released { session, packet_id });
                 known.arrived.remove(&packet_id);
             }
+            9 => self.will(session, random),
+            10 => {
+                let Some(key) = self.model.wills.keys().next().copied() else { return };
+                let session = SessionKey(key);
+                self.engine.record(Change::Arrived { session, packet_id: 0 });
+                self.model.wills.remove(&key);
+            }
             _ => return self.message(random),
         }
         self.has_small = true;
+    }
+
+    /// A will is put on its way, or on its way again.
+    fn will(&mut self, session: SessionKey, random: &mut Random) {
+        let under_way = self.model.wills.keys().next().copied().map(SessionKey);
+        let will_of = under_way.filter(|_| random.below(4) == 0).unwrap_or(session);
+        self.model.wills.remove(&will_of.0);
+        self.payloads += 1;
+        let mut payload = format!("{} ", self.payloads).into_bytes();
+        payload.resize(payload.len() + random.below(200), b'.');
+        let key = self.engine.new_key();
+        self.engine.record(Change::WillUnderWay(&WillUnderWay {
+            key,
+            will_of,
+            client_id: "client",
+            message: &RecordedMessage {
+                topic: "will",
+                payload: &payload,
+                properties: Properties::EMPTY,
+                qos: QoS::ExactlyOnce,
+                retain: false,
+                expires_at: None,
+                recipients: &[],
+                is_retained: false,
+                arrived: None,
+                depends_on: None,
+                will_of: SessionKey::NONE,
+            },
+        }));
+        self.model.wills.insert(key.0, payload);
     }
 
     fn session(&mut self, key: Option<u64>, random: &mut Random) {
@@ -247,7 +292,6 @@ impl World {
             next_ordinal: 0,
             exchanges,
             posted: exchanges,
-            terms: exchanges,
         }));
         self.engine.record(Change::Session(&session));
         let known = self.model.sessions.entry(key).or_default();

@@ -122,7 +122,6 @@ impl<D: Disk + Clone + Send + Sync + 'static> OpenedStore<D> {
         let settings = store::Settings { log, syncs: settings.syncs };
         let (mut store, recovered) = Store::open(disk, settings)?;
         let restored = restore(&store.state(), store.log().disk(), clocks);
-        store.end(&restored.ended)?;
         store.drop_entries(&restored.dropped)?;
         Ok(Self {
             unknown: store.unknown(),

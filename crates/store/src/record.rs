@@ -27,6 +27,7 @@ pub(crate) enum Record<'a> {
         filter: &'a str,
     },
     Message(MessageRecord<'a>),
+    Will(UnderWayRecord<'a>),
     Sent {
         session: SessionKey,
         ordinal: u64,
@@ -97,6 +98,18 @@ pub(crate) struct MessageRecord<'a> {
     pub(crate) packet: &'a [u8],
 }
 
+/// A will on its way to other shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnderWayRecord<'a> {
+    pub(crate) key: SessionKey,
+    /// Whose it is no more; none when it was written again.
+    pub(crate) will_of: SessionKey,
+    pub(crate) client_id: &'a str,
+    pub(crate) qos: QoS,
+    pub(crate) expires_at: u64,
+    pub(crate) packet: &'a [u8],
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecipientRecord<'a> {
     pub(crate) session: SessionKey,
@@ -118,6 +131,7 @@ impl<'a> Record<'a> {
         match self {
             Self::Session(record) => record.encode(out),
             Self::Message(record) => record.encode(out),
+            Self::Will(record) => record.encode(out),
             Self::Ended(session) => {
                 out.push(ENDED);
                 put_number(out, session.0);
@@ -178,6 +192,7 @@ impl<'a> Record<'a> {
             COMPLETED => Self::Completed { session, packet_id: reader.small()? },
             ARRIVED => Self::Arrived { session, packet_id: reader.small()? },
             RELEASED => Self::Released { session, packet_id: reader.small()? },
+            WILL => Self::Will(UnderWayRecord::decode(session, reader)?),
             _ => return None,
         })
     }
@@ -306,6 +321,25 @@ impl<'a> MessageRecord<'a> {
     }
 }
 
+impl<'a> UnderWayRecord<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(WILL);
+        put_number(out, self.key.0);
+        put_number(out, self.will_of.0);
+        out.push(self.qos as u8);
+        put_number(out, self.expires_at);
+        put_bytes(out, self.client_id.as_bytes());
+        put_bytes(out, self.packet);
+    }
+
+    fn decode(key: SessionKey, reader: &mut Reader<'a>) -> Option<Self> {
+        let will_of = SessionKey(reader.number()?);
+        let (qos, expires_at) = (QoS::from_bits(reader.byte()?)?, reader.number()?);
+        let (client_id, packet) = (reader.text()?, reader.bytes()?);
+        Some(Self { key, will_of, client_id, qos, expires_at, packet })
+    }
+}
+
 impl<'a> RecipientRecord<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
         put_number(out, self.session.0);
@@ -372,6 +406,7 @@ const RECEIVED: u8 = 8;
 const COMPLETED: u8 = 9;
 const ARRIVED: u8 = 10;
 const RELEASED: u8 = 11;
+const WILL: u8 = 12;
 
 #[cfg(test)]
 mod tests {
@@ -427,7 +462,16 @@ mod tests {
             recipients: Vec::new(),
             ..message.clone()
         };
+        let under_way = UnderWayRecord {
+            key: SessionKey(70_000),
+            will_of: session,
+            client_id: "agent-7",
+            qos: QoS::ExactlyOnce,
+            expires_at: 1 << 41,
+            packet: b"a packet",
+        };
         vec![
+            Record::Will(under_way),
             Record::Session(SessionRecord { name: None, will: None, ..record.clone() }),
             Record::Session(record),
             Record::Ended(session),

@@ -6,12 +6,12 @@ use agentmq_identity::Principal;
 use agentmq_log::Disk;
 use agentmq_session::{
     Away, Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription,
-    RestoredWaiting, Session, SessionKey, Ticket, Time, Will,
+    RestoredWaiting, RestoredWill, Session, SessionKey, Ticket, Time, Will,
 };
 
-use crate::bodies::Reading;
+use crate::bodies::{Reading, message_of};
 use crate::record::publish_of;
-use crate::state::{Map, State, StoredSession};
+use crate::state::{Map, State, StoredSession, StoredUnderWay};
 
 /// What survived.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub struct Restored {
     pub sessions: Vec<RestoredSession>,
     /// Retained messages.
     pub retained: Vec<Message>,
-    /// Keys of sessions that ended while nobody was there to say so.
-    pub(crate) ended: Vec<SessionKey>,
+    /// Wills that were on their way.
+    pub wills: Vec<RestoredWill>,
     /// Deliveries of publications that have not arrived: their publishers send them again.
     pub(crate) dropped: Vec<(SessionKey, u64)>,
 }
@@ -46,7 +46,8 @@ impl Clocks {
 /// the disk; what waits in line stays there.
 pub(crate) fn restore<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Restored {
     let mut restored = Restored::default();
-    // Of a client that has come back while its session's end was not recorded yet.
+    // Of a client that has come back while its session's end was not recorded yet, or damage has
+    // taken the record that says so.
     let mut newest: HashMap<&str, SessionKey> = HashMap::new();
     for (key, stored) in &state.sessions {
         let newest = newest.entry(&stored.client_id).or_insert(*key);
@@ -68,15 +69,29 @@ pub(crate) fn restore<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Resto
     for (key, stored) in sessions {
         let entries = stored.entries.iter().filter(|(_, it)| is_undecided(state, it.message));
         restored.dropped.extend(entries.map(|(ordinal, _)| (*key, *ordinal)));
-        // One that has been replaced is over, even if damage has taken the record that says so.
-        let is_replaced = newest.get(&*stored.client_id) != Some(key);
-        if is_replaced || stored.is_connected && stored.expiry == 0 {
-            restored.ended.push(*key); // it was to end with its connection, or with the next one
-        } else {
-            restored.sessions.push(session(*key, stored, state, &messages, clocks));
+        let mut session = session(*key, stored, state, &messages, clocks);
+        if newest.get(&*stored.client_id) != Some(key) {
+            is_over(&mut session, clocks);
         }
+        restored.sessions.push(session);
     }
+    restored.wills = state.wills.iter().filter_map(|(key, it)| will(*key, it, clocks)).collect();
+    restored.wills.sort_unstable_by_key(|will| will.key);
     restored
+}
+
+/// A session that its client has replaced: others are still to get what it holds of shared groups.
+/// Its will was sent, or taken back, before the younger one began.
+fn is_over(restored: &mut RestoredSession, clocks: Clocks) {
+    (restored.is_replaced, restored.was_connected) = (true, false);
+    restored.session.expires_at = Some(clocks.now);
+    (restored.session.will, restored.session.will_at) = (None, None);
+}
+
+fn will(key: SessionKey, stored: &StoredUnderWay, clocks: Clocks) -> Option<RestoredWill> {
+    let publish = publish_of(&stored.packet)?;
+    let message = message_of(&publish, stored.qos, clocks.time(stored.expires_at));
+    Some(RestoredWill { key, client_id: stored.client_id.clone(), message })
 }
 
 /// Whether the publication that brought a message has not arrived.
@@ -120,7 +135,7 @@ fn session(
     let mut session = Session::new((*stored.client_id).into(), 0, stored.version);
     let newest = stored.entries.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
     let none = Ticket::default();
-    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none, terms: none };
+    let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none };
     session.durable = Some(Box::new(durable));
     session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     session.expiry = stored.expiry;
@@ -176,6 +191,7 @@ fn session(
     RestoredSession {
         session,
         was_connected: stored.is_connected,
+        is_replaced: false,
         subscriptions: subscriptions.collect(),
         in_flight,
         waiting,
@@ -187,11 +203,11 @@ fn session(
 mod tests {
     use std::path::PathBuf;
 
-    use agentmq_codec::ProtocolVersion;
+    use agentmq_codec::{ProtocolVersion, QoS};
     use agentmq_log::SimulatedDisk;
 
     use super::*;
-    use crate::record::{Record, SessionRecord};
+    use crate::record::{Record, SessionRecord, WillRecord};
     use crate::{OpenedStore, Settings};
 
     #[test]
@@ -209,6 +225,7 @@ mod tests {
             OpenedStore::open(disk.clone(), &settings, clocks).expect("a store")
         };
         let (mut committer, _engines) = open().by_hand(vec![Box::new(|| {})]);
+        let will = crate::record::clearing_packet("will");
         let mut batch = Vec::new();
         for key in [1, 2] {
             let mut content = Vec::new();
@@ -220,7 +237,7 @@ mod tests {
                 expiry: 100,
                 is_connected: true,
                 expires_at: 0,
-                will: None,
+                will: Some(WillRecord { qos: QoS::AtLeastOnce, delay: 0, due: 0, packet: &will }),
             };
             Record::Session(record).encode(&mut content);
             batch.extend((content.len() as u32).to_le_bytes());
@@ -229,10 +246,10 @@ mod tests {
         committer.shared().submit(0, Ticket(1), batch, true);
         committer.step();
         let opened = open();
-        let keys: Vec<_> = opened.restored.sessions.iter().map(|it| it.session.key()).collect();
-        assert_eq!(keys, [SessionKey(2)]);
-        let (mut committer, _engines) = opened.by_hand(vec![Box::new(|| {})]);
-        committer.step();
-        assert_eq!(committer.state().sessions.len(), 1, "the other one is over for good");
+        let [older, newer] = opened.restored.sessions.as_slice() else { panic!("two sessions") };
+        assert_eq!((older.session.key(), newer.session.key()), (SessionKey(1), SessionKey(2)));
+        assert!(older.is_replaced && !older.was_connected && older.session.will.is_none());
+        assert_eq!(older.session.expires_at, Some(Time::ZERO), "it ends with the first tick");
+        assert!(!newer.is_replaced && newer.was_connected && newer.session.will.is_some());
     }
 }

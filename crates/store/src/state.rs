@@ -14,12 +14,16 @@ use agentmq_session::{Arrival, SessionKey, SubscriptionIds};
 use hashbrown::HashMap;
 
 use crate::bodies::PacketPlace;
-use crate::record::{MessageRecord, RecipientRecord, Record, SessionRecord, WillRecord};
+use crate::record::{
+    MessageRecord, RecipientRecord, Record, SessionRecord, UnderWayRecord, WillRecord,
+};
 
 /// Everything that counts.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) sessions: Map<SessionKey, StoredSession>,
+    /// Wills on their way to other shards.
+    pub(crate) wills: Map<SessionKey, StoredUnderWay>,
     /// By where they were recorded first.
     pub(crate) messages: Map<u64, StoredMessage>,
     /// The message of each topic.
@@ -27,7 +31,7 @@ pub(crate) struct State {
     pub(crate) live: Live,
     /// Messages whose recipients count when an exchange has arrived.
     undecided: Map<Arrival, Vec<u64>>,
-    /// The highest key that has ever named a session.
+    /// The highest key that has ever named a session, or a will under way.
     pub(crate) newest_key: u64,
     /// The exchanges that messages depend on, by message.
     depending: Map<u64, Arrival>,
@@ -81,6 +85,17 @@ pub(crate) struct StoredWill {
     pub(crate) delay: u32,
     pub(crate) due: u64,
     pub(crate) packet: Box<[u8]>,
+}
+
+/// A will on its way to other shards.
+#[derive(Debug)]
+pub(crate) struct StoredUnderWay {
+    pub(crate) client_id: Box<str>,
+    pub(crate) qos: QoS,
+    pub(crate) expires_at: u64,
+    pub(crate) packet: Box<[u8]>,
+    place: Place,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -201,6 +216,7 @@ impl State {
                 }
             }
             Record::Message(record) => self.apply_message(position, bytes, end, record),
+            Record::Will(record) => self.apply_will(place, bytes, record),
             Record::Sent { session, ordinal, packet_id } => {
                 let Some(session) = self.sessions.get_mut(session) else { return };
                 if let Some(entry) = session.entries.get_mut(ordinal) {
@@ -297,9 +313,7 @@ impl State {
         if let Some((session, packet_id)) = record.arrived {
             self.arrive(session, packet_id, Place::of(position));
         }
-        if let Some(session) = self.sessions.get_mut(&record.will_of) {
-            session.will = None;
-        }
+        self.take_will(record.will_of);
         let (at, len) = (end - record.packet.len(), record.packet.len());
         let packet = PacketPlace { record: position, at: at as u32, len: len as u32 };
         if let Some(known) = self.messages.get_mut(&id) {
@@ -328,6 +342,34 @@ impl State {
                 self.retain(id, record.packet);
             }
             self.release(id); // held while its holders were gathered
+        }
+    }
+
+    /// A will goes to other shards: it is its session's no more.
+    fn apply_will(&mut self, place: Place, bytes: u64, record: &UnderWayRecord<'_>) {
+        self.newest_key = self.newest_key.max(record.key.0);
+        self.take_will(record.will_of);
+        self.live.add(place.segment, bytes);
+        let will = StoredUnderWay {
+            client_id: record.client_id.into(),
+            qos: record.qos,
+            expires_at: record.expires_at,
+            packet: record.packet.into(),
+            place,
+            bytes,
+        };
+        if let Some(known) = self.wills.insert(record.key, will) {
+            self.live.take(known.place.segment, known.bytes); // it is written again
+        }
+    }
+
+    /// A will is on its way, or has arrived.
+    fn take_will(&mut self, of: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(&of) {
+            session.will = None;
+        }
+        if let Some(will) = self.wills.remove(&of) {
+            self.live.take(will.place.segment, will.bytes);
         }
     }
 
@@ -376,7 +418,7 @@ impl State {
             self.depending.remove(&id);
         }
         if packet_id == 0 {
-            return; // a will, of which no repetition comes
+            return self.take_will(session); // under that name, of which no repetition comes
         }
         let session = Self::session(&mut self.sessions, session);
         self.live.add(place.segment, SMALL);
@@ -453,6 +495,11 @@ impl State {
             Record::Session(record) => {
                 let session = self.sessions.get(&record.key)?;
                 (session.place == place).then(|| Record::Session(session.record(record.key)))
+            }
+            Record::Will(record) => {
+                let will = self.wills.get(&record.key)?;
+                let again = UnderWayRecord { will_of: SessionKey::NONE, ..record.clone() };
+                (will.place == place).then_some(Record::Will(again))
             }
             Record::Subscribed { session, filter, .. } => {
                 let stored = self.sessions.get(session)?.subscriptions.get(*filter)?;
@@ -606,6 +653,7 @@ impl State {
             session.releasing.values().for_each(|it| add(it.place.segment, SMALL));
             session.arrived.values().for_each(|it| add(it.segment, SMALL));
         }
+        self.wills.values().for_each(|it| add(it.place.segment, it.bytes));
         for (id, message) in &self.messages {
             add(message.packet.record.segment, message.bytes.into());
             let held = self.sessions.values().flat_map(|it| it.entries.values());

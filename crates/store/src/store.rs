@@ -90,16 +90,6 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Ends sessions that nobody will ask for.
-    pub(crate) fn end(&mut self, sessions: &[SessionKey]) -> Result<(), LogError> {
-        for &session in sessions {
-            let mut content = Vec::new();
-            Record::Ended(session).encode(&mut content);
-            self.add(&content)?;
-        }
-        Ok(())
-    }
-
     /// Takes deliveries out of sessions' lines: before anything new is recorded, so that the
     /// exchange that they depended on can be used again.
     pub(crate) fn drop_entries(&mut self, entries: &[(SessionKey, u64)]) -> Result<(), LogError> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentmq_session::{Change, CommitEngine, SessionKey, Ticket, Time};
+use agentmq_session::{Change, CommitEngine, Condition, SessionKey, Ticket, Time};
 
 /// What one router has recorded.
 #[derive(Debug, Clone)]
@@ -16,6 +16,7 @@ struct Pages {
     ticket: u64,
     has_news: bool,
     completed: u64,
+    condition: Condition,
 }
 
 #[derive(Debug)]
@@ -24,7 +25,8 @@ struct LedgerEngine(Ledger);
 impl Ledger {
     pub fn new(number: u8) -> Self {
         let (lines, ticket) = (Vec::new(), 1);
-        let pages = Pages { number, keys: 0, lines, ticket, has_news: false, completed: 0 };
+        let (has_news, condition) = (false, Condition::Good);
+        let pages = Pages { number, keys: 0, lines, ticket, has_news, completed: 0, condition };
         Self(Arc::new(Mutex::new(pages)))
     }
 
@@ -35,6 +37,10 @@ impl Ledger {
     pub fn commit(&self) {
         let mut pages = self.0.lock().unwrap();
         pages.completed = pages.ticket - 1;
+    }
+
+    pub fn set_condition(&self, condition: Condition) {
+        self.0.lock().unwrap().condition = condition;
     }
 
     /// How many records begin with this word.
@@ -49,11 +55,21 @@ impl Ledger {
         let found = pages.lines.iter().rfind(|line| line.starts_with(word));
         found.cloned().unwrap_or_default()
     }
+
+    /// The newest records, in their order.
+    pub fn last(&self, count: usize) -> Vec<String> {
+        let pages = self.0.lock().unwrap();
+        pages.lines[pages.lines.len() - count..].to_vec()
+    }
 }
 
 impl CommitEngine for LedgerEngine {
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn condition(&self) -> Condition {
+        self.0.0.lock().unwrap().condition
     }
 
     fn new_key(&mut self) -> SessionKey {
@@ -79,6 +95,10 @@ impl CommitEngine for LedgerEngine {
                     message.arrived.is_some(),
                     message.depends_on.is_some(),
                 )
+            }
+            Change::WillUnderWay(will) => {
+                let payload = String::from_utf8_lossy(will.message.payload);
+                format!("WillUnderWay {payload} of {}", will.client_id)
             }
             other => format!("{other:?}"),
         });

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
-use agentmq_codec::{AckKind, Connect, ProtocolVersion, Publish, QoS, frame};
+use agentmq_codec::{AckKind, Connect, ProtocolVersion, Publish, QoS, ReasonCode, frame};
 use agentmq_identity::Open;
 use agentmq_router::{
     ConnectionId, GroupHomes, Mail, Neighborhood, PORTION_BYTES, Place, PlaceSet, Router, Settings,
@@ -38,6 +38,7 @@ pub enum Received {
     Publish { topic: String, payload: String, qos: u8, retain: bool, dup: bool, id: u16 },
     SubAck(u16),
     Ack(AckKind, u16),
+    Refused(u16, ReasonCode),
     Other(u8),
 }
 
@@ -73,11 +74,16 @@ impl Neighbors {
 
     /// All routers active, each with a ledger that the test commits.
     pub fn durable(count: u8, settings: Settings) -> Self {
+        let mut neighbors = Self::durable_of_which_one_is_active(count, settings);
+        neighbors.activate_all();
+        neighbors
+    }
+
+    pub fn durable_of_which_one_is_active(count: u8, settings: Settings) -> Self {
         let ledgers: Vec<Ledger> = (0..count).map(Ledger::new).collect();
         let engine = |number| ledgers[usize::from(number)].engine();
         let mut neighbors = Self::with_engines(count, settings, engine);
         neighbors.ledgers = ledgers;
-        neighbors.activate_all();
         neighbors
     }
 
@@ -195,7 +201,7 @@ impl Neighbors {
 
     pub fn acknowledge(&mut self, at: (u8, u32), kind: AckKind, id: u16) {
         let mut bytes = Vec::new();
-        agentmq_codec::Ack::new(kind, id, agentmq_codec::ReasonCode::Success)
+        agentmq_codec::Ack::new(kind, id, ReasonCode::Success)
             .encode(ProtocolVersion::V311, &mut bytes);
         self.send(at, &bytes);
     }
@@ -307,6 +313,9 @@ fn packet(first: u8, body: &[u8]) -> Received {
             }
         }
         9 => Received::SubAck(number(0)),
+        4 | 5 if body.get(2).is_some_and(|reason| *reason >= 0x80) => {
+            Received::Refused(number(0), ReasonCode::from_u8(body[2]).unwrap())
+        }
         4 => Received::Ack(AckKind::PubAck, number(0)),
         5 => Received::Ack(AckKind::PubRec, number(0)),
         6 => Received::Ack(AckKind::PubRel, number(0)),

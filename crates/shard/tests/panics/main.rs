@@ -168,6 +168,7 @@ impl World {
             commit: Box::new(fuse.clone()),
             sessions: Vec::new(),
             retained: Vec::new(),
+            wills: Vec::new(),
             clock: Clock::new(),
             entropy: 1,
             board: Arc::clone(&board),

@@ -66,7 +66,7 @@ fn a_message_is_found_wherever_cleaning_has_put_it() {
     let mut session = Session::new("worker".into(), 0, ProtocolVersion::V5);
     session.expiry = u32::MAX;
     let none = Ticket::default();
-    let durable = Durable { key, next_ordinal: 0, exchanges: none, posted: none, terms: none };
+    let durable = Durable { key, next_ordinal: 0, exchanges: none, posted: none };
     session.durable = Some(Box::new(durable));
     engine.record(Change::Session(&session));
     let mut ticket = none;

@@ -24,13 +24,8 @@ impl<D: Disk + Clone + Send + Sync + 'static> Shard<D> {
         let mut session = Session::new("worker".into(), 0, ProtocolVersion::V5);
         session.expiry = u32::MAX;
         let (next_ordinal, exchanges) = (0, Ticket::default());
-        session.durable = Some(Box::new(Durable {
-            key,
-            next_ordinal,
-            exchanges,
-            posted: exchanges,
-            terms: exchanges,
-        }));
+        session.durable =
+            Some(Box::new(Durable { key, next_ordinal, exchanges, posted: exchanges }));
         engine.record(Change::Session(&session));
         let mut shard = Self { committer, engine, session: key, ordinal: 0 };
         shard.turn();

@@ -54,6 +54,7 @@ impl Broker {
         for session in restored.sessions {
             router.restore(session, Time::ZERO);
         }
+        restored.wills.into_iter().for_each(|will| router.restore_will(will, Time::ZERO));
         let outputs = BTreeMap::new();
         Self { disk, router, committer, settings, outputs, now: Time::ZERO }
     }

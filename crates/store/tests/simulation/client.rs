@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) sessions: Vec<usize>,
     /// How often it has connected with a will.
     pub(crate) wills: u32,
+    /// The terms of its newest will.
+    pub(crate) will: WillTerms,
     /// Something that stands behind the CONNECT in the broker's log has been acknowledged.
     pub(crate) is_will_safe: bool,
     /// First sent on this connection.
@@ -63,6 +65,14 @@ pub(crate) struct Publication {
     pub(crate) is_received: bool,
 }
 
+/// When a will is due, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WillTerms {
+    pub(crate) qos: QoS,
+    /// In seconds.
+    pub(crate) delay: u32,
+}
+
 /// What a packet from the broker has brought about.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -72,9 +82,9 @@ pub(crate) enum Event {
 }
 
 impl Client {
-    pub(crate) fn connect(&mut self, clean_start: bool, expiry: u32) -> Vec<u8> {
+    pub(crate) fn connect(&mut self, clean_start: bool, expiry: u32, will: WillTerms) -> Vec<u8> {
         self.is_connected = true;
-        self.expiry = expiry;
+        (self.expiry, self.will) = (expiry, will);
         if clean_start {
             self.must_exist = false;
             self.begin_anew(); // [MQTT-3.1.2-4]
@@ -88,13 +98,14 @@ impl Client {
         let properties = PropertiesBuf::new().with(expiry);
         let payload = format!("{}-{}", self.id, self.wills);
         let topic = format!("will/{}", self.id);
-        let none = PropertiesBuf::new();
+        let delay = Property::U32(PropertyId::WillDelayInterval, will.delay);
+        let delay = PropertiesBuf::new().with(delay);
         let will = Will {
             topic: &topic,
             payload: payload.as_bytes(),
-            qos: QoS::ExactlyOnce,
+            qos: will.qos,
             retain: false,
-            properties: none.view(),
+            properties: delay.view(),
         };
         let connect = Connect {
             version: ProtocolVersion::V5,
@@ -111,9 +122,11 @@ impl Client {
     pub(crate) fn disconnect(&mut self) {
         self.is_connected = false;
         self.inbox.clear();
+        if self.expiry <= SHORT {
+            self.must_exist = false;
+        }
         if self.expiry == 0 {
             self.has_session = false;
-            self.must_exist = false;
             self.is_subscribed = false;
         }
     }
@@ -286,3 +299,6 @@ pub(crate) fn packets(mut bytes: &[u8]) -> Vec<Sent> {
     }
     all
 }
+
+/// Seconds after which a session may be over when its client comes back.
+pub(crate) const SHORT: u32 = 1;

@@ -61,11 +61,7 @@ fn seeds() -> (u64, u64) {
     (number(from), number(to))
 }
 
-/// One, as the broker uses where things must survive; up to three with `AGENTMQ_SIMULATE_SHARDS`,
-/// with which some seeds still lose or repeat a will (docs/decisions/0011-durable-mail.md).
+/// One to three.
 fn shards(random: &mut Random) -> u8 {
-    if std::env::var_os("AGENTMQ_SIMULATE_SHARDS").is_none() || random.once_in(3) {
-        return 1;
-    }
-    2 + random.below(2) as u8
+    1 + random.below(3) as u8
 }

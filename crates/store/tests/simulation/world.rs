@@ -16,7 +16,7 @@ use agentmq_session::Time;
 use agentmq_store::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Waker, Watermarks};
 
 use crate::checker::Ledger;
-use crate::client::{Client, Event, Publication, packets};
+use crate::client::{Client, Event, Publication, SHORT, WillTerms, packets};
 use crate::random::Random;
 
 pub(crate) struct World {
@@ -61,13 +61,15 @@ impl World {
                 ..Client::default()
             });
         }
-        // One that comes and goes: its session may end with its connection, or begin anew.
+        // One that comes to its group with a new session now and then.
+        for id in ["member-0", "member-1", SWAPPER] {
+            let filters = vec![("$share/members/jobs/#", QoS::AtLeastOnce)];
+            clients.push(Client { id: id.into(), filters, ..Client::default() });
+        }
+        // One that comes and goes: its session may end with its connection, soon after, or begin
+        // anew.
         let filters = vec![("jobs/#", QoS::ExactlyOnce)];
         clients.push(Client { id: LEAVER.into(), filters, ..Client::default() });
-        for number in 0..MEMBERS {
-            let filters = vec![("$share/members/jobs/#", QoS::AtLeastOnce)];
-            clients.push(Client { id: format!("member-{number}"), filters, ..Client::default() });
-        }
         let mut placing = Random(seed ^ 0x5A5A);
         Self {
             dice: Random(seed ^ 0xD1CE),
@@ -187,7 +189,7 @@ impl World {
         for client in subscribers {
             self.ledger.check_subscriber(client);
         }
-        self.ledger.check_group(members);
+        self.ledger.check_group(&members[..MEMBERS]);
     }
 
     /// Messages that were read back from the log.
@@ -261,6 +263,11 @@ impl World {
             broker.routers[place].restore(session, Time::ZERO);
             self.deliver_all();
         }
+        for will in restored.wills {
+            let place = self.placing.below(u64::from(self.shards)) as usize;
+            let Some(broker) = &mut self.broker else { return };
+            broker.routers[place].restore_will(will, Time::ZERO);
+        }
         self.tick();
     }
 
@@ -324,18 +331,26 @@ impl World {
         let (mut clean_start, mut expiry) = (false, 100_000);
         if self.clients[index].id == LEAVER {
             clean_start = !self.clients[index].has_session || self.dice.once_in(5);
-            expiry = if self.dice.once_in(3) { 0 } else { expiry };
+            expiry = [0, SHORT, expiry][self.dice.below(3) as usize];
+        } else if self.clients[index].id == SWAPPER {
+            clean_start = self.dice.once_in(3);
         }
+        let will = WillTerms {
+            qos: if self.dice.once_in(3) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
+            delay: if self.dice.once_in(3) { 1 } else { 0 },
+        };
+        let id = &self.clients[index].id;
         if clean_start {
-            self.ledger.session_ended(LEAVER);
+            self.ledger.session_ended(id);
         }
+        self.ledger.came_back(id, clean_start);
         if let Some(broker) = &self.broker {
             let id = &self.clients[index].id;
             let home = broker.routers.iter().position(|router| router.has_session(id));
             let new = self.placing.below(u64::from(self.shards));
             self.homes[index] = home.map_or(new as u8, |home| home as u8);
         }
-        let bytes = self.clients[index].connect(clean_start, expiry);
+        let bytes = self.clients[index].connect(clean_start, expiry, will);
         self.send(index, &bytes);
     }
 
@@ -385,6 +400,9 @@ impl World {
         if let Event::Acknowledged(payload, retain) = event {
             self.ledger.acknowledged(&payload, retain);
         }
+        if self.clients[index].is_will_safe {
+            self.ledger.session_is_safe(&self.clients[index].id);
+        }
         if !answer.is_empty() {
             self.send(index, &answer);
         }
@@ -425,11 +443,11 @@ impl World {
         let router = &mut broker.routers[usize::from(number)];
         let (mut dirty, mut mail) = (Vec::new(), Vec::new());
         loop {
+            router.submit(now);
             router.take_mail(&mut mail);
             for (to, mail) in mail.drain(..) {
                 broker.mail.entry((number, to.0)).or_default().push_back(mail);
             }
-            router.submit(now);
             router.dirty(&mut dirty);
             if dirty.is_empty() {
                 return;
@@ -525,4 +543,5 @@ impl GroupHomes for Homes {
 const PUBLISHERS: usize = 3;
 const LEAVER: &str = "leaver";
 const SUBSCRIBERS: usize = 3;
-const MEMBERS: usize = 2;
+const SWAPPER: &str = "swapper";
+const MEMBERS: usize = 3;

@@ -1,0 +1,61 @@
+//! A will that is sent to other shards and must not be lost on the way, nor be sent twice.
+//!
+//! It may be due because its session ends, or is replaced by another one, or goes on without it.
+//! Whatever comes first to the disk, the end of the one session, the beginning of the other or what
+//! other shards keep of the will, a crash between them must leave it to somebody. So from the
+//! record on that takes it from its session it is on its own: it has a name, and after a crash it
+//! is sent again if nothing says that it has arrived. One of QoS 2 is an exchange of that name, so
+//! that nobody has it before it has arrived; see [`Change::Arrived`].
+
+use agentmq_codec::QoS;
+use agentmq_session::{Change, Message, RestoredWill, SessionKey, Time};
+
+use crate::fan_out::Source;
+use crate::router::Router;
+
+/// A will that must survive a crash, while it is being sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DueWill<'a> {
+    /// The session that has it, or its name before a crash.
+    pub(crate) of: SessionKey,
+    /// Its name if it goes to other shards.
+    pub(crate) key: SessionKey,
+    pub(crate) client_id: &'a str,
+}
+
+impl Router {
+    /// Publishes a will, which is its session's publication for No Local. `will_of` has it where a
+    /// crash cannot take it, if anything does.
+    pub(crate) fn publish_will(
+        &mut self,
+        message: Message,
+        will_of: SessionKey,
+        client_id: &str,
+        publisher: Option<u32>,
+        now: Time,
+    ) {
+        let Ok(route) = self.route(message.topic()) else { return };
+        // A name of its own: its session's next one may come before this one has arrived.
+        let new =
+            |router: &mut Self| DueWill { of: will_of, key: router.commit.new_key(), client_id };
+        let will = will_of.is_some().then(|| new(self));
+        let is_exchange = message.qos() == QoS::ExactlyOnce;
+        let arrived = will.filter(|_| is_exchange).map(|will| (will.key, 0));
+        let publisher_id = Some(client_id);
+        let source = Source::of(&message, now);
+        self.publish(&mut Source { publisher, publisher_id, arrived, will, ..source }, &route);
+    }
+
+    /// Sends a will again that was on its way when the broker ended: behind all sessions that
+    /// survived, which are to get it.
+    pub fn restore_will(&mut self, will: RestoredWill, now: Time) {
+        let RestoredWill { key, client_id, message } = will;
+        let is_allowed = !message.retain() || self.settings.retain_available;
+        if is_allowed && !message.is_expired(now) && self.route(message.topic()).is_ok() {
+            let publisher = self.by_client.get(&*client_id).copied();
+            self.publish_will(message, key, &client_id, publisher, now);
+        } else {
+            self.record(Change::Arrived { session: key, packet_id: 0 });
+        }
+    }
+}
