@@ -17,9 +17,10 @@ WINDOW = 128
 CLEANING_EVERY = 5
 # So often a kill falls into the recovery; in other rounds by chance.
 RECOVERY_EVERY, IN_RECOVERY = 4, 0.1
-# Shares of the kills, at least, in a run that is not a short one.
+# Shares of the kills, at least, in a run that is not a short one. A few may miss: in what a chunk
+# of the campaign is, two of them are more than a share of 0.95 leaves.
 UNDER_LOAD, WITHIN_RECOVERY, WITHIN_CLEANING = 0.95, 0.1, 0.1
-ENOUGH = 20
+ENOUGH, MISSES = 20, 2
 # What the broker says when it has read what the run before has left.
 READY = "what must survive is kept in"
 
@@ -94,20 +95,20 @@ def check_shares(result, is_ours):
     loads, many = found["kills under load"], found["with >= 100 publishes in flight"]
     if not is_ours:
         return  # nobody aims there
-    if many < UNDER_LOAD * loads:
+    if many < UNDER_LOAD * loads - MISSES:
         result.fail(f"only {many} of {loads} kills had 100 publishes in flight")
     if result.count < ENOUGH:
         return
     ordinary = loads - result.count // CLEANING_EVERY
     commits = found["and within a commit"]
-    if commits < UNDER_LOAD * ordinary:
+    if commits < UNDER_LOAD * ordinary - MISSES:
         result.fail(f"only {commits} of {ordinary} kills fell into a commit with 100 in flight")
     kills = loads + found["more kills at a start"]
     for what, share in [
         ("within the recovery", WITHIN_RECOVERY),
         ("within the cleaning of the log", WITHIN_CLEANING),
     ]:
-        if found[what] < share * kills:
+        if found[what] < share * kills - MISSES:
             result.fail(f"only {found[what]} of {kills} kills fell {what}")
 
 

@@ -26,7 +26,7 @@ PART = 64 << 10
 WRITER = "log"
 
 
-def at_moment(broker, seconds, moment, patience=2.0, least=0):
+def at_moment(broker, seconds, moment, patience=6.0, least=0):
     """Starts the process; `seen` waits for it."""
     words = [broker.process.pid, broker.data / "log", seconds, moment, patience, least]
     command = [sys.executable, "-S", "-E", __file__, *map(str, words)]

@@ -19,7 +19,7 @@ from bench import Bench, Missing
 
 # Name, module, what happens, rounds, and rounds of a short run.
 EXPERIMENTS = [
-    ("kill-loop", "kill_loop", "kill -9 at a random moment under load", 100, 4),
+    ("kill-loop", "kill_loop", "kill -9 under load, in recovery, while cleaning", 100, 5),
     ("large-queue", "large_queue", "kill -9 while thousands of messages wait", 1000, 50),
     ("qos2-points", "qos2_points", "kill -9 at each step of a QoS 2 exchange", 400, 16),
     ("will-pending", "will_pending", "kill -9 while wills are pending", 20, 1),
