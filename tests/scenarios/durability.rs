@@ -221,8 +221,12 @@ fn a_data_directory_can_be_copied_in_use_and_looked_at_out_of_use() {
     let (code, said, _) = store(&["check", "--json"], &[&folder.path().join("agentmq-data")]);
     assert!(code == Some(0) && said.contains("\"whole\":true"), "{said}");
     // The copy takes the place of the original.
-    std::fs::remove_dir_all(folder.path().join("agentmq-data")).unwrap();
-    std::fs::rename(folder.path().join("copy"), folder.path().join("agentmq-data")).unwrap();
+    let (data, copy) = (folder.path().join("agentmq-data"), folder.path().join("copy"));
+    let (code, _, why) = store(&["restore"], &[&copy, &data]);
+    assert!(code == Some(1) && why.contains("exists already, and a copy"), "{code:?} {why}");
+    std::fs::remove_dir_all(&data).unwrap();
+    let (code, said, why) = store(&["restore"], &[&copy, &data]);
+    assert!(code == Some(0) && said.contains(counts), "{code:?} {said} {why}");
     let broker = Broker::start_in(crate::BINARY, crate::TCP, folder);
     let (mut worker, _) = connect(&broker, "worker", 3600);
     for number in 0..20 {
@@ -246,6 +250,9 @@ fn damage_is_told_by_an_exit_code() {
     let at = bytes.windows(500).position(|window| window == [1; 500]).unwrap();
     bytes[at] ^= 8;
     std::fs::write(&log, bytes).unwrap();
+    let (code, _, _) = store(&["restore"], &[&data, &folder.path().join("restored")]);
+    assert_eq!(code, Some(1), "a damaged copy is not put in place");
+    assert!(!folder.path().join("restored").exists());
     let (code, said, why) = store(&["check"], &[&data]);
     assert_eq!(code, Some(1), "{said}");
     let damage = "1 records are lost: a checksum does not agree";

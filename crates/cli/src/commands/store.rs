@@ -40,6 +40,15 @@ enum Action {
         #[arg(value_name = "COPY")]
         copy: PathBuf,
     },
+    /// Make a data directory of a copy, which stays as it is. A damaged copy is refused.
+    Restore {
+        /// The copy, which no broker may be using.
+        #[arg(value_name = "COPY")]
+        copy: PathBuf,
+        /// The data directory, which may not be there yet.
+        #[arg(value_name = "DIR", default_value = "agentmq-data")]
+        data: PathBuf,
+    },
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
@@ -53,21 +62,27 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             let found = inspect(&data).map_err(data_failure)?;
             output.result(&stats_text(&found), &stats_json(&data, &found))
         }
-        Action::Backup { data, copy } => {
-            let copied = backup(&data, &copy).map_err(data_failure)?;
+        Action::Backup { data, copy } => copied(&data, &copy, output),
+        Action::Restore { copy, data } => {
             let found = inspect(&copy).map_err(data_failure)?;
-            let line = format!(
-                "copied {} files with {} bytes\n{}",
-                copied.segments,
-                copied.bytes,
-                check_text(&copy, &found)
-            );
-            let mut object = check_json(&copy, &found);
-            object["bytes"] = json!(copied.bytes);
-            output.result(&line, &object)?;
-            whole(&copy, &found)
+            if !found.is_whole() {
+                output.result(&check_text(&copy, &found), &check_json(&copy, &found))?;
+                whole(&copy, &found)?;
+            }
+            copied(&copy, &data, output)
         }
     }
+}
+
+/// Copies a data directory, and says what the copy has.
+fn copied(from: &Path, to: &Path, output: &Output) -> Result<(), Failure> {
+    let copied = backup(from, to).map_err(data_failure)?;
+    let found = inspect(to).map_err(data_failure)?;
+    let (files, bytes, check) = (copied.segments, copied.bytes, check_text(to, &found));
+    let mut object = check_json(to, &found);
+    object["bytes"] = json!(bytes);
+    output.result(&format!("copied {files} files with {bytes} bytes\n{check}"), &object)?;
+    whole(to, &found)
 }
 
 /// Damage is a failure, when everything about it has been said.
