@@ -166,7 +166,8 @@ impl Router {
 
     /// Sends one delivery that was kept.
     fn send_queued(&mut self, index: u32, id: ConnectionId, delivery: Delivery, now: Time) {
-        if self.is_too_large(id, &delivery.message.head(&delivery, now)) {
+        let is_bounded = self.connection_mut(id).is_none_or(|it| it.max_packet < u32::MAX);
+        if is_bounded && self.is_too_large(id, &delivery.message.head(&delivery, now)) {
             return self.forget_queued(index, &delivery);
         }
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
