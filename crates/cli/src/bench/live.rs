@@ -16,7 +16,7 @@ use crate::bench::args::Target;
 use crate::bench::engine::Engine;
 use crate::bench::fleet;
 use crate::bench::flow::{Flow, Load, Shape};
-use crate::bench::report::{Latency, histogram};
+use crate::bench::report::{Latency, Report, histogram};
 use crate::bench::wire::Template;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -25,22 +25,31 @@ use crate::output::Output;
 /// messages would wait behind the scenario's.
 #[derive(Debug)]
 pub(crate) struct Live {
+    rate: f64,
     phase: Arc<AtomicU8>,
     thread: JoinHandle<Result<Latencies, Failure>>,
 }
 
 /// Of the live messages.
 #[derive(Debug)]
-pub(crate) struct Latencies {
+struct Latencies {
     /// Before the disturbance.
-    pub(crate) quiet: Option<Latency>,
+    quiet: Option<Latency>,
     /// While it lasted.
-    pub(crate) busy: Option<Latency>,
+    busy: Option<Latency>,
 }
 
 impl Live {
-    /// Starts `rate` messages a second, and returns after the quiet phase.
-    pub(crate) fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {
+    /// Starts `rate` messages a second, if that is not 0, and returns after the quiet phase.
+    pub(crate) fn start_at(
+        rate: f64,
+        target: &Target,
+        output: &Output,
+    ) -> Result<Option<Self>, Failure> {
+        (rate > 0.0).then(|| Self::start(target, rate, output)).transpose()
+    }
+
+    fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {
         let (version, qos) = (target.hello.version, QoS::AtMostOnce);
         let mut engine = Engine::new(target)?;
         let topic = format!("live/{:08x}", target.run);
@@ -78,7 +87,7 @@ impl Live {
                 None => Ok(Latencies { quiet, busy: Latency::of(&flow.latency) }),
             }
         });
-        Ok(Self { phase, thread })
+        Ok(Self { rate, phase, thread })
     }
 
     /// Says whether the disturbance is on.
@@ -86,9 +95,17 @@ impl Live {
         self.phase.store(if now { BUSY } else { PAUSED }, Ordering::Relaxed);
     }
 
-    pub(crate) fn end(self) -> Result<Latencies, Failure> {
+    /// Ends it, and tells what it saw.
+    pub(crate) fn end(self, report: &mut Report) -> Result<(), Failure> {
         self.phase.store(ENDED, Ordering::Relaxed);
-        self.thread.join().map_err(|_| Failure::new("the live traffic's thread panicked"))?
+        let latencies = self.thread.join();
+        let latencies =
+            latencies.map_err(|_| Failure::new("the live traffic's thread panicked"))??;
+        let p99 = |latency: Option<Latency>| latency.map_or(0.0, |latency| latency.p99_us);
+        report.parameter("live", self.rate);
+        report.more("live_quiet_p99_us", p99(latencies.quiet));
+        report.more("live_p99_us", p99(latencies.busy));
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::bench::args::Common;
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
+use crate::bench::live::Live;
 use crate::bench::report::{Integrity, Latency, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Bytes of payload, at least 24.
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// Messages per second of a pair that goes on while it drains, to see how long they are delayed.
+    #[arg(long, default_value_t = 0.0)]
+    live: f64,
     #[command(flatten)]
     common: Common,
 }
@@ -77,13 +81,19 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.messages.max(1));
     }
 
+    let live = Live::start_at(args.live, &target, output)?;
     let meter = Meter::start(args.common.broker_pid)?;
+    live.iter().for_each(|live| live.disturbed(true));
     let subscriber = engine.connect()?;
     engine.io.out(subscriber).extend(target.hello.connect(&id, false, true));
     let mut collect = Collect::new(version, run, subscriber, args.messages);
     let seconds = collect.run(&mut engine)?;
+    live.iter().for_each(|live| live.disturbed(false));
     report.set("deliveries", collect.sequences.unique, seconds);
     meter.stop(&mut report)?;
+    if let Some(live) = live {
+        live.end(&mut report)?;
+    }
     let lost = args.messages - collect.sequences.unique.min(args.messages);
     report.integrity = Some(Integrity {
         sent: args.messages,

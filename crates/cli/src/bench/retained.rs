@@ -6,7 +6,7 @@ use crate::bench::args::{Common, Target};
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
-use crate::bench::live::{Latencies, Live};
+use crate::bench::live::Live;
 use crate::bench::report::{Integrity, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
@@ -69,16 +69,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.topics.max(1));
     }
 
-    let live = match args.live > 0.0 {
-        true => Some(Live::start(&target, args.live, output)?),
-        false => None,
-    };
+    let live = Live::start_at(args.live, &target, output)?;
     deliver(args, &target, &mut engine, live.as_ref(), &mut report, output)?;
     if let Some(live) = live {
-        let Latencies { quiet, busy } = live.end()?;
-        report.parameter("live", args.live);
-        report.more("live_quiet_p99_us", quiet.map_or(0.0, |latency| latency.p99_us));
-        report.more("live_p99_us", busy.map_or(0.0, |latency| latency.p99_us));
+        live.end(&mut report)?;
     }
     if !args.keep {
         let empty = |n| Template::empty_retained(version, &topic(n), args.qos);
