@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Bytes of payload, at least 24.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// Messages per second of a pair that goes on while it drains, to see how long they are delayed.
+    /// Messages per second of a pair that goes on while it drains, to see how it is delayed.
     #[arg(long, default_value_t = 0.0)]
     live: f64,
     #[command(flatten)]
