@@ -1,6 +1,7 @@
 //! What a process holds, read from `/proc`.
 
-use std::fs;
+use std::path::PathBuf;
+use std::{fs, io};
 
 /// Memory and descriptors of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct ProcessGauges {
     pub resident_bytes: u64,
     /// Open file descriptors.
     pub open_files: usize,
+    /// Sockets among them.
+    pub sockets: usize,
     /// Threads.
     pub threads: u64,
 }
@@ -18,10 +21,15 @@ impl ProcessGauges {
     pub fn of(pid: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
         let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is ours");
+        let open: Vec<_> = open.flatten().map(|it| fs::read_link(it.path())).collect();
+        let is_socket = |it: &&io::Result<PathBuf>| {
+            it.as_ref().is_ok_and(|it| it.to_string_lossy().starts_with("socket:"))
+        };
         let resident = field(&status, "VmRSS:").expect("a living process has a size");
         Self {
             resident_bytes: resident * 1024,
-            open_files: open.count(),
+            open_files: open.len(),
+            sockets: open.iter().filter(is_socket).count(),
             threads: field(&status, "Threads:").expect("a living process has threads"),
         }
     }
