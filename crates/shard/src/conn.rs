@@ -24,6 +24,8 @@ pub(crate) struct Conn {
     pub(crate) paused_until: Option<Time>,
     /// Stands in the list of connections to read again in the next turn.
     pub(crate) reads_again: bool,
+    /// Among the connections whose queues have more to send.
+    pub(crate) is_unfinished: bool,
     /// Writing has failed: what is sent to it is dropped, what it sent is still read.
     pub(crate) write_failed: bool,
 }
@@ -52,6 +54,7 @@ impl Conn {
             blocked_since: None,
             paused_until: None,
             reads_again: false,
+            is_unfinished: false,
             write_failed: false,
         }
     }

@@ -8,6 +8,7 @@ use crate::conn::Phase;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
 use crate::isolation::guard_link;
+use crate::reading::TURN_BYTES;
 
 impl Shard {
     /// Writes to every connection that got something in this turn, then a portion of what stood in
@@ -40,14 +41,29 @@ impl Shard {
         }
     }
 
+    /// How much is read of a connection in one turn. What somebody says whose queue is long are
+    /// acknowledgements, and tens of thousands of them fit into what others may say.
+    pub(crate) fn turn_bytes(&self, key: usize) -> usize {
+        let is_catching_up =
+            !self.unfinished.is_empty() && self.router.is_catching_up(ConnectionId(key as u32));
+        if is_catching_up && !self.is_alone() { PORTION } else { TURN_BYTES }
+    }
+
+    /// Whether nobody says anything but those whose queues are long.
+    fn is_alone(&self) -> bool {
+        self.now.millis_since(self.others_heard_at) > ALONE_MS
+    }
+
     /// Lets queues go on that stopped for their outboxes, as many as share one portion. It is
     /// short if others may have to wait for it, and long if nobody else is there.
     fn resume_queues(&mut self) {
-        let is_alone = self.now.millis_since(self.others_heard_at) > ALONE_MS;
-        let all = if is_alone { PORTION_ALONE } else { PORTION };
+        let all = if self.is_alone() { PORTION_ALONE } else { PORTION };
         let portion = (all / self.unfinished.len()).max(PORTION);
         for _ in 0..(all / portion).min(self.unfinished.len()) {
             let Some(id) = self.unfinished.pop_front() else { return };
+            if let Some(conn) = self.conns.get_mut(id.0 as usize) {
+                conn.is_unfinished = false;
+            }
             let resume = |router: &mut Router, now| router.resume_queue(id, portion, now);
             if self.guarded("a queue", resume).is_none() {
                 self.drop_conn(id.0 as usize);
@@ -105,7 +121,8 @@ impl Shard {
             let (at, generation) = (self.now.after_millis(timeout), conn.generation);
             self.blocked.push(Deadline { at, conn: key, generation });
         }
-        if self.router.flushed(id, written) {
+        if self.router.flushed(id, written) && !conn.is_unfinished {
+            conn.is_unfinished = true;
             self.unfinished.push_back(id);
         }
         if is_empty && self.router.is_closing(id) {

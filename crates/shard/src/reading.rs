@@ -36,7 +36,7 @@ impl Shard {
         if self.is_congested {
             return self.later(key);
         }
-        let mut left = TURN_BYTES;
+        let mut left = self.turn_bytes(key);
         loop {
             let Some(conn) = self.conns.get(key) else { return };
             if conn.paused_until.is_some() {
@@ -45,7 +45,7 @@ impl Shard {
             let used = if conn.partial.len() >= OWN_BUFFER_FROM {
                 self.read_into_partial(key)
             } else {
-                self.read_into_scratch(key)
+                self.read_into_scratch(key, left)
             };
             match used {
                 Ok(Read::Data { drained: true, .. }) if !ended => return,
@@ -99,12 +99,14 @@ impl Shard {
         }
     }
 
-    /// Reads behind the short rest of the last read, all in the scratch buffer.
-    fn read_into_scratch(&mut self, key: usize) -> io::Result<Read> {
+    /// Reads behind the short rest of the last read, `at_most` so many bytes, all in the scratch
+    /// buffer.
+    fn read_into_scratch(&mut self, key: usize, at_most: usize) -> io::Result<Read> {
         let conn = &mut self.conns[key];
         let held = conn.partial.len();
         self.scratch[..held].copy_from_slice(&conn.partial);
-        let read = guard_link(|| conn.link.read(&mut self.scratch[held..]))?;
+        let end = self.scratch.len().min(held + at_most);
+        let read = guard_link(|| conn.link.read(&mut self.scratch[held..end]))?;
         let Read::Data { bytes, .. } = read else { return Ok(read) };
         if bytes == 0 {
             return Ok(read);
@@ -285,7 +287,7 @@ fn cut_all(
 }
 
 /// Bytes that one connection may bring in one turn.
-const TURN_BYTES: usize = 256 * 1024;
+pub(crate) const TURN_BYTES: usize = 256 * 1024;
 /// The beginning of a packet that is at least this long gets a buffer of its own, so that a long
 /// packet is not copied again with each read.
 const OWN_BUFFER_FROM: usize = 16 * 1024;
