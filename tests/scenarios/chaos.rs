@@ -17,7 +17,7 @@ fn rogues_leave_nothing_behind() {
     };
     println!("CHAOS_SEED={seed}");
     let mut dice = Dice(seed);
-    // With a disk, sockets of rogues sometimes stay open where there are two shards: not solved yet
+    // In memory, until it is known what stays open with a disk and two shards
     // (docs/decisions/0011-durable-mail.md).
     let mut broker = Broker::start(
         crate::BINARY,
