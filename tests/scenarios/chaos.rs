@@ -17,17 +17,11 @@ fn rogues_leave_nothing_behind() {
     };
     println!("CHAOS_SEED={seed}");
     let mut dice = Dice(seed);
-    // In memory, until it is known what stays open with a disk and two shards
-    // (docs/decisions/0011-durable-mail.md).
-    let mut broker = Broker::start(
-        crate::BINARY,
-        &format!(
-            "durability = \"memory\"\n{}[sys]\ninterval_secs = 1\n[session]\nretained_gap_ms = 0\n\
+    let mut broker = crate::broker(&format!(
+        "[sys]\ninterval_secs = 1\n[session]\nretained_gap_ms = 0\n\
          [threads]\nshards = 2\nplacement = \"spread\"\n\
          [limits]\nflapping_connects = 0\noutbox_bytes = {BOUND}\nqueue_bytes = {BOUND}\n",
-            crate::TCP
-        ),
-    );
+    ));
     for number in 0..2 {
         broker.client(&format!("warm-{number}")); // both shards are active
     }

@@ -199,6 +199,9 @@ impl Router {
     /// Delivers what is left of a bundle from another shard. After a panic it can be called again,
     /// and goes on with the message behind the one on which that happened.
     pub fn receive_bundle(&mut self, from: Place, bundle: &mut Bundle, now: Time) {
+        if bundle.read == (0, 0) {
+            self.mail_gate.count_piece(from);
+        }
         // Nothing that is done here changes a subscription.
         let mut latest: Option<(Span, Rc<Route>)> = None;
         while let Some((mut source, span, member)) = bundle.next(now) {

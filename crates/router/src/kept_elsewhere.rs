@@ -26,7 +26,8 @@ impl Router {
     pub(crate) fn ask_for_keeping(&mut self) {
         let (places, position) = self.mail_gate.take_asked();
         for place in places.iter() {
-            self.peers.post(place, Mail::Keep(position));
+            let pieces = self.peers.pieces_for(place);
+            self.peers.post(place, Mail::Keep { position, pieces });
         }
     }
 

@@ -46,9 +46,14 @@ pub enum Mail {
     Welcome(Box<Welcome>),
     /// Shared groups.
     Group(Box<GroupMail>),
-    /// Behind mail that must survive a crash: [`Mail::Kept`] is to answer when what came before,
-    /// and what that has brought about, does.
-    Keep(Ticket),
+    /// Behind a turn's mail, some of which must survive a crash: [`Mail::Kept`] is to answer when
+    /// it does, and what it has brought about.
+    Keep {
+        /// The turn's position.
+        position: Ticket,
+        /// How much mail came before this in the turn.
+        pieces: u32,
+    },
     /// Everything that had to be kept of the sender's mail in these positions is safe.
     Kept {
         /// The first position.
@@ -89,6 +94,9 @@ impl Router {
 
     /// Handles mail from another shard.
     pub fn receive(&mut self, from: Place, mail: Mail, now: Time) {
+        if !matches!(mail, Mail::Bundle(_)) {
+            self.mail_gate.count_piece(from); // a bundle does that itself
+        }
         match mail {
             Mail::Bundle(mut bundle) => self.receive_bundle(from, &mut bundle, now),
             Mail::Publish(published) => {
@@ -120,8 +128,8 @@ impl Router {
                 (self.recorded, self.posted) = Default::default();
                 self.receive_group(from, *mail, now);
             }
-            Mail::Keep(position) => {
-                self.mail_gate.owe(from, position);
+            Mail::Keep { position, pieces } => {
+                self.mail_gate.owe(from, position, pieces);
                 self.pay_debts();
             }
             Mail::Kept { first, last } => self.kept(from, first, last, now),
@@ -138,7 +146,7 @@ impl Mail {
             Self::Bundle(bundle) => bundle.size(),
             Self::Clear(message, _) => message.size(),
             Self::Interest { filter, .. } => filter.len(),
-            Self::Confirm(_) | Self::Hello | Self::Keep(_) | Self::Kept { .. } => 0,
+            Self::Confirm(_) | Self::Hello | Self::Keep { .. } | Self::Kept { .. } => 0,
             Self::Arrived(exchanges) => size_of_val::<[Arrival]>(exchanges),
             Self::Welcome(welcome) => {
                 let filters: usize = welcome.filters.iter().map(|(it, _)| it.len() + 24).sum();

@@ -3,13 +3,15 @@
 //!
 //! All that a turn posts has one position. Behind it each place that must keep something of it
 //! gets [`Mail::Keep`](crate::Mail::Keep) with that position, and answers when everything that it
-//! has recorded for the mail up to there is safe. Where handling the mail has brought about further
-//! mail (a shared group whose home has chosen a member elsewhere) the answer waits for that
+//! has recorded for the mail up to there is safe. Where handling the turn's mail has brought about
+//! further mail (a shared group whose home has chosen a member elsewhere) the answer waits for that
 //! one's answer too.
 //!
-//! No two shards wait for each other: what an answer waits for was posted after the question had
-//! come, so a circle would go back in time. That is why each position is answered by itself, and an
-//! answer does not wait for whatever else its shard had posted before.
+//! No two shards wait for each other: what an answer waits for left its shard after the mail that
+//! is asked about had left the asker's, so a circle would go back in time. That is why each
+//! position is answered by itself, and why the question says how much of the mail before it is its
+//! turn's: what older mail has brought about, of which nothing had to be kept, may be older than
+//! the question.
 //!
 //! Where nothing survives a crash in any case none of this is asked, and it costs nothing.
 
@@ -60,10 +62,13 @@ struct Deciding {
 /// What another shard is owed.
 #[derive(Debug, Default)]
 struct Debts {
+    /// Pieces of mail that have come from it.
+    pieces: u64,
     /// All that was recorded for its mail is safe with this ticket.
     recorded: Ticket,
-    /// Own positions in which its mail has brought about further mail, since its last question.
-    needs: Vec<u64>,
+    /// Which piece of its mail has brought about further mail in which own position: ascending, the
+    /// newest piece for each position. Those that its last question was about are not here.
+    needs: VecDeque<(u64, u64)>,
     owed: VecDeque<Owed>,
 }
 
@@ -157,23 +162,45 @@ impl MailGate {
         Some(self.deciding.pop_front_if(|it| it.ticket <= completed)?.exchange)
     }
 
+    /// Mail comes from a place.
+    pub(crate) fn count_piece(&mut self, from: Place) {
+        if self.is_needed
+            && let Some(debts) = at(&mut self.debts, from)
+        {
+            debts.pieces += 1;
+        }
+    }
+
     /// What handling mail from a place has recorded and posted.
     pub(crate) fn note(&mut self, from: Place, recorded: Ticket, posted: Ticket) {
         if !self.is_needed || (recorded.max(posted) == Ticket(0)) {
             return;
         }
+        let confirmed = self.confirmed;
         let Some(debts) = at(&mut self.debts, from) else { return };
         debts.recorded = debts.recorded.max(recorded);
-        if posted > Ticket(0) && debts.needs.last() != Some(&posted.0) {
-            debts.needs.push(posted.0);
+        if posted <= Ticket(confirmed) {
+            return;
+        }
+        let (piece, own) = (debts.pieces, posted.0);
+        match debts.needs.back_mut().filter(|(_, newest)| *newest == own) {
+            Some((newest_piece, _)) => *newest_piece = piece,
+            None => {
+                // Whoever asks about nothing leaves no more here than is open.
+                while debts.needs.pop_front_if(|(_, own)| *own <= confirmed).is_some() {}
+                debts.needs.push_back((piece, own));
+            }
         }
     }
 
-    /// A place asks whether its mail up to a position is kept.
-    pub(crate) fn owe(&mut self, to: Place, theirs: Ticket) {
+    /// A place asks whether its mail up to a position is kept; the last `pieces` before the
+    /// question are that turn's.
+    pub(crate) fn owe(&mut self, to: Place, theirs: Ticket, pieces: u32) {
         let Some(debts) = at(&mut self.debts, to) else { return };
-        let (recorded, needs) = (debts.recorded, std::mem::take(&mut debts.needs));
-        debts.owed.push_back(Owed { theirs: theirs.0, recorded, needs });
+        let before = debts.pieces.saturating_sub(u64::from(pieces) + 1); // and the question
+        let needs = debts.needs.drain(..).filter(|(piece, _)| *piece > before);
+        let needs = needs.map(|(_, own)| own).collect();
+        debts.owed.push_back(Owed { theirs: theirs.0, recorded: debts.recorded, needs });
     }
 
     /// The next answer that is due: to whom, and from which of its positions to which. Answers that
@@ -274,18 +301,30 @@ mod tests {
         assert_eq!(gate.newest_deferred(), Ticket(0));
     }
 
+    /// A piece of mail comes, and handling it has recorded and posted this.
+    fn comes(gate: &mut MailGate, from: Place, recorded: u64, posted: Ticket) {
+        gate.count_piece(from);
+        gate.note(from, Ticket(recorded), posted);
+    }
+
+    /// A question comes, about so many pieces.
+    fn owe(gate: &mut MailGate, to: Place, theirs: Ticket, pieces: u32) {
+        gate.count_piece(to);
+        gate.owe(to, theirs, pieces);
+    }
+
     #[test]
     fn an_answer_waits_for_its_commit_and_for_what_it_has_brought_about() {
         let mut gate = MailGate::new(true);
-        gate.owe(A, Ticket(1));
-        gate.note(A, Ticket(3), Ticket(0));
-        gate.owe(A, Ticket(2));
+        owe(&mut gate, A, Ticket(1), 0);
+        comes(&mut gate, A, 3, Ticket(0));
+        owe(&mut gate, A, Ticket(2), 1);
         let own = asked(&mut gate, &[B]);
-        gate.note(A, Ticket(0), own);
-        gate.note(A, Ticket(3), own);
-        gate.owe(A, Ticket(4));
-        gate.note(A, Ticket(3), Ticket(0));
-        gate.owe(A, Ticket(5));
+        comes(&mut gate, A, 0, own);
+        comes(&mut gate, A, 3, own);
+        owe(&mut gate, A, Ticket(4), 2);
+        comes(&mut gate, A, 3, Ticket(0));
+        owe(&mut gate, A, Ticket(5), 1);
         assert_eq!(gate.pop_owed(Ticket(2)), Some((A, Ticket(1), Ticket(1))), "nothing recorded");
         assert_eq!(gate.pop_owed(Ticket(2)), None);
         assert_eq!(gate.pop_owed(Ticket(3)), Some((A, Ticket(2), Ticket(2))));
@@ -298,9 +337,9 @@ mod tests {
     #[test]
     fn answers_that_are_due_together_are_one() {
         let mut gate = MailGate::new(true);
-        gate.note(A, Ticket(1), Ticket(0));
+        comes(&mut gate, A, 1, Ticket(0));
         for theirs in [3, 4, 9] {
-            gate.owe(A, Ticket(theirs));
+            owe(&mut gate, A, Ticket(theirs), 0);
         }
         assert_eq!(gate.pop_owed(Ticket(1)), Some((A, Ticket(3), Ticket(9))));
         assert_eq!(gate.pop_owed(Ticket(1)), None);
@@ -312,14 +351,16 @@ mod tests {
         // Each posts, gets the other's, and forwards what came of it.
         let (from_a, from_b) = (asked(&mut a, &[B]), asked(&mut b, &[A]));
         let forwarded_by_a = asked(&mut a, &[B]);
-        a.note(B, Ticket(0), forwarded_by_a);
-        a.owe(B, from_b);
+        comes(&mut a, B, 0, forwarded_by_a);
+        owe(&mut a, B, from_b, 1);
         let forwarded_by_b = asked(&mut b, &[A]);
-        b.note(A, Ticket(0), forwarded_by_b);
-        b.owe(A, from_a);
+        comes(&mut b, A, 0, forwarded_by_b);
+        owe(&mut b, A, from_a, 1);
         assert_eq!((a.pop_owed(Ticket(0)), b.pop_owed(Ticket(0))), (None, None));
-        a.owe(B, forwarded_by_b);
-        b.owe(A, forwarded_by_a);
+        comes(&mut a, B, 0, Ticket(0));
+        owe(&mut a, B, forwarded_by_b, 1);
+        comes(&mut b, A, 0, Ticket(0));
+        owe(&mut b, A, forwarded_by_a, 1);
         // What was forwarded came to rest: these answers wait for nothing.
         let (_, first, last) = a.pop_owed(Ticket(0)).unwrap();
         b.confirm(A, first, last);
@@ -330,5 +371,31 @@ mod tests {
         let (_, first, last) = a.pop_owed(Ticket(0)).unwrap();
         b.confirm(A, first, last);
         assert_eq!(b.passed(), forwarded_by_b);
+    }
+
+    #[test]
+    fn nor_for_what_mail_has_brought_about_that_nobody_asks_about() {
+        let (mut a, mut b) = (MailGate::new(true), MailGate::new(true));
+        // Each gets mail of which nothing is to be kept, and forwards it so that it is asked about.
+        let (from_a, from_b) = (asked(&mut a, &[B]), asked(&mut b, &[A]));
+        comes(&mut a, B, 0, from_a);
+        comes(&mut b, A, 0, from_b);
+        comes(&mut a, B, 0, Ticket(0));
+        owe(&mut a, B, from_b, 1);
+        comes(&mut b, A, 0, Ticket(0));
+        owe(&mut b, A, from_a, 1);
+        assert_eq!(a.pop_owed(Ticket(0)), Some((B, from_b, from_b)));
+        assert_eq!(b.pop_owed(Ticket(0)), Some((A, from_a, from_a)));
+    }
+
+    #[test]
+    fn mail_that_nobody_asks_about_leaves_nothing_for_ever() {
+        let mut gate = MailGate::new(true);
+        for _ in 0..100 {
+            let own = asked(&mut gate, &[B]);
+            comes(&mut gate, A, 0, own);
+            gate.confirm(B, own, own);
+        }
+        assert!(gate.debts[1].needs.len() <= 1);
     }
 }

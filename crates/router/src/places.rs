@@ -153,6 +153,11 @@ impl Peers {
         self.outgoing.push((to, mail));
     }
 
+    /// How much mail this turn has for a place.
+    pub(crate) fn pieces_for(&self, place: Place) -> u32 {
+        self.outgoing.iter().filter(|(to, _)| *to == place).count() as u32
+    }
+
     /// Posts to each other active shard.
     pub(crate) fn post_all(&mut self, mail: impl Fn() -> Mail) {
         for place in self.active.iter() {

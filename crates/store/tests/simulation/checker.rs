@@ -23,18 +23,23 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Something is published that must not be lost.
     pub(crate) fn attempted(&mut self, publication: &Publication, ready: &[&str]) {
         let ready = ready.iter().map(|id| (*id).to_owned()).collect();
         self.wanted.insert(publication.payload.clone(), ready);
         self.attempted.insert(publication.payload.clone(), publication.clone());
     }
 
-    pub(crate) fn acknowledged(&mut self, payload: &[u8], _: bool) {
-        self.acknowledged.insert(payload.to_vec());
+    pub(crate) fn acknowledged(&mut self, payload: &[u8]) {
+        if self.attempted.contains_key(payload) {
+            self.acknowledged.insert(payload.to_vec());
+        }
     }
 
     pub(crate) fn refused(&mut self, payload: &[u8]) {
-        self.refused.insert(payload.to_vec());
+        if self.attempted.contains_key(payload) {
+            self.refused.insert(payload.to_vec());
+        }
     }
 
     /// Whatever waited in the session is nobody's any more.

@@ -78,7 +78,7 @@ pub(crate) struct WillTerms {
 pub(crate) enum Event {
     Nothing,
     /// The broker has taken over this publication.
-    Acknowledged(Vec<u8>, bool),
+    Acknowledged(Vec<u8>),
 }
 
 impl Client {
@@ -253,13 +253,11 @@ impl Client {
             AckKind::PubAck => {
                 let Some(it) = self.open.remove(&id) else { return (Vec::new(), Event::Nothing) };
                 self.order.retain(|other| *other != id);
-                self.is_will_safe |= !ack.reason.is_error() && self.new.contains(&id);
                 let is_kept = !ack.reason.is_error();
-                let event = if is_kept {
-                    Event::Acknowledged(it.payload, it.retain)
-                } else {
-                    Event::Nothing
-                };
+                // What nobody keeps is acknowledged when the disk has failed, too.
+                let has_keepers = !it.topic.starts_with("news/");
+                self.is_will_safe |= is_kept && has_keepers && self.new.contains(&id);
+                let event = if is_kept { Event::Acknowledged(it.payload) } else { Event::Nothing };
                 (Vec::new(), event)
             }
             AckKind::PubRec => {
@@ -271,7 +269,7 @@ impl Client {
                 let Some(it) = self.open.get_mut(&id) else { return (Vec::new(), Event::Nothing) };
                 it.is_received = true;
                 self.is_will_safe |= self.new.contains(&id);
-                let event = Event::Acknowledged(it.payload.clone(), it.retain);
+                let event = Event::Acknowledged(it.payload.clone());
                 (self.packet(id, false), event)
             }
             AckKind::PubComp => {

@@ -24,6 +24,8 @@ pub(crate) struct World {
     dice: Random,
     disk: SimulatedDisk,
     broker: Option<Broker>,
+    /// No fault has been planned for this run of the broker.
+    is_disk_good: bool,
     shards: u8,
     clients: Vec<Client>,
     /// The shard of each client's connection.
@@ -70,11 +72,19 @@ impl World {
         // anew.
         let filters = vec![("jobs/#", QoS::ExactlyOnce)];
         clients.push(Client { id: LEAVER.into(), filters, ..Client::default() });
+        // Some whose sessions end with their connections: groups that keep nothing, with homes and
+        // members on any shards, so that mail is under way about which nobody asks.
+        for (number, id) in PASSERS.into_iter().enumerate() {
+            let both = ["$share/one/news/#", "$share/two/news/#"].map(|it| (it, QoS::AtLeastOnce));
+            let filters = both.get(number..=number).unwrap_or(&both).to_vec();
+            clients.push(Client { id: id.into(), filters, ..Client::default() });
+        }
         let mut placing = Random(seed ^ 0x5A5A);
         Self {
             dice: Random(seed ^ 0xD1CE),
             disk: SimulatedDisk::default(),
             broker: None,
+            is_disk_good: false,
             shards: crate::shards(&mut placing),
             homes: vec![0; clients.len()],
             clients,
@@ -128,8 +138,14 @@ impl World {
                 let index = random.below(self.clients.len() as u64) as usize;
                 self.connect(index);
             }
-            96 => self.crash(false, random),
-            97 => self.crash(true, random),
+            96..=98 if self.is_calm() => {}
+            96 | 97 => {
+                if random.once_in(3) {
+                    self.check_that_nothing_waits();
+                }
+                let is_power_cut = random.once_in(2);
+                self.crash(is_power_cut, random);
+            }
             98 => {
                 let fault = match random.below(4) {
                     0 => Fault::Sync(ErrorKind::Other),
@@ -138,6 +154,7 @@ impl World {
                     _ => Fault::Create(ErrorKind::StorageFull),
                 };
                 self.disk.plan(random.below(6), fault);
+                self.is_disk_good = false;
             }
             _ => {
                 if let Some(broker) = &mut self.broker {
@@ -148,8 +165,14 @@ impl World {
         self.tick();
     }
 
+    /// In some worlds nothing fails, so that what waits for something has long to wait.
+    fn is_calm(&self) -> bool {
+        self.seed.is_multiple_of(4)
+    }
+
     /// Faults end, everybody comes back, and everything is delivered.
     pub(crate) fn heal(&mut self) {
+        self.check_that_nothing_waits();
         // A failed disk needs a new start; what it has kept is what a kill leaves.
         self.crash(false, &mut Random(self.seed ^ 77));
         if self.broker.is_none() {
@@ -168,6 +191,18 @@ impl World {
         self.settle();
         let open: usize = self.clients.iter().map(|it| it.open.len()).sum();
         assert_eq!(open, 0, "publications that are never acknowledged");
+    }
+
+    /// With a disk that works everybody gets an answer without coming back for it.
+    fn check_that_nothing_waits(&mut self) {
+        if self.is_disk_good {
+            self.settle();
+            for client in self.clients.iter().filter(|it| it.is_connected) {
+                assert!(client.is_accepted, "{} waits for its CONNACK", client.id);
+                let open: Vec<u16> = client.open.keys().copied().collect();
+                assert!(open.is_empty(), "{} waits for answers to {open:?}", client.id);
+            }
+        }
     }
 
     pub(crate) fn check(&mut self) {
@@ -246,6 +281,7 @@ impl World {
         };
         let routers: Vec<Router> = (0..).zip(engines).map(router).collect();
         self.broker = Some(Broker { routers, mail: BTreeMap::new(), committer });
+        self.is_disk_good = true;
         let Some(broker) = &mut self.broker else { return };
         restored.retained.iter().for_each(|message| broker.routers[0].restore_retained(message));
         let mut older = PlaceSet::NONE.with(Place(0));
@@ -319,6 +355,19 @@ impl World {
             self.disk.forget_faults();
         }
         self.start();
+        self.pass_by();
+    }
+
+    /// Those come back at once who keep nothing: there are few steps between two crashes.
+    fn pass_by(&mut self) {
+        for index in 0..self.clients.len() {
+            if PASSERS.contains(&&*self.clients[index].id) {
+                self.connect(index);
+                while !self.clients[index].inbox.is_empty() {
+                    self.read(index);
+                }
+            }
+        }
     }
 
     fn connect(&mut self, index: usize) {
@@ -334,6 +383,8 @@ impl World {
             expiry = [0, SHORT, expiry][self.dice.below(3) as usize];
         } else if self.clients[index].id == SWAPPER {
             clean_start = self.dice.once_in(3);
+        } else if PASSERS.contains(&&*self.clients[index].id) {
+            (clean_start, expiry) = (true, 0);
         }
         let will = WillTerms {
             qos: if self.dice.once_in(3) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
@@ -377,10 +428,13 @@ impl World {
         }
         self.sequence += 1;
         let retain = random.once_in(6);
-        let qos = if random.once_in(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        let is_news = !retain && random.once_in(if self.is_calm() { 2 } else { 4 });
+        let is_exact = random.once_in(2) && !is_news;
+        let qos = if is_exact { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
         let topic = match retain {
             // One writer and one QoS for each topic, so that there is an order.
             true => format!("state/{index}/{}", qos as u8),
+            false if is_news => "news/1".into(),
             false => format!("jobs/{}", random.below(3)),
         };
         let mut payload = format!("{index} {} {} ", self.sequence, qos as u8).into_bytes();
@@ -388,7 +442,9 @@ impl World {
         let publication = Publication { topic, payload, qos, retain, is_received: false };
         let ready = self.clients.iter().filter(|it| it.is_subscribed && it.must_exist);
         let ready: Vec<&str> = ready.map(|it| it.id.as_str()).collect();
-        self.ledger.attempted(&publication, &ready);
+        if !is_news {
+            self.ledger.attempted(&publication, &ready);
+        }
         let bytes = self.clients[index].publish(publication);
         self.send(index, &bytes);
     }
@@ -397,8 +453,8 @@ impl World {
     fn read(&mut self, index: usize) {
         let Some(packet) = self.clients[index].inbox.pop_front() else { return };
         let (answer, event) = self.clients[index].read(&packet);
-        if let Event::Acknowledged(payload, retain) = event {
-            self.ledger.acknowledged(&payload, retain);
+        if let Event::Acknowledged(payload) = event {
+            self.ledger.acknowledged(&payload);
         }
         if self.clients[index].is_will_safe {
             self.ledger.session_is_safe(&self.clients[index].id);
@@ -510,7 +566,7 @@ impl World {
             let mailed = self.deliver_all();
             self.commit(&mut || false);
             let after: usize = self.clients.iter().map(|it| it.inbox.len()).sum();
-            if before + after == 0 && !mailed {
+            if before + after == 0 && !mailed && self.pairs().is_empty() {
                 return;
             }
         }
@@ -543,5 +599,6 @@ impl GroupHomes for Homes {
 const PUBLISHERS: usize = 3;
 const LEAVER: &str = "leaver";
 const SUBSCRIBERS: usize = 3;
+const PASSERS: [&str; 3] = ["passer-0", "passer-1", "passer-2"];
 const SWAPPER: &str = "swapper";
 const MEMBERS: usize = 3;
