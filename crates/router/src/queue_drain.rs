@@ -90,6 +90,9 @@ impl Router {
             if away.is_expired(now) {
                 return self.drop_away(index);
             }
+            if has_room && self.commit.is_recall_delayed() {
+                return Err(Stop::Until(now.after_millis(BUSY_MS)));
+            }
             if has_room {
                 let is_there = self.recall_head(index);
                 let later = now.after_millis(READ_AGAIN_MS);
@@ -306,6 +309,9 @@ impl Router {
     }
 }
 
+/// Milliseconds after which reading back is tried again that would have to wait: others on the
+/// shard do not wait with it.
+const BUSY_MS: u64 = 1;
 /// Milliseconds after which what could not be read back is tried again.
 const READ_AGAIN_MS: u64 = 1_000;
 /// Retained messages that one step of a cursor sends.

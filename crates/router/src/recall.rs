@@ -107,6 +107,6 @@ impl Router {
 }
 
 /// Bytes that are read back at once: what others on the shard wait for.
-const PORTION: usize = 256 * 1024;
+const PORTION: usize = 64 * 1024;
 /// The same while all queues together have too much in memory.
 const SMALL_PORTION: usize = 16 * 1024;

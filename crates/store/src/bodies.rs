@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use agentmq_codec::{Publish, QoS};
 use agentmq_log::{Disk, Position, ReadError, SegmentReader, keep_segment};
@@ -71,6 +71,8 @@ pub(crate) fn message_of(publish: &Publish<'_>, qos: QoS, expires_at: Option<Tim
 
 /// What a shard's engine reads back with, while the writer writes and cleans.
 pub(crate) trait Bodies: Debug + Send + Sync {
+    /// Whether the writer is at the index.
+    fn is_busy(&self) -> bool;
     /// Reads what waits in a session's line at these places.
     fn recall(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall>;
 }
@@ -87,6 +89,10 @@ pub(crate) struct LogBodies<D> {
 /// Nothing is recorded.
 #[cfg(test)]
 impl Bodies for () {
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     fn recall(&self, _: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         ordinals.iter().map(|_| Recall::Gone).collect()
     }
@@ -100,6 +106,10 @@ struct Found {
 }
 
 impl<D: Disk + Clone + Send + Sync> Bodies for LogBodies<D> {
+    fn is_busy(&self) -> bool {
+        matches!(self.state.try_read(), Err(TryLockError::WouldBlock))
+    }
+
     fn recall(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         let mut reading = Reading::new(&self.disk);
         let found = self.look_up(session, ordinals);
@@ -174,5 +184,23 @@ impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
             }
             found = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentmq_log::SimulatedDisk;
+
+    use super::*;
+
+    #[test]
+    fn the_index_is_busy_while_the_writer_is_at_it() {
+        let state = Arc::new(RwLock::new(State::default()));
+        let bodies = LogBodies::new(SimulatedDisk::default(), Arc::clone(&state));
+        let writer = state.write().expect("no panic");
+        assert!(bodies.is_busy());
+        drop(writer);
+        let _another_shard = state.read().expect("no panic");
+        assert!(!bodies.is_busy());
     }
 }

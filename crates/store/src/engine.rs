@@ -217,6 +217,10 @@ impl CommitEngine for DiskEngine {
         Some(&self.shared.queue_memory)
     }
 
+    fn is_recall_delayed(&self) -> bool {
+        self.bodies.is_busy()
+    }
+
     fn recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         let recalls = self.bodies.recall(session, ordinals);
         let damaged = recalls.iter().filter(|it| **it == Recall::Damaged).count() as u64;

@@ -12,6 +12,7 @@ mod ordering;
 mod packet_size;
 mod properties;
 mod qos2;
+mod read_back;
 mod reason_strings;
 mod refusals;
 mod retained;

@@ -21,7 +21,7 @@ use agentmq_session::{CommitEngine, MemoryEngine};
 pub(crate) use authenticators::Riddle;
 pub(crate) use client::Client;
 pub(crate) use connecting::Connecting;
-pub(crate) use engine::DelayedEngine;
+pub(crate) use engine::{DelayedEngine, ShelfEngine};
 pub(crate) use got::{Got, Message};
 pub(crate) use publishing::Publishing;
 pub(crate) use world::World;
@@ -52,6 +52,12 @@ impl Broker {
     /// [`Self::committed`].
     pub(crate) fn delayed(engine: &DelayedEngine) -> Self {
         Self::build(|_| {}, Arc::new(Open), Box::new(engine.clone()))
+    }
+
+    /// One that keeps as little as it can of what waits in memory.
+    pub(crate) fn shelving(engine: &ShelfEngine) -> Self {
+        let settings = |settings: &mut Settings| settings.limits.durable_queue_memory = 0;
+        Self::build(settings, Arc::new(Open), Box::new(engine.clone()))
     }
 
     fn build(
