@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use crate::block::{self, Builder, MAX_RECORD, RECORD_OVERHEAD};
+use crate::block::{Builder, MAX_RECORD};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::recovery::{Recovered, recover, second_name, visit_block};
 use crate::segment::{FIRST_BLOCK, FORMAT, Header, MAX_SEGMENT, Position, SegmentInfo, file_name};
@@ -344,32 +344,6 @@ impl<D: Disk> Log<D> {
                 Err(LogError::Full { place: name, source })
             }
         }
-    }
-
-    /// Reads one record back.
-    pub fn read(&self, position: Position) -> Result<Vec<u8>, ReadError> {
-        let segment = self.segment(position.segment).ok_or(ReadError::Gone(position.segment))?;
-        let place = || file_name(position.segment);
-        let io = |source| ReadError::Io { place: place(), source };
-        let damaged = || ReadError::Damaged {
-            place: place(),
-            offset: position.offset,
-            sequence: position.sequence,
-        };
-        let offset = u64::from(position.offset);
-        let mut record = vec![0; RECORD_OVERHEAD];
-        segment.file.read_at(&mut record, offset).map_err(io)?;
-        let len = block::content_len(&record);
-        if offset + (RECORD_OVERHEAD + len) as u64 > segment.used {
-            return Err(damaged());
-        }
-        record.resize(RECORD_OVERHEAD + len, 0);
-        segment.file.read_at(&mut record, offset).map_err(io)?;
-        if !block::is_whole(&record, segment.header.epoch, position.sequence) {
-            return Err(damaged());
-        }
-        record.drain(..RECORD_OVERHEAD);
-        Ok(record)
     }
 
     /// Shows the records of the block at `offset` of a segment, as far as they can be read; 0 is
