@@ -1,4 +1,4 @@
-//! Router, store and log as they are, on a simulated disk, driven by hand.
+//! Router, store and log as they are, on a simulated disk or without one, driven by hand.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -12,7 +12,7 @@ use agentmq_codec::{
 use agentmq_identity::Open;
 use agentmq_log::SimulatedDisk;
 use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings};
-use agentmq_session::Time;
+use agentmq_session::{MemoryEngine, Time};
 use agentmq_store::{Clocks, Committer, OpenedStore, Waker};
 
 /// A packet of the broker: its first byte and its body.
@@ -21,7 +21,8 @@ pub(crate) type Sent = (u8, Vec<u8>);
 pub(crate) struct Broker {
     pub(crate) disk: SimulatedDisk,
     pub(crate) router: Router,
-    pub(crate) committer: Committer<SimulatedDisk>,
+    /// None where nothing survives.
+    committer: Option<Committer<SimulatedDisk>>,
     settings: Settings,
     outputs: BTreeMap<u32, Vec<Sent>>,
     now: Time,
@@ -55,8 +56,17 @@ impl Broker {
             router.restore(session, Time::ZERO);
         }
         restored.wills.into_iter().for_each(|will| router.restore_will(will, Time::ZERO));
-        let outputs = BTreeMap::new();
+        let (outputs, committer) = (BTreeMap::new(), Some(committer));
         Self { disk, router, committer, settings, outputs, now: Time::ZERO }
+    }
+
+    /// With `durability = "memory"`.
+    pub(crate) fn in_memory(settings: Settings) -> Self {
+        let shared = Arc::new(settings.clone());
+        let mut router = Router::new(shared, Arc::new(Open), Box::new(MemoryEngine), 1);
+        router.submit(Time::ZERO);
+        let (disk, outputs) = (SimulatedDisk::default(), BTreeMap::new());
+        Self { disk, router, committer: None, settings, outputs, now: Time::ZERO }
     }
 
     /// The process is killed, and started again.
@@ -123,7 +133,9 @@ impl Broker {
 
     /// Everything recorded becomes durable.
     pub(crate) fn commit(&mut self) {
-        self.committer.step();
+        if let Some(committer) = &mut self.committer {
+            committer.step();
+        }
         self.router.committed(self.now);
         self.flush();
     }

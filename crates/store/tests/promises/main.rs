@@ -2,5 +2,6 @@
 
 mod broker;
 mod data_directory;
+mod either_engine;
 mod on_disk;
 mod recording;
