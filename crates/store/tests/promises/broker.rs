@@ -195,15 +195,19 @@ pub(crate) fn kinds(sent: &[Sent]) -> Vec<u8> {
     sent.iter().map(|(first, _)| first >> 4).collect()
 }
 
+/// The PUBLISH that a packet to a client of version 5 is, if it is one.
+pub(crate) fn publish_of((first, body): &Sent) -> Option<Publish<'_>> {
+    let limits = agentmq_codec::PropertyLimits::UNLIMITED;
+    match Packet::decode(*first, body, ProtocolVersion::V5, &limits) {
+        Ok(Packet::Publish(publish)) => Some(publish),
+        _ => None,
+    }
+}
+
 /// Payloads of the PUBLISHes among packets to a client of version 5.
 pub(crate) fn payloads(sent: &[Sent]) -> Vec<String> {
-    let limits = agentmq_codec::PropertyLimits::UNLIMITED;
-    let payload =
-        |(first, body): &Sent| match Packet::decode(*first, body, ProtocolVersion::V5, &limits) {
-            Ok(Packet::Publish(it)) => Some(String::from_utf8_lossy(it.payload).into_owned()),
-            _ => None,
-        };
-    sent.iter().filter_map(payload).collect()
+    let payload = |it: Publish<'_>| String::from_utf8_lossy(it.payload).into_owned();
+    sent.iter().filter_map(publish_of).map(payload).collect()
 }
 
 /// Milliseconds since 1970.

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use agentmq_codec::{Ack, AckKind, Packet, PropertyLimits, ProtocolVersion, QoS, ReasonCode};
+use agentmq_codec::{
+    Ack, AckKind, Packet, PropertyLimits, ProtocolVersion, Publish, QoS, ReasonCode,
+};
 use agentmq_log::SimulatedDisk;
 use agentmq_router::Settings;
 use proptest::prelude::*;
 
-use crate::broker::{Broker, Sent, kinds};
+use crate::broker::{Broker, Sent, kinds, publish_of};
 
 /// What a client does next.
 #[derive(Debug, Clone, Copy)]
@@ -142,16 +144,9 @@ impl Seen {
     fn of(got: &[Sent]) -> Self {
         let mut kinds = kinds(got);
         kinds.sort_unstable();
-        let limits = PropertyLimits::UNLIMITED;
         let message =
-            |(first, body): &Sent| match Packet::decode(*first, body, ProtocolVersion::V5, &limits)
-            {
-                Ok(Packet::Publish(it)) => {
-                    Some((it.topic.to_owned(), it.qos, it.retain, it.payload.to_vec()))
-                }
-                _ => None,
-            };
-        let mut messages: Vec<_> = got.iter().filter_map(message).collect();
+            |it: Publish<'_>| (it.topic.to_owned(), it.qos, it.retain, it.payload.to_vec());
+        let mut messages: Vec<_> = got.iter().filter_map(publish_of).map(message).collect();
         messages.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         Self { kinds, messages }
     }

@@ -4,7 +4,7 @@ use agentmq_codec::{Packet, PropertiesBuf, Property, PropertyId, Publish, QoS};
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_router::Settings;
 
-use crate::broker::{Broker, payloads};
+use crate::broker::{Broker, payloads, publish_of};
 
 /// A broker that keeps none of what waits in memory, as far as the disk has it.
 fn broker() -> Broker {
@@ -162,12 +162,7 @@ fn what_is_read_back_carries_what_is_left_of_its_interval() {
     broker.commit();
     let got = broker.got(0);
     assert_eq!(payloads(&got), ["1", "2", "3"]);
-    let (first, body) = got.iter().find(|(first, _)| first >> 4 == 3).expect("a PUBLISH");
-    let limits = agentmq_codec::PropertyLimits::UNLIMITED;
-    let version = agentmq_codec::ProtocolVersion::V5;
-    let Ok(Packet::Publish(publish)) = Packet::decode(*first, body, version, &limits) else {
-        panic!("no PUBLISH");
-    };
+    let publish = got.iter().find_map(publish_of).expect("a PUBLISH");
     let left = publish.properties.integer(PropertyId::MessageExpiryInterval);
     assert_eq!(left, Some(2));
 }
