@@ -1,5 +1,5 @@
 //! The `agentmq` command. This file names the subcommands; each has a file of its own.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bench;
 mod commands;
@@ -10,6 +10,7 @@ mod failure;
 mod interruption;
 mod json_indent;
 mod listen_args;
+mod memory;
 mod output;
 mod progress;
 
@@ -19,11 +20,6 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-
-/// Messages that wait are small allocations that come and go by the million
-/// (`docs/decisions/0006-allocator.md`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// MQTT broker and tools for AI agents.
 #[derive(Debug, Parser)]

@@ -96,7 +96,11 @@ const DOORS: &[Door] = &[
         open_to: &["cli", "testkit"],
         why: "a library has one error enum, with a reason code for each cause",
     },
-    Door { crates: &["mimalloc"], open_to: &["cli"], why: "the binary chooses the allocator" },
+    Door {
+        crates: &["mimalloc", "libmimalloc-sys"],
+        open_to: &["cli"],
+        why: "the binary chooses the allocator",
+    },
 ];
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{Exit, Failure};
 use crate::listen_args::ListenArgs;
+use crate::memory;
 use crate::output::Output;
 
 /// Run the broker.
@@ -144,6 +145,8 @@ fn announce(broker: &Broker, output: &Output) -> Result<(), Failure> {
 /// signal at once.
 fn prepare() -> Result<Signals, Failure> {
     raise_file_limit();
+    memory::give_back_aside()
+        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
     Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::new(format!("cannot watch signals: {error}")))
 }
