@@ -99,7 +99,7 @@ pub fn keep_segment<D: Disk>(disk: &mut D, number: u32) -> Option<String> {
 }
 
 /// Bytes read at once.
-const AHEAD: u64 = 64 * 1024;
+const AHEAD: u64 = 16 * 1024;
 
 #[cfg(test)]
 mod tests {

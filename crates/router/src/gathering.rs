@@ -12,7 +12,7 @@ impl Router {
     pub(crate) fn gather(&mut self, group: Option<u32>, now: Time) {
         let Some(group) = group else { return };
         let Some(members) = self.groups.get(group).map(|it| it.members.clone()) else { return };
-        let (mut moved, mut bytes, mut has_more) = (Vec::new(), self.recall_portion(), false);
+        let (mut moved, mut bytes, mut has_more) = (Vec::new(), self.group_portion(), false);
         for member in members {
             if is_remote(member.session) {
                 let remote = self.remote_members.get(member.session);

@@ -6,6 +6,7 @@ use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey,
 use crate::connection::{ConnectionId, Phase};
 use crate::fan_out::{Delivered, Source, Terms};
 use crate::group_mail::is_remote;
+use crate::recall::Head;
 use crate::retained::Room;
 use crate::router::Router;
 use crate::timers::Due;
@@ -90,13 +91,12 @@ impl Router {
             if away.is_expired(now) {
                 return self.drop_away(index);
             }
-            if has_room && self.commit.is_recall_delayed() {
-                return Err(Stop::Until(now.after_millis(BUSY_MS)));
-            }
             if has_room {
-                let is_there = self.recall_head(index);
-                let later = now.after_millis(READ_AGAIN_MS);
-                return if is_there { Ok(()) } else { Err(Stop::Until(later)) };
+                return match self.recall_head(index) {
+                    Head::There => Ok(()),
+                    Head::Busy => Err(Stop::Until(now.after_millis(BUSY_MS))),
+                    Head::Unreadable => Err(Stop::Until(now.after_millis(READ_AGAIN_MS))),
+                };
             }
         }
         let may_go = session.queue.front().is_some_and(|next| {

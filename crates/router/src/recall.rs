@@ -15,6 +15,17 @@ pub(crate) struct Leaving {
     ordinal: u64,
 }
 
+/// What stands at the head of a line whose messages are to be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// Its next messages, or nothing any more.
+    There,
+    /// They can be read in a moment.
+    Busy,
+    /// They cannot be read now.
+    Unreadable,
+}
+
 impl Router {
     /// A message that was just put in line and recorded leaves memory if there is too much of its
     /// session's there, or of all. Behind one that has left none stays: it would be needed later.
@@ -42,22 +53,26 @@ impl Router {
         }
     }
 
-    /// Bytes that are read back at once.
-    pub(crate) fn recall_portion(&self) -> usize {
-        let limits = &self.settings.limits;
-        let all = self.commit.queue_memory().map_or(0, |it| it.resident());
-        let portion = if all > limits.queue_memory { SMALL_PORTION } else { PORTION };
-        portion.min(limits.durable_queue_memory as usize).max(1)
+    /// Bytes that are read back at once of what a shared group's absent members hold.
+    pub(crate) fn group_portion(&self) -> usize {
+        self.at_most(GROUP_PORTION)
     }
 
-    /// Reads back a portion of what waits at the head of a session's line. False when that is to be
-    /// tried again later.
+    fn at_most(&self, portion: usize) -> usize {
+        portion.min(self.settings.limits.durable_queue_memory as usize).max(1)
+    }
+
+    /// Reads back a portion of what waits at the head of a session's line.
     #[cold]
-    pub(crate) fn recall_head(&mut self, index: u32) -> bool {
-        let portion = self.recall_portion();
-        let Some(session) = self.sessions.get(index as usize) else { return false };
-        let first = session.queue.first_away(portion);
-        self.recall(index, &first) < first.len()
+    pub(crate) fn recall_head(&mut self, index: u32) -> Head {
+        let portion = self.at_most(PORTION);
+        let Some(session) = self.sessions.get(index as usize) else { return Head::Unreadable };
+        let (first, key) = (session.queue.first_away(portion), session.key());
+        let Some(recalls) = self.commit.try_recall(key, &first) else { return Head::Busy };
+        match self.take_back(index, &first, recalls) < first.len() {
+            true => Head::There,
+            false => Head::Unreadable,
+        }
     }
 
     /// Reads back messages of the shared groups that `wanted` names and that wait in a session's
@@ -71,18 +86,16 @@ impl Router {
     ) -> bool {
         let Some(session) = self.sessions.get(index as usize) else { return false };
         let (ordinals, has_more) = session.queue.shared_away(bytes, wanted);
-        self.recall(index, &ordinals) > 0 || has_more
+        if ordinals.is_empty() {
+            return has_more;
+        }
+        let recalls = self.commit.recall(session.key(), &ordinals);
+        self.take_back(index, &ordinals, recalls) > 0 || has_more
     }
 
-    /// Reads back these messages of a session's line. What is not there any more leaves it. Returns
-    /// how many stay where they are.
-    fn recall(&mut self, index: u32, ordinals: &[u64]) -> usize {
-        let Some(session) = self.sessions.get(index as usize) else { return 0 };
-        if ordinals.is_empty() {
-            return 0;
-        }
-        let key = session.key();
-        let recalls = self.commit.recall(key, ordinals);
+    /// What was read back stands in a session's line again. What is not there any more leaves it.
+    /// Returns how many stay where they are.
+    fn take_back(&mut self, index: u32, ordinals: &[u64], recalls: Vec<Recall>) -> usize {
         let (mut found, mut lost) = (Vec::with_capacity(recalls.len()), Vec::new());
         for (ordinal, recall) in ordinals.iter().zip(recalls) {
             match recall {
@@ -100,13 +113,14 @@ impl Router {
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.queue.fill(found);
             session.queue.forget_away(&lost);
+            let key = session.key();
+            self.record_dropping(key, &lost);
         }
-        self.record_dropping(key, &lost);
         left
     }
 }
 
-/// Bytes that are read back at once: what others on the shard wait for.
-const PORTION: usize = 64 * 1024;
-/// The same while all queues together have too much in memory.
-const SMALL_PORTION: usize = 16 * 1024;
+/// Bytes that are read back at once for one client: others on the shard wait for it.
+const PORTION: usize = 4 * 1024;
+/// The same for a group, which comes less often.
+const GROUP_PORTION: usize = 16 * 1024;

@@ -146,7 +146,7 @@ impl Router {
         if served.is_empty() {
             return;
         }
-        let mut portion = self.recall_portion();
+        let mut portion = self.group_portion();
         let has_more = self.recall_shared(index, &mut portion, |group| served.contains(&group));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut shared = session.window.take_shared(|group| served.contains(&group));

@@ -53,16 +53,16 @@ pub trait CommitEngine: std::fmt::Debug {
     fn queue_memory(&self) -> Option<&Arc<QueueMemory>> {
         None
     }
-    /// Whether [`Self::recall`] would have to wait for whoever writes: a moment, or until the
-    /// system lets him run again.
-    fn is_recall_delayed(&self) -> bool {
-        false
-    }
     /// Reads back what waits in a session's line at these places, in their order. All of it is
     /// complete. Takes as long as the disk does.
     fn recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         let _ = session;
         ordinals.iter().map(|_| Recall::Gone).collect()
+    }
+    /// The same, unless it would have to wait for whoever writes: for a moment, or until the system
+    /// lets him run again. Then it is `None`.
+    fn try_recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>> {
+        Some(self.recall(session, ordinals))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use agentmq_codec::{Publish, QoS};
 use agentmq_log::{Disk, Position, ReadError, SegmentReader, keep_segment};
@@ -71,10 +71,10 @@ pub(crate) fn message_of(publish: &Publish<'_>, qos: QoS, expires_at: Option<Tim
 
 /// What a shard's engine reads back with, while the writer writes and cleans.
 pub(crate) trait Bodies: Debug + Send + Sync {
-    /// Whether the writer is at the index.
-    fn is_busy(&self) -> bool;
     /// Reads what waits in a session's line at these places.
     fn recall(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall>;
+    /// The same; `None` while the writer is at the index.
+    fn try_recall(&self, session: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>>;
 }
 
 /// The log's files, and the index that says where in them everything stands.
@@ -89,12 +89,12 @@ pub(crate) struct LogBodies<D> {
 /// Nothing is recorded.
 #[cfg(test)]
 impl Bodies for () {
-    fn is_busy(&self) -> bool {
-        false
-    }
-
     fn recall(&self, _: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         ordinals.iter().map(|_| Recall::Gone).collect()
+    }
+
+    fn try_recall(&self, session: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>> {
+        Some(self.recall(session, ordinals))
     }
 }
 
@@ -106,18 +106,20 @@ struct Found {
 }
 
 impl<D: Disk + Clone + Send + Sync> Bodies for LogBodies<D> {
-    fn is_busy(&self) -> bool {
-        matches!(self.state.try_read(), Err(TryLockError::WouldBlock))
+    fn recall(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
+        let found = look_up(&self.state(), session, ordinals);
+        self.read_all(session, ordinals, found)
     }
 
-    fn recall(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
-        let mut reading = Reading::new(&self.disk);
-        let found = self.look_up(session, ordinals);
-        let recalls = ordinals.iter().zip(found).map(|(ordinal, found)| match found {
-            Some(found) => self.read(&mut reading, session, *ordinal, found),
-            None => Recall::Gone,
-        });
-        recalls.collect()
+    fn try_recall(&self, session: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>> {
+        let state = match self.state.try_read() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let found = look_up(&state, session, ordinals);
+        drop(state);
+        Some(self.read_all(session, ordinals, found))
     }
 }
 
@@ -127,17 +129,34 @@ impl<D> LogBodies<D> {
     }
 }
 
+fn look_up(state: &State, session: SessionKey, ordinals: &[u64]) -> Vec<Option<Found>> {
+    let entries = state.sessions.get(&session).map(|it| &it.entries);
+    let found = ordinals.iter().map(|ordinal| {
+        let entry = entries?.get(ordinal)?.clone();
+        let message = *state.messages.get(&entry.message)?;
+        Some(Found { entry, message })
+    });
+    found.collect()
+}
+
 impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
-    fn look_up(&self, session: SessionKey, ordinals: &[u64]) -> Vec<Option<Found>> {
-        // A panic of the writer leaves places that are checked when they are read.
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let entries = state.sessions.get(&session).map(|it| &it.entries);
-        let found = ordinals.iter().map(|ordinal| {
-            let entry = entries?.get(ordinal)?.clone();
-            let message = *state.messages.get(&entry.message)?;
-            Some(Found { entry, message })
+    /// The index. A panic of the writer leaves places that are checked when they are read.
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_all(
+        &self,
+        session: SessionKey,
+        ordinals: &[u64],
+        found: Vec<Option<Found>>,
+    ) -> Vec<Recall> {
+        let mut reading = Reading::new(&self.disk);
+        let recalls = ordinals.iter().zip(found).map(|(ordinal, found)| match found {
+            Some(found) => self.read(&mut reading, session, *ordinal, found),
+            None => Recall::Gone,
         });
-        found.collect()
+        recalls.collect()
     }
 
     fn read(
@@ -168,7 +187,7 @@ impl<D: Disk + Clone + Send + Sync> LogBodies<D> {
                 Err(error) => error,
             };
             // Cleaning may have moved it meanwhile.
-            let now = self.look_up(session, &[ordinal]).pop().flatten();
+            let now = look_up(&self.state(), session, &[ordinal]).pop().flatten();
             let Some(now) = now else { return Recall::Gone };
             let place = found.message.packet.record;
             if now.message.packet.record == place {
@@ -194,13 +213,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_is_busy_while_the_writer_is_at_it() {
+    fn nobody_need_wait_while_the_writer_is_at_the_index() {
         let state = Arc::new(RwLock::new(State::default()));
         let bodies = LogBodies::new(SimulatedDisk::default(), Arc::clone(&state));
         let writer = state.write().expect("no panic");
-        assert!(bodies.is_busy());
+        assert_eq!(bodies.try_recall(SessionKey(1), &[1]), None);
         drop(writer);
         let _another_shard = state.read().expect("no panic");
-        assert!(!bodies.is_busy());
+        assert_eq!(bodies.try_recall(SessionKey(1), &[1]), Some(vec![Recall::Gone]));
     }
 }

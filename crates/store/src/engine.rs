@@ -217,17 +217,25 @@ impl CommitEngine for DiskEngine {
         Some(&self.shared.queue_memory)
     }
 
-    fn is_recall_delayed(&self) -> bool {
-        self.bodies.is_busy()
-    }
-
     fn recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
         let recalls = self.bodies.recall(session, ordinals);
+        self.count_damage(&recalls);
+        recalls
+    }
+
+    fn try_recall(&mut self, session: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>> {
+        let recalls = self.bodies.try_recall(session, ordinals)?;
+        self.count_damage(&recalls);
+        Some(recalls)
+    }
+}
+
+impl DiskEngine {
+    fn count_damage(&self, recalls: &[Recall]) {
         let damaged = recalls.iter().filter(|it| **it == Recall::Damaged).count() as u64;
         if damaged > 0 {
             self.shared.seen().damage += damaged;
         }
-        recalls
     }
 }
 

@@ -53,7 +53,9 @@ impl<D: Disk> Store<D> {
     pub(crate) fn open(disk: D, settings: Settings) -> Result<(Self, Recovered), LogError> {
         let (mut state, mut unknown) = (State::default(), 0);
         let (log, recovered) = Log::open(disk, settings.log, |position, content| {
-            unknown += u64::from(!apply(&mut state, position, content));
+            let mut changes = Changes::of(position, content);
+            changes.by_ref().for_each(|it| it.apply(&mut state));
+            unknown += u64::from(changes.is_unknown);
         })?;
         state.forget_unknown();
         let state = Arc::new(RwLock::new(state));
@@ -120,15 +122,21 @@ impl<D: Disk> Store<D> {
         let bytes = self.log.pending_bytes() as u64;
         let commit = self.log.commit(self.settings.syncs, urgent)?;
         self.written = self.written.saturating_add(bytes);
-        let mut pending = self.pending.drain(..).enumerate();
-        while pending.len() > 0 {
-            // A shard may want to look something up between them.
+        let mut changes = self.pending.iter().enumerate().flat_map(|(index, (offset, content))| {
+            Changes::of(commit.position(index as u32, *offset), content)
+        });
+        loop {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            for (index, (offset, content)) in pending.by_ref().take(APPLIED_AT_ONCE) {
-                apply(&mut state, commit.position(index as u32, offset), &content);
+            let applied = changes.by_ref().take(APPLIED_AT_ONCE).map(|it| it.apply(&mut state));
+            if applied.count() < APPLIED_AT_ONCE {
+                break;
             }
+            drop(state);
+            // A shard may want to look something up, or the core that this thread is on.
+            std::thread::yield_now();
         }
-        drop(pending);
+        drop(changes);
+        self.pending.clear();
         Ok(())
     }
 
@@ -244,17 +252,50 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Applies the changes of one record; false when it holds something unknown.
-fn apply(state: &mut State, position: Position, content: &[u8]) -> bool {
-    let mut reader = Reader::new(content);
-    while !reader.is_empty() {
-        let before = reader.rest().len();
-        let Some(record) = Record::decode(&mut reader) else { return false };
-        let bytes = before - reader.rest().len();
-        let end = content.len() - reader.rest().len();
-        state.apply(position, (bytes + RECORD_OVERHEAD) as u64, end, &record);
+/// One change of a record that lies at `position`.
+struct Change<'c> {
+    position: Position,
+    /// Bytes that it takes in the log.
+    bytes: u64,
+    /// Where in the record's content it ends.
+    end: usize,
+    record: Record<'c>,
+}
+
+impl Change<'_> {
+    fn apply(self, state: &mut State) {
+        state.apply(self.position, self.bytes, self.end, &self.record);
     }
-    true
+}
+
+/// The changes of one record, up to one that is unknown.
+struct Changes<'c> {
+    position: Position,
+    content: &'c [u8],
+    reader: Reader<'c>,
+    is_unknown: bool,
+}
+
+impl<'c> Changes<'c> {
+    fn of(position: Position, content: &'c [u8]) -> Self {
+        Self { position, content, reader: Reader::new(content), is_unknown: false }
+    }
+}
+
+impl<'c> Iterator for Changes<'c> {
+    type Item = Change<'c>;
+
+    fn next(&mut self) -> Option<Change<'c>> {
+        let before = self.reader.rest().len();
+        if before == 0 || self.is_unknown {
+            return None;
+        }
+        let record = Record::decode(&mut self.reader);
+        self.is_unknown = record.is_none();
+        let left = self.reader.rest().len();
+        let (bytes, end) = ((before - left + RECORD_OVERHEAD) as u64, self.content.len() - left);
+        Some(Change { position: self.position, bytes, end, record: record? })
+    }
 }
 
 /// Writes again what counts of one record.
@@ -270,7 +311,7 @@ fn renew(state: &State, position: Position, content: &[u8], wall: u64, again: &m
     }
 }
 
-/// Records that are applied while nobody else may look at the state.
+/// Changes that are applied while nobody else may look at the state.
 const APPLIED_AT_ONCE: usize = 256;
 /// Bytes of the oldest segment that one commit looks at, at least.
 const CLEAN_BYTES: u64 = 256 * 1024;

@@ -81,8 +81,8 @@ impl CommitEngine for ShelfEngine {
         Some(&self.memory)
     }
 
-    fn is_recall_delayed(&self) -> bool {
-        self.is_busy.get()
+    fn try_recall(&mut self, key: SessionKey, ordinals: &[u64]) -> Option<Vec<Recall>> {
+        (!self.is_busy.get()).then(|| self.recall(key, ordinals))
     }
 
     fn recall(&mut self, _: SessionKey, ordinals: &[u64]) -> Vec<Recall> {
