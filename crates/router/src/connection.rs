@@ -39,6 +39,9 @@ pub struct Connection {
     pub(crate) topic_alias_maximum: u16,
     /// Stands in the router's list of connections to write to.
     pub(crate) is_dirty: bool,
+    /// Something waited in the session's queue when that was last asked, or much of it is not
+    /// acknowledged yet.
+    pub(crate) catches_up: bool,
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
     /// Nothing is written before these gates are open: the will of the CONNECT is not safe yet,
@@ -97,6 +100,7 @@ impl Connection {
             receive_maximum: u16::MAX,
             topic_alias_maximum: 0,
             is_dirty: false,
+            catches_up: false,
             has_more: false,
             opens_at: Gates::default(),
             publishes: 0,

@@ -1,14 +1,13 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
 
 use agentmq_codec::{Ack, AckKind, ReasonCode};
-use agentmq_session::{AckOutcome, Change, PendingAck, Time};
+use agentmq_session::{AckOutcome, Change, PendingAck};
 
 use crate::connection::{Connection, ConnectionId};
-use crate::queue_drain::PORTION_BYTES;
 use crate::router::Router;
 
 impl Router {
-    pub(crate) fn handle_ack(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Time) {
+    pub(crate) fn handle_ack(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let is_undecided = self.is_undecided(id, ack);
         let Some((connection, session)) = self.connected(id) else { return };
         let (is_v5, index) = (connection.version.is_v5(), connection.session);
@@ -41,7 +40,7 @@ impl Router {
         }
         match (outcome, ack.kind) {
             (AckOutcome::Completed, _) => {
-                self.drain(index, PORTION_BYTES, now);
+                self.drain_later(index);
                 self.tell_homes(index);
             }
             (AckOutcome::Release, _) => {

@@ -49,6 +49,19 @@ impl Router {
         }
     }
 
+    /// There is room in a session's window: the shard resumes its queue, when other packets that
+    /// have arrived do not wait for that any more.
+    pub(crate) fn drain_later(&mut self, index: u32) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        if session.queue.is_empty() && !session.window.is_owing() {
+            return;
+        }
+        let id = session.connection.map(ConnectionId);
+        if let Some(connection) = id.and_then(|id| self.dirty_connection(id)) {
+            connection.has_more = true;
+        }
+    }
+
     fn drain_one(
         &mut self,
         index: u32,

@@ -171,7 +171,7 @@ impl Router {
                 self.refuse(id, ReasonCode::ProtocolError, "only AUTH may follow CONNECT", now);
             }
             Ok(Packet::Publish(publish)) => self.handle_publish(id, publish, now),
-            Ok(Packet::Ack(ack)) => self.handle_ack(id, ack, now),
+            Ok(Packet::Ack(ack)) => self.handle_ack(id, ack),
             Ok(Packet::Subscribe(packet)) => self.handle_subscribe(id, packet, now),
             Ok(Packet::Unsubscribe(packet)) => self.handle_unsubscribe(id, packet),
             Ok(Packet::PingReq) => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
@@ -293,10 +293,16 @@ impl Router {
         connection.has_more && connection.outbox.len() < PORTION_BYTES
     }
 
-    /// Whether the client's queue goes on as soon as there is room in its outbox.
-    pub fn is_catching_up(&self, id: ConnectionId) -> bool {
-        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-        connection.is_some_and(|it| it.has_more)
+    /// Whether something waits for the client in its queue, until it acknowledges or until there is
+    /// room in its outbox; or much of that is not acknowledged yet.
+    pub fn is_catching_up(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut);
+        let Some(connection) = connection else { return false };
+        let session = connection.session().and_then(|it| self.sessions.get(it as usize));
+        let (waits, open) =
+            session.map_or((false, 0), |it| (!it.queue.is_empty(), it.window.open_count()));
+        connection.catches_up = waits || connection.catches_up && open > FEW;
+        connection.catches_up
     }
 
     /// Lets a queue that had to stop fill its outbox up to `portion` bytes.
@@ -565,5 +571,7 @@ pub(crate) fn second_of(now: Time) -> u32 {
 }
 
 const SECOND_CONNECT: &str = "a second CONNECT";
+/// Messages whose acknowledgements hold up nobody, all at once.
+const FEW: u16 = 128;
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;

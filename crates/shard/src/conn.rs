@@ -24,6 +24,8 @@ pub(crate) struct Conn {
     pub(crate) paused_until: Option<Time>,
     /// Stands in the list of connections to read again in the next turn.
     pub(crate) reads_again: bool,
+    /// Among those who catch up and are read behind others.
+    pub(crate) is_behind: bool,
     /// Among the connections whose queues have more to send.
     pub(crate) is_unfinished: bool,
     /// Writing has failed: what is sent to it is dropped, what it sent is still read.
@@ -54,6 +56,7 @@ impl Conn {
             blocked_since: None,
             paused_until: None,
             reads_again: false,
+            is_behind: false,
             is_unfinished: false,
             write_failed: false,
         }

@@ -14,6 +14,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::accept::{Accepting, Door};
+use crate::catching_up::CatchingUp;
 use crate::clock::Clock;
 use crate::command::{Command, ShardHandle};
 use crate::conn::Conn;
@@ -86,10 +87,7 @@ pub struct Shard {
     /// Connections with more to read than their turn allowed.
     pub(crate) again: Vec<ConnectionId>,
     pub(crate) dirty: Vec<ConnectionId>,
-    /// Connections whose queues have more to send, in turn.
-    pub(crate) unfinished: VecDeque<ConnectionId>,
-    /// When somebody was heard whose queue was not long, while others were.
-    pub(crate) others_heard_at: Time,
+    pub(crate) catching_up: CatchingUp,
     pub(crate) connecting: Deadlines,
     pub(crate) blocked: Deadlines,
     pub(crate) lingering: Deadlines,
@@ -185,8 +183,7 @@ impl Shard {
             scratch: vec![0; SCRATCH_BYTES],
             again: Vec::new(),
             dirty: Vec::new(),
-            unfinished: VecDeque::new(),
-            others_heard_at: Time::ZERO,
+            catching_up: CatchingUp::default(),
             connecting: Deadlines::default(),
             blocked: Deadlines::default(),
             lingering: Deadlines::default(),
@@ -265,6 +262,7 @@ impl Shard {
         if self.is_dormant {
             return;
         }
+        self.read_behind();
         self.accept_pending();
         let stood_still = self.has_stood_still(self.now) || slept;
         if self.has_heard_everybody(events) && !stood_still {
@@ -334,7 +332,6 @@ impl Shard {
                     self.writable(token);
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.note_others(token);
                     self.read(token, event.is_read_closed() || event.is_error());
                 }
             }
@@ -377,8 +374,9 @@ impl Shard {
     }
 
     pub(crate) fn own_timeout(&self) -> Option<Duration> {
-        let reads_again = !self.again.is_empty() && !self.is_congested;
-        let writes_again = !self.dirty.is_empty() || !self.unfinished.is_empty();
+        let is_unread = !self.again.is_empty() || self.catching_up.has_unread();
+        let reads_again = is_unread && !self.is_congested;
+        let writes_again = !self.dirty.is_empty() || self.catching_up.has_unfinished();
         if reads_again || writes_again || self.accepting.is_pending() {
             return Some(Duration::ZERO);
         }

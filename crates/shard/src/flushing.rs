@@ -2,20 +2,19 @@
 
 use std::io::{self, IoSlice};
 
-use agentmq_router::{ConnectionId, Router};
+use agentmq_router::ConnectionId;
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
 use crate::isolation::guard_link;
-use crate::reading::TURN_BYTES;
 
 impl Shard {
     /// Writes to every connection that got something in this turn, then a portion of what stood in
     /// long queues: they hold up nobody longer than that.
     pub(crate) fn flush_all(&mut self) {
         self.flush_dirty();
-        if !self.unfinished.is_empty() {
+        if self.catching_up.may_send() {
             self.resume_queues();
             self.flush_dirty();
         }
@@ -32,43 +31,6 @@ impl Shard {
             self.flush(id);
         }
         self.dirty = list;
-    }
-
-    /// Something arrives. While queues are long: from somebody else than whom they are for?
-    pub(crate) fn note_others(&mut self, key: usize) {
-        if !self.unfinished.is_empty() && !self.router.is_catching_up(ConnectionId(key as u32)) {
-            self.others_heard_at = self.now;
-        }
-    }
-
-    /// How much is read of a connection in one turn. What somebody says whose queue is long are
-    /// acknowledgements, and tens of thousands of them fit into what others may say.
-    pub(crate) fn turn_bytes(&self, key: usize) -> usize {
-        let is_catching_up =
-            !self.unfinished.is_empty() && self.router.is_catching_up(ConnectionId(key as u32));
-        if is_catching_up && !self.is_alone() { PORTION } else { TURN_BYTES }
-    }
-
-    /// Whether nobody says anything but those whose queues are long.
-    fn is_alone(&self) -> bool {
-        self.now.millis_since(self.others_heard_at) > ALONE_MS
-    }
-
-    /// Lets queues go on that stopped for their outboxes, as many as share one portion. It is
-    /// short if others may have to wait for it, and long if nobody else is there.
-    fn resume_queues(&mut self) {
-        let all = if self.is_alone() { PORTION_ALONE } else { PORTION };
-        let portion = (all / self.unfinished.len()).max(PORTION);
-        for _ in 0..(all / portion).min(self.unfinished.len()) {
-            let Some(id) = self.unfinished.pop_front() else { return };
-            if let Some(conn) = self.conns.get_mut(id.0 as usize) {
-                conn.is_unfinished = false;
-            }
-            let resume = |router: &mut Router, now| router.resume_queue(id, portion, now);
-            if self.guarded("a queue", resume).is_none() {
-                self.drop_conn(id.0 as usize);
-            }
-        }
     }
 
     /// The socket takes bytes again.
@@ -123,7 +85,7 @@ impl Shard {
         }
         if self.router.flushed(id, written) && !conn.is_unfinished {
             conn.is_unfinished = true;
-            self.unfinished.push_back(id);
+            self.catching_up.push_unfinished(id);
         }
         if is_empty && self.router.is_closing(id) {
             self.finish(key);
@@ -133,10 +95,3 @@ impl Shard {
 
 /// Slices that one write takes.
 const SLICES: usize = 64;
-/// What long queues put out in one turn while others say something, and the least that one of many
-/// puts out while nobody does.
-const PORTION: usize = 2 * 1024;
-/// What they put out in one turn while nobody else says anything.
-const PORTION_ALONE: usize = 64 * 1024;
-/// Milliseconds of silence after which long queues have the shard for themselves.
-const ALONE_MS: u64 = 20;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod catching_up;
 mod clock;
 mod closing;
 mod command;

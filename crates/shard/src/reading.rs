@@ -36,7 +36,14 @@ impl Shard {
         if self.is_congested {
             return self.later(key);
         }
-        let mut left = self.turn_bytes(key);
+        if !self.goes_behind(key) {
+            self.read_up_to(key, TURN_BYTES, ended);
+        }
+    }
+
+    /// Reads at most about so many bytes, and the rest in the next turn.
+    pub(crate) fn read_up_to(&mut self, key: usize, bytes: usize, ended: bool) {
+        let mut left = bytes;
         loop {
             let Some(conn) = self.conns.get(key) else { return };
             if conn.paused_until.is_some() {
