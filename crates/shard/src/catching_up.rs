@@ -20,9 +20,9 @@ pub(crate) struct CatchingUp {
     /// Connections that have said something and are read behind the others, in turn.
     unread: VecDeque<ConnectionId>,
     /// When one of them was last served.
-    served_at: Time,
+    served_at: Option<Time>,
     /// When somebody else was last heard while there were any.
-    others_heard_at: Time,
+    others_heard_at: Option<Time>,
     /// In this turn.
     has_heard_others: bool,
     /// They have let the last turn pass.
@@ -35,8 +35,8 @@ impl Default for CatchingUp {
         Self {
             unfinished: VecDeque::new(),
             unread: VecDeque::new(),
-            served_at: Time::ZERO,
-            others_heard_at: Time::ZERO,
+            served_at: None,
+            others_heard_at: None,
             has_heard_others: false,
             has_waited: false,
             has_turn: true,
@@ -78,16 +78,20 @@ impl CatchingUp {
 
     /// Somebody else says something.
     fn hear_others(&mut self, now: Time) {
-        if self.is_pending() || now.millis_since(self.served_at) <= ALONE_MS {
-            self.others_heard_at = now;
+        if self.is_pending() || is_lately(self.served_at, now) {
+            self.others_heard_at = Some(now);
             self.has_heard_others = true;
         }
     }
 
     /// Whether nobody else says anything.
     fn is_alone(&self, now: Time) -> bool {
-        now.millis_since(self.others_heard_at) > ALONE_MS
+        !is_lately(self.others_heard_at, now)
     }
+}
+
+fn is_lately(then: Option<Time>, now: Time) -> bool {
+    then.is_some_and(|then| now.millis_since(then) <= ALONE_MS)
 }
 
 impl Shard {
@@ -99,7 +103,7 @@ impl Shard {
             self.catching_up.hear_others(self.now);
             return false;
         }
-        self.catching_up.served_at = self.now;
+        self.catching_up.served_at = Some(self.now);
         if self.catching_up.is_alone(self.now) {
             return false;
         }
@@ -134,7 +138,7 @@ impl Shard {
     /// Lets queues go on that stopped for their outboxes, as many as share one portion.
     pub(crate) fn resume_queues(&mut self) {
         let waiting = &mut self.catching_up;
-        waiting.served_at = self.now;
+        waiting.served_at = Some(self.now);
         let all = if waiting.is_alone(self.now) { PORTION_ALONE } else { PORTION };
         let portion = (all / waiting.unfinished.len().max(1)).max(PORTION);
         for _ in 0..(all / portion).min(self.catching_up.unfinished.len()) {
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn where_nobody_catches_up_nobody_is_in_the_way() {
-        let now = Time::ZERO.after_secs(1);
+        let now = Time::ZERO;
         let mut catching_up = CatchingUp::default();
         assert_eq!(turns(&mut catching_up, now, &[true, true]), [true, true]);
         // Who comes now is not made to wait for what was said before.

@@ -26,6 +26,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         (surroundings::observe(&workspace.root)?, workspace.scratch("safety")?);
     let binary = workspace.build_agentmq()?;
     let mut contenders = Contender::durabilities(&binary, &workspace.root);
+    let idle = Contender::agentmq(&binary, &workspace.root);
     let peers = workspace.scratch("peers")?;
     peer::choose(&["NATS".to_owned()], options.install, &peers)?;
     let nats = PEERS.iter().find(|peer| peer.name == "NATS").context("NATS is a peer")?;
@@ -48,7 +49,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
                 let version = if is_nats { " -V 3.1.1" } else { "" };
                 let scenario = Scenario::new(load, "", &format!("{arguments}{version}"));
                 fs::remove_dir_all(scratch.join("data")).or_else(absent)?;
-                let figures = one(&binary, &scenario, contender, &scratch);
+                let mut figures = one(&binary, &scenario, contender, &scratch);
+                if let (true, Ok(figures)) = (*is_long, &mut figures) {
+                    let both = [contender, &idle];
+                    figures.insert(ELSEWHERE, elsewhere(&binary, &scenario, both, &scratch)?);
+                }
                 let label = format!("{}/{} {load}", round + 1, rounds);
                 match figures {
                     Ok(figures) => {
@@ -101,6 +106,7 @@ fn one(
 ) -> Result<Figures> {
     let broker = contender.start(scenario, scratch)?;
     let (_, output) = measure::load(binary, scenario, contender, &broker, scratch)?;
+    drop(broker);
     let report = measure::report(&output)?;
     let more = |name: &str| report["more"][name].as_f64().with_context(|| name.to_owned());
     anyhow::ensure!(report["integrity"]["lost"] == 0, "messages were lost");
@@ -117,6 +123,23 @@ fn one(
         figures.insert("times", live / quiet);
     }
     Ok(figures)
+}
+
+/// p99 of the others in microseconds where they go through `idle`, a broker that has nothing else
+/// to do: what the machine does to them while it is busy with the same load.
+fn elsewhere(
+    binary: &Path,
+    scenario: &Scenario,
+    [contender, idle]: [&Contender; 2],
+    scratch: &Path,
+) -> Result<f64> {
+    fs::remove_dir_all(scratch.join("data")).or_else(absent)?;
+    let (broker, idle) = (contender.start(scenario, scratch)?, idle.start(scenario, scratch)?);
+    let mut scenario = scenario.clone();
+    scenario.arguments.extend(["--live-port".to_owned(), idle.port.to_string()]);
+    let (_, output) = measure::load(binary, &scenario, contender, &broker, scratch)?;
+    let live = measure::report(&output)?["more"]["live_p99_us"].as_f64();
+    live.context("live_p99_us")
 }
 
 /// Microseconds of a write of one message's size and its `fdatasync`, without any broker.
@@ -192,7 +215,10 @@ const FIGURES: &[&str] = &[
     "others' p99 before, µs",
     "beside it, µs",
     "times",
+    ELSEWHERE,
 ];
+/// See [`elsewhere`].
+const ELSEWHERE: &str = "through an idle broker, µs";
 
 struct Load {
     name: &'static str,

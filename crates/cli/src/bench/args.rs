@@ -28,7 +28,7 @@ pub(crate) struct Common {
 }
 
 /// The broker and how to present oneself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     /// For an `mqtts://` address.

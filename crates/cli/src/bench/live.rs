@@ -21,6 +21,17 @@ use crate::bench::wire::Template;
 use crate::failure::Failure;
 use crate::output::Output;
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct LiveArgs {
+    /// Messages per second of a pair that goes on meanwhile, to see how long they are delayed.
+    #[arg(long, default_value_t = 0.0)]
+    live: f64,
+    /// Let the pair go through another broker, on this port: what it is delayed there is the
+    /// machine's doing.
+    #[arg(long, value_name = "PORT")]
+    live_port: Option<u16>,
+}
+
 /// One pair at a fixed rate, in a thread and on sockets of its own: in the scenario's own loop its
 /// messages would wait behind the scenario's.
 #[derive(Debug)]
@@ -40,13 +51,17 @@ struct Latencies {
 }
 
 impl Live {
-    /// Starts `rate` messages a second, if that is not 0, and returns after the quiet phase.
-    pub(crate) fn start_at(
-        rate: f64,
+    /// Starts what is asked for, if anything is, and returns after the quiet phase.
+    pub(crate) fn start_as(
+        args: &LiveArgs,
         target: &Target,
         output: &Output,
     ) -> Result<Option<Self>, Failure> {
-        (rate > 0.0).then(|| Self::start(target, rate, output)).transpose()
+        let mut target = target.clone();
+        if let Some(port) = args.live_port {
+            target.endpoint.port = port;
+        }
+        (args.live > 0.0).then(|| Self::start(&target, args.live, output)).transpose()
     }
 
     fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {

@@ -6,7 +6,7 @@ use crate::bench::args::Common;
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
-use crate::bench::live::Live;
+use crate::bench::live::{Live, LiveArgs};
 use crate::bench::report::{Integrity, Latency, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
@@ -27,9 +27,8 @@ pub(crate) struct Args {
     /// Bytes of payload, at least 24.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// Messages per second of a pair that goes on while it drains, to see how it is delayed.
-    #[arg(long, default_value_t = 0.0)]
-    live: f64,
+    #[command(flatten)]
+    live: LiveArgs,
     #[command(flatten)]
     common: Common,
 }
@@ -81,7 +80,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.messages.max(1));
     }
 
-    let live = Live::start_at(args.live, &target, output)?;
+    let live = Live::start_as(&args.live, &target, output)?;
     let meter = Meter::start(args.common.broker_pid)?;
     live.iter().for_each(|live| live.disturbed(true));
     let subscriber = engine.connect()?;

@@ -6,7 +6,7 @@ use crate::bench::args::{Common, Target};
 use crate::bench::engine::Engine;
 use crate::bench::feed::{Collect, Feed};
 use crate::bench::fleet::{self, Plan};
-use crate::bench::live::Live;
+use crate::bench::live::{Live, LiveArgs};
 use crate::bench::report::{Integrity, Meter, Report};
 use crate::bench::wire::Template;
 use crate::connection::parse_qos;
@@ -30,9 +30,8 @@ pub(crate) struct Args {
     /// New subscribers, one after the other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     subscribers: u32,
-    /// Messages per second of a pair that goes on meanwhile, to see how long they are delayed.
-    #[arg(long, default_value_t = 0.0)]
-    live: f64,
+    #[command(flatten)]
+    live: LiveArgs,
     /// Subscribe to `#` instead of the run's own topics.
     #[arg(long)]
     all: bool,
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.topics.max(1));
     }
 
-    let live = Live::start_at(args.live, &target, output)?;
+    let live = Live::start_as(&args.live, &target, output)?;
     deliver(args, &target, &mut engine, live.as_ref(), &mut report, output)?;
     if let Some(live) = live {
         live.end(&mut report)?;
