@@ -49,8 +49,8 @@ impl Router {
         }
     }
 
-    /// There is room in a session's window: the shard resumes its queue, when other packets that
-    /// have arrived do not wait for that any more.
+    /// A session's queue, if anything is in it, can go on: the shard resumes it, when other packets
+    /// that have arrived do not wait for that any more.
     pub(crate) fn drain_later(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         if session.queue.is_empty() && !session.window.is_owing() {
@@ -105,7 +105,7 @@ impl Router {
                 return self.drop_away(index);
             }
             if has_room {
-                return match self.recall_head(index) {
+                return match self.recall_head(index, portion) {
                     Head::There => Ok(()),
                     Head::Busy => Err(Stop::Until(now.after_millis(BUSY_MS))),
                     Head::Unreadable => Err(Stop::Until(now.after_millis(READ_AGAIN_MS))),

@@ -62,10 +62,10 @@ impl Router {
         portion.min(self.settings.limits.durable_queue_memory as usize).max(1)
     }
 
-    /// Reads back a portion of what waits at the head of a session's line.
+    /// Reads back `portion` bytes of what waits at the head of a session's line.
     #[cold]
-    pub(crate) fn recall_head(&mut self, index: u32) -> Head {
-        let portion = self.at_most(PORTION);
+    pub(crate) fn recall_head(&mut self, index: u32, portion: usize) -> Head {
+        let portion = self.at_most(portion.max(PORTION));
         let Some(session) = self.sessions.get(index as usize) else { return Head::Unreadable };
         let (first, key) = (session.queue.first_away(portion), session.key());
         let Some(recalls) = self.commit.try_recall(key, &first) else { return Head::Busy };
@@ -120,7 +120,7 @@ impl Router {
     }
 }
 
-/// Bytes that are read back at once for one client: others on the shard wait for it.
+/// Bytes that are read back at once for one client, at least: opening a file is not worth less.
 const PORTION: usize = 4 * 1024;
 /// The same for a group, which comes less often.
 const GROUP_PORTION: usize = 16 * 1024;

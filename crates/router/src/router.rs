@@ -360,15 +360,15 @@ impl Router {
             return false;
         }
         let Some(connection) = self.dirty_connection(id) else { return false };
-        let Connection { acks, outbox, version, phase, has_more, .. } = connection;
+        let Connection { acks, outbox, version, phase, session, .. } = connection;
         if !matches!(phase, Phase::Connected | Phase::HalfClosed) {
             acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
             return false;
         }
         let waited = acks.len();
         acks.release(passed, *version, outbox);
-        *has_more = true; // retained messages may have waited for their SUBACK
-        let left = acks.len();
+        let (left, session) = (acks.len(), *session);
+        self.drain_later(session); // retained messages may have waited for their SUBACK
         self.counters.packets_sent += (waited - left) as u64;
         left > 0
     }
