@@ -1,6 +1,7 @@
 //! Whether one filter allows no more than another: what an access rule asks of a subscription.
 
 use crate::filter::{FilterLevel, FilterLevels};
+use crate::matching::is_dollar;
 
 /// Whether `outer` matches every topic that `inner` matches.
 ///
@@ -38,11 +39,6 @@ pub fn contains(outer: &str, inner: &str) -> bool {
         }
         first = false;
     }
-}
-
-/// Whether a first level admits only topics that leading wildcards do not match.
-fn is_dollar(level: Option<FilterLevel<'_>>) -> bool {
-    matches!(level, Some(FilterLevel::Literal(text)) if text.starts_with('$'))
 }
 
 #[cfg(test)]

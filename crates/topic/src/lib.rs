@@ -3,8 +3,8 @@
 //!
 //! `session`, `router` and `identity` call this crate. [`FilterTrie`] answers "which filters match
 //! this topic" (subscriptions), [`TopicTree`] answers "which topics does this filter match"
-//! (retained messages), [`contains`] answers "does this filter allow no more than that one"
-//! (access rules). It must not know what a subscriber, a message or a right is: the values in the
+//! (retained messages), [`contains`] answers "does this filter allow no more than that one" and
+//! [`overlaps`] "do these two have anything in common" (access rules). It must not know what a subscriber, a message or a right is: the values in the
 //! indexes are the caller's.
 
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ mod level_order;
 mod limits;
 mod matching;
 mod name;
+mod overlap;
 mod subscription;
 mod topic_tree;
 
@@ -29,5 +30,6 @@ pub use filter_trie::FilterTrie;
 pub use limits::TopicLimits;
 pub use matching::matches;
 pub use name::check_name;
+pub use overlap::overlaps;
 pub use subscription::Subscription;
 pub use topic_tree::TopicTree;

@@ -30,6 +30,11 @@ pub(crate) fn hides_from(filter: &str, topic: &str) -> bool {
     topic.starts_with('$') && FilterLevels::new(filter).next().is_some_and(FilterLevel::is_wildcard)
 }
 
+/// Whether a first level admits only topics that leading wildcards do not match.
+pub(crate) fn is_dollar(level: Option<FilterLevel<'_>>) -> bool {
+    matches!(level, Some(FilterLevel::Literal(text)) if text.starts_with('$'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
