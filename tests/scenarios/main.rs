@@ -22,6 +22,7 @@ mod never_acking;
 mod newcomer_burst;
 mod offline_memory;
 mod pause;
+mod policy;
 mod proxy;
 mod publish_rate;
 mod readme;

@@ -26,6 +26,8 @@ pub struct Config {
     pub durability: Durability,
     /// How much room the data directory's disk must have.
     pub disk: DiskConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
     /// What a client finds when it comes back.
     pub session: SessionConfig,
     /// What CONNACK offers.
@@ -62,6 +64,13 @@ pub struct DiskConfig {
     pub warn_below: u64,
     /// With less, what must survive is refused.
     pub refuse_below: u64,
+}
+
+/// `[access]`: who may do what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The file of rules; empty: everybody may do everything.
+    pub policy: PathBuf,
 }
 
 /// `[sys]`: the broker's own topics.
@@ -109,6 +118,7 @@ impl Default for Config {
             data_dir: "agentmq-data".into(),
             durability: Durability::Fsync,
             disk: DiskConfig::default(),
+            access: AccessConfig::default(),
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
             shared: SharedConfig::default(),
@@ -120,9 +130,12 @@ impl Default for Config {
     }
 }
 
-/// Reads a file without the environment and applies every rule: what `agentmq config check` does.
+/// Reads a file without the environment, and the policy that it names, and applies every rule: what
+/// `agentmq config check` does.
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
-    Config::load(Some(path), &Environment::new())
+    let config = Config::load(Some(path), &Environment::new())?;
+    config.access.load()?;
+    Ok(config)
 }
 
 impl Config {

@@ -157,6 +157,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(durability, Allowed::Choice(Durability::NAMES), Restart),
     field!(disk.warn_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
     field!(disk.refuse_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
+    field!(access.policy, Allowed::Text, NewConnections),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),

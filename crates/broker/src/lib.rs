@@ -20,6 +20,7 @@ mod listener_address;
 mod listener_config;
 mod log_config;
 mod mqtt_config;
+mod policy_file;
 mod print;
 mod reload_plan;
 mod session_config;
@@ -27,13 +28,14 @@ mod shared_config;
 mod suggestion;
 mod value;
 
+pub use agentmq_identity::{Action, Policy, Principal, Subject};
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
     Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
 };
 pub use config::{
-    ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
+    AccessConfig, ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
 };
 pub use default_file::DEFAULT_TOML;
 pub use environment::{Environment, RESERVED};
@@ -44,6 +46,7 @@ pub use lifecycle::{Broker, BrokerError};
 pub use listener_config::{ListenerConfig, TlsConfig};
 pub use log_config::{LogConfig, LogFormat, LogLevel};
 pub use mqtt_config::MqttConfig;
+pub use policy_file::parse as parse_policy;
 pub use print::print;
 pub use reload_plan::{Change, ReloadPlan, diff_reloadable};
 pub use session_config::{QueuePolicy, SessionConfig};

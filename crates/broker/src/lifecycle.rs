@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use agentmq_identity::{Authenticator, Open};
+use agentmq_identity::{Authenticator, Guarded, Open, PolicyInForce};
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
 use agentmq_session::MemoryEngine;
@@ -23,6 +23,7 @@ use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable};
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
+    policy: PolicyInForce,
     endpoints: Vec<Endpoint>,
     tls: Vec<TlsServer>,
     shards: Vec<ShardHandle>,
@@ -82,6 +83,7 @@ impl Broker {
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, BrokerError> {
         config.validate()?;
+        let policy = PolicyInForce::new(config.access.load()?);
         let bound = bind(&config)?;
         let count = shard_count(&config);
         let clock = Clock::new();
@@ -90,6 +92,8 @@ impl Broker {
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
         let settings = shared_settings(&config);
+        let guarded = Guarded::new(authenticator, policy.clone());
+        let authenticator: Arc<dyn Authenticator> = Arc::new(guarded);
         let mut survivors = opened.as_mut().map(data::take_restored);
         let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
         let mut doors = Some(bound.doors);
@@ -129,7 +133,7 @@ impl Broker {
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
         let (watcher, writer) = (None, LastToEnd(writer));
-        Ok(Self { config, endpoints, tls, shards, threads, watcher, board, writer })
+        Ok(Self { config, policy, endpoints, tls, shards, threads, watcher, board, writer })
     }
 
     /// Where it listens, with the ports that were bound.
@@ -147,12 +151,14 @@ impl Broker {
         self.board.total()
     }
 
-    /// Takes over what can be changed while running, and reads the TLS files again. Returns what
-    /// was applied and what waits for a restart. Nothing changes when anything is wrong.
+    /// Takes over what can be changed while running, and reads policy and TLS files again. Returns
+    /// what was applied and what waits for a restart. Nothing changes when anything is wrong.
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
+        let policy = plan.effective.access.load()?;
         TlsServer::reload_all(&self.tls)?;
+        self.policy.replace(policy);
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
         let sys_interval_secs = self.config.sys.interval_secs;

@@ -50,6 +50,8 @@ enum Command {
     Bench(bench::Args),
     /// Check, print and explain the broker's configuration.
     Config(commands::config::Args),
+    /// Say what rules of access come to.
+    Acl(commands::acl::Args),
     /// Look at a data directory, and copy it.
     Store(commands::store::Args),
     /// Print every bound of the broker and what happens beyond it.
@@ -99,6 +101,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Serve(args) => commands::serve::serve(args, output),
         Command::Dev(args) => commands::serve::dev(&args, output),
         Command::Config(args) => commands::config::run(args, output),
+        Command::Acl(args) => commands::acl::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),

@@ -51,6 +51,13 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
     /// Judges a CONNECT, or the first AUTH of a re-authentication (which has a method and no
     /// password).
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome;
+
+    /// Who a session acts as that has survived the broker, and whose client has not come back: its
+    /// will is still judged.
+    fn remembered(&self, name: Option<&str>, client_id: &str) -> Principal {
+        let _ = client_id;
+        name.map_or(Principal::ANONYMOUS, Principal::named)
+    }
 }
 
 /// An exchange under way on one connection.

@@ -1,5 +1,7 @@
 //! The one question that every delivery path asks.
 
+use agentmq_codec::ReasonCode;
+
 use crate::Principal;
 
 /// What a client wants to do with a topic or filter.
@@ -9,6 +11,8 @@ pub enum Action {
     Publish,
     /// Subscribe to a topic filter; for a shared subscription, its inner filter.
     Subscribe,
+    /// Get a message of a topic that was kept: it waited in a queue, or was in flight.
+    Receive,
 }
 
 /// The answer, with what led to it. Texts are the rule's own, so that a decision costs no copy.
@@ -20,6 +24,20 @@ pub struct Decision<'a> {
     pub rule: &'a str,
     /// What a client whose action is not allowed reads in the Reason String: cause and fix.
     pub reason: &'a str,
+    /// Its reason code in PUBACK, PUBREC or SUBACK.
+    pub code: ReasonCode,
+}
+
+impl<'a> Decision<'a> {
+    /// Yes.
+    pub(crate) fn allowed(rule: &'a str) -> Self {
+        Self { allowed: true, rule, reason: "", code: ReasonCode::Success }
+    }
+
+    /// No, and why.
+    pub(crate) fn refused(rule: &'a str, reason: &'a str) -> Self {
+        Self { allowed: false, rule, reason, code: ReasonCode::NotAuthorized }
+    }
 }
 
 impl Principal {
@@ -29,9 +47,12 @@ impl Principal {
         let system = topic == "$SYS" || topic.starts_with("$SYS/");
         if system && action == Action::Publish {
             let reason = "topics below $SYS are the broker's own: publish to another one";
-            return Decision { allowed: false, rule: "$SYS", reason };
+            return Decision::refused("$SYS", reason);
         }
-        Decision { allowed: true, rule: "open", reason: "" }
+        match &self.grants {
+            Some(grants) => grants.decide(action, topic),
+            None => Decision::allowed("open"),
+        }
     }
 }
 

@@ -7,8 +7,14 @@
 
 mod authenticate;
 mod authorize;
+mod guarded;
+mod policy;
 mod principal;
+mod rule;
 
 pub use authenticate::{Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal};
 pub use authorize::{Action, Decision};
+pub use guarded::{Guarded, PolicyInForce};
+pub use policy::{Grants, Policy};
 pub use principal::Principal;
+pub use rule::{Effect, Pattern, PatternError, Rule, Subject};

@@ -48,6 +48,7 @@ counters! {
     dropped_slow_consumer: "QoS 0 messages dropped because their receiver does not read.";
     dropped_too_large: "Messages not sent because they exceed the receiver's Maximum Packet Size.";
     dropped_expired: "Messages whose expiry ran out before delivery.";
+    dropped_forbidden: "Messages that waited for a client which has lost the right to them.";
     dropped_offline: "QoS 0 messages for absent clients.";
     protocol_errors: "Connections closed for malformed packets or protocol errors.";
     keep_alive_timeouts: "Connections closed because nothing came for 1.5 keep alives.";

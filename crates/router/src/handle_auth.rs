@@ -92,8 +92,10 @@ impl Router {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
             Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, refusal.why, now),
             Outcome::Accepted(principal, data) => {
-                if let Some((_, session)) = self.connected(id) {
+                if let Some((connection, session)) = self.connected(id) {
                     session.principal = principal.clone();
+                    let index = connection.session;
+                    self.end_forbidden_subscriptions(index);
                 }
                 let Some(connection) = self.connection_mut(id) else { return };
                 connection.principal = principal;

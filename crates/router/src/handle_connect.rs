@@ -186,6 +186,7 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.end_forbidden_subscriptions(index);
         self.record_session(index);
         let mut commit = if connect.will.is_some() { self.recorded } else { ended };
         if commit > Ticket::default() {

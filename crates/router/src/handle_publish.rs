@@ -126,7 +126,7 @@ impl Router {
         }
         let decision = connection.principal.authorize(Action::Publish, topic);
         if !decision.allowed {
-            let ack = connection.refusal(publish, ReasonCode::NotAuthorized, decision.reason);
+            let ack = connection.refusal(publish, decision.code, decision.reason);
             return Ok(self.refuse_publish(id, ack));
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());

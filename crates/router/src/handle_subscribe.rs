@@ -102,7 +102,7 @@ impl Router {
         };
         let decision = connection.principal.authorize(Action::Subscribe, subscription.filter);
         if !decision.allowed {
-            return Err(refused(R::NotAuthorized, decision.reason.to_owned()));
+            return Err(refused(decision.code, decision.reason.to_owned()));
         }
         if is_refusing && session.key().is_some() {
             return Err(refused(R::QuotaExceeded, CANNOT_KEEP));

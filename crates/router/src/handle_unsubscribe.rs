@@ -35,19 +35,26 @@ impl Router {
             return Err((ReasonCode::UnspecifiedError, "".into()));
         };
         let index = connection.session;
-        let Ok(at) = session.find_subscription(text) else {
+        if session.find_subscription(text).is_err() {
             return Err(match Subscription::parse(text, &limits) {
                 Ok(_) => (ReasonCode::NoSubscriptionExisted, NO_SUBSCRIPTION.into()),
                 Err(error) => (ReasonCode::TopicFilterInvalid, error.to_string().into()),
             });
-        };
+        }
+        self.end_subscription(index, text);
+        Ok(())
+    }
+
+    /// Takes a subscription from a session, if it has it.
+    pub(crate) fn end_subscription(&mut self, index: u32, text: &str) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let Ok(at) = session.find_subscription(text) else { return };
         session.subscriptions.remove(at);
         let (name, key) = (SessionName { index, generation: session.generation }, session.key());
         if key.is_some() {
             self.record(Change::Unsubscribed { session: key, filter: text });
         }
         self.remove_subscription(name, text);
-        Ok(())
     }
 
     /// Takes a session's subscription out of the index or out of its group.

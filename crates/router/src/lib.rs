@@ -41,6 +41,7 @@ mod refusal_log;
 mod remote_member;
 mod restore;
 mod retained;
+mod rights;
 mod route;
 mod route_cache;
 mod router;

@@ -186,6 +186,10 @@ impl Router {
         if is_bounded && self.is_too_large(id, &delivery.message.head(&delivery, now)) {
             return self.forget_queued(index, &delivery);
         }
+        if !self.may_receive(index, delivery.message.topic()) {
+            self.counters.dropped_forbidden += 1;
+            return self.forget_queued(index, &delivery);
+        }
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let mut packet_id = 0;
         if delivery.qos != QoS::AtMostOnce {
@@ -260,7 +264,8 @@ impl Router {
         }
     }
 
-    /// Sends one PUBLISH again; its client may accept smaller packets than before.
+    /// Sends one PUBLISH again; its client may accept smaller packets than before, and may receive
+    /// less.
     fn send_again(
         &mut self,
         index: u32,
@@ -269,10 +274,12 @@ impl Router {
         delivery: &Delivery,
         now: Time,
     ) {
-        if !self.is_too_large(id, &delivery.message.head(delivery, now)) {
-            self.write_delivery(id, delivery, packet_id, true, now);
-        } else {
+        let is_forbidden = !self.may_receive(index, delivery.message.topic());
+        self.counters.dropped_forbidden += u64::from(is_forbidden);
+        if is_forbidden || self.is_too_large(id, &delivery.message.head(delivery, now)) {
             self.abandon(index, packet_id);
+        } else {
+            self.write_delivery(id, delivery, packet_id, true, now);
         }
     }
 

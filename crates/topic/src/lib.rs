@@ -4,8 +4,8 @@
 //! `session`, `router` and `identity` call this crate. [`FilterTrie`] answers "which filters match
 //! this topic" (subscriptions), [`TopicTree`] answers "which topics does this filter match"
 //! (retained messages), [`contains`] answers "does this filter allow no more than that one" and
-//! [`overlaps`] "do these two have anything in common" (access rules). It must not know what a subscriber, a message or a right is: the values in the
-//! indexes are the caller's.
+//! [`overlaps`] "do these two have anything in common" (access rules). It must not know what a
+//! subscriber, a message or a right is: the values in the indexes are the caller's.
 
 #![forbid(unsafe_code)]
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use agentmq_topic::{
     FilterTrie, Subscription, TopicLimits, TopicTree, check_filter, check_name, contains, matches,
+    overlaps,
 };
 
 /// Input bytes choose characters from here: those that the rules are about, and a few others.
@@ -44,6 +45,7 @@ fn check_pair(filter: &str, topic: &str) {
         assert_eq!(matched, naive::matches(filter, topic), "{filter:?} matches {topic:?}");
         // A name is a filter that matches nothing else.
         assert_eq!(contains(filter, topic), matched, "{filter:?} contains {topic:?}");
+        assert_eq!(overlaps(filter, topic), matched, "{filter:?} overlaps {topic:?}");
     }
     assert!(contains(filter, filter), "{filter:?} contains itself");
 

@@ -76,6 +76,7 @@ fn start(workspace: &Workspace, scratch: &Path) -> Result<Broker> {
     if data.is_dir() {
         fs::remove_dir_all(&data).context("empty the broker's data folder")?;
     }
+    fs::copy(workspace.root.join(POLICY), scratch.join("policy.toml")).context(POLICY)?;
     Broker::start(&binary, &["--config", &configuration.display().to_string()], scratch)
 }
 
@@ -139,6 +140,8 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the suites expect of a broker beyond its defaults; the file says which test wants what.
 const CONFIGURATION: &str = "xtask/conformance.toml";
+/// The same of its rules; the configuration names it in the broker's own folder.
+const POLICY: &str = "xtask/conformance_policy.toml";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub(crate) mod acl;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod contexts;

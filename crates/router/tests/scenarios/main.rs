@@ -10,6 +10,7 @@ mod keep_alive;
 mod message_expiry;
 mod ordering;
 mod packet_size;
+mod policy;
 mod properties;
 mod qos2;
 mod read_back;

@@ -1,0 +1,245 @@
+//! From the text of a policy file to rules, with the place of everything that is wrong.
+
+use std::path::Path;
+
+use agentmq_identity::{Effect, Pattern, Policy, Rule};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config_file::read;
+use crate::error::{Findings, quoted};
+use crate::suggestion::nearest;
+use crate::value::{Allowed, Value};
+use crate::{ConfigError, Place};
+
+impl crate::AccessConfig {
+    /// Reads the policy that it names; `None` when it names none.
+    pub fn load(&self) -> Result<Option<Policy>, ConfigError> {
+        if self.policy.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        parse(&read(&self.policy)?, &self.policy).map(Some)
+    }
+}
+
+/// The policy in a text; `path` is only its name in messages. A text without rules is an error: it
+/// is more likely to be half written than meant to forbid everything.
+pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
+    let mut reading = Reading { text, path, findings: Findings::default() };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        reading.report(at, error.message().replace('\n', ", "));
+    }
+    let mut policy = Policy::default();
+    if errors.is_empty() {
+        policy = reading.document(document.get_ref());
+    }
+    reading.findings.into_result()?;
+    Ok(policy)
+}
+
+struct Reading<'t> {
+    text: &'t str,
+    path: &'t Path,
+    findings: Findings,
+}
+
+impl Reading<'_> {
+    fn report(&mut self, offset: usize, message: String) {
+        self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
+    }
+
+    fn document(&mut self, document: &DeTable<'_>) -> Policy {
+        let mut policy = Policy::default();
+        let mut rules = None;
+        for (key, value) in document {
+            match key.get_ref().as_ref() {
+                "otherwise" => policy.otherwise = self.effect("otherwise", value),
+                "rules" => rules = Some(value),
+                other => self.unknown(key.span().start, other, &["otherwise", "rules"]),
+            }
+        }
+        let items = rules.map(|value| (value, value.get_ref().as_array()));
+        match items {
+            Some((_, Some(items))) => {
+                for (index, item) in items.iter().enumerate() {
+                    policy.rules.extend(self.rule(index, item));
+                }
+            }
+            Some((value, None)) => {
+                self.report(value.span().start, "rules are tables: write [[rules]]".into());
+            }
+            None => {}
+        }
+        if policy.rules.is_empty() && self.findings.is_empty() {
+            let at = rules.map_or(0, |value| value.span().start);
+            let why = "there are no rules: write [[rules]], or do not set access.policy";
+            self.report(at, why.into());
+        }
+        policy
+    }
+
+    fn rule(&mut self, index: usize, item: &Spanned<DeValue<'_>>) -> Option<Rule> {
+        let Some(table) = item.get_ref().as_table() else {
+            self.report(item.span().start, "a rule is a table: write [[rules]]".into());
+            return None;
+        };
+        let mut rule = Rule { name: format!("{}", index + 1), ..Rule::default() };
+        let (mut has_effect, mut has_topics) = (false, false);
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "name" => rule.name = self.text(value),
+                "effect" => (rule.effect, has_effect) = (self.effect("effect", value), true),
+                "actions" => (rule.publish, rule.subscribe) = self.actions(value),
+                "topics" => (rule.topics, has_topics) = (self.patterns(value), true),
+                "literal" => rule.literal = self.flag("literal", value),
+                "silent" => rule.silent = self.flag("silent", value),
+                "users" => rule.users = Some(self.list("users", value)),
+                other => self.unknown(key.span().start, other, KEYS),
+            }
+        }
+        if !has_effect {
+            let why = "the rule has no effect: write effect = \"allow\" or \"deny\"";
+            self.report(item.span().start, why.into());
+        }
+        if !has_topics {
+            let why = "the rule has no topics: write topics = [\"a/#\"]";
+            self.report(item.span().start, why.into());
+        }
+        Some(rule)
+    }
+
+    fn read(&mut self, key: &str, allowed: Allowed, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let read = allowed.read(value.get_ref());
+        read.map_err(|why| self.report(value.span().start, format!("{key}: {why}"))).ok()
+    }
+
+    fn flag(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> bool {
+        self.read(key, Allowed::Boolean, value) == Some(Value::Boolean(true))
+    }
+
+    fn text(&mut self, value: &Spanned<DeValue<'_>>) -> String {
+        match self.read("name", Allowed::Text, value) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    fn list(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<String> {
+        match self.read(key, Allowed::List, value) {
+            Some(Value::List(texts)) if !texts.is_empty() => texts,
+            Some(_) => {
+                self.report(value.span().start, format!("{key}: the list is empty"));
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn effect(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Effect {
+        match self.read(key, Allowed::Choice(&["allow", "deny"]), value) {
+            Some(Value::Text(text)) if text == "allow" => Effect::Allow,
+            _ => Effect::Deny,
+        }
+    }
+
+    fn actions(&mut self, value: &Spanned<DeValue<'_>>) -> (bool, bool) {
+        let actions = self.list("actions", value);
+        for action in &actions {
+            if !ACTIONS.contains(&action.as_str()) {
+                self.unknown(value.span().start, action, ACTIONS);
+            }
+        }
+        let has = |action: &str| actions.iter().any(|it| it == action);
+        (has("publish"), has("subscribe"))
+    }
+
+    fn patterns(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Pattern> {
+        let texts = self.list("topics", value);
+        let mut patterns = Vec::with_capacity(texts.len());
+        for text in texts {
+            match Pattern::parse(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => {
+                    self.report(value.span().start, format!("{}: {error}", quoted(&text)));
+                }
+            }
+        }
+        patterns
+    }
+
+    fn unknown(&mut self, offset: usize, name: &str, known: &'static [&'static str]) {
+        let near = nearest(name, known.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        self.report(offset, format!("{} is not known here{near}", quoted(name)));
+    }
+}
+
+const KEYS: &[&str] = &["name", "effect", "actions", "topics", "literal", "silent", "users"];
+const ACTIONS: &[&str] = &["publish", "subscribe"];
+
+#[cfg(test)]
+mod tests {
+    use agentmq_identity::{Action, Principal, Subject};
+
+    use super::*;
+
+    fn policy(text: &str) -> Result<Policy, String> {
+        parse(text, Path::new("p.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rules_are_read() {
+        let policy = policy(
+            "otherwise = 'deny'\n[[rules]]\nname = 'own'\neffect = 'allow'\n\
+             topics = ['agents/{client_id}/#', 'news']\nusers = ['scout']\n\
+             [[rules]]\neffect = 'deny'\nactions = ['publish']\ntopics = ['news']\n",
+        )
+        .expect("is right");
+        let subject = Subject { client_id: "a", user: Some("scout") };
+        let scout = Principal::named("scout").with(policy.grants(&subject));
+        assert!(scout.authorize(Action::Publish, "agents/a/b").allowed);
+        assert!(scout.authorize(Action::Subscribe, "news").allowed);
+        let refused = scout.authorize(Action::Publish, "news");
+        assert_eq!((refused.rule, refused.reason), ("2", "rule `2` denies news"));
+        assert!(!scout.authorize(Action::Publish, "agents/b/c").allowed);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, expected) in [
+            ("", "p.toml:1:1: there are no rules"),
+            ("# nothing\r\n", "p.toml:1:1: there are no rules"),
+            ("rules = []", "p.toml:1:9: there are no rules"),
+            ("\u{feff}", "p.toml:1:1: there are no rules"),
+            ("rules = 1", "p.toml:1:9: rules are tables: write [[rules]]"),
+            ("rules = [1]", "p.toml:1:10: a rule is a table"),
+            ("rule = 1", "p.toml:1:1: `rule` is not known here; did you mean `rules`?"),
+            ("[[rules]]\neffect = 'allow'", "p.toml:1:1: the rule has no topics"),
+            ("[[rules]]\ntopics = ['#']", "p.toml:1:1: the rule has no effect"),
+            ("[[rules]]\neffect = 'allow'\ntopics = []", "p.toml:3:10: topics: the list is empty"),
+            (
+                "[[rules]]\neffect = 'alow'\ntopics = ['#']",
+                "p.toml:2:10: effect: `alow` is not known: write one of \"allow\", \"deny\"; did \
+                 you mean \"allow\"?",
+            ),
+            (
+                "[[rules]]\neffect = 'allow'\ntopics = ['a/{agent}']",
+                "p.toml:3:10: `a/{agent}`: `{agent}`: a placeholder is a whole level",
+            ),
+            (
+                "[[rules]]\neffect = 'allow'\nactions = ['subscibe']\ntopics = ['#']",
+                "p.toml:3:11: `subscibe` is not known here; did you mean `subscribe`?",
+            ),
+            (
+                "[[rules]]\neffect = 'deny'\ntopic = ['#']\ntopics = ['#']",
+                "p.toml:3:1: `topic` is not known here; did you mean `topics`?",
+            ),
+            ("[[rules]", "p.toml:1:9: "),
+        ] {
+            let error = policy(text).expect_err(text);
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `agentmq acl`: what the rules come to for somebody.
+
+use std::path::PathBuf;
+
+use agentmq_broker::{Action, Principal, Subject};
+use serde_json::json;
+
+use crate::commands::config::load;
+use crate::commands::serve::config_failure;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Say what rules of access come to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Question {
+    /// Say whether somebody may do something, and which rule decides. Exit code 4: no.
+    Test {
+        /// To publish to a topic, or to subscribe to a filter ($share/NAME/ left out).
+        action: Wanted,
+        /// The topic or filter.
+        topic: String,
+        /// Client identifier.
+        #[arg(long, default_value = "")]
+        client_id: String,
+        /// User name.
+        #[arg(long)]
+        user: Option<String>,
+        /// File of rules; without it that of the configuration (access.policy).
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Configuration file; without it ./agentmq.toml is read if it exists.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Wanted {
+    Publish,
+    Subscribe,
+}
+
+pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let Question::Test { action, topic, client_id, user, policy, config } = args.question;
+    let mut access = load(config.as_deref())?.access;
+    if let Some(policy) = policy {
+        access.policy = policy;
+    }
+    let mut principal = user.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
+    if let Some(policy) = access.load().map_err(config_failure)? {
+        let subject = Subject { client_id: &client_id, user: user.as_deref() };
+        principal = principal.with(policy.grants(&subject));
+    }
+    let action = match action {
+        Wanted::Publish => Action::Publish,
+        Wanted::Subscribe => Action::Subscribe,
+    };
+    let decision = principal.authorize(action, &topic);
+    let object = json!({
+        "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
+    });
+    if decision.allowed {
+        return output.result(&format!("allowed by rule `{}`", decision.rule), &object);
+    }
+    let what = format!("denied by rule `{}`: {}", decision.rule, decision.reason);
+    Err(Failure::with(Exit::Refused, what, "change the rules, or ask for less"))
+}

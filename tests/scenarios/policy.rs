@@ -1,0 +1,111 @@
+//! Rules of access from a file: what they deny is refused with the reason, a wrong file changes
+//! nothing, and `agentmq acl test` tells what they come to.
+
+use std::process::{Command, Output};
+
+use agentmq_testkit::Broker;
+use agentmq_testkit::codec::{QoS, ReasonCode};
+
+const POLICY: &str = "policy.toml";
+const SETTINGS: &str = "access.policy = \"policy.toml\"\n";
+const OWN_TOPICS: &str = "[[rules]]\nname = \"own topics\"\neffect = \"allow\"\n\
+                          topics = [\"agents/{client_id}/#\"]\n\
+                          [[rules]]\nname = \"news\"\neffect = \"allow\"\n\
+                          actions = [\"subscribe\"]\ntopics = [\"news/+\"]\n";
+
+/// A broker with these rules.
+fn broker(rules: &str) -> Broker {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(POLICY), rules).unwrap();
+    Broker::start_in(crate::BINARY, &format!("{SETTINGS}{}", crate::TCP), folder)
+}
+
+#[test]
+fn an_agent_has_its_own_topics_and_no_others() {
+    let broker = broker(OWN_TOPICS);
+    let (mut one, mut two) = (broker.client("one"), broker.client("two"));
+    for (filter, expected) in [
+        ("agents/one/#", ReasonCode::Success),
+        ("news/+", ReasonCode::Success),
+        ("agents/two/#", ReasonCode::NotAuthorized),
+        ("agents/+/inbox", ReasonCode::NotAuthorized),
+        ("#", ReasonCode::NotAuthorized),
+        ("$share/g/agents/two/inbox", ReasonCode::NotAuthorized),
+        ("$SYS/#", ReasonCode::NotAuthorized),
+    ] {
+        assert_eq!(one.subscribe(filter, QoS::AtMostOnce), expected, "{filter}");
+    }
+    assert_eq!(two.publish("agents/one/inbox", b"x", QoS::AtLeastOnce), ReasonCode::NotAuthorized);
+    assert_eq!(two.publish("news/today", b"x", QoS::AtLeastOnce), ReasonCode::NotAuthorized);
+    assert_eq!(one.publish("agents/one/inbox", b"mine", QoS::AtLeastOnce), ReasonCode::Success);
+    assert_eq!(one.receive_publish().publish().payload, b"mine", "and nothing before it");
+}
+
+#[test]
+fn a_reload_counts_for_who_comes_then_and_a_wrong_file_changes_nothing() {
+    let broker = broker(OWN_TOPICS);
+    let file = broker.folder().join(POLICY);
+    let config = format!("{SETTINGS}{}", crate::TCP);
+    let asks = |id: &str| broker.client(id).subscribe("news/today", QoS::AtMostOnce);
+    assert_eq!(asks("a"), ReasonCode::Success);
+    let mut seen = 0;
+    for (wrong, place) in [
+        ("", "policy.toml:1:1: there are no rules"),
+        ("[[rules]]\neffect = \"allow\"\ntopics = [\"news/#/+\"]\n", "policy.toml:3:"),
+        ("[[rul", "policy.toml:1:"),
+    ] {
+        std::fs::write(&file, wrong).unwrap();
+        broker.reload(&config);
+        let log = broker.wait_for_log("reload refused", seen);
+        assert!(log[seen..].contains(place), "{place} is not in\n{}", &log[seen..]);
+        seen = log.len();
+        assert_eq!(asks("b"), ReasonCode::Success, "as before");
+    }
+    std::fs::write(&file, "[[rules]]\neffect = \"deny\"\ntopics = [\"news/#\"]\n").unwrap();
+    broker.reload(&config);
+    broker.wait_for_log("reload done", seen);
+    assert_eq!(asks("c"), ReasonCode::NotAuthorized);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("agentmq.toml");
+    std::fs::write(&config, format!("{SETTINGS}{}", crate::TCP)).unwrap();
+    let serve = |arguments: &[&str]| {
+        let mut command = Command::new(crate::BINARY);
+        command.current_dir(folder.path()).args(arguments).output().unwrap()
+    };
+    let missing = serve(&["serve"]);
+    assert!(!missing.status.success());
+    assert!(text(&missing).contains("cannot read policy.toml"), "{}", text(&missing));
+    std::fs::write(folder.path().join(POLICY), "otherwise = \"allow\"\n").unwrap();
+    for arguments in [&["serve"][..], &["config", "check"]] {
+        let output = serve(arguments);
+        assert!(!output.status.success());
+        assert!(text(&output).contains("policy.toml:1:1: there are no rules"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn what_the_rules_come_to_can_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(POLICY);
+    std::fs::write(&file, OWN_TOPICS).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = |action, topic| {
+        let mut command = Command::new(crate::BINARY);
+        let arguments = ["acl", "test", "--policy", file, "--client-id", "one", action, topic];
+        command.current_dir(folder.path()).args(arguments).output().unwrap()
+    };
+    let yes = ask("publish", "agents/one/a");
+    assert_eq!((yes.status.code(), text(&yes).trim()), (Some(0), "allowed by rule `own topics`"));
+    let no = ask("subscribe", "agents/+/a");
+    assert_eq!(no.status.code(), Some(4));
+    assert!(text(&no).contains("no rule allows all that this filter matches"), "{}", text(&no));
+}
+
+fn text(output: &Output) -> String {
+    let texts = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    texts.concat()
+}
