@@ -3,8 +3,10 @@
 
 use std::process::{Command, Output};
 
-use agentmq_testkit::Broker;
-use agentmq_testkit::codec::{QoS, ReasonCode};
+use agentmq_testkit::codec::{
+    Connect, PropertiesBuf, Property, PropertyId, ProtocolVersion, QoS, ReasonCode, Will,
+};
+use agentmq_testkit::{Broker, RawClient};
 
 const POLICY: &str = "policy.toml";
 const SETTINGS: &str = "access.policy = \"policy.toml\"\n";
@@ -65,6 +67,54 @@ fn a_reload_counts_for_who_comes_then_and_a_wrong_file_changes_nothing() {
     broker.reload(&config);
     broker.wait_for_log("reload done", seen);
     assert_eq!(asks("c"), ReasonCode::NotAuthorized);
+}
+
+/// A session that survives the broker acts by the rules of the broker that has started.
+#[test]
+fn a_will_is_judged_by_the_rules_after_a_restart() {
+    let open = "otherwise = \"allow\"\n[[rules]]\neffect = \"deny\"\nactions = [\"publish\"]\n\
+                topics = [\"nothing\"]\n";
+    let broker = broker(open);
+    let mut watcher = persistent(&broker, "watcher", None);
+    watcher.subscribe("+/will", QoS::AtLeastOnce);
+    watcher.subscribe("mark", QoS::AtLeastOnce);
+    let _agents = ["secret/will", "open/will"].map(|topic| persistent(&broker, topic, Some(topic)));
+    watcher.ping();
+    let changed = open.replace("nothing", "secret/#");
+    std::fs::write(broker.folder().join(POLICY), changed).unwrap();
+    let broker = broker.restart();
+    let mut watcher = persistent(&broker, "watcher", None);
+    // Both are due at the same time.
+    assert_eq!(watcher.receive_publish().publish().topic, "open/will");
+    broker.client("publisher").publish("mark", b"", QoS::AtLeastOnce);
+    assert_eq!(watcher.receive_publish().publish().topic, "mark");
+}
+
+/// A client whose session lasts, perhaps with a will that is due a second after it has gone.
+fn persistent(broker: &Broker, client_id: &str, will: Option<&str>) -> RawClient {
+    let mut client = broker.dial();
+    let lasting = |id, secs| PropertiesBuf::new().with(Property::U32(id, secs));
+    let (session, delay) = (
+        lasting(PropertyId::SessionExpiryInterval, 3600),
+        lasting(PropertyId::WillDelayInterval, 1),
+    );
+    let will = will.map(|topic| Will {
+        topic,
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: delay.view(),
+    });
+    let version = ProtocolVersion::V5;
+    let connack = client.connect_with(Connect {
+        client_id,
+        version,
+        properties: session.view(),
+        will,
+        ..Connect::default()
+    });
+    assert_eq!(connack.reason(), ReasonCode::Success);
+    client
 }
 
 #[test]
