@@ -28,7 +28,7 @@ mod shared_config;
 mod suggestion;
 mod value;
 
-pub use agentmq_identity::{Action, Policy, Principal, Subject};
+pub use agentmq_identity::{Action, Policy, Principal};
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{

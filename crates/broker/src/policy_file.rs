@@ -31,12 +31,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
         let at = error.span().map_or(0, |span| span.start);
         reading.report(at, error.message().replace('\n', ", "));
     }
-    let mut policy = Policy::default();
+    let (mut rules, mut otherwise) = (Vec::new(), Effect::Deny);
     if errors.is_empty() {
-        policy = reading.document(document.get_ref());
+        (rules, otherwise) = reading.document(document.get_ref());
     }
     reading.findings.into_result()?;
-    Ok(policy)
+    Ok(Policy::new(rules, otherwise))
 }
 
 struct Reading<'t> {
@@ -50,12 +50,11 @@ impl Reading<'_> {
         self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
     }
 
-    fn document(&mut self, document: &DeTable<'_>) -> Policy {
-        let mut policy = Policy::default();
-        let mut rules = None;
+    fn document(&mut self, document: &DeTable<'_>) -> (Vec<Rule>, Effect) {
+        let (mut otherwise, mut rules, mut read) = (Effect::Deny, None, Vec::new());
         for (key, value) in document {
             match key.get_ref().as_ref() {
-                "otherwise" => policy.otherwise = self.effect("otherwise", value),
+                "otherwise" => otherwise = self.effect("otherwise", value),
                 "rules" => rules = Some(value),
                 other => self.unknown(key.span().start, other, &["otherwise", "rules"]),
             }
@@ -64,7 +63,7 @@ impl Reading<'_> {
         match items {
             Some((_, Some(items))) => {
                 for (index, item) in items.iter().enumerate() {
-                    policy.rules.extend(self.rule(index, item));
+                    read.extend(self.rule(index, item));
                 }
             }
             Some((value, None)) => {
@@ -72,12 +71,12 @@ impl Reading<'_> {
             }
             None => {}
         }
-        if policy.rules.is_empty() && self.findings.is_empty() {
+        if read.is_empty() && self.findings.is_empty() {
             let at = rules.map_or(0, |value| value.span().start);
             let why = "there are no rules: write [[rules]], or do not set access.policy";
             self.report(at, why.into());
         }
-        policy
+        (read, otherwise)
     }
 
     fn rule(&mut self, index: usize, item: &Spanned<DeValue<'_>>) -> Option<Rule> {
@@ -181,7 +180,7 @@ const ACTIONS: &[&str] = &["publish", "subscribe"];
 
 #[cfg(test)]
 mod tests {
-    use agentmq_identity::{Action, Principal, Subject};
+    use agentmq_identity::{Action, Principal};
 
     use super::*;
 
@@ -197,8 +196,7 @@ mod tests {
              [[rules]]\neffect = 'deny'\nactions = ['publish']\ntopics = ['news']\n",
         )
         .expect("is right");
-        let subject = Subject { client_id: "a", user: Some("scout") };
-        let scout = Principal::named("scout").with(policy.grants(&subject));
+        let scout = Principal::named("scout").under(&policy, "a");
         assert!(scout.authorize(Action::Publish, "agents/a/b").allowed);
         assert!(scout.authorize(Action::Subscribe, "news").allowed);
         let refused = scout.authorize(Action::Publish, "news");

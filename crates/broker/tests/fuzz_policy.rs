@@ -39,8 +39,8 @@ const PIECES: [&str; 24] = [
 fn check(text: &str) {
     match parse_policy(text, Path::new("p.toml")) {
         Ok(policy) => {
-            assert!(!policy.rules.is_empty(), "{text}");
-            assert!(policy.rules.iter().all(|rule| !rule.topics.is_empty()), "{text}");
+            assert!(!policy.rules().is_empty(), "{text}");
+            assert!(policy.rules().iter().all(|rule| !rule.topics.is_empty()), "{text}");
         }
         Err(error) => assert!(error.to_string().starts_with("p.toml:"), "{error}"),
     }

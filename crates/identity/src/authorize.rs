@@ -49,8 +49,8 @@ impl Principal {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Decision::refused("$SYS", reason);
         }
-        match &self.grants {
-            Some(grants) => grants.decide(action, topic),
+        match self.rights() {
+            Some(rights) => rights.decide(action, topic),
             None => Decision::allowed("open"),
         }
     }

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::authenticate::{Authenticator, Challenge, Credentials, Exchange, Outcome};
 use crate::policy::Policy;
 use crate::principal::Principal;
-use crate::rule::Subject;
 
 /// The policy in effect; what is put in its place counts for who is authenticated from then on.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +23,10 @@ impl PolicyInForce {
 
     fn granted(&self, principal: Principal, client_id: &str) -> Principal {
         let policy = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(policy) = policy else { return principal };
-        let grants = policy.grants(&Subject { client_id, user: principal.name() });
-        principal.with(grants)
+        match policy {
+            Some(policy) => principal.under(&policy, client_id),
+            None => principal,
+        }
     }
 }
 
@@ -85,7 +85,7 @@ fn guard(outcome: Outcome, policy: &PolicyInForce, client_id: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Open};
+    use crate::{Action, Effect, Open};
 
     fn publishes(authenticator: &impl Authenticator, topic: &str) -> bool {
         let credentials = Credentials { client_id: "a", ..Credentials::default() };
@@ -101,7 +101,7 @@ mod tests {
         let guarded = Guarded::new(Arc::new(Open), policy.clone());
         assert!(publishes(&guarded, "a"), "without a policy everything is allowed");
         let before = guarded.remembered(None, "a");
-        policy.replace(Some(Policy::default()));
+        policy.replace(Some(Policy::new(Vec::new(), Effect::Deny)));
         assert!(!publishes(&guarded, "a"));
         assert!(!guarded.remembered(None, "a").authorize(Action::Publish, "a").allowed);
         assert!(before.authorize(Action::Publish, "a").allowed, "who is here keeps what it had");

@@ -7,6 +7,7 @@
 
 mod authenticate;
 mod authorize;
+mod grants;
 mod guarded;
 mod policy;
 mod principal;
@@ -15,6 +16,6 @@ mod rule;
 pub use authenticate::{Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal};
 pub use authorize::{Action, Decision};
 pub use guarded::{Guarded, PolicyInForce};
-pub use policy::{Grants, Policy};
+pub use policy::Policy;
 pub use principal::Principal;
-pub use rule::{Effect, Pattern, PatternError, Rule, Subject};
+pub use rule::{Effect, Pattern, PatternError, Rule};

@@ -1,118 +1,70 @@
 //! The rules of a broker, and what they come to for one client.
 
-use std::fmt::Write as _;
-
-use agentmq_codec::ReasonCode;
-use agentmq_topic::{contains, matches, overlaps};
+use std::sync::Arc;
 
 use crate::authorize::{Action, Decision};
+use crate::grants::Grants;
 use crate::rule::{Effect, Rule, Subject};
 
 /// Who may do what.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
-    /// Its rules. One that denies goes before all that allow.
-    pub rules: Vec<Rule>,
-    /// What holds where no rule speaks.
-    pub otherwise: Effect,
+    rules: Vec<Rule>,
+    otherwise: Effect,
+    /// What is the same for everybody.
+    common: Arc<Grants>,
+    /// The rules that are not, by place.
+    own: Vec<usize>,
 }
 
-/// What one client may do: the rules that speak of it, with its own names in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grants {
-    denies: Vec<Grant>,
-    allows: Vec<Grant>,
+/// What one client may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Rights {
+    common: Arc<Grants>,
+    /// The rules that speak of it, with its own names in them.
+    own: Arc<Grants>,
     otherwise: Effect,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Grant {
-    filter: String,
-    publish: bool,
-    subscribe: bool,
-    literal: bool,
-    silent: bool,
-    rule: String,
-    /// What a client that is denied something because of it reads.
-    reason: String,
-}
-
 impl Policy {
+    /// Rules, of which one that denies goes before all that allow, and what holds where none
+    /// speaks.
+    pub fn new(rules: Vec<Rule>, otherwise: Effect) -> Self {
+        let (own, common): (Vec<_>, Vec<_>) =
+            rules.iter().enumerate().partition(|(_, rule)| rule.is_personal());
+        let mut grants = Grants::default();
+        for (_, rule) in common {
+            grants.add(rule, &Subject::default());
+        }
+        let own = own.into_iter().map(|(place, _)| place).collect();
+        Self { rules, otherwise, common: Arc::new(grants), own }
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// What it comes to for one client.
-    pub fn grants(&self, subject: &Subject<'_>) -> Grants {
-        let mut grants =
-            Grants { denies: Vec::new(), allows: Vec::new(), otherwise: self.otherwise };
-        for rule in self.rules.iter().filter(|rule| rule.is_about(subject)) {
-            let list = match rule.effect {
-                Effect::Deny => &mut grants.denies,
-                Effect::Allow => &mut grants.allows,
-            };
-            let filters = rule.topics.iter().filter_map(|pattern| pattern.filter_for(subject));
-            list.extend(filters.map(|filter| Grant::new(rule, filter)));
-        }
-        grants
+    pub(crate) fn rights(&self, subject: &Subject<'_>) -> Rights {
+        let mut own = Grants::default();
+        let rules = self.own.iter().filter_map(|place| self.rules.get(*place));
+        rules.filter(|rule| rule.is_about(subject)).for_each(|rule| own.add(rule, subject));
+        let (common, otherwise) = (Arc::clone(&self.common), self.otherwise);
+        Rights { common, own: Arc::new(own), otherwise }
     }
 }
 
-impl Rule {
-    fn is_about(&self, subject: &Subject<'_>) -> bool {
-        let Some(users) = &self.users else { return true };
-        subject.user.is_some_and(|user| users.iter().any(|known| known == user))
-    }
-}
-
-impl Grant {
-    fn new(rule: &Rule, filter: String) -> Self {
-        let mut reason = String::new();
-        if rule.effect == Effect::Deny {
-            let _ = write!(reason, "rule `{}` denies {filter}", rule.name);
-        }
-        let Rule { publish, subscribe, literal, silent, .. } = *rule;
-        Self { filter, publish, subscribe, literal, silent, rule: rule.name.clone(), reason }
-    }
-
-    fn refusal(&self) -> Decision<'_> {
-        let refused = Decision::refused(&self.rule, &self.reason);
-        match self.silent {
-            true => Decision { reason: "", code: ReasonCode::UnspecifiedError, ..refused },
-            false => refused,
-        }
-    }
-
-    /// Whether it denies any of this.
-    fn denies(&self, action: Action, topic: &str) -> bool {
-        match action {
-            Action::Publish => self.publish && self.has(topic),
-            Action::Subscribe if self.literal => self.subscribe && self.filter == topic,
-            Action::Subscribe => self.subscribe && overlaps(&self.filter, topic),
-            Action::Receive => self.subscribe && !self.literal && matches(&self.filter, topic),
-        }
-    }
-
-    /// Whether it allows all of this.
-    fn allows(&self, action: Action, topic: &str) -> bool {
-        match action {
-            Action::Publish => self.publish && self.has(topic),
-            Action::Subscribe if self.literal => self.subscribe && self.filter == topic,
-            Action::Subscribe => self.subscribe && contains(&self.filter, topic),
-            // Also through a literal rule: what may be subscribed to may come.
-            Action::Receive => self.subscribe && matches(&self.filter, topic),
-        }
-    }
-
-    fn has(&self, topic: &str) -> bool {
-        if self.literal { self.filter == topic } else { matches(&self.filter, topic) }
-    }
-}
-
-impl Grants {
+impl Rights {
     /// Judges one action. A filter is allowed if one rule allows all that it matches, and denied
     /// if some rule denies any of it: so nothing is delivered that could not be asked for.
     pub(crate) fn decide(&self, action: Action, topic: &str) -> Decision<'_> {
-        if let Some(grant) = self.denies.iter().find(|it| it.denies(action, topic)) {
+        let denied = self.common.denying(action, topic);
+        if let Some(grant) = denied.or_else(|| self.own.denying(action, topic)) {
             return grant.refusal();
         }
-        if let Some(grant) = self.allows.iter().find(|it| it.allows(action, topic)) {
+        let allowed = self.common.allowing(action, topic);
+        if let Some(grant) = allowed.or_else(|| self.own.allowing(action, topic)) {
             return Decision::allowed(&grant.rule);
         }
         match (self.otherwise, action) {
@@ -130,6 +82,8 @@ const NOBODY_ALLOWS_ALL: &str = "no rule allows all that this filter matches: us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentmq_codec::ReasonCode;
+
     use crate::rule::Pattern;
 
     fn rule(name: &str, effect: Effect, topics: &[&str]) -> Rule {
@@ -138,7 +92,7 @@ mod tests {
         Rule { name: name.into(), effect, topics, ..Rule::default() }
     }
 
-    fn allowed(grants: &Grants, action: Action, topic: &str) -> bool {
+    fn allowed(grants: &Rights, action: Action, topic: &str) -> bool {
         grants.decide(action, topic).allowed
     }
 
@@ -149,7 +103,7 @@ mod tests {
         let mut rules =
             vec![rule("all", Effect::Allow, &["#"]), rule("none", Effect::Deny, &["secret/#"])];
         for _ in 0..2 {
-            let grants = Policy { rules: rules.clone(), otherwise: Effect::Deny }.grants(&SCOUT);
+            let grants = Policy::new(rules.clone(), Effect::Deny).rights(&SCOUT);
             assert!(allowed(&grants, Action::Publish, "a"));
             assert!(!allowed(&grants, Action::Publish, "secret/a"));
             let decision = grants.decide(Action::Publish, "secret");
@@ -161,7 +115,7 @@ mod tests {
     #[test]
     fn a_filter_gets_nothing_beyond_a_grant_and_nothing_that_is_denied() {
         let own = rule("own", Effect::Allow, &["agents/{client_id}/#"]);
-        let grants = Policy { rules: vec![own], otherwise: Effect::Deny }.grants(&SCOUT);
+        let grants = Policy::new(vec![own], Effect::Deny).rights(&SCOUT);
         for filter in ["agents/scout-1/#", "agents/scout-1/inbox", "agents/scout-1/+/a"] {
             assert!(allowed(&grants, Action::Subscribe, filter), "{filter}");
         }
@@ -171,7 +125,7 @@ mod tests {
         }
         let rules =
             vec![rule("all", Effect::Allow, &["#"]), rule("none", Effect::Deny, &["secret/#"])];
-        let grants = Policy { rules, otherwise: Effect::Deny }.grants(&SCOUT);
+        let grants = Policy::new(rules, Effect::Deny).rights(&SCOUT);
         for filter in ["#", "+/a", "secret", "secret/+", "+"] {
             assert!(!allowed(&grants, Action::Subscribe, filter), "{filter} has secrets in it");
         }
@@ -187,12 +141,12 @@ mod tests {
         let (name, topics) = ("in".to_owned(), vec![Pattern::parse("in/#").expect("a pattern")]);
         let (effect, subscribe) = (Effect::Allow, false);
         let rules = vec![Rule { name, effect, subscribe, topics, users, ..Rule::default() }];
-        let policy = Policy { rules, otherwise: Effect::Deny };
-        let scout = policy.grants(&SCOUT);
+        let policy = Policy::new(rules, Effect::Deny);
+        let scout = policy.rights(&SCOUT);
         assert!(allowed(&scout, Action::Publish, "in/a"));
         assert!(!allowed(&scout, Action::Subscribe, "in/a"));
         for user in [Some("other"), None] {
-            let other = policy.grants(&Subject { client_id: "scout", user });
+            let other = policy.rights(&Subject { client_id: "scout", user });
             assert!(!allowed(&other, Action::Publish, "in/a"), "{user:?}");
         }
     }
@@ -201,7 +155,7 @@ mod tests {
     fn a_literal_rule_is_about_its_text_and_not_about_what_that_matches() {
         let mut everything = rule("greedy", Effect::Deny, &["#", "test/a"]);
         everything.literal = true;
-        let grants = Policy { rules: vec![everything], otherwise: Effect::Allow }.grants(&SCOUT);
+        let grants = Policy::new(vec![everything], Effect::Allow).rights(&SCOUT);
         for filter in ["#", "test/a"] {
             assert!(!allowed(&grants, Action::Subscribe, filter), "{filter}");
         }
@@ -216,7 +170,7 @@ mod tests {
     #[test]
     fn a_silent_rule_does_not_say_why() {
         let silent = Rule { silent: true, ..rule("quiet", Effect::Deny, &["a"]) };
-        let grants = Policy { rules: vec![silent], otherwise: Effect::Allow }.grants(&SCOUT);
+        let grants = Policy::new(vec![silent], Effect::Allow).rights(&SCOUT);
         let decision = grants.decide(Action::Publish, "a");
         assert_eq!((decision.allowed, decision.rule, decision.reason), (false, "quiet", ""));
         assert_eq!(decision.code, ReasonCode::UnspecifiedError);
@@ -224,8 +178,11 @@ mod tests {
 
     #[test]
     fn where_no_rule_speaks_the_policy_says_what_holds() {
-        assert!(!allowed(&Policy::default().grants(&SCOUT), Action::Publish, "a"), "denied");
-        let open = Policy { rules: Vec::new(), otherwise: Effect::Allow }.grants(&SCOUT);
+        assert!(
+            !allowed(&Policy::new(Vec::new(), Effect::Deny).rights(&SCOUT), Action::Publish, "a"),
+            "denied"
+        );
+        let open = Policy::new(Vec::new(), Effect::Allow).rights(&SCOUT);
         assert!(allowed(&open, Action::Subscribe, "#"));
     }
 }

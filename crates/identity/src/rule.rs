@@ -51,13 +51,25 @@ impl Default for Rule {
     }
 }
 
+impl Rule {
+    /// Whether it comes to something else for one client than for another.
+    pub(crate) fn is_personal(&self) -> bool {
+        self.users.is_some() || self.topics.iter().any(|it| it.has_placeholders)
+    }
+
+    pub(crate) fn is_about(&self, subject: &Subject<'_>) -> bool {
+        let Some(users) = &self.users else { return true };
+        subject.user.is_some_and(|user| users.iter().any(|known| known == user))
+    }
+}
+
 /// Whom rules are about.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// The client identifier.
-    pub client_id: &'a str,
+    pub(crate) client_id: &'a str,
     /// The name of the principal, if it has one.
-    pub user: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
 }
 
 /// A topic filter in which whole levels may be placeholders: `{client_id}` or `{user}`.

@@ -4,6 +4,7 @@
 mod broker;
 
 use agentmq_codec::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
+use agentmq_identity::{Effect, Pattern, Policy, Rule};
 use agentmq_testkit::{Case, instructions};
 use broker::{Broker, CONNECT_311};
 
@@ -13,6 +14,8 @@ fn main() {
         Case::new("qos1", |n| round_trips(AtLeastOnce, n)),
         Case::new("qos2", |n| round_trips(ExactlyOnce, n)),
         Case::new("qos0-aliases", aliases),
+        Case::new("qos0-5-rules", |n| under_rules(2, n)),
+        Case::new("qos0-1000-rules", |n| under_rules(997, n)),
         Case::new("route-hit", |n| route(1, n)),
         Case::new("route-miss", |n| route(200, n)),
         Case::new("fan-out-10-64B", |n| fan_out(10, 64, n)),
@@ -47,6 +50,30 @@ fn round_trips(qos: QoS, count: usize) {
         } else if qos == AtLeastOnce {
             broker.send(1, &[0x40, 2, high, low]);
         }
+    }
+}
+
+/// QoS 0 under rules: of the client's own topics, of what is denied, and others.
+fn under_rules(others: usize, count: usize) {
+    let rule = |effect, topic: &str| {
+        let topics = vec![Pattern::parse(topic).expect("a pattern")];
+        Rule { effect, topics, ..Rule::default() }
+    };
+    let mut rules = vec![
+        rule(Effect::Deny, "secret/#"),
+        rule(Effect::Allow, "agents/{client_id}/#"),
+        rule(Effect::Allow, "sensors/#"),
+    ];
+    rules.extend((0..others).map(|n| rule(Effect::Allow, &format!("buildings/{n}/+"))));
+    let mut broker = Broker::under(Policy::new(rules, Effect::Deny));
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    broker.subscribe(1, "sensors/#", AtMostOnce);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, false);
+    for _ in 0..count {
+        let before = broker.written;
+        broker.send(0, &publish);
+        assert!(broker.written > before, "it is allowed");
     }
 }
 

@@ -4,6 +4,8 @@ use agentmq_codec::{PropertyLimits, ProtocolVersion};
 use agentmq_identity::{Exchange, Principal};
 use agentmq_session::{Gates, InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
 
+use crate::rights::Permits;
+
 /// A connection's number, given by the shard and free for another connection once the shard has
 /// said [`Router::closed`](crate::Router::closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +19,8 @@ pub struct Connection {
     pub(crate) phase: Phase,
     pub(crate) session: u32,
     pub(crate) principal: Principal,
+    /// What it was allowed lately, where it is not allowed everything.
+    pub(crate) permits: Option<Box<Permits>>,
     pub(crate) outbox: Outbox,
     pub(crate) acks: PendingAcks,
     /// Made with the first alias of the client.
@@ -87,6 +91,7 @@ impl Connection {
             phase: Phase::Authenticating,
             session: NO_SESSION,
             principal: Principal::ANONYMOUS,
+            permits: None,
             outbox: Outbox::default(),
             acks: PendingAcks::default(),
             aliases_in: None,

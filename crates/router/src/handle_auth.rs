@@ -99,6 +99,7 @@ impl Router {
                 }
                 let Some(connection) = self.connection_mut(id) else { return };
                 connection.principal = principal;
+                connection.permits = None;
                 self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }
         }

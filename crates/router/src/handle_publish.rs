@@ -124,10 +124,15 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        let decision = connection.principal.authorize(Action::Publish, topic);
-        if !decision.allowed {
-            let ack = connection.refusal(publish, decision.code, decision.reason);
-            return Ok(self.refuse_publish(id, ack));
+        if !connection.permits.as_ref().is_some_and(|permits| permits.has(topic)) {
+            let decision = connection.principal.authorize(Action::Publish, topic);
+            if !decision.allowed {
+                let ack = connection.refusal(publish, decision.code, decision.reason);
+                return Ok(self.refuse_publish(id, ack));
+            }
+            if connection.principal.is_restricted() {
+                connection.permits.get_or_insert_default().note(topic);
+            }
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
         let key = session.key();

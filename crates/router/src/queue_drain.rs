@@ -120,6 +120,9 @@ impl Router {
         if delivery.message.is_expired(now) {
             self.counters.dropped_expired += 1;
             self.forget_queued(index, &delivery);
+        } else if !self.may_receive(index, delivery.message.topic()) {
+            self.counters.dropped_forbidden += 1;
+            self.forget_queued(index, &delivery);
         } else {
             self.send_queued(index, id, delivery, now);
         }
@@ -184,10 +187,6 @@ impl Router {
     fn send_queued(&mut self, index: u32, id: ConnectionId, delivery: Delivery, now: Time) {
         let is_bounded = self.connection_mut(id).is_none_or(|it| it.max_packet < u32::MAX);
         if is_bounded && self.is_too_large(id, &delivery.message.head(&delivery, now)) {
-            return self.forget_queued(index, &delivery);
-        }
-        if !self.may_receive(index, delivery.message.topic()) {
-            self.counters.dropped_forbidden += 1;
             return self.forget_queued(index, &delivery);
         }
         let Some(session) = self.sessions.get_mut(index as usize) else { return };

@@ -1,10 +1,37 @@
-//! What a session may still have when its client comes back, or is served from its queue: its
-//! rights may have become less since it subscribed.
+//! What rights come to in a session: which topics its client was allowed to publish to lately, and
+//! what it may still have when it comes back, or is served from its queue. Its rights may have
+//! become less since it subscribed.
 
 use agentmq_identity::Action;
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::router::Router;
+
+/// Topics that a connection was allowed to publish to: most publish to a few again and again, and
+/// looking through the rules costs as much as routing.
+#[derive(Debug, Default)]
+pub(crate) struct Permits {
+    topics: Vec<Box<str>>,
+    /// The one that gives way next.
+    next: usize,
+}
+
+impl Permits {
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.topics.iter().any(|known| **known == *topic)
+    }
+
+    pub(crate) fn note(&mut self, topic: &str) {
+        if topic.len() > LONGEST {
+            return;
+        }
+        if self.topics.len() < PERMITS {
+            return self.topics.push(topic.into());
+        }
+        self.topics[self.next] = topic.into();
+        self.next = (self.next + 1) % PERMITS;
+    }
+}
 
 impl Router {
     /// Ends the subscriptions of a session that its principal may not have any more.
@@ -34,3 +61,8 @@ impl Router {
         })
     }
 }
+
+/// Topics that are remembered.
+const PERMITS: usize = 8;
+/// Bytes of a topic that is remembered, at most.
+const LONGEST: usize = 256;

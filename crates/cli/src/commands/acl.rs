@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{Action, Principal, Subject};
+use agentmq_broker::{Action, Principal};
 use serde_json::json;
 
 use crate::commands::config::load;
@@ -54,8 +54,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
     let mut principal = user.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
     if let Some(policy) = access.load().map_err(config_failure)? {
-        let subject = Subject { client_id: &client_id, user: user.as_deref() };
-        principal = principal.with(policy.grants(&subject));
+        principal = principal.under(&policy, &client_id);
     }
     let action = match action {
         Wanted::Publish => Action::Publish,

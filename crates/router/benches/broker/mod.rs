@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, Publish, QoS, frame};
-use agentmq_identity::Open;
+use agentmq_identity::{Authenticator, Guarded, Open, Policy, PolicyInForce};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings};
 use agentmq_session::{MemoryEngine, Time};
 
@@ -25,8 +25,18 @@ impl Broker {
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
+        Self::of(settings, Arc::new(Open))
+    }
+
+    /// One whose clients may do what a policy says.
+    pub(crate) fn under(policy: Policy) -> Self {
+        let guarded = Guarded::new(Arc::new(Open), PolicyInForce::new(Some(policy)));
+        Self::of(Settings::default(), Arc::new(guarded))
+    }
+
+    fn of(settings: Settings, authenticator: Arc<dyn Authenticator>) -> Self {
         let engine = Box::new(MemoryEngine);
-        let router = Router::new(Arc::new(settings), Arc::new(Open), engine, 7);
+        let router = Router::new(Arc::new(settings), authenticator, engine, 7);
         Self { router, dirty: Vec::new(), written: 0 }
     }
 

@@ -18,7 +18,7 @@ fn rule(effect: Effect, topics: &[&str]) -> Rule {
 /// Everything is allowed but what is secret.
 fn no_secrets() -> Policy {
     let rules = vec![rule(Effect::Allow, &["#"]), rule(Effect::Deny, &["secret/#"])];
-    Policy { rules, otherwise: Effect::Deny }
+    Policy::new(rules, Effect::Deny)
 }
 
 fn broker() -> (Broker, PolicyInForce) {

@@ -1,0 +1,136 @@
+//! What rules come to: filters with names put in, made to be asked for every message.
+
+use std::fmt::Write as _;
+
+use agentmq_codec::ReasonCode;
+use agentmq_topic::{FilterTrie, contains, matches, overlaps};
+
+use crate::authorize::{Action, Decision};
+use crate::rule::{Effect, Rule, Subject};
+
+/// What is denied, and what is allowed.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    denies: Page,
+    allows: Page,
+}
+
+/// What a rule says of one filter.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    filter: String,
+    publish: bool,
+    subscribe: bool,
+    literal: bool,
+    silent: bool,
+    pub(crate) rule: String,
+    /// What a client that is denied something because of it reads.
+    reason: String,
+}
+
+/// Grants of one effect, in the order of their rules.
+#[derive(Debug, Default)]
+struct Page {
+    grants: Vec<Grant>,
+    /// Their places by filter, where they are many.
+    by_filter: Option<FilterTrie<Vec<u32>>>,
+}
+
+impl Grants {
+    /// Adds what a rule comes to for a client.
+    pub(crate) fn add(&mut self, rule: &Rule, subject: &Subject<'_>) {
+        let page = match rule.effect {
+            Effect::Deny => &mut self.denies,
+            Effect::Allow => &mut self.allows,
+        };
+        for filter in rule.topics.iter().filter_map(|pattern| pattern.filter_for(subject)) {
+            page.push(Grant::new(rule, filter));
+        }
+    }
+
+    /// The first that denies any of this.
+    pub(crate) fn denying(&self, action: Action, topic: &str) -> Option<&Grant> {
+        let page = &self.denies;
+        match action {
+            Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
+            Action::Receive => page.first(topic, |it| it.subscribe && !it.literal),
+            Action::Subscribe => page.grants.iter().find(|it| {
+                let is_meant =
+                    if it.literal { it.filter == topic } else { overlaps(&it.filter, topic) };
+                it.subscribe && is_meant
+            }),
+        }
+    }
+
+    /// The first that allows all of this.
+    pub(crate) fn allowing(&self, action: Action, topic: &str) -> Option<&Grant> {
+        let page = &self.allows;
+        match action {
+            Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
+            // Also through a literal rule: what may be subscribed to may come.
+            Action::Receive => page.first(topic, |it| it.subscribe),
+            Action::Subscribe => page.grants.iter().find(|it| {
+                let is_meant =
+                    if it.literal { it.filter == topic } else { contains(&it.filter, topic) };
+                it.subscribe && is_meant
+            }),
+        }
+    }
+}
+
+impl Page {
+    fn push(&mut self, grant: Grant) {
+        let place = self.grants.len() as u32;
+        self.grants.push(grant);
+        if self.grants.len() == FEW {
+            let mut trie = FilterTrie::new();
+            for (place, grant) in self.grants.iter().enumerate() {
+                trie.get_or_insert_with(&grant.filter, Vec::new).push(place as u32);
+            }
+            self.by_filter = Some(trie);
+        } else if let (Some(trie), Some(grant)) = (&mut self.by_filter, self.grants.last()) {
+            trie.get_or_insert_with(&grant.filter, Vec::new).push(place);
+        }
+    }
+
+    /// The first grant whose filter matches a topic, of those that `fit`.
+    fn first(&self, topic: &str, fit: impl Fn(&Grant) -> bool) -> Option<&Grant> {
+        let Some(trie) = &self.by_filter else {
+            return self.grants.iter().find(|it| matches(&it.filter, topic) && fit(it));
+        };
+        let mut first = None;
+        trie.for_each_match(topic, |places| {
+            let fits = |place: &&u32| self.grants.get(**place as usize).is_some_and(&fit);
+            let found = places.iter().find(fits).copied();
+            first = [first, found].into_iter().flatten().min();
+        });
+        self.grants.get(first? as usize)
+    }
+}
+
+impl Grant {
+    fn new(rule: &Rule, filter: String) -> Self {
+        let mut reason = String::new();
+        if rule.effect == Effect::Deny {
+            let _ = write!(reason, "rule `{}` denies {filter}", rule.name);
+        }
+        let Rule { publish, subscribe, literal, silent, .. } = *rule;
+        Self { filter, publish, subscribe, literal, silent, rule: rule.name.clone(), reason }
+    }
+
+    pub(crate) fn refusal(&self) -> Decision<'_> {
+        let refused = Decision::refused(&self.rule, &self.reason);
+        match self.silent {
+            true => Decision { reason: "", code: ReasonCode::UnspecifiedError, ..refused },
+            false => refused,
+        }
+    }
+
+    /// Whether it is about a topic that its filter matches.
+    fn has(&self, topic: &str) -> bool {
+        !self.literal || self.filter == topic
+    }
+}
+
+/// Grants from which on an index finds them faster than looking at each.
+const FEW: usize = 8;
