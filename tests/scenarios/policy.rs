@@ -155,6 +155,23 @@ fn what_the_rules_come_to_can_be_asked() {
     assert!(text(&no).contains("no rule allows all that this filter matches"), "{}", text(&no));
 }
 
+/// The rules in the README are what its text says.
+#[test]
+fn the_readme_s_rules() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").expect("rules");
+    let (rules, _) = rest.split_once("```").expect("their end");
+    let broker = broker(rules);
+    let (mut scout, mut other) = (broker.client("scout"), broker.client("other"));
+    assert_eq!(scout.subscribe("agents/scout/#", QoS::AtMostOnce), ReasonCode::Success);
+    assert_eq!(scout.subscribe("agents/+/inbox", QoS::AtMostOnce), ReasonCode::NotAuthorized);
+    assert_eq!(other.publish("agents/scout/inbox", b"?", QoS::AtLeastOnce), ReasonCode::Success);
+    let answer = other.publish("agents/scout/answers", b"!", QoS::AtLeastOnce);
+    assert_eq!(answer, ReasonCode::NotAuthorized);
+    assert_eq!(scout.receive_publish().publish().payload, b"?");
+}
+
 fn text(output: &Output) -> String {
     let texts = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     texts.concat()
