@@ -53,14 +53,19 @@ impl Reading {
     }
 }
 
-/// The text of a file.
+/// The text of a configuration.
 pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
+    read_at_most(path, LONGEST_FILE)
+}
+
+/// The text of a file that has at most so many bytes.
+pub(crate) fn read_at_most(path: &Path, maximum: usize) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { file: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > LONGEST_FILE {
-        return Err(ConfigError::TooLong { file: path.to_owned(), maximum: LONGEST_FILE });
+    file.take(maximum as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > maximum {
+        return Err(ConfigError::TooLong { file: path.to_owned(), maximum });
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

@@ -6,7 +6,7 @@ use agentmq_identity::{Effect, Pattern, Policy, Rule};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config_file::read;
+use crate::config_file::read_at_most;
 use crate::error::{Findings, quoted};
 use crate::suggestion::nearest;
 use crate::value::{Allowed, Value};
@@ -18,7 +18,7 @@ impl crate::AccessConfig {
         if self.policy.as_os_str().is_empty() {
             return Ok(None);
         }
-        parse(&read(&self.policy)?, &self.policy).map(Some)
+        parse(&read_at_most(&self.policy, LONGEST_FILE)?, &self.policy).map(Some)
     }
 }
 
@@ -175,6 +175,8 @@ impl Reading<'_> {
     }
 }
 
+/// Bytes of a file at most: more than a hundred thousand rules.
+const LONGEST_FILE: usize = 16 * 1024 * 1024;
 const KEYS: &[&str] = &["name", "effect", "actions", "topics", "literal", "silent", "users"];
 const ACTIONS: &[&str] = &["publish", "subscribe"];
 

@@ -67,6 +67,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     if decision.allowed {
         return output.result(&format!("allowed by rule `{}`", decision.rule), &object);
     }
-    let what = format!("denied by rule `{}`: {}", decision.rule, decision.reason);
+    let what = match decision.reason {
+        "" => format!("denied by rule `{}`, whose clients are not told why", decision.rule),
+        reason => format!("denied: {reason}"),
+    };
     Err(Failure::with(Exit::Refused, what, "change the rules, or ask for less"))
 }
