@@ -150,6 +150,13 @@ fn what_the_rules_come_to_can_be_asked() {
     };
     let yes = ask("publish", "agents/one/a");
     assert_eq!((yes.status.code(), text(&yes).trim()), (Some(0), "allowed by rule `own topics`"));
+    for shared in ["$share/g/agents/one/a", "$share/g/news/+"] {
+        assert_eq!(ask("subscribe", shared).status.code(), Some(0), "{shared}: by what is in it");
+    }
+    assert_eq!(ask("subscribe", "$share/g/#").status.code(), Some(4));
+    for (action, wrong) in [("publish", "a/+"), ("subscribe", "a/#/b"), ("subscribe", "$share/g")] {
+        assert_eq!(ask(action, wrong).status.code(), Some(2), "{wrong} is no topic to {action}");
+    }
     let no = ask("subscribe", "agents/+/a");
     assert_eq!(no.status.code(), Some(4));
     assert!(text(&no).contains("no rule allows all that this filter matches"), "{}", text(&no));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use agentmq_broker::{Action, Principal};
+use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
 use serde_json::json;
 
 use crate::commands::config::load;
@@ -21,7 +22,7 @@ pub(crate) struct Args {
 enum Question {
     /// Say whether somebody may do something, and which rule decides. Exit code 4: no.
     Test {
-        /// To publish to a topic, or to subscribe to a filter ($share/NAME/ left out).
+        /// To publish to a topic, or to subscribe to a filter.
         action: Wanted,
         /// The topic or filter.
         topic: String,
@@ -56,11 +57,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     if let Some(policy) = access.load().map_err(config_failure)? {
         principal = principal.under(&policy, &client_id);
     }
-    let action = match action {
-        Wanted::Publish => Action::Publish,
-        Wanted::Subscribe => Action::Subscribe,
-    };
-    let decision = principal.authorize(action, &topic);
+    let (action, topic) = asked(action, &topic)
+        .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
+    let decision = principal.authorize(action, topic);
     let object = json!({
         "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
     });
@@ -72,4 +71,15 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         reason => format!("denied: {reason}"),
     };
     Err(Failure::with(Exit::Refused, what, "change the rules, or ask for less"))
+}
+
+/// What a broker would be asked: of a shared subscription its inner filter.
+fn asked(action: Wanted, topic: &str) -> Result<(Action, &str), TopicError> {
+    let limits = TopicLimits::default();
+    match action {
+        Wanted::Publish => check_name(topic, &limits).map(|()| (Action::Publish, topic)),
+        Wanted::Subscribe => {
+            Subscription::parse(topic, &limits).map(|it| (Action::Subscribe, it.filter))
+        }
+    }
 }
