@@ -54,11 +54,7 @@ impl Grants {
         match action {
             Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
             Action::Receive => page.first(topic, |it| it.subscribe && !it.literal),
-            Action::Subscribe => page.grants.iter().find(|it| {
-                let is_meant =
-                    if it.literal { it.filter == topic } else { overlaps(&it.filter, topic) };
-                it.subscribe && is_meant
-            }),
+            Action::Subscribe => page.asked(topic, overlaps),
         }
     }
 
@@ -69,28 +65,32 @@ impl Grants {
             Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
             // Also through a literal rule: what may be subscribed to may come.
             Action::Receive => page.first(topic, |it| it.subscribe),
-            Action::Subscribe => page.grants.iter().find(|it| {
-                let is_meant =
-                    if it.literal { it.filter == topic } else { contains(&it.filter, topic) };
-                it.subscribe && is_meant
-            }),
+            Action::Subscribe => page.asked(topic, contains),
         }
     }
 }
 
 impl Page {
     fn push(&mut self, grant: Grant) {
-        let place = self.grants.len() as u32;
         self.grants.push(grant);
-        if self.grants.len() == FEW {
-            let mut trie = FilterTrie::new();
-            for (place, grant) in self.grants.iter().enumerate() {
-                trie.get_or_insert_with(&grant.filter, Vec::new).push(place as u32);
-            }
-            self.by_filter = Some(trie);
-        } else if let (Some(trie), Some(grant)) = (&mut self.by_filter, self.grants.last()) {
-            trie.get_or_insert_with(&grant.filter, Vec::new).push(place);
+        let indexed = match self.grants.len() {
+            ..FEW => return,
+            FEW => 0,
+            all => all - 1,
+        };
+        let index = self.by_filter.get_or_insert_default();
+        for (place, grant) in self.grants.iter().enumerate().skip(indexed) {
+            index.get_or_insert_with(&grant.filter, Vec::new).push(place as u32);
         }
+    }
+
+    /// The first grant of subscriptions whose filter `covers` one that is asked for.
+    fn asked(&self, filter: &str, covers: fn(&str, &str) -> bool) -> Option<&Grant> {
+        let is_meant = |it: &&Grant| match it.literal {
+            true => it.filter == filter,
+            false => covers(&it.filter, filter),
+        };
+        self.grants.iter().filter(|it| it.subscribe).find(is_meant)
     }
 
     /// The first grant whose filter matches a topic, of those that `fit`.

@@ -81,9 +81,9 @@ const NOBODY_ALLOWS_ALL: &str = "no rule allows all that this filter matches: us
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use agentmq_codec::ReasonCode;
 
+    use super::*;
     use crate::rule::Pattern;
 
     fn rule(name: &str, effect: Effect, topics: &[&str]) -> Rule {

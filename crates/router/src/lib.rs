@@ -8,6 +8,7 @@
 
 mod activation;
 mod bundle;
+mod catching_up;
 mod closing;
 mod connack_properties;
 mod connection;

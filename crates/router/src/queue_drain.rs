@@ -49,19 +49,6 @@ impl Router {
         }
     }
 
-    /// A session's queue, if anything is in it, can go on: the shard resumes it, when other packets
-    /// that have arrived do not wait for that any more.
-    pub(crate) fn drain_later(&mut self, index: u32) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
-        if session.queue.is_empty() && !session.window.is_owing() {
-            return;
-        }
-        let id = session.connection.map(ConnectionId);
-        if let Some(connection) = id.and_then(|id| self.dirty_connection(id)) {
-            connection.has_more = true;
-        }
-    }
-
     fn drain_one(
         &mut self,
         index: u32,

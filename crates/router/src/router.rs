@@ -293,28 +293,6 @@ impl Router {
         connection.has_more && connection.outbox.len() < PORTION_BYTES
     }
 
-    /// Whether something waits for the client in its queue, until it acknowledges or until there is
-    /// room in its outbox; or much of that is not acknowledged yet.
-    pub fn is_catching_up(&mut self, id: ConnectionId) -> bool {
-        let connection = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut);
-        let Some(connection) = connection else { return false };
-        let session = connection.session().and_then(|it| self.sessions.get(it as usize));
-        let (waits, open) =
-            session.map_or((false, 0), |it| (!it.queue.is_empty(), it.window.open_count()));
-        connection.catches_up = waits || connection.catches_up && open > FEW;
-        connection.catches_up
-    }
-
-    /// Lets a queue that had to stop fill its outbox up to `portion` bytes.
-    pub fn resume_queue(&mut self, id: ConnectionId, portion: usize, now: Time) {
-        let connection = self.connection_mut(id).filter(|it| it.has_more);
-        let Some(connection) = connection else { return };
-        connection.has_more = false;
-        if let Some(session) = connection.session() {
-            self.drain(session, portion, now);
-        }
-    }
-
     /// Hands over what was recorded since the last time.
     pub fn submit(&mut self, now: Time) {
         self.commit.submit(now);
@@ -571,7 +549,5 @@ pub(crate) fn second_of(now: Time) -> u32 {
 }
 
 const SECOND_CONNECT: &str = "a second CONNECT";
-/// Messages whose acknowledgements hold up nobody, all at once.
-const FEW: u16 = 128;
 /// Milliseconds between sweeps, at least.
 const SWEEP_MS: u64 = 1_000;
