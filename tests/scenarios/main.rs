@@ -36,6 +36,7 @@ mod suback_before_retained;
 mod sys_topics;
 mod takeover_race;
 mod tls;
+mod tokens;
 mod unix;
 mod websocket;
 

@@ -7,7 +7,7 @@ use agentmq_net::{
     AllowedOrigins, ClientCertificates, Endpoint, Listener, ListenerOptions, NetError, ProxyPolicy,
     TlsFiles, TlsServer, WebSocketOptions,
 };
-use agentmq_router::{Place, Settings};
+use agentmq_router::{DoorSettings, Place, Settings};
 use agentmq_shard::{Door, Placement};
 
 use crate::{ClientPlacement, Config, ListenerConfig, TlsConfig};
@@ -38,7 +38,13 @@ pub(crate) fn settings(config: &Config) -> Settings {
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),
+        doors: config.listeners.iter().map(door_settings).collect(),
     }
+}
+
+fn door_settings(listener: &ListenerConfig) -> DoorSettings {
+    let ListenerConfig { allow_anonymous, max_connections, .. } = *listener;
+    DoorSettings { lets_anonymous_in: allow_anonymous, max_connections }
 }
 
 /// Binds every listener of a configuration, or none.
@@ -48,7 +54,7 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, NetError> {
         let (options, tls) = listener_options(listener, config.limits.packet_bytes)?;
         let socket = Listener::bind(&options)?;
         bound.endpoints.push(socket.endpoint().clone());
-        bound.doors.push(Door::new(socket, listener.max_connections));
+        bound.doors.push(Door::new(socket));
         bound.tls.extend(tls);
     }
     Ok(bound)

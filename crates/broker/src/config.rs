@@ -10,8 +10,8 @@ use crate::environment;
 use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
-    ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig, Place, SessionConfig,
-    SharedConfig, limit_keys, mqtt_config, shared_config,
+    AccessConfig, ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig, Place,
+    SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
 };
 
 /// Everything that can be said about a broker before it starts. The default is what
@@ -26,7 +26,7 @@ pub struct Config {
     pub durability: Durability,
     /// How much room the data directory's disk must have.
     pub disk: DiskConfig,
-    /// Who may do what.
+    /// Who is let in, and who may do what.
     pub access: AccessConfig,
     /// What a client finds when it comes back.
     pub session: SessionConfig,
@@ -64,13 +64,6 @@ pub struct DiskConfig {
     pub warn_below: u64,
     /// With less, what must survive is refused.
     pub refuse_below: u64,
-}
-
-/// `[access]`: who may do what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessConfig {
-    /// The file of rules; empty: everybody may do everything.
-    pub policy: PathBuf,
 }
 
 /// `[sys]`: the broker's own topics.
@@ -130,8 +123,8 @@ impl Default for Config {
     }
 }
 
-/// Reads a file without the environment, and the policy that it names, and applies every rule: what
-/// `agentmq config check` does.
+/// Reads a file without the environment, and the policy and keys that it names, and applies every
+/// rule: what `agentmq config check` does.
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
     let config = Config::load(Some(path), &Environment::new())?;
     config.access.load()?;
@@ -180,9 +173,15 @@ impl Config {
                     .to_owned(),
             );
         }
-        for listener in self.listeners.iter().filter(|listener| listener.allow_anonymous) {
-            if ListenerAddress::parse(&listener.url).is_ok_and(|address| !address.is_local()) {
+        for listener in &self.listeners {
+            let Ok(address) = ListenerAddress::parse(&listener.url) else { continue };
+            if listener.allow_anonymous && !address.is_local() {
                 notices.push(format!("{} lets everybody in: allow_anonymous", listener.url));
+            }
+            let is_readable = !address.is_local() && !address.scheme.uses_tls();
+            if is_readable && self.access.authenticates() {
+                let why = "whoever is on the way can read tokens: write mqtts:// or wss://";
+                notices.push(format!("{}: {why}", listener.url));
             }
         }
         notices.extend(limit_keys::notices(self));
@@ -218,7 +217,7 @@ impl Config {
         let mut problems = Vec::new();
         let mut addresses: Vec<ListenerAddress> = Vec::new();
         for (index, listener) in self.listeners.iter().enumerate() {
-            for (key, message) in listener.problems() {
+            for (key, message) in listener.problems(self.access.authenticates()) {
                 let dot = if key.is_empty() { "" } else { "." };
                 problems.push((format!("listeners.{index}{dot}{key}"), message));
             }

@@ -15,7 +15,8 @@ use crate::{Config, ListenerConfig, Place, ShareStrategy};
 pub type Environment = BTreeMap<String, String>;
 
 /// Variables that are no settings of the broker: the command line's own.
-pub const RESERVED: &[&str] = &["AGENTMQ_CONTEXT", "AGENTMQ_URL"];
+pub const RESERVED: &[&str] =
+    &["AGENTMQ_CONTEXT", "AGENTMQ_URL", "AGENTMQ_USER", "AGENTMQ_PASSWORD"];
 
 /// The variable that sets `key`.
 pub(crate) fn variable(key: &str) -> String {

@@ -52,6 +52,23 @@ macro_rules! field {
 }
 pub(crate) use field;
 
+/// The member of tokens that a claim is read from.
+macro_rules! claim_field {
+    ($claim:literal) => {
+        Field {
+            name: concat!("access.tokens.claims.", $claim),
+            allowed: Allowed::Text,
+            reload: Reload::NewConnections,
+            get: |config| Some(Value::Text(config.access.tokens.claims.member($claim).to_owned())),
+            set: |config, value| {
+                let member: String = fitting(value)?;
+                config.access.tokens.claims.set($claim, &member);
+                Ok(())
+            },
+        }
+    };
+}
+
 /// `value` as a Rust type.
 pub(crate) fn fitting<T: Setting>(value: Value) -> Result<T, String> {
     let shown = value.to_string();
@@ -157,7 +174,27 @@ static FIELDS: &[Field<Config>] = &[
     field!(durability, Allowed::Choice(Durability::NAMES), Restart),
     field!(disk.warn_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
     field!(disk.refuse_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
-    field!(access.policy, Allowed::Text, NewConnections),
+    field!(access.policy, Allowed::Text, AtOnce),
+    field!(access.tokens.keys, Allowed::List, NewConnections),
+    field!(access.tokens.issuers, Allowed::List, NewConnections),
+    field!(access.tokens.audience, Allowed::Text, NewConnections),
+    field!(
+        access.tokens.leeway_secs,
+        Allowed::Integer { minimum: 0, maximum: 600 },
+        NewConnections
+    ),
+    field!(
+        access.tokens.longest_secs,
+        Allowed::Integer { minimum: 60, maximum: 366 * 86_400 },
+        NewConnections
+    ),
+    claim_field!("agent_id"),
+    claim_field!("tool_id"),
+    claim_field!("server_id"),
+    claim_field!("user_id"),
+    claim_field!("org_id"),
+    claim_field!("roles"),
+    claim_field!("acl"),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),
@@ -225,7 +262,11 @@ mod tests {
     fn a_value_of_another_type_is_refused() {
         let mut config = Config::default();
         for key in Key::all() {
-            assert!(key.set(&mut config, Value::List(vec![])).is_err(), "{}", key.name());
+            let wrong = match key.allowed() {
+                Allowed::List => Value::Boolean(true),
+                _ => Value::List(vec![]),
+            };
+            assert!(key.set(&mut config, wrong).is_err(), "{}", key.name());
         }
         assert_eq!(config, Config::default());
     }

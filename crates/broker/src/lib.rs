@@ -5,6 +5,7 @@
 //! Knows nothing of packets or topics: it only says what the crates that do are allowed.
 #![forbid(unsafe_code)]
 
+mod access_config;
 mod assembly;
 mod config;
 mod config_file;
@@ -28,14 +29,17 @@ mod shared_config;
 mod suggestion;
 mod value;
 
-pub use agentmq_identity::{Action, Policy, Principal};
+pub use access_config::{Access, AccessConfig, TokensConfig};
+pub use agentmq_identity::{
+    Action, ClaimError, Claims, Policy, Principal, SigningKey, Token, TokenError,
+};
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
     Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
 };
 pub use config::{
-    AccessConfig, ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
+    ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
 };
 pub use default_file::DEFAULT_TOML;
 pub use environment::{Environment, RESERVED};

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use agentmq_identity::{Authenticator, Guarded, Open, PolicyInForce};
+use agentmq_identity::Guarded;
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
 use agentmq_session::MemoryEngine;
@@ -16,14 +16,14 @@ use agentmq_shard::{
 use agentmq_store::{OpenError, Writer};
 
 use crate::assembly::{bind, placement, shard_count, shared_settings};
-use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable};
+use crate::{Access, Config, ConfigError, ReloadPlan, data, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
-    policy: PolicyInForce,
+    access: Guarded,
     endpoints: Vec<Endpoint>,
     tls: Vec<TlsServer>,
     shards: Vec<ShardHandle>,
@@ -74,16 +74,9 @@ pub enum BrokerError {
 impl Broker {
     /// Binds every listener and starts serving. All listeners accept when it returns.
     pub fn start(config: Config) -> Result<Self, BrokerError> {
-        Self::start_with(config, Arc::new(Open))
-    }
-
-    /// Like [`Broker::start`], with an authenticator.
-    pub fn start_with(
-        config: Config,
-        authenticator: Arc<dyn Authenticator>,
-    ) -> Result<Self, BrokerError> {
         config.validate()?;
-        let policy = PolicyInForce::new(config.access.load()?);
+        let Access { policy, authenticator } = config.access.load()?;
+        let access = Guarded::new(authenticator, policy);
         let bound = bind(&config)?;
         let count = shard_count(&config);
         let clock = Clock::new();
@@ -92,8 +85,6 @@ impl Broker {
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
         let settings = shared_settings(&config);
-        let guarded = Guarded::new(authenticator, policy.clone());
-        let authenticator: Arc<dyn Authenticator> = Arc::new(guarded);
         let mut survivors = opened.as_mut().map(data::take_restored);
         let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
         let mut doors = Some(bound.doors);
@@ -106,7 +97,7 @@ impl Broker {
                 number,
                 doors: doors.take_if(|_| number == 0).unwrap_or_default(),
                 settings: Arc::clone(&settings),
-                authenticator: Arc::clone(&authenticator),
+                authenticator: Arc::new(access.clone()),
                 commit: engines.pop().unwrap_or_else(|| Box::new(MemoryEngine)),
                 sessions,
                 retained,
@@ -133,7 +124,7 @@ impl Broker {
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
         let (watcher, writer) = (None, LastToEnd(writer));
-        Ok(Self { config, policy, endpoints, tls, shards, threads, watcher, board, writer })
+        Ok(Self { config, access, endpoints, tls, shards, threads, watcher, board, writer })
     }
 
     /// Where it listens, with the ports that were bound.
@@ -151,14 +142,15 @@ impl Broker {
         self.board.total()
     }
 
-    /// Takes over what can be changed while running, and reads policy and TLS files again. Returns
-    /// what was applied and what waits for a restart. Nothing changes when anything is wrong.
+    /// Takes over what can be changed while running, and reads policy, key and TLS files again.
+    /// Returns what was applied and what waits for a restart. Nothing changes when anything is
+    /// wrong.
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        let policy = plan.effective.access.load()?;
+        let Access { policy, authenticator } = plan.effective.access.load()?;
         TlsServer::reload_all(&self.tls)?;
-        self.policy.replace(policy);
+        self.access.replace(authenticator, policy);
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
         let sys_interval_secs = self.config.sys.interval_secs;

@@ -52,16 +52,18 @@ impl ListenerConfig {
         self.mode.unwrap_or(PRIVATE)
     }
 
-    /// Whether other machines' clients come in without proof or consent: then it is refused.
+    /// Whether other machines' clients come in without proof or consent: then it is refused, unless
+    /// the broker `authenticates` clients.
     #[must_use]
-    pub fn lets_strangers_in(&self) -> bool {
-        let authenticates = self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
+    pub fn lets_strangers_in(&self, authenticates: bool) -> bool {
+        let authenticates =
+            authenticates || self.tls.as_ref().is_some_and(|tls| tls.require_client_cert);
         let public = ListenerAddress::parse(&self.url).is_ok_and(|address| !address.is_local());
         public && !authenticates && !self.allow_anonymous
     }
 
     /// Every rule that this listener breaks, as key and message.
-    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn problems(&self, authenticates: bool) -> Vec<(&'static str, String)> {
         if self.url.is_empty() {
             let why = "the listener has no url: add url = \"mqtt://127.0.0.1:1883\"";
             return vec![("", why.into())];
@@ -74,10 +76,11 @@ impl ListenerConfig {
         };
         let mut problems = self.misplaced(address.scheme);
         problems.extend(self.certificate_problems(address.scheme));
-        if self.lets_strangers_in() {
+        if self.lets_strangers_in(authenticates) {
             let why = format!(
-                "{} can be reached from other machines and clients need not authenticate; to \
-                 accept that, add to this listener: allow_anonymous = true",
+                "{} can be reached from other machines and clients need not authenticate: set \
+                 access.tokens.keys, or to accept that, add to this listener: allow_anonymous = \
+                 true",
                 quoted(&self.url)
             );
             problems.push(("url", why));
@@ -292,7 +295,7 @@ mod tests {
     }
 
     fn keys_with_problems(settings: &[(&str, &str)]) -> Vec<&'static str> {
-        listener(settings).problems().into_iter().map(|(key, _)| key).collect()
+        listener(settings).problems(false).into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -354,7 +357,7 @@ mod tests {
         assert_eq!(keys_with_problems(&[public, ("allow_anonymous", "true")]), [""; 0]);
         assert_eq!(keys_with_problems(&[("url", "'mqtt://127.0.0.1:0'")]), [""; 0]);
         assert_eq!(keys_with_problems(&[("url", "'unix:///run/a'")]), [""; 0]);
-        let message = &listener(&[public]).problems()[0].1;
+        let message = &listener(&[public]).problems(false)[0].1;
         assert!(message.ends_with("add to this listener: allow_anonymous = true"), "{message}");
     }
 

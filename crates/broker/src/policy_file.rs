@@ -14,7 +14,7 @@ use crate::{ConfigError, Place};
 
 impl crate::AccessConfig {
     /// Reads the policy that it names; `None` when it names none.
-    pub fn load(&self) -> Result<Option<Policy>, ConfigError> {
+    pub fn load_policy(&self) -> Result<Option<Policy>, ConfigError> {
         if self.policy.as_os_str().is_empty() {
             return Ok(None);
         }
@@ -95,6 +95,7 @@ impl Reading<'_> {
                 "literal" => rule.literal = self.flag("literal", value),
                 "silent" => rule.silent = self.flag("silent", value),
                 "users" => rule.users = Some(self.list("users", value)),
+                "roles" => rule.roles = Some(self.list("roles", value)),
                 other => self.unknown(key.span().start, other, KEYS),
             }
         }
@@ -177,7 +178,8 @@ impl Reading<'_> {
 
 /// Bytes of a file at most: more than a hundred thousand rules.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
-const KEYS: &[&str] = &["name", "effect", "actions", "topics", "literal", "silent", "users"];
+const KEYS: &[&str] =
+    &["name", "effect", "actions", "topics", "literal", "silent", "users", "roles"];
 const ACTIONS: &[&str] = &["publish", "subscribe"];
 
 #[cfg(test)]
@@ -226,7 +228,7 @@ mod tests {
             ),
             (
                 "[[rules]]\neffect = 'allow'\ntopics = ['a/{agent}']",
-                "p.toml:3:10: `a/{agent}`: `{agent}`: a placeholder is a whole level",
+                "p.toml:3:10: `a/{agent}`: `{agent}`: a placeholder is a whole level, and one of",
             ),
             (
                 "[[rules]]\neffect = 'allow'\nactions = ['subscibe']\ntopics = ['#']",

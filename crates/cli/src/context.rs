@@ -1,12 +1,12 @@
 //! Named broker addresses in `$XDG_CONFIG_HOME/agentmq/contexts.toml`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::private_file;
 
 /// The file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -92,18 +92,10 @@ impl Contexts {
         let path = path()?;
         let text = toml::to_string(self)
             .map_err(|error| Failure::new(format!("cannot write contexts: {error}")))?;
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            // A rename replaces the file in one step: a crash leaves the old one.
-            let new = path.with_extension("toml.new");
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)
-        });
+        let written = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| private_file::write(&path, &text));
         written.map_err(|error| unusable(&path, &error))
     }
 

@@ -29,11 +29,12 @@ impl ListenArgs {
                 .cloned()
                 .unwrap_or_else(|| ListenerConfig::new(url));
             listener.allow_anonymous |= self.allow_anonymous;
-            if listener.lets_strangers_in() {
+            if listener.lets_strangers_in(config.access.authenticates()) {
                 let what = format!(
                     "--listen {url}: other machines can reach it and clients need not authenticate"
                 );
-                let fix = "add --allow-anonymous to accept that, or listen on 127.0.0.1";
+                let fix = "add --allow-anonymous to accept that, listen on 127.0.0.1, or set \
+                           access.tokens.keys in a configuration file";
                 return Err(Failure::usage(what, fix));
             }
             config.listeners.push(listener);

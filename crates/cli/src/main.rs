@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod claim_args;
+mod clock;
 mod commands;
 mod connection;
 mod context;
@@ -12,6 +14,7 @@ mod json_indent;
 mod listen_args;
 mod memory;
 mod output;
+mod private_file;
 mod progress;
 
 use std::process::ExitCode;
@@ -52,6 +55,10 @@ enum Command {
     Config(commands::config::Args),
     /// Say what rules of access come to.
     Acl(commands::acl::Args),
+    /// Make tokens that let agents in, and look at them.
+    Token(commands::token::Args),
+    /// Make, list and renew the keys that sign tokens.
+    Keys(commands::keys::Args),
     /// Look at a data directory, and copy it.
     Store(commands::store::Args),
     /// Print every bound of the broker and what happens beyond it.
@@ -102,6 +109,8 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Dev(args) => commands::serve::dev(&args, output),
         Command::Config(args) => commands::config::run(args, output),
         Command::Acl(args) => commands::acl::run(args, output),
+        Command::Token(args) => commands::token::run(args, output),
+        Command::Keys(args) => commands::keys::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),

@@ -1,5 +1,7 @@
 //! From credentials to a principal, in one step or by an exchange of AUTH packets.
 
+use std::borrow::Cow;
+
 use agentmq_codec::ReasonCode;
 
 use crate::Principal;
@@ -15,6 +17,8 @@ pub struct Credentials<'a> {
     pub password: Option<&'a [u8]>,
     /// Authentication Method and Data of MQTT 5 §4.12.
     pub method: Option<(&'a str, &'a [u8])>,
+    /// Whether the listener lets in who brings nothing of all this.
+    pub may_be_anonymous: bool,
 }
 
 /// Why a client is turned away.
@@ -23,7 +27,7 @@ pub struct Refusal {
     /// CONNACK or DISCONNECT reason code.
     pub reason: ReasonCode,
     /// Reason string: says no more than the client may know.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// The server's next step in an exchange (AUTH 0x18), with the state that judges the answer.
@@ -35,11 +39,28 @@ pub struct Challenge {
     pub exchange: Box<dyn Exchange>,
 }
 
+/// Who was let in.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// Whom the connection acts as.
+    pub principal: Principal,
+    /// Authentication Data for CONNACK or the final AUTH.
+    pub data: Option<Vec<u8>>,
+    /// Seconds after which the proof is not good any more; `None`: it stays good.
+    pub lasts_secs: Option<u64>,
+}
+
+impl From<Principal> for Acceptance {
+    fn from(principal: Principal) -> Self {
+        Self { principal, data: None, lasts_secs: None }
+    }
+}
+
 /// The result of one authentication step.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Authenticated; the data, if any, goes into CONNACK or the final AUTH.
-    Accepted(Principal, Option<Vec<u8>>),
+    /// Authenticated.
+    Accepted(Acceptance),
     /// Turned away.
     Refused(Refusal),
     /// One more round.
@@ -52,11 +73,11 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
     /// password).
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome;
 
-    /// Who a session acts as that has survived the broker, and whose client has not come back: its
-    /// will is still judged.
-    fn remembered(&self, name: Option<&str>, client_id: &str) -> Principal {
+    /// Who a session goes on as that was authenticated earlier: before the broker started, or
+    /// before what holds changed.
+    fn remembered(&self, principal: &Principal, client_id: &str) -> Principal {
         let _ = client_id;
-        name.map_or(Principal::ANONYMOUS, Principal::named)
+        principal.clone()
     }
 }
 
@@ -76,10 +97,10 @@ impl Authenticator for Open {
             // [MQTT-4.12.0-1]
             return Outcome::Refused(Refusal {
                 reason: ReasonCode::BadAuthenticationMethod,
-                why: "this server supports no enhanced authentication method",
+                why: "this server supports no enhanced authentication method".into(),
             });
         }
         let principal = credentials.username.map_or(Principal::ANONYMOUS, Principal::named);
-        Outcome::Accepted(principal, None)
+        Outcome::Accepted(principal.into())
     }
 }

@@ -43,7 +43,7 @@ impl Grants {
             Effect::Deny => &mut self.denies,
             Effect::Allow => &mut self.allows,
         };
-        for filter in rule.topics.iter().filter_map(|pattern| pattern.filter_for(subject)) {
+        for filter in rule.topics.iter().flat_map(|pattern| pattern.filters_for(subject)) {
             page.push(Grant::new(rule, filter));
         }
     }

@@ -1,56 +1,76 @@
-//! An authenticator whose principals come with what a policy grants them.
+//! Who is let in and what they may do, both of which may be replaced while clients come and go.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::authenticate::{Authenticator, Challenge, Credentials, Exchange, Outcome};
+use crate::authenticate::{Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome};
 use crate::policy::Policy;
 use crate::principal::Principal;
 
-/// The policy in effect; what is put in its place counts for who is authenticated from then on.
-#[derive(Debug, Clone, Default)]
-pub struct PolicyInForce(Arc<RwLock<Option<Arc<Policy>>>>);
+/// Asks another authenticator, and gives whom it accepts what a policy grants. Cheap to clone; all
+/// clones are one.
+#[derive(Debug, Clone)]
+pub struct Guarded(Arc<RwLock<InForce>>);
 
-impl PolicyInForce {
-    /// This one, or none: then everything is allowed.
-    pub fn new(policy: Option<Policy>) -> Self {
-        Self(Arc::new(RwLock::new(policy.map(Arc::new))))
+#[derive(Debug, Clone)]
+struct InForce {
+    inner: Arc<dyn Authenticator>,
+    /// `None`: everything is allowed.
+    policy: Option<Arc<Policy>>,
+}
+
+impl Guarded {
+    /// This authenticator, and a policy or none.
+    pub fn new(inner: Arc<dyn Authenticator>, policy: Option<Policy>) -> Self {
+        let policy = policy.map(Arc::new);
+        Self(Arc::new(RwLock::new(InForce { inner, policy })))
     }
 
-    /// Puts another one in its place.
-    pub fn replace(&self, policy: Option<Policy>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = policy.map(Arc::new);
+    /// Puts others in their place. They count for who comes from then on; who is here is asked
+    /// about by [`Authenticator::remembered`].
+    pub fn replace(&self, inner: Arc<dyn Authenticator>, policy: Option<Policy>) {
+        let policy = policy.map(Arc::new);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = InForce { inner, policy };
     }
 
-    fn granted(&self, principal: Principal, client_id: &str) -> Principal {
-        let policy = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match policy {
-            Some(policy) => principal.under(&policy, client_id),
-            None => principal,
+    fn in_force(&self) -> InForce {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The policy counts that is in force when the last step is done.
+    fn guard(&self, outcome: Outcome, client_id: &str) -> Outcome {
+        match outcome {
+            Outcome::Accepted(acceptance) => {
+                let principal = self.in_force().granted(&acceptance.principal, client_id);
+                Outcome::Accepted(Acceptance { principal, ..acceptance })
+            }
+            Outcome::Continue(Challenge { data, exchange }) => {
+                let (guarded, client_id) = (self.clone(), client_id.into());
+                let exchange = Box::new(GuardedExchange { inner: exchange, guarded, client_id });
+                Outcome::Continue(Challenge { data, exchange })
+            }
+            Outcome::Refused(refusal) => Outcome::Refused(refusal),
         }
     }
 }
 
-/// Asks another authenticator, and gives whom it accepts what the policy grants.
-#[derive(Debug)]
-pub struct Guarded {
-    inner: Arc<dyn Authenticator>,
-    policy: PolicyInForce,
-}
-
-impl Guarded {
-    /// `inner` with a policy.
-    pub fn new(inner: Arc<dyn Authenticator>, policy: PolicyInForce) -> Self {
-        Self { inner, policy }
+impl InForce {
+    fn granted(&self, principal: &Principal, client_id: &str) -> Principal {
+        match &self.policy {
+            Some(policy) => principal.under(policy, client_id),
+            None => principal.unrestricted(),
+        }
     }
 }
 
 impl Authenticator for Guarded {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
-        guard(self.inner.authenticate(credentials), &self.policy, credentials.client_id)
+        let inner = self.in_force().inner;
+        self.guard(inner.authenticate(credentials), credentials.client_id)
     }
 
-    fn remembered(&self, name: Option<&str>, client_id: &str) -> Principal {
-        self.policy.granted(self.inner.remembered(name, client_id), client_id)
+    fn remembered(&self, principal: &Principal, client_id: &str) -> Principal {
+        let in_force = self.in_force();
+        in_force.granted(&in_force.inner.remembered(principal, client_id), client_id)
     }
 }
 
@@ -58,27 +78,13 @@ impl Authenticator for Guarded {
 #[derive(Debug)]
 struct GuardedExchange {
     inner: Box<dyn Exchange>,
-    policy: PolicyInForce,
+    guarded: Guarded,
     client_id: Box<str>,
 }
 
 impl Exchange for GuardedExchange {
     fn step(self: Box<Self>, data: &[u8]) -> Outcome {
-        guard(self.inner.step(data), &self.policy, &self.client_id)
-    }
-}
-
-fn guard(outcome: Outcome, policy: &PolicyInForce, client_id: &str) -> Outcome {
-    match outcome {
-        Outcome::Accepted(principal, data) => {
-            Outcome::Accepted(policy.granted(principal, client_id), data)
-        }
-        Outcome::Continue(Challenge { data, exchange }) => {
-            let (policy, client_id) = (policy.clone(), client_id.into());
-            let exchange = Box::new(GuardedExchange { inner: exchange, policy, client_id });
-            Outcome::Continue(Challenge { data, exchange })
-        }
-        Outcome::Refused(refusal) => Outcome::Refused(refusal),
+        self.guarded.guard(self.inner.step(data), &self.client_id)
     }
 }
 
@@ -90,20 +96,24 @@ mod tests {
     fn publishes(authenticator: &impl Authenticator, topic: &str) -> bool {
         let credentials = Credentials { client_id: "a", ..Credentials::default() };
         match authenticator.authenticate(&credentials) {
-            Outcome::Accepted(principal, _) => principal.authorize(Action::Publish, topic).allowed,
+            Outcome::Accepted(Acceptance { principal, .. }) => {
+                principal.authorize(Action::Publish, topic).allowed
+            }
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn another_policy_counts_for_who_comes_then() {
-        let policy = PolicyInForce::new(None);
-        let guarded = Guarded::new(Arc::new(Open), policy.clone());
+    fn another_policy_counts_for_who_comes_then_and_who_is_here_can_be_asked_about() {
+        let guarded = Guarded::new(Arc::new(Open), None);
         assert!(publishes(&guarded, "a"), "without a policy everything is allowed");
-        let before = guarded.remembered(None, "a");
-        policy.replace(Some(Policy::new(Vec::new(), Effect::Deny)));
+        let before = guarded.remembered(&Principal::ANONYMOUS, "a");
+        guarded.replace(Arc::new(Open), Some(Policy::new(Vec::new(), Effect::Deny)));
         assert!(!publishes(&guarded, "a"));
-        assert!(!guarded.remembered(None, "a").authorize(Action::Publish, "a").allowed);
-        assert!(before.authorize(Action::Publish, "a").allowed, "who is here keeps what it had");
+        assert!(before.authorize(Action::Publish, "a").allowed, "it keeps what it had");
+        let after = guarded.remembered(&before, "a");
+        assert!(!after.authorize(Action::Publish, "a").allowed);
+        guarded.replace(Arc::new(Open), None);
+        assert!(guarded.remembered(&after, "a").authorize(Action::Publish, "a").allowed);
     }
 }

@@ -5,17 +5,35 @@
 //! broker; this crate does no I/O and reads no clock.
 #![forbid(unsafe_code)]
 
+mod acl_claim;
 mod authenticate;
 mod authorize;
+mod chain;
+mod claim_mapping;
+mod claims;
 mod grants;
 mod guarded;
+mod keys;
 mod policy;
 mod principal;
 mod rule;
+mod signing;
+mod strict_json;
+mod token;
+mod tokens;
 
-pub use authenticate::{Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal};
+pub use authenticate::{
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal,
+};
 pub use authorize::{Action, Decision};
-pub use guarded::{Guarded, PolicyInForce};
+pub use chain::{Chain, Proof};
+pub use claim_mapping::ClaimMapping;
+pub use claims::{CLAIM_NAMES, ClaimError, Claims};
+pub use guarded::Guarded;
+pub use keys::{KeyError, KeySet};
 pub use policy::Policy;
 pub use principal::Principal;
 pub use rule::{Effect, Pattern, PatternError, Rule};
+pub use signing::{NoSigningKey, SigningKey};
+pub use token::{Token, TokenError, TokenRules};
+pub use tokens::{Tokens, WallClock};

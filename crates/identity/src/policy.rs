@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authorize::{Action, Decision};
+use crate::claims::Claims;
 use crate::grants::Grants;
 use crate::rule::{Effect, Rule, Subject};
 
@@ -49,7 +50,9 @@ impl Policy {
     pub(crate) fn rights(&self, subject: &Subject<'_>) -> Rights {
         let mut own = Grants::default();
         let rules = self.own.iter().filter_map(|place| self.rules.get(*place));
-        rules.filter(|rule| rule.is_about(subject)).for_each(|rule| own.add(rule, subject));
+        let brought = subject.claims.map_or(&[][..], Claims::rules);
+        let rules = rules.chain(brought).filter(|rule| rule.is_about(subject));
+        rules.for_each(|rule| own.add(rule, subject));
         let (common, otherwise) = (Arc::clone(&self.common), self.otherwise);
         Rights { common, own: Arc::new(own), otherwise }
     }
@@ -96,7 +99,7 @@ mod tests {
         grants.decide(action, topic).allowed
     }
 
-    const SCOUT: Subject<'_> = Subject { client_id: "scout-1", user: Some("scout") };
+    const SCOUT: Subject<'_> = Subject { client_id: "scout-1", user: Some("scout"), claims: None };
 
     #[test]
     fn a_rule_that_denies_goes_first_whatever_the_order() {
@@ -146,8 +149,27 @@ mod tests {
         assert!(allowed(&scout, Action::Publish, "in/a"));
         assert!(!allowed(&scout, Action::Subscribe, "in/a"));
         for user in [Some("other"), None] {
-            let other = policy.rights(&Subject { client_id: "scout", user });
+            let other = policy.rights(&Subject { client_id: "scout", user, claims: None });
             assert!(!allowed(&other, Action::Publish, "in/a"), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn rules_speak_of_roles_and_a_token_brings_rules_that_cannot_undo_a_denial() {
+        let roles = |name: &str| Some(vec![name.to_owned()]);
+        let rules = vec![
+            Rule { roles: roles("auditor"), ..rule("audit", Effect::Allow, &["audit/#"]) },
+            rule("none", Effect::Deny, &["secret/#"]),
+        ];
+        let policy = Policy::new(rules, Effect::Deny);
+        let claims = serde_json::json!({
+            "roles": ["auditor"], "acl": {"all": ["mine/#", "secret/#"]}
+        });
+        let claims = Claims::read(claims.as_object().expect("an object")).expect("are right");
+        let auditor = policy.rights(&Subject { claims: Some(&claims), ..SCOUT });
+        for (topic, expected) in [("audit/a", true), ("mine/a", true), ("secret/a", false)] {
+            assert_eq!(allowed(&auditor, Action::Publish, topic), expected, "{topic}");
+            assert!(!allowed(&policy.rights(&SCOUT), Action::Publish, topic), "{topic}");
         }
     }
 

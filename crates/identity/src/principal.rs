@@ -1,7 +1,11 @@
 //! An authenticated client.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
+use crate::claims::Claims;
 use crate::policy::{Policy, Rights};
 use crate::rule::Subject;
 
@@ -13,6 +17,8 @@ pub struct Principal(Option<Arc<Known>>);
 #[derive(Debug)]
 struct Known {
     name: Option<Arc<str>>,
+    /// What it has proved; `None`: the name is what it says that it is called.
+    claims: Option<Arc<Claims>>,
     /// What a policy comes to for it; `None`: there is no policy.
     rights: Option<Rights>,
 }
@@ -21,17 +27,34 @@ impl Principal {
     /// A client that gave no credentials.
     pub const ANONYMOUS: Self = Self(None);
 
-    /// A client known by a name: its user name or a claim of its token.
+    /// A client that says what it is called: nobody has verified it.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        Self(Some(Arc::new(Known { name: Some(name.into()), rights: None })))
+        Self(Some(Arc::new(Known { name: Some(name.into()), claims: None, rights: None })))
+    }
+
+    /// A client that has proved its name and what else is claimed of it.
+    pub fn verified(name: impl Into<Arc<str>>, claims: Claims) -> Self {
+        let (name, claims) = (Some(name.into()), Some(Arc::new(claims)));
+        Self(Some(Arc::new(Known { name, claims, rights: None })))
     }
 
     /// The same one, as the client `client_id` under a policy.
     #[must_use]
     pub fn under(&self, policy: &Policy, client_id: &str) -> Self {
-        let rights = policy.rights(&Subject { client_id, user: self.name() });
-        let name = self.0.as_ref().and_then(|known| known.name.clone());
-        Self(Some(Arc::new(Known { name, rights: Some(rights) })))
+        let subject = Subject { client_id, user: self.name(), claims: self.claims() };
+        self.with(Some(policy.rights(&subject)))
+    }
+
+    /// The same one, without a policy.
+    pub(crate) fn unrestricted(&self) -> Self {
+        if self.is_restricted() { self.with(None) } else { self.clone() }
+    }
+
+    fn with(&self, rights: Option<Rights>) -> Self {
+        let known = self.0.as_deref();
+        let name = known.and_then(|known| known.name.clone());
+        let claims = known.and_then(|known| known.claims.clone());
+        Self(Some(Arc::new(Known { name, claims, rights })))
     }
 
     /// Whether a policy restricts it at all.
@@ -39,12 +62,98 @@ impl Principal {
         self.rights().is_some()
     }
 
-    /// The verified name; `None` for an anonymous client.
+    /// Its name; `None` for an anonymous client.
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref()?.name.as_deref()
     }
 
+    /// What it has proved; `None` if it has proved nothing, not even its name.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.0.as_ref()?.claims.as_deref()
+    }
+
+    /// Whether the other is the same one: of the same name and organisation, proved by both or by
+    /// neither.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let org = |it: &Self| it.claims().map(|claims| claims.org_id.clone());
+        self.name() == other.name() && org(self) == org(other)
+    }
+
+    /// What a record keeps of it: its name, or a JSON object where there is more to say. `None`
+    /// for an anonymous client.
+    pub fn record(&self) -> Option<Cow<'_, str>> {
+        let (name, claims) = (self.name()?, self.claims());
+        if claims.is_none() && !name.starts_with('{') {
+            return Some(name.into());
+        }
+        let mut object = claims.map(Claims::to_object).unwrap_or_default();
+        object.insert(NAME.into(), json!(name));
+        object.insert(IS_VERIFIED.into(), json!(claims.is_some()));
+        Some(Value::Object(object).to_string().into())
+    }
+
+    /// Who a record speaks of. One that is damaged makes a client that has proved nothing.
+    #[must_use]
+    pub fn recorded(record: &str) -> Self {
+        let object: Option<Map<String, Value>> =
+            record.starts_with('{').then(|| serde_json::from_str(record).ok()).flatten();
+        let Some(object) = object else { return Self::named(record) };
+        let name = object.get(NAME).and_then(Value::as_str).unwrap_or(record);
+        let is_verified = object.get(IS_VERIFIED) == Some(&Value::Bool(true));
+        match Claims::read(&object) {
+            Ok(claims) if is_verified => Self::verified(name, claims),
+            _ => Self::named(name),
+        }
+    }
+
     pub(crate) fn rights(&self) -> Option<&Rights> {
         self.0.as_ref()?.rights.as_ref()
+    }
+}
+
+const NAME: &str = "name";
+const IS_VERIFIED: &str = "verified";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(org: &str) -> Claims {
+        Claims {
+            agent_id: Some("scout".into()),
+            org_id: Some(org.into()),
+            tool_ids: vec!["echo".into()],
+            ..Claims::default()
+        }
+    }
+
+    #[test]
+    fn a_record_keeps_what_is_known() {
+        assert_eq!(Principal::ANONYMOUS.record(), None);
+        assert_eq!(Principal::named("me").record().as_deref(), Some("me"));
+        for before in [
+            Principal::named("me"),
+            Principal::named("{\"verified\":true,\"name\":\"root\"}"),
+            Principal::named("{"),
+            Principal::verified("scout", claims("acme")),
+            Principal::verified("{", Claims::default()),
+        ] {
+            let after = Principal::recorded(&before.record().expect("has a name"));
+            assert_eq!((after.name(), after.claims()), (before.name(), before.claims()));
+        }
+        for damaged in ["{\"name\":\"me\",\"verified\":true,\"agent_id\":7}", "{\"name\":"] {
+            assert_eq!(Principal::recorded(damaged).claims(), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_only_said_is_not_the_one_that_was_proved() {
+        let scout = Principal::verified("scout", claims("acme"));
+        assert!(scout.is_same(&Principal::verified("scout", claims("acme"))));
+        assert!(!scout.is_same(&Principal::verified("scout", claims("other"))));
+        assert!(!scout.is_same(&Principal::named("scout")));
+        assert!(!Principal::named("scout").is_same(&Principal::ANONYMOUS));
+        assert!(Principal::named("scout").is_same(&Principal::named("scout")));
     }
 }

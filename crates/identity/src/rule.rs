@@ -4,6 +4,8 @@ use std::fmt;
 
 use agentmq_topic::{TopicError, TopicLimits, check_filter};
 
+use crate::claims::Claims;
+
 /// What a rule says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Effect {
@@ -34,6 +36,8 @@ pub struct Rule {
     pub silent: bool,
     /// Of which users; `None`: of everybody, also without a name.
     pub users: Option<Vec<String>>,
+    /// Of whom has one of these roles; `None`: of everybody.
+    pub roles: Option<Vec<String>>,
 }
 
 impl Default for Rule {
@@ -47,6 +51,7 @@ impl Default for Rule {
             literal: false,
             silent: false,
             users: None,
+            roles: None,
         }
     }
 }
@@ -54,12 +59,18 @@ impl Default for Rule {
 impl Rule {
     /// Whether it comes to something else for one client than for another.
     pub(crate) fn is_personal(&self) -> bool {
-        self.users.is_some() || self.topics.iter().any(|it| it.has_placeholders)
+        let is_selective = self.users.is_some() || self.roles.is_some();
+        is_selective || self.topics.iter().any(|it| it.has_placeholders)
     }
 
     pub(crate) fn is_about(&self, subject: &Subject<'_>) -> bool {
-        let Some(users) = &self.users else { return true };
-        subject.user.is_some_and(|user| users.iter().any(|known| known == user))
+        let is_one = |users: &Vec<String>| {
+            subject.user.is_some_and(|user| users.iter().any(|known| known == user))
+        };
+        let has_one = |roles: &Vec<String>| {
+            subject.claims.is_some_and(|claims| claims.roles.iter().any(|it| roles.contains(it)))
+        };
+        self.users.as_ref().is_none_or(is_one) && self.roles.as_ref().is_none_or(has_one)
     }
 }
 
@@ -70,13 +81,56 @@ pub(crate) struct Subject<'a> {
     pub(crate) client_id: &'a str,
     /// The name of the principal, if it has one.
     pub(crate) user: Option<&'a str>,
+    /// What it has proved.
+    pub(crate) claims: Option<&'a Claims>,
 }
 
-/// A topic filter in which whole levels may be placeholders: `{client_id}` or `{user}`.
+/// A topic filter in which whole levels may be placeholders, such as `{agent_id}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
     has_placeholders: bool,
+}
+
+/// What a level of a pattern may stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placeholder {
+    ClientId,
+    User,
+    AgentId,
+    ToolId,
+    ServerId,
+    UserId,
+    OrgId,
+}
+
+impl Placeholder {
+    const ALL: [(&'static str, Self); 7] = [
+        ("{client_id}", Self::ClientId),
+        ("{user}", Self::User),
+        ("{agent_id}", Self::AgentId),
+        ("{tool_id}", Self::ToolId),
+        ("{server_id}", Self::ServerId),
+        ("{user_id}", Self::UserId),
+        ("{org_id}", Self::OrgId),
+    ];
+
+    fn of(level: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(text, _)| *text == level).map(|(_, placeholder)| *placeholder)
+    }
+
+    /// What it stands for; `tool` is the one of the subject's tools that is looked at.
+    fn value<'a>(self, subject: &Subject<'a>, tool: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Self::ClientId => Some(subject.client_id),
+            Self::User => subject.user,
+            Self::AgentId => subject.claims?.agent_id.as_deref(),
+            Self::ToolId => tool,
+            Self::ServerId => subject.claims?.server_id.as_deref(),
+            Self::UserId => subject.claims?.user_id.as_deref(),
+            Self::OrgId => subject.claims?.org_id.as_deref(),
+        }
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -92,7 +146,7 @@ pub enum PatternError {
     #[error("{0}")]
     Filter(#[from] TopicError),
     /// Something in braces that is not known, or not a whole level.
-    #[error("`{0}`: a placeholder is a whole level, `{{client_id}}` or `{{user}}`")]
+    #[error("`{0}`: a placeholder is a whole level, and one of {list}", list = placeholders())]
     Placeholder(String),
     /// Rules are about what is in a shared subscription.
     #[error("write the filter without `$share/NAME/`: a rule holds for shared subscriptions too")]
@@ -108,7 +162,7 @@ impl Pattern {
         }
         let mut has_placeholders = false;
         for level in text.split('/').filter(|level| level.contains(['{', '}'])) {
-            if level != CLIENT_ID && level != USER {
+            if Placeholder::of(level).is_none() {
                 return Err(PatternError::Placeholder(level.to_owned()));
             }
             has_placeholders = true;
@@ -116,22 +170,29 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), has_placeholders })
     }
 
-    /// The filter that it stands for; `None` when the subject has no such name, or one that could
-    /// not be one level of a topic: then it stands for no topic at all.
-    pub(crate) fn filter_for(&self, subject: &Subject<'_>) -> Option<String> {
+    /// The filters that it stands for: one for each of the subject's tools where it names them.
+    /// None when the subject has no such name, or one that could not be one level of a topic.
+    pub(crate) fn filters_for(&self, subject: &Subject<'_>) -> Vec<String> {
         if !self.has_placeholders {
-            return Some(self.text.clone());
+            return vec![self.text.clone()];
         }
+        let names_tools =
+            self.text.split('/').any(|level| Placeholder::of(level) == Some(Placeholder::ToolId));
+        if !names_tools {
+            return self.filter_for(subject, None).into_iter().collect();
+        }
+        let tools = subject.claims.map_or(&[][..], |claims| &claims.tool_ids);
+        tools.iter().filter_map(|tool| self.filter_for(subject, Some(tool))).collect()
+    }
+
+    fn filter_for<'a>(&'a self, subject: &Subject<'a>, tool: Option<&'a str>) -> Option<String> {
         let mut levels = Vec::new();
         for level in self.text.split('/') {
-            let name = match level {
-                CLIENT_ID => subject.client_id,
-                USER => subject.user?,
-                level => {
-                    levels.push(level);
-                    continue;
-                }
+            let Some(placeholder) = Placeholder::of(level) else {
+                levels.push(level);
+                continue;
             };
+            let name = placeholder.value(subject, tool)?;
             // As the first level it could make the topic one of the broker's own.
             if !is_level(name) || levels.is_empty() && name.starts_with('$') {
                 return None;
@@ -142,14 +203,15 @@ impl Pattern {
     }
 }
 
+fn placeholders() -> String {
+    Placeholder::ALL.map(|(text, _)| format!("`{text}`")).join(", ")
+}
+
 /// Whether a name is one level of a topic. Wildcards in it would open others' topics, and a `/`
 /// would move them.
 fn is_level(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '+', '#', '\0'])
 }
-
-const CLIENT_ID: &str = "{client_id}";
-const USER: &str = "{user}";
 
 #[cfg(test)]
 mod tests {
@@ -158,19 +220,41 @@ mod tests {
     #[test]
     fn placeholders_are_one_literal_level() {
         let pattern = Pattern::parse("agents/{client_id}/{user}/#").expect("is one");
-        let filter = |client_id, user| pattern.filter_for(&Subject { client_id, user });
-        assert_eq!(filter("a", Some("b")).as_deref(), Some("agents/a/b/#"));
+        let filters = |client_id, user| {
+            pattern.filters_for(&Subject { client_id, user, ..Subject::default() })
+        };
+        assert_eq!(filters("a", Some("b")), ["agents/a/b/#"]);
         let first = Pattern::parse("{client_id}/#").expect("is one");
-        let own = Subject { client_id: "$SYS", user: None };
-        assert_eq!(first.filter_for(&own), None, "the broker's own topics");
+        let own = Subject { client_id: "$SYS", ..Subject::default() };
+        assert!(first.filters_for(&own).is_empty(), "the broker's own topics");
         for name in ["", "+", "#", "a/b", "a#", "a\0"] {
-            assert_eq!(filter(name, Some("b")), None, "{name:?}");
-            assert_eq!(filter("a", Some(name)), None, "{name:?}");
+            assert!(filters(name, Some("b")).is_empty(), "{name:?}");
+            assert!(filters("a", Some(name)).is_empty(), "{name:?}");
         }
-        assert_eq!(filter("a", None), None);
+        assert!(filters("a", None).is_empty());
         for name in [".*", "a|b", "%c", "${x}", "{user}", "\u{feff}", "é"] {
-            assert_eq!(filter(name, Some("b")), Some(format!("agents/{name}/b/#")), "as it is");
+            assert_eq!(filters(name, Some("b")), [format!("agents/{name}/b/#")], "as it is");
         }
+    }
+
+    #[test]
+    fn claims_are_put_in_and_each_tool_has_a_filter() {
+        let claims = Claims {
+            agent_id: Some("scout".into()),
+            tool_ids: ["echo", "a/b", "sum"].map(String::from).into(),
+            org_id: Some("acme".into()),
+            ..Claims::default()
+        };
+        let subject = Subject { client_id: "c", user: None, claims: Some(&claims) };
+        let filters = |text| Pattern::parse(text).expect("is one").filters_for(&subject);
+        assert_eq!(filters("{org_id}/agents/{agent_id}/#"), ["acme/agents/scout/#"]);
+        assert_eq!(filters("t/{tool_id}/{tool_id}"), ["t/echo/echo", "t/sum/sum"]);
+        for missing in ["a/{server_id}", "a/{user_id}", "a/{user}/{tool_id}"] {
+            assert!(filters(missing).is_empty(), "{missing}");
+        }
+        let nobody = Subject { client_id: "c", ..Subject::default() };
+        let tools = Pattern::parse("t/{tool_id}").expect("is one");
+        assert!(tools.filters_for(&nobody).is_empty());
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Router {
         {
             let due = Due::KeepAlive(id.0, connection.generation);
             self.timers.cancel(connection.keep_alive_at, due);
+            self.forget_proof(id, connection.generation, connection.proof_ends);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Connection {
     /// Nothing is written before these gates are open: the will of the CONNECT is not safe yet,
     /// or the end of the session before.
     pub(crate) opens_at: Gates,
+    /// When the proof of who it is ends; never, if it stays good.
+    pub(crate) proof_ends: Time,
     /// Publications since `second` began.
     pub(crate) publishes: u32,
     /// The second that they are counted in.
@@ -81,6 +83,27 @@ pub(crate) struct AuthState {
     pub(crate) exchange: Option<Box<dyn Exchange>>,
     /// The body of the CONNECT that waits for the verdict.
     pub(crate) connect: Option<Box<[u8]>>,
+    /// Exchanges after that of CONNECT, since `minute` began.
+    pub(crate) exchanges: u8,
+    /// The minute that they are counted in.
+    pub(crate) minute: u64,
+}
+
+impl AuthState {
+    pub(crate) fn new(method: &str, connect: &[u8]) -> Self {
+        let (method, connect) = (method.into(), Some(connect.into()));
+        Self { method, exchange: None, connect, exchanges: 0, minute: 0 }
+    }
+
+    /// Counts one more exchange; false when there are too many.
+    pub(crate) fn takes_another(&mut self, now: Time) -> bool {
+        let minute = now.as_millis() / 60_000;
+        if minute != self.minute {
+            (self.minute, self.exchanges) = (minute, 0);
+        }
+        self.exchanges = self.exchanges.saturating_add(1);
+        self.exchanges <= EXCHANGES_A_MINUTE
+    }
 }
 
 impl Connection {
@@ -108,6 +131,7 @@ impl Connection {
             catches_up: false,
             has_more: false,
             opens_at: Gates::default(),
+            proof_ends: Time::NEVER,
             publishes: 0,
             second: 0,
             auth: None,
@@ -133,5 +157,7 @@ pub(crate) fn property_limits(limits: &agentmq_session::Limits) -> PropertyLimit
     }
 }
 
+/// Signatures are dear: a client has a new token every few minutes at most.
+const EXCHANGES_A_MINUTE: u8 = 10;
 /// No session is attached.
 pub(crate) const NO_SESSION: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! AUTH: enhanced authentication and re-authentication (MQTT 5 §4.12).
 
 use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, ReasonCode};
-use agentmq_identity::{Challenge, Credentials, Outcome};
+use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome};
 use agentmq_session::Time;
 
 use crate::connection::{ConnectionId, Phase, property_limits};
@@ -29,6 +29,10 @@ impl Router {
             }
             (ReasonCode::ReAuthenticate, None) if phase == Phase::Connected => {
                 let method = state.method.clone();
+                if !state.takes_another(now) {
+                    let what = "more than ten authentications in a minute";
+                    return self.refuse(id, ReasonCode::QuotaExceeded, what, now);
+                }
                 let client_id = self.client_id(id).cloned();
                 let credentials = Credentials {
                     client_id: client_id.as_deref().unwrap_or_default(),
@@ -90,16 +94,15 @@ impl Router {
     fn reauthenticated(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
         match outcome {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
-            Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, refusal.why, now),
-            Outcome::Accepted(principal, data) => {
-                if let Some((connection, session)) = self.connected(id) {
-                    session.principal = principal.clone();
-                    let index = connection.session;
-                    self.end_forbidden_subscriptions(index);
+            Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, &refusal.why, now),
+            Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
+                if self.connection_mut(id).is_some_and(|it| !it.principal.is_same(&principal)) {
+                    // [MQTT-4.12.1-1] for the method; that it is still the same one is ours.
+                    let what = "AUTH of somebody else than CONNECT: connect again";
+                    return self.refuse(id, ReasonCode::ProtocolError, what, now);
                 }
-                let Some(connection) = self.connection_mut(id) else { return };
-                connection.principal = principal;
-                connection.permits = None;
+                self.acts_as(id, &principal);
+                self.watch_proof(id, lasts_secs, now);
                 self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }
         }

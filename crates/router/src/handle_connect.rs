@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
-use agentmq_identity::{Action, Credentials, Outcome, Principal};
+use agentmq_identity::{Acceptance, Action, Credentials, Outcome, Principal};
 use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
@@ -47,11 +47,10 @@ impl Router {
             username: connect.username,
             password: connect.password,
             method: method.map(|method| (method, data)),
+            may_be_anonymous: self.lets_anonymous_in,
         };
         if let (Some(method), Some(connection)) = (method, self.connection_mut(id)) {
-            let (exchange, connect) = (None, Some(body.into()));
-            connection.auth =
-                Some(Box::new(AuthState { method: method.into(), exchange, connect }));
+            connection.auth = Some(Box::new(AuthState::new(method, body)));
         }
         let outcome = self.authenticator.authenticate(&credentials);
         self.connect_outcome(id, connect, outcome, now);
@@ -66,14 +65,18 @@ impl Router {
         now: Time,
     ) {
         match outcome {
-            Outcome::Accepted(principal, data) => {
-                if let Err((reason, why)) = self.check_will(connect, &principal) {
+            Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
+                let checked = self
+                    .check_owner(connect.client_id, &principal)
+                    .and_then(|()| self.check_will(connect, &principal));
+                if let Err((reason, why)) = checked {
                     return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
+                self.watch_proof(id, lasts_secs, now);
             }
             Outcome::Refused(refusal) => {
-                self.refuse_connect(id, connect.client_id, refusal.reason, refusal.why);
+                self.refuse_connect(id, connect.client_id, refusal.reason, &refusal.why);
             }
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
         }
@@ -101,6 +104,17 @@ impl Router {
         let sessions = self.sessions.len() as u64 + self.peers.sessions_elsewhere;
         if is_new && sessions >= u64::from(limits.sessions) {
             return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached".into()));
+        }
+        Ok(())
+    }
+
+    /// The session of who has proved its name is nobody else's: neither can he be thrown out by
+    /// his client identifier, nor can what waits for him be taken or thrown away.
+    fn check_owner(&self, client_id: &str, principal: &Principal) -> Result<(), Refused> {
+        let Some(session) = self.session(client_id) else { return Ok(()) };
+        if session.principal.claims().is_some() && !session.principal.is_same(principal) {
+            let why = "this client identifier has a session of somebody else: choose another";
+            return Err((ReasonCode::NotAuthorized, why.into()));
         }
         Ok(())
     }

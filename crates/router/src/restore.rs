@@ -18,7 +18,7 @@ impl Router {
         let RestoredSession { was_connected, is_replaced, waiting, releasing, .. } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
-        session.principal = self.authenticator.remembered(session.principal.name(), &client_id);
+        session.principal = self.authenticator.remembered(&session.principal, &client_id);
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();

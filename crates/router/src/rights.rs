@@ -2,9 +2,10 @@
 //! what it may still have when it comes back, or is served from its queue. Its rights may have
 //! become less since it subscribed.
 
-use agentmq_identity::Action;
+use agentmq_identity::{Action, Principal};
 use agentmq_topic::{Subscription, TopicLimits};
 
+use crate::connection::ConnectionId;
 use crate::router::Router;
 
 /// Topics that a connection was allowed to publish to: most publish to a few again and again, and
@@ -34,6 +35,19 @@ impl Permits {
 }
 
 impl Router {
+    /// From now on a connection, and its session, acts as this one.
+    pub(crate) fn acts_as(&mut self, id: ConnectionId, principal: &Principal) {
+        if let Some((connection, session)) = self.connected(id) {
+            session.principal = principal.clone();
+            let index = connection.session;
+            self.end_forbidden_subscriptions(index);
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.principal = principal.clone();
+            connection.permits = None;
+        }
+    }
+
     /// Ends the subscriptions of a session that its principal may not have any more.
     pub(crate) fn end_forbidden_subscriptions(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index as usize) else { return };

@@ -53,6 +53,8 @@ pub struct Router {
     pub(crate) counters: Counters,
     pub(crate) loads: LoadAverages,
     pub(crate) refusal_log: RefusalLog,
+    /// The connection whose first packet comes may be anonymous.
+    pub(crate) lets_anonymous_in: bool,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
@@ -114,6 +116,7 @@ impl Router {
             counters: Counters::default(),
             loads: LoadAverages::default(),
             refusal_log: RefusalLog::default(),
+            lets_anonymous_in: false,
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
@@ -186,6 +189,12 @@ impl Router {
         }
     }
 
+    /// The connection whose first packet comes next came through this listener.
+    pub fn comes_through(&mut self, door: u16) {
+        let door = self.settings.doors.get(usize::from(door));
+        self.lets_anonymous_in = door.is_some_and(|door| door.lets_anonymous_in);
+    }
+
     /// Does everything that is due.
     pub fn tick(&mut self, now: Time) {
         while let Some(due) = self.timers.pop(now) {
@@ -201,6 +210,8 @@ impl Router {
                         self.drain(index, PORTION_BYTES, now);
                     }
                 }
+                Due::Proof(index, generation) => self.proof_due(index, generation, now),
+                Due::Judging(first) => self.judge_from(first, now),
                 Due::Gather(group, recorded) => self.gather_due(group, recorded, now),
             }
         }

@@ -37,6 +37,17 @@ pub struct Settings {
     pub share_strategy: ShareStrategy,
     /// Exceptions by group name.
     pub share_strategies: BTreeMap<String, ShareStrategy>,
+    /// What holds at each listener, in their order.
+    pub doors: Vec<DoorSettings>,
+}
+
+/// What holds for those who come through one listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DoorSettings {
+    /// Whether who brings no credentials comes in, where others must bring some.
+    pub lets_anonymous_in: bool,
+    /// Connections at most; 0: no bound of its own.
+    pub max_connections: u32,
 }
 
 impl Default for Settings {
@@ -56,6 +67,7 @@ impl Default for Settings {
             response_information: Box::default(),
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
+            doors: Vec::new(),
         }
     }
 }

@@ -24,8 +24,8 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else {
             return Ticket::default();
         };
-        let same_name = session.principal.name() == principal.name();
-        let goes_on = session.is_persistent() && !clean_start && same_name;
+        let is_same = session.principal.is_same(principal);
+        let goes_on = session.is_persistent() && !clean_start && is_same;
         if let Some(old) = session.connection.take() {
             self.counters.dropped_offline += session.disconnect(self.settings.queue_qos0) as u64;
             self.counters.sessions_taken_over += 1;

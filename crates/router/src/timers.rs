@@ -13,6 +13,10 @@ pub(crate) enum Due {
     Session(u32, u32),
     /// Session index and generation: its queue may move again.
     Drain(u32, u32),
+    /// Connection index and generation: the proof of who it is ends, now or soon.
+    Proof(u32, u32),
+    /// Sessions from this index on are asked about again.
+    Judging(u32),
     /// A shared group of which absent members hold more, when this ticket is complete.
     Gather(u32, Ticket),
 }

@@ -36,9 +36,9 @@ fn puback_leaves_when_the_other_shard_has_committed() {
     all.commit(0);
     all.settle();
     assert_eq!(all.payloads(WORKER), ["5"], "QoS 1 goes out before it is safe");
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [0_u16; 0]);
     all.commit(1);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [], "the other shard has not said so");
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [0_u16; 0], "the other shard has not said so");
     all.settle();
     assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5]);
 }
@@ -51,7 +51,7 @@ fn a_shard_that_keeps_nothing_of_it_does_not_delay() {
     assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5], "nobody is asked");
     all.publish_as(PUBLISHER, 6, "jobs", QoS::ExactlyOnce);
     all.commit(0);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [], "an exchange waits for all");
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [0_u16; 0], "an exchange waits for all");
     everything(&mut all);
     assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [6]);
     assert_eq!(all.payloads(WORKER), ["5", "6"]);
@@ -126,7 +126,7 @@ fn a_shard_that_becomes_active_is_told_who_must_keep_something() {
     all.connect(publisher, "publisher", false);
     all.publish_as(publisher, 5, "jobs", QoS::AtLeastOnce);
     all.settle();
-    assert_eq!(all.acks(publisher, AckKind::PubAck), []);
+    assert_eq!(all.acks(publisher, AckKind::PubAck), [0_u16; 0]);
     everything(&mut all);
     assert_eq!(all.acks(publisher, AckKind::PubAck), [5]);
 }
@@ -141,7 +141,7 @@ fn acknowledgements_keep_their_order() {
     all.publish_as(PUBLISHER, 2, "local", QoS::AtLeastOnce);
     all.publish_as(PUBLISHER, 3, "nobody", QoS::AtLeastOnce);
     all.commit(0);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [0_u16; 0]);
     all.settle();
     all.commit(1);
     all.settle();
@@ -198,7 +198,7 @@ fn qos_2_arrives_everywhere_or_nowhere() {
     assert_eq!(all.ledgers[0].count("Arrived"), 0, "shard 1 has not said so");
     all.settle();
     assert_eq!(all.ledgers[0].count("Arrived"), 1);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [0_u16; 0]);
     assert!(all.payloads(WORKER).is_empty() && all.payloads((0, 1)).is_empty());
     all.commit(0);
     assert_eq!(all.acks(PUBLISHER, AckKind::PubRec), [5]);
@@ -243,7 +243,7 @@ fn a_repetition_before_the_exchange_has_arrived_is_not_routed_again() {
     all.publish_as(again, 5, "jobs", QoS::ExactlyOnce);
     all.commit(0);
     all.settle();
-    assert_eq!(all.acks(again, AckKind::PubRec), []);
+    assert_eq!(all.acks(again, AckKind::PubRec), [0_u16; 0]);
     everything(&mut all);
     assert_eq!(all.acks(again, AckKind::PubRec), [5, 5]);
     assert_eq!(all.payloads(WORKER), ["5"]);
@@ -283,7 +283,7 @@ fn an_answer_waits_for_the_member_that_a_home_has_chosen_elsewhere() {
     all.commit(1);
     all.settle();
     assert_eq!(all.payloads((2, 0)), ["5"]);
-    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), []);
+    assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [0_u16; 0]);
     all.commit(2);
     all.settle();
     assert_eq!(all.acks(PUBLISHER, AckKind::PubAck), [5]);
@@ -454,7 +454,7 @@ fn the_first_shard_records_what_is_retained() {
     everything(&mut all);
     all.publish(at, "state", "one", QoS::AtLeastOnce, true);
     all.settle();
-    assert_eq!(all.acks(at, AckKind::PubAck), []);
+    assert_eq!(all.acks(at, AckKind::PubAck), [0_u16; 0]);
     let records: Vec<usize> = all.ledgers.iter().map(|it| it.count("Message")).collect();
     assert_eq!(records, [1, 0, 0]);
     assert!(all.ledgers[0].newest("Message one").contains("retained true"));

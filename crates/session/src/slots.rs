@@ -75,6 +75,11 @@ impl<T> Slab<T> {
         self.len() == 0
     }
 
+    /// No value has this number or a higher one.
+    pub fn end(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Adds a value and returns its number.
     pub fn insert(&mut self, value: T) -> usize {
         let at = self.free.pop().unwrap_or(self.slots.len());

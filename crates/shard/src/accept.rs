@@ -10,24 +10,19 @@ use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
 
-/// A listener and how many connections it may have.
+/// A listener and how many connections it has. What holds for them is in the settings, by the
+/// door's number.
 #[derive(Debug)]
 pub struct Door {
     /// The listening socket.
     pub listener: Listener,
-    /// Connections at most; 0: no bound of its own.
-    pub max_connections: u32,
     pub(crate) open: u32,
 }
 
 impl Door {
-    /// A listener with a bound on its connections; 0 for none.
-    pub fn new(listener: Listener, max_connections: u32) -> Self {
-        Self { listener, max_connections, open: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.max_connections > 0 && self.open >= self.max_connections
+    /// A listener without connections.
+    pub fn new(listener: Listener) -> Self {
+        Self { listener, open: 0 }
     }
 }
 
@@ -114,7 +109,8 @@ impl Shard {
                 return;
             }
             let Some(door) = self.doors.get_mut(index) else { return };
-            if door.is_full() {
+            let bound = self.settings.doors.get(index).map_or(0, |it| it.max_connections);
+            if bound > 0 && door.open >= bound {
                 self.pause("the limit `max_connections` of a listener is reached");
                 return;
             }

@@ -345,6 +345,7 @@ impl Shard {
                     self.reporting.set_sys_interval(sys_interval_secs);
                     self.settings = Arc::clone(&settings);
                     self.router.reconfigure(settings);
+                    self.router.judge_again(self.now);
                 }
                 Command::Drain => self.begin_drain(),
             }

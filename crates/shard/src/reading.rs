@@ -200,6 +200,9 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key) else { return Cut::Stop };
         let id = ConnectionId(key as u32);
+        if is_connecting {
+            self.router.comes_through(conn.door);
+        }
         let max = self.settings.limits.packet_bytes as usize;
         let (router, now, phase) = (&mut self.router, self.now, &mut conn.phase);
         let was = *phase;

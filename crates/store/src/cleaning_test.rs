@@ -35,7 +35,7 @@ fn session(expiry: u32) -> Record<'static> {
         key: SESSION,
         client_id: "client",
         version: ProtocolVersion::V5,
-        name: None,
+        principal: None,
         expiry,
         is_connected: true,
         expires_at: 0,

@@ -113,11 +113,12 @@ impl DiskEngine {
 
     fn session(&mut self, session: &Session) {
         let will = session.will.as_deref().map(|will| (will, will_packet(will)));
+        let principal = session.principal.record();
         let record = SessionRecord {
             key: session.key(),
             client_id: &session.client_id,
             version: session.version,
-            name: session.principal.name(),
+            principal: principal.as_deref(),
             expiry: session.expiry,
             is_connected: session.connection.is_some(),
             expires_at: self.stored(session.expires_at),

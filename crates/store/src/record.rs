@@ -63,7 +63,8 @@ pub(crate) struct SessionRecord<'a> {
     pub(crate) key: SessionKey,
     pub(crate) client_id: &'a str,
     pub(crate) version: ProtocolVersion,
-    pub(crate) name: Option<&'a str>,
+    /// Whom it acts as, see [`agentmq_identity::Principal::record`].
+    pub(crate) principal: Option<&'a str>,
     /// Session Expiry Interval, in seconds.
     pub(crate) expiry: u32,
     pub(crate) is_connected: bool,
@@ -203,15 +204,15 @@ impl<'a> SessionRecord<'a> {
         out.push(SESSION);
         put_number(out, self.key.0);
         let flags = u8::from(self.is_connected)
-            | u8::from(self.name.is_some()) << 1
+            | u8::from(self.principal.is_some()) << 1
             | u8::from(self.will.is_some()) << 2;
         out.push(flags);
         out.push(self.version.level());
         put_number(out, u64::from(self.expiry));
         put_number(out, self.expires_at);
         put_bytes(out, self.client_id.as_bytes());
-        if let Some(name) = self.name {
-            put_bytes(out, name.as_bytes());
+        if let Some(principal) = self.principal {
+            put_bytes(out, principal.as_bytes());
         }
         if let Some(will) = &self.will {
             out.push(will.qos as u8);
@@ -230,7 +231,7 @@ impl<'a> SessionRecord<'a> {
             _ => return None,
         };
         let (expiry, expires_at, client_id) = (reader.small()?, reader.number()?, reader.text()?);
-        let name = if flags & 2 != 0 { Some(reader.text()?) } else { None };
+        let principal = if flags & 2 != 0 { Some(reader.text()?) } else { None };
         let will = if flags & 4 != 0 {
             let qos = QoS::from_bits(reader.byte()?)?;
             let (delay, due, packet) = (reader.small()?, reader.number()?, reader.bytes()?);
@@ -239,7 +240,7 @@ impl<'a> SessionRecord<'a> {
             None
         };
         let is_connected = flags & 1 != 0;
-        Some(Self { key, client_id, version, name, expiry, is_connected, expires_at, will })
+        Some(Self { key, client_id, version, principal, expiry, is_connected, expires_at, will })
     }
 }
 
@@ -435,7 +436,7 @@ mod tests {
             key: session,
             client_id: "agent-7",
             version: ProtocolVersion::V5,
-            name: Some("ada"),
+            principal: Some("ada"),
             expiry: u32::MAX,
             is_connected: true,
             expires_at: 1 << 41,
@@ -472,7 +473,7 @@ mod tests {
         };
         vec![
             Record::Will(under_way),
-            Record::Session(SessionRecord { name: None, will: None, ..record.clone() }),
+            Record::Session(SessionRecord { principal: None, will: None, ..record.clone() }),
             Record::Session(record),
             Record::Ended(session),
             Record::Subscribed { session, filter: "a/+/#", options, id: 7 },

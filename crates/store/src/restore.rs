@@ -137,7 +137,8 @@ fn session(
     let none = Ticket::default();
     let durable = Durable { key, next_ordinal: newest, exchanges: none, posted: none };
     session.durable = Some(Box::new(durable));
-    session.principal = stored.name.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
+    session.principal =
+        stored.principal.as_deref().map_or(Principal::ANONYMOUS, Principal::recorded);
     session.expiry = stored.expiry;
     session.will = stored.will.as_ref().and_then(|will| {
         Some(Box::new(Will::restored(&publish_of(&will.packet)?, will.qos, will.delay)))
@@ -233,7 +234,7 @@ mod tests {
                 key: SessionKey(key),
                 client_id: "client",
                 version: ProtocolVersion::V5,
-                name: None,
+                principal: None,
                 expiry: 100,
                 is_connected: true,
                 expires_at: 0,

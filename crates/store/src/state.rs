@@ -52,7 +52,7 @@ pub(crate) struct Live {
 pub(crate) struct StoredSession {
     pub(crate) client_id: Box<str>,
     pub(crate) version: ProtocolVersion,
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) principal: Option<Box<str>>,
     pub(crate) expiry: u32,
     pub(crate) is_connected: bool,
     pub(crate) expires_at: u64,
@@ -292,7 +292,7 @@ impl State {
         (session.place, session.bytes) = (place, bytes);
         session.client_id = record.client_id.into();
         session.version = record.version;
-        session.name = record.name.map(Into::into);
+        session.principal = record.principal.map(Into::into);
         session.expiry = record.expiry;
         session.is_connected = record.is_connected;
         session.expires_at = record.expires_at;
@@ -483,7 +483,7 @@ impl StoredSession {
         Self {
             client_id: "".into(),
             version: ProtocolVersion::V5,
-            name: None,
+            principal: None,
             expiry: 0,
             is_connected: false,
             expires_at: 0,
@@ -511,7 +511,7 @@ impl StoredSession {
             key,
             client_id: &self.client_id,
             version: self.version,
-            name: self.name.as_deref(),
+            principal: self.principal.as_deref(),
             expiry: self.expiry,
             is_connected: self.is_connected,
             expires_at: self.expires_at,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{Action, Principal};
+use agentmq_broker::{AccessConfig, Action, Principal};
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
 use serde_json::json;
 
+use crate::claim_args::ClaimArgs;
 use crate::commands::config::load;
 use crate::commands::serve::config_failure;
 use crate::failure::{Exit, Failure};
@@ -29,9 +30,14 @@ enum Question {
         /// Client identifier.
         #[arg(long, default_value = "")]
         client_id: String,
-        /// User name.
+        /// What it is called: its user name, or the subject of its token.
+        #[arg(long = "as", value_name = "NAME", conflicts_with = "token")]
+        name: Option<String>,
+        /// Its token, which has its name and claims.
         #[arg(long)]
-        user: Option<String>,
+        token: Option<String>,
+        #[command(flatten)]
+        claims: ClaimArgs,
         /// File of rules; without it that of the configuration (access.policy).
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
@@ -48,13 +54,14 @@ enum Wanted {
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let Question::Test { action, topic, client_id, user, policy, config } = args.question;
+    let Question::Test { action, topic, client_id, name, token, claims, policy, config } =
+        args.question;
     let mut access = load(config.as_deref())?.access;
     if let Some(policy) = policy {
         access.policy = policy;
     }
-    let mut principal = user.as_deref().map_or(Principal::ANONYMOUS, Principal::named);
-    if let Some(policy) = access.load().map_err(config_failure)? {
+    let mut principal = principal(name, token.as_deref(), &claims, &access)?;
+    if let Some(policy) = access.load_policy().map_err(config_failure)? {
         principal = principal.under(&policy, &client_id);
     }
     let (action, topic) = asked(action, &topic)
@@ -71,6 +78,27 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         reason => format!("denied: {reason}"),
     };
     Err(Failure::with(Exit::Refused, what, "change the rules, or ask for less"))
+}
+
+/// Whom it is asked about.
+fn principal(
+    name: Option<String>,
+    token: Option<&str>,
+    claims: &ClaimArgs,
+    access: &AccessConfig,
+) -> Result<Principal, Failure> {
+    if let Some(token) = token {
+        let judged = access.verify_token(token).map_err(config_failure)?;
+        let token = judged.map_err(|error| {
+            Failure::with(Exit::Refused, error.to_string(), "give a token that is good")
+        })?;
+        return Ok(Principal::verified(token.name, token.claims));
+    }
+    let claims = claims.claims()?;
+    Ok(match name.or_else(|| claims.name().map(str::to_owned)) {
+        Some(name) => Principal::verified(name, claims),
+        None => Principal::ANONYMOUS,
+    })
 }
 
 /// What a broker would be asked: of a shared subscription its inner filter.

@@ -11,6 +11,7 @@ mod message_expiry;
 mod ordering;
 mod packet_size;
 mod policy;
+mod proof_end;
 mod properties;
 mod qos2;
 mod read_back;

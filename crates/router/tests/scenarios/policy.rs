@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::ReasonCode as R;
-use agentmq_identity::{Effect, Guarded, Open, Pattern, Policy, PolicyInForce, Rule};
+use agentmq_identity::{Authenticator, Effect, Guarded, Open, Pattern, Policy, Rule};
 
 use crate::harness::{Broker, Client, Riddle};
 
@@ -21,9 +21,22 @@ fn no_secrets() -> Policy {
     Policy::new(rules, Effect::Deny)
 }
 
+/// The policy of a broker whose authenticator stays the same.
+struct PolicyInForce(Guarded, Arc<dyn Authenticator>);
+
+impl PolicyInForce {
+    fn replace(&self, policy: Option<Policy>) {
+        self.0.replace(Arc::clone(&self.1), policy);
+    }
+}
+
 fn broker() -> (Broker, PolicyInForce) {
-    let policy = PolicyInForce::new(None);
-    (Broker::guarded(Guarded::new(Arc::new(Open), policy.clone())), policy)
+    broker_with(Arc::new(Open))
+}
+
+fn broker_with(authenticator: Arc<dyn Authenticator>) -> (Broker, PolicyInForce) {
+    let guarded = Guarded::new(Arc::clone(&authenticator), None);
+    (Broker::guarded(guarded.clone()), PolicyInForce(guarded, authenticator))
 }
 
 /// One who was there before the policy, and may still publish anything.
@@ -111,8 +124,7 @@ fn what_waits_and_what_was_subscribed_to_before() {
 
 #[test]
 fn re_authentication_takes_away_what_is_not_granted_any_more() {
-    let policy = PolicyInForce::new(None);
-    let broker = Broker::guarded(Guarded::new(Arc::new(Riddle), policy.clone()));
+    let (broker, policy) = broker_with(Arc::new(Riddle));
     let client = broker.client("a").method("riddle", "password").connect();
     let insider = broker.client("insider").method("riddle", "password").connect();
     client.subscribe("#", 1);
@@ -138,4 +150,52 @@ fn what_was_in_flight_is_not_sent_again() {
     policy.replace(Some(no_secrets()));
     let client = broker.returning("a").connect();
     assert_eq!(client.payloads(), ["y"]);
+}
+
+#[test]
+fn who_is_connected_or_away_loses_what_a_new_policy_denies() {
+    let (broker, policy) = broker();
+    let here = broker.connect("here");
+    let away = broker.client("away").expiry(1000).connect();
+    for client in [&here, &away] {
+        client.subscribe("secret/#", 1);
+        client.subscribe("public/#", 1);
+    }
+    let publisher = broker.client("publisher").will("secret/will", "x").connect();
+    assert_eq!(publisher.publish("secret/a", "before", 1), 0);
+    assert_eq!((here.payloads(), away.payloads()), (vec!["before".into()], vec!["before".into()]));
+    away.disconnect();
+    publisher.publish("secret/a", "waits", 1);
+    assert_eq!(here.payloads(), ["waits"]);
+    policy.replace(Some(no_secrets()));
+    broker.judge_again();
+    assert_eq!(publisher.publish("secret/a", "x", 1), FORBIDDEN, "it was allowed a moment ago");
+    assert_eq!(publisher.publish("public/a", "y", 1), 0);
+    publisher.vanish();
+    assert_eq!(here.payloads(), ["y"], "and no will");
+    assert_eq!(broker.counters().subscriptions_now, 2, "those that are allowed");
+    let away = broker.returning("away").connect();
+    assert_eq!(away.payloads(), ["y"]);
+    policy.replace(None);
+    broker.judge_again();
+    let publisher = broker.connect("publisher");
+    assert_eq!(publisher.publish("secret/a", "x", 1), R::NoMatchingSubscribers as u8);
+}
+
+#[test]
+fn all_sessions_are_asked_about_a_portion_at_a_time() {
+    let (broker, policy) = broker();
+    let clients: Vec<Client> =
+        (0..600).map(|number| broker.connect(&format!("c{number}"))).collect();
+    for client in &clients {
+        client.subscribe("secret/#", 0);
+    }
+    assert_eq!(broker.counters().subscriptions_now, 600);
+    policy.replace(Some(no_secrets()));
+    broker.judge_again();
+    assert_eq!(broker.counters().subscriptions_now, 600 - 256, "others are served between");
+    broker.wait_ms(1);
+    assert_eq!(broker.counters().subscriptions_now, 600 - 512);
+    broker.wait_ms(1);
+    assert_eq!(broker.counters().subscriptions_now, 0);
 }

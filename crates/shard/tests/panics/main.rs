@@ -162,7 +162,7 @@ impl World {
         let (fuse, board) = (Fuse::default(), Arc::new(ReportBoard::new(1)));
         let (handle, thread) = Shard::spawn(ShardOptions {
             number: 0,
-            doors: vec![Door::new(listener, 0)],
+            doors: vec![Door::new(listener)],
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Saboteur),
             commit: Box::new(fuse.clone()),

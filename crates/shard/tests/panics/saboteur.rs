@@ -24,7 +24,7 @@ impl Authenticator for Saboteur {
             Some((_, NOW)) => panic!("sabotage: the verdict"),
             Some((_, IN_EXCHANGE)) => challenge(Box::new(PanicsInStep)),
             Some((_, WHEN_DROPPED)) => challenge(Box::new(PanicsWhenDropped)),
-            _ => Outcome::Accepted(Principal::ANONYMOUS, None),
+            _ => Outcome::Accepted(Principal::ANONYMOUS.into()),
         }
     }
 }

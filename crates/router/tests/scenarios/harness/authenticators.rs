@@ -2,7 +2,7 @@
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Authenticator, Challenge, Credentials, Exchange, Outcome, Principal, Refusal,
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Principal, Refusal,
 };
 
 /// Accepts the method `riddle`. The data `password` is right at once, `hard` leads to two
@@ -21,8 +21,7 @@ impl Authenticator for Riddle {
         match credentials.method {
             None if credentials.username == Some("nobody") => refused(ReasonCode::NotAuthorized),
             None => Outcome::Accepted(
-                credentials.username.map_or(Principal::ANONYMOUS, Principal::named),
-                None,
+                credentials.username.map_or(Principal::ANONYMOUS, Principal::named).into(),
             ),
             Some(("riddle", b"password")) => accepted(),
             Some(("riddle", b"hard")) => ask(1, 2),
@@ -47,9 +46,10 @@ fn ask(number: u8, last: u8) -> Outcome {
 }
 
 fn accepted() -> Outcome {
-    Outcome::Accepted(Principal::named("sphinx"), Some(b"welcome".to_vec()))
+    let principal = Principal::named("sphinx");
+    Outcome::Accepted(Acceptance { data: Some(b"welcome".to_vec()), ..principal.into() })
 }
 
 fn refused(reason: ReasonCode) -> Outcome {
-    Outcome::Refused(Refusal { reason, why: "no" })
+    Outcome::Refused(Refusal { reason, why: "no".into() })
 }

@@ -7,6 +7,7 @@ mod connecting;
 mod engine;
 mod got;
 mod publishing;
+mod tickets;
 mod world;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ pub(crate) use connecting::Connecting;
 pub(crate) use engine::{DelayedEngine, ShelfEngine};
 pub(crate) use got::{Got, Message};
 pub(crate) use publishing::Publishing;
+pub(crate) use tickets::Tickets;
 pub(crate) use world::World;
 
 /// The broker, and whoever is connected to it.
@@ -115,6 +117,11 @@ impl Broker {
     /// Changes the settings while clients are connected.
     pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Settings)) {
         self.world.borrow_mut().reconfigure(change);
+    }
+
+    /// The authenticator answers otherwise from now on.
+    pub(crate) fn judge_again(&self) {
+        self.world.borrow_mut().judge_again();
     }
 
     pub(crate) fn counters(&self) -> Counters {

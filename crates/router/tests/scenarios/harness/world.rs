@@ -125,6 +125,12 @@ impl World {
         self.router.reconfigure(Arc::new(self.settings.clone()));
     }
 
+    pub(crate) fn judge_again(&mut self) {
+        self.router.judge_again(self.now);
+        self.router.tick(self.now);
+        self.settle();
+    }
+
     pub(crate) fn publish_sys(&mut self) {
         let counters = self.router.counters();
         let report = SysReport { version: "test", uptime_secs: 0, counters };

@@ -1,0 +1,127 @@
+//! `[access]`: who is let in and who may do what, with what its files say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use agentmq_identity::{
+    Authenticator, Chain, ClaimMapping, KeySet, Open, Policy, Proof, Token, TokenError, TokenRules,
+    Tokens, WallClock,
+};
+
+use crate::config_file::read_at_most;
+use crate::error::Findings;
+use crate::{ConfigError, Place};
+
+/// `[access]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The file of rules; empty: everybody may do everything.
+    pub policy: PathBuf,
+    /// Tokens that clients are let in with.
+    pub tokens: TokensConfig,
+}
+
+/// `access.tokens`: which JSON Web Tokens are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// Files of keys, JSON Web Key Sets or PEM; empty: tokens let nobody in.
+    pub keys: Vec<String>,
+    /// Believed issuers; empty: whoever has the keys.
+    pub issuers: Vec<String>,
+    /// Whom tokens must be for.
+    pub audience: String,
+    /// Seconds that an issuer's clock may be ahead.
+    pub leeway_secs: u32,
+    /// Seconds that a token may still be good for.
+    pub longest_secs: u32,
+    /// The members that claims are read from.
+    pub claims: ClaimMapping,
+}
+
+impl Default for TokensConfig {
+    fn default() -> Self {
+        let TokenRules { issuers, audience, leeway_secs, longest_secs, claims } =
+            TokenRules::default();
+        let (leeway_secs, longest_secs) = (leeway_secs as u32, longest_secs as u32);
+        Self { keys: Vec::new(), issuers, audience, leeway_secs, longest_secs, claims }
+    }
+}
+
+impl TokensConfig {
+    fn rules(&self) -> TokenRules {
+        TokenRules {
+            issuers: self.issuers.clone(),
+            audience: self.audience.clone(),
+            leeway_secs: self.leeway_secs.into(),
+            longest_secs: self.longest_secs.into(),
+            claims: self.claims.clone(),
+        }
+    }
+}
+
+/// What `[access]` comes to: the policy, and who is let in.
+#[derive(Debug)]
+pub struct Access {
+    /// The rules; `None`: everybody may do everything.
+    pub policy: Option<Policy>,
+    /// Lets clients in.
+    pub authenticator: Arc<dyn Authenticator>,
+}
+
+impl AccessConfig {
+    /// Whether clients must prove who they are.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        !self.tokens.keys.is_empty()
+    }
+
+    /// Reads every file that it names.
+    pub fn load(&self) -> Result<Access, ConfigError> {
+        let policy = self.load_policy()?;
+        if !self.authenticates() {
+            return Ok(Access { policy, authenticator: Arc::new(Open) });
+        }
+        let tokens = Tokens::new(self.load_keys()?, self.tokens.rules(), Arc::new(SystemClock));
+        let proofs: Vec<Box<dyn Proof>> = vec![Box::new(tokens)];
+        Ok(Access { policy, authenticator: Arc::new(Chain::new(proofs)) })
+    }
+
+    /// What the broker would say of a token.
+    pub fn verify_token(&self, text: &str) -> Result<Result<Token, TokenError>, ConfigError> {
+        let (keys, now) = (self.load_keys()?, SystemClock.unix_secs());
+        Ok(Token::verify(text.as_bytes(), &keys, &self.tokens.rules(), now))
+    }
+
+    fn load_keys(&self) -> Result<KeySet, ConfigError> {
+        let mut all = KeySet::default();
+        for file in &self.tokens.keys {
+            let path = Path::new(file);
+            let text = read_at_most(path, LONGEST_KEYS)?;
+            match KeySet::read(&text) {
+                Ok(keys) => all.extend(keys),
+                Err(error) => {
+                    let mut findings = Findings::default();
+                    findings.report(|| Place::in_file(path, &text, 0), || error.to_string());
+                    findings.into_result()?;
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The time of day of the system.
+#[derive(Debug)]
+struct SystemClock;
+
+impl WallClock for SystemClock {
+    fn unix_secs(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        // A clock before 1970 makes every token one of the future.
+        since.map_or(0, |since| since.as_secs())
+    }
+}
+
+/// Bytes of a file of keys at most.
+const LONGEST_KEYS: usize = 1024 * 1024;
