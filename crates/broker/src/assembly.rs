@@ -8,7 +8,7 @@ use agentmq_net::{
     TlsFiles, TlsServer, WebSocketOptions,
 };
 use agentmq_router::{DoorSettings, Place, Settings};
-use agentmq_shard::{Door, Placement};
+use agentmq_shard::{Door, Placement, Workers};
 
 use crate::{ClientPlacement, Config, ListenerConfig, TlsConfig};
 
@@ -115,6 +115,15 @@ pub(crate) fn shard_count(config: &Config) -> usize {
         wanted => usize::from(wanted),
     };
     wanted.min(Place::MAX)
+}
+
+/// The threads that verify passwords. Each takes 19 MiB while it does.
+pub(crate) fn workers(config: &Config) -> Workers {
+    let threads = match config.threads.logins {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2),
+        wanted => usize::from(wanted),
+    };
+    Workers::new(threads)
 }
 
 /// How a configuration spreads clients over shards.

@@ -82,11 +82,13 @@ pub struct ThreadsConfig {
     pub placement: ClientPlacement,
     /// From how many hundredths of a core a shard counts as busy.
     pub busy_percent: u16,
+    /// Threads that verify passwords; 0: one for every two cores.
+    pub logins: u16,
 }
 
 impl Default for ThreadsConfig {
     fn default() -> Self {
-        Self { shards: 0, placement: ClientPlacement::ByLoad, busy_percent: 60 }
+        Self { shards: 0, placement: ClientPlacement::ByLoad, busy_percent: 60, logins: 0 }
     }
 }
 

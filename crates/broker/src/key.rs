@@ -216,6 +216,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(log.format, Allowed::Choice(LogFormat::NAMES), Restart),
     field!(threads.shards, Allowed::Integer { minimum: 0, maximum: SHARDS }, Restart),
     field!(threads.placement, Allowed::Choice(ClientPlacement::NAMES), Restart),
+    field!(threads.logins, Allowed::Integer { minimum: 0, maximum: SHARDS }, Restart),
     field!(threads.busy_percent, Allowed::Integer { minimum: 1, maximum: 100 }, Restart),
 ];
 

@@ -15,7 +15,7 @@ use agentmq_shard::{
 
 use agentmq_store::{OpenError, Writer};
 
-use crate::assembly::{bind, placement, shard_count, shared_settings};
+use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
 use crate::{Access, Config, ConfigError, ReloadPlan, data, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
@@ -87,6 +87,7 @@ impl Broker {
         let settings = shared_settings(&config);
         let mut survivors = opened.as_mut().map(data::take_restored);
         let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
+        let workers = workers(&config);
         let mut doors = Some(bound.doors);
         let (mut shards, mut threads) = (Vec::new(), Vec::new());
         // Shard 0 last: nobody is let in before there is somebody to take him over.
@@ -110,6 +111,7 @@ impl Broker {
                 directory: Arc::clone(&directory),
                 mailboxes: Arc::clone(&mailboxes),
                 placement: placement(&config),
+                workers: workers.clone(),
             };
             match Shard::spawn(options) {
                 Ok((handle, thread)) => {

@@ -65,6 +65,14 @@ pub enum Outcome {
     Refused(Refusal),
     /// One more round.
     Continue(Challenge),
+    /// The answer takes long to find: somebody else finds it, and the client waits.
+    Later(Box<dyn Work>),
+}
+
+/// What takes so long that no shard does it: to hash a password, to ask another server.
+pub trait Work: Send + std::fmt::Debug {
+    /// Does it, on a thread of its own. What comes out may be anything but more work.
+    fn run(self: Box<Self>) -> Outcome;
 }
 
 /// Decides who a client is. Implementations are shared by all shards.

@@ -84,7 +84,7 @@ mod tests {
                 Ok(principal.name().map(str::to_owned))
             }
             Outcome::Refused(refusal) => Err(refusal.reason),
-            Outcome::Continue(_) => panic!("nobody asks"),
+            Outcome::Continue(_) | Outcome::Later(_) => panic!("nobody asks"),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::authenticate::{Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome};
+use crate::authenticate::{
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Work,
+};
 use crate::policy::Policy;
 use crate::principal::Principal;
 
@@ -48,6 +50,10 @@ impl Guarded {
                 let exchange = Box::new(GuardedExchange { inner: exchange, guarded, client_id });
                 Outcome::Continue(Challenge { data, exchange })
             }
+            Outcome::Later(work) => {
+                let (guarded, client_id) = (self.clone(), client_id.into());
+                Outcome::Later(Box::new(GuardedWork { inner: work, guarded, client_id }))
+            }
             Outcome::Refused(refusal) => Outcome::Refused(refusal),
         }
     }
@@ -85,6 +91,20 @@ struct GuardedExchange {
 impl Exchange for GuardedExchange {
     fn step(self: Box<Self>, data: &[u8]) -> Outcome {
         self.guarded.guard(self.inner.step(data), &self.client_id)
+    }
+}
+
+/// Work whose outcome is guarded too.
+#[derive(Debug)]
+struct GuardedWork {
+    inner: Box<dyn Work>,
+    guarded: Guarded,
+    client_id: Box<str>,
+}
+
+impl Work for GuardedWork {
+    fn run(self: Box<Self>) -> Outcome {
+        self.guarded.guard(self.inner.run(), &self.client_id)
     }
 }
 

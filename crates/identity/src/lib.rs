@@ -23,7 +23,7 @@ mod token;
 mod tokens;
 
 pub use authenticate::{
-    Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal,
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal, Work,
 };
 pub use authorize::{Action, Decision};
 pub use chain::{Chain, Proof};

@@ -57,14 +57,14 @@ pub struct Connection {
     pub(crate) publishes: u32,
     /// The second that they are counted in.
     pub(crate) second: u32,
-    /// Enhanced authentication.
+    /// Where authentication is more than one step.
     pub(crate) auth: Option<Box<AuthState>>,
 }
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// CONNECT came; an exchange of AUTH packets decides.
+    /// CONNECT came; an exchange of AUTH packets decides, or somebody who takes long.
     Authenticating,
     /// CONNACK with success is sent.
     Connected,
@@ -75,12 +75,15 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// The enhanced authentication of a connection (§4.12).
+/// An authentication that takes more than one step, or may be repeated.
 #[derive(Debug)]
 pub(crate) struct AuthState {
-    pub(crate) method: Box<str>,
+    /// The method of enhanced authentication (§4.12), if CONNECT had one.
+    pub(crate) method: Option<Box<str>>,
     /// Judges the next AUTH; `None` between exchanges.
     pub(crate) exchange: Option<Box<dyn Exchange>>,
+    /// The verdict is being found elsewhere; nothing is read until it comes.
+    pub(crate) awaits_verdict: bool,
     /// The body of the CONNECT that waits for the verdict.
     pub(crate) connect: Option<Box<[u8]>>,
     /// Exchanges after that of CONNECT, since `minute` began.
@@ -90,9 +93,10 @@ pub(crate) struct AuthState {
 }
 
 impl AuthState {
-    pub(crate) fn new(method: &str, connect: &[u8]) -> Self {
-        let (method, connect) = (method.into(), Some(connect.into()));
-        Self { method, exchange: None, connect, exchanges: 0, minute: 0 }
+    pub(crate) fn new(method: Option<&str>, connect: &[u8]) -> Self {
+        let (method, connect) = (method.map(Into::into), Some(connect.into()));
+        let (exchange, awaits_verdict) = (None, false);
+        Self { method, exchange, awaits_verdict, connect, exchanges: 0, minute: 0 }
     }
 
     /// Counts one more exchange; false when there are too many.

@@ -4,16 +4,19 @@ use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, Rea
 use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome};
 use agentmq_session::Time;
 
-use crate::connection::{ConnectionId, Phase, property_limits};
+use crate::connection::{AuthState, ConnectionId, Phase, property_limits};
 use crate::router::Router;
 
 impl Router {
     pub(crate) fn handle_auth(&mut self, id: ConnectionId, auth: &Auth<'_>, now: Time) {
         let Some(connection) = self.connection_mut(id) else { return };
         let phase = connection.phase;
-        let method = auth.properties.text(P::AuthenticationMethod).unwrap_or_default();
+        let method = auth.properties.text(P::AuthenticationMethod);
         let data = auth.properties.binary(P::AuthenticationData).unwrap_or_default();
-        let Some(state) = connection.auth.as_mut().filter(|state| *state.method == *method) else {
+        let is_same = |state: &&mut Box<AuthState>| {
+            method.is_some() && state.method.as_deref() == method && !state.awaits_verdict
+        };
+        let Some(state) = connection.auth.as_mut().filter(is_same) else {
             // [MQTT-4.12.0-6, 4.12.1-1]
             let what = "AUTH with another method than CONNECT, or none there";
             return self.refuse(id, ReasonCode::ProtocolError, what, now);
@@ -36,7 +39,7 @@ impl Router {
                 let client_id = self.client_id(id).cloned();
                 let credentials = Credentials {
                     client_id: client_id.as_deref().unwrap_or_default(),
-                    method: Some((&method, data)),
+                    method: method.as_deref().map(|method| (method, data)),
                     ..Credentials::default()
                 };
                 let outcome = self.authenticator.authenticate(&credentials);
@@ -58,7 +61,7 @@ impl Router {
     fn send_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: Option<&[u8]>, now: Time) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(state) = connection.auth.as_ref() else { return };
-        let properties = auth_properties(&state.method, data);
+        let properties = auth_properties(state.method.as_deref().unwrap_or_default(), data);
         let mut packet = Vec::new();
         Auth { reason, properties: properties.view() }.encode(&mut packet);
         if packet.len() > connection.max_packet as usize {
@@ -68,7 +71,7 @@ impl Router {
         self.write(id, |_, out| out.extend_from_slice(&packet));
     }
 
-    fn go_on_with_connect(
+    pub(crate) fn go_on_with_connect(
         &mut self,
         id: ConnectionId,
         body: Box<[u8]>,
@@ -77,7 +80,7 @@ impl Router {
     ) {
         let limits = property_limits(&self.settings.limits);
         let Ok(connect) = Connect::decode(&body, &limits) else { return };
-        if matches!(outcome, Outcome::Continue(_))
+        if matches!(outcome, Outcome::Continue(_) | Outcome::Later(_))
             && let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut())
         {
             state.connect = Some(body.clone());
@@ -91,9 +94,10 @@ impl Router {
         self.connect_outcome(id, &connect, outcome, now);
     }
 
-    fn reauthenticated(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
+    pub(crate) fn reauthenticated(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
         match outcome {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
+            Outcome::Later(work) => self.await_verdict(id, work),
             Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, &refusal.why, now),
             Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
                 if self.connection_mut(id).is_some_and(|it| !it.principal.is_same(&principal)) {

@@ -49,10 +49,11 @@ impl Router {
             method: method.map(|method| (method, data)),
             may_be_anonymous: self.lets_anonymous_in,
         };
-        if let (Some(method), Some(connection)) = (method, self.connection_mut(id)) {
+        let outcome = self.authenticator.authenticate(&credentials);
+        let takes_steps = method.is_some() || matches!(outcome, Outcome::Later(_));
+        if let Some(connection) = self.connection_mut(id).filter(|_| takes_steps) {
             connection.auth = Some(Box::new(AuthState::new(method, body)));
         }
-        let outcome = self.authenticator.authenticate(&credentials);
         self.connect_outcome(id, connect, outcome, now);
     }
 
@@ -79,6 +80,7 @@ impl Router {
                 self.refuse_connect(id, connect.client_id, refusal.reason, &refusal.why);
             }
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
+            Outcome::Later(work) => self.await_verdict(id, work),
         }
     }
 
@@ -226,8 +228,10 @@ impl Router {
         connection.receive_maximum = receives;
         connection.topic_alias_maximum = aliases_in;
         connection.aliases_out = (aliases > 0).then(|| Box::new(OutboundAliases::new(aliases)));
+        // A later exchange is a re-authentication, which only a method has.
+        connection.auth.take_if(|state| state.method.is_none());
         if let Some(state) = &mut connection.auth {
-            state.connect = None; // a later exchange is a re-authentication
+            state.connect = None;
         }
         connection.keep_alive_ms = u32::from(keep_alive) * 1500;
         let (reason, properties) = (ReasonCode::Success, properties.view());

@@ -57,6 +57,7 @@ mod sys_topics;
 mod takeover;
 mod timers;
 mod undecided;
+mod verdicts;
 mod will_delay;
 mod will_under_way;
 
@@ -73,3 +74,4 @@ pub use router::Router;
 pub use settings::{DoorSettings, Settings, ShareStrategy};
 pub use subscriptions::Wanted;
 pub use sys_topics::SysReport;
+pub use verdicts::WorkOf;

@@ -29,6 +29,7 @@ use crate::shared_group::SharedGroups;
 use crate::subscriptions::Subscriptions;
 use crate::timers::{Due, Timers};
 use crate::undecided::Undecided;
+use crate::verdicts::WorkOf;
 
 /// The brain of one shard.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Router {
     pub(crate) counters: Counters,
     pub(crate) loads: LoadAverages,
     pub(crate) refusal_log: RefusalLog,
+    /// Verdicts that others are to find.
+    pub(crate) work: Vec<WorkOf>,
     /// The connection whose first packet comes may be anonymous.
     pub(crate) lets_anonymous_in: bool,
     pub(crate) layout: Layout,
@@ -116,6 +119,7 @@ impl Router {
             counters: Counters::default(),
             loads: LoadAverages::default(),
             refusal_log: RefusalLog::default(),
+            work: Vec::new(),
             lets_anonymous_in: false,
             layout: Layout::default(),
             alias_topic: String::new(),

@@ -6,6 +6,8 @@ use std::sync::mpsc::Sender;
 use agentmq_router::Settings;
 use mio::Waker;
 
+use crate::workers::Verdict;
+
 /// A request to a shard. None of them waits for an answer.
 #[derive(Debug)]
 pub enum Command {
@@ -16,6 +18,8 @@ pub enum Command {
         /// Seconds between `$SYS` publications; 0 turns them off.
         sys_interval_secs: u32,
     },
+    /// What came out of a connection's work.
+    Verdict(Verdict),
     /// Tells every client that the server shuts down (0x8B), writes what it can, and ends.
     Drain,
 }

@@ -20,7 +20,7 @@ pub(crate) struct Conn {
     pub(crate) phase: Phase,
     /// The socket has taken nothing since then.
     pub(crate) blocked_since: Option<Time>,
-    /// Its client has published as much as it may: not read until then.
+    /// Its client has published as much as it may, or waits for a verdict: not read until then.
     pub(crate) paused_until: Option<Time>,
     /// Stands in the list of connections to read again in the next turn.
     pub(crate) reads_again: bool,

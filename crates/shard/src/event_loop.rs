@@ -25,6 +25,7 @@ use crate::handoff::Handoff;
 use crate::mailbox::{Mailboxes, Parcel};
 use crate::placement::{LoadMeter, Placement, Placer};
 use crate::report::{ReportBoard, Reporting};
+use crate::workers::Workers;
 
 /// What a shard is started with.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub struct ShardOptions {
     pub mailboxes: Arc<Mailboxes>,
     /// How new clients are spread over them.
     pub placement: Placement,
+    /// Who does what takes long.
+    pub workers: Workers,
 }
 
 /// Why a shard cannot start or go on.
@@ -122,6 +125,9 @@ pub struct Shard {
     /// Sockets that full reports in a row have named.
     unheard: usize,
     commands: Receiver<Command>,
+    /// How others reach this shard.
+    pub(crate) own: ShardHandle,
+    pub(crate) workers: Workers,
     clock: Clock,
     pub(crate) reporting: Reporting,
     /// When the last wait for events was to end by itself.
@@ -144,14 +150,21 @@ impl Shard {
             poll.registry().register(&mut door.listener, token, Interest::READABLE)?;
         }
         let name = format!("shard-{}", options.number);
+        let handle = ShardHandle { commands: sender, waker };
+        let own = handle.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _ends_all = ends_all;
-            Self::new(options, poll, commands).run()
+            Self::new(options, poll, commands, own).run()
         })?;
-        Ok((ShardHandle { commands: sender, waker }, thread))
+        Ok((handle, thread))
     }
 
-    pub(crate) fn new(options: ShardOptions, poll: Poll, commands: Receiver<Command>) -> Self {
+    pub(crate) fn new(
+        options: ShardOptions,
+        poll: Poll,
+        commands: Receiver<Command>,
+        own: ShardHandle,
+    ) -> Self {
         let settings = options.settings;
         let place = Place(u8::try_from(options.number).unwrap_or(u8::MAX));
         let is_one_of_several = options.directory.shards() > 1;
@@ -208,6 +221,8 @@ impl Shard {
             paused: Deadlines::default(),
             unheard: 0,
             commands,
+            own,
+            workers: options.workers,
             clock: options.clock,
             reporting: Reporting::new(
                 options.board,
@@ -347,6 +362,7 @@ impl Shard {
                     self.router.reconfigure(settings);
                     self.router.judge_again(self.now);
                 }
+                Command::Verdict(verdict) => self.verdict(verdict),
                 Command::Drain => self.begin_drain(),
             }
         }

@@ -26,6 +26,8 @@ mod placement;
 mod reading;
 mod refusal_lines;
 mod report;
+mod verdicts;
+mod workers;
 
 pub use accept::Door;
 pub use clock::Clock;
@@ -35,3 +37,4 @@ pub use event_loop::{Shard, ShardError, ShardOptions};
 pub use mailbox::Mailboxes;
 pub use placement::Placement;
 pub use report::ReportBoard;
+pub use workers::{Verdict, Workers};

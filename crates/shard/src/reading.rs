@@ -21,7 +21,8 @@ enum Cut {
     Rest(usize),
     /// The connection is closing; nothing more of it counts.
     Stop,
-    /// The client has published as much as it may for now; the rest, from here on, waits.
+    /// The client has published as much as it may for now; the rest, from here on, waits. Never:
+    /// until the verdict about it has come.
     Paused(usize, Time),
     /// Not MQTT at all: there is nobody to answer.
     Foreign,
@@ -211,6 +212,7 @@ impl Shard {
             self.connecting_now -= 1;
         }
         self.log_refusals();
+        self.hand_out_work();
         caught.unwrap_or_else(|_| {
             self.recover("a packet");
             Cut::Foreign
@@ -222,11 +224,13 @@ impl Shard {
         if let (Cut::Paused(_, until), Some(conn)) = (cut, self.conns.get_mut(key)) {
             conn.paused_until = Some(until);
             let generation = conn.generation;
-            self.paused.push(Deadline { at: until, conn: key, generation });
+            if until != Time::NEVER {
+                self.paused.push(Deadline { at: until, conn: key, generation });
+            }
         }
     }
 
-    /// A client may publish again: what waits in its partial buffer first, then its socket.
+    /// A client may be heard again: what waits in its partial buffer first, then its socket.
     pub(crate) fn resume(&mut self, due: Deadline) {
         let key = due.conn;
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -280,6 +284,10 @@ fn cut_all(
                 if router.is_closing(id) {
                     return Cut::Stop;
                 }
+                let is_login = matches!(frame.first >> 4, CONNECT | AUTH);
+                if is_login && router.awaits_verdict(id) {
+                    return Cut::Paused(at, Time::NEVER);
+                }
                 if let Some(until) = router.paused_until(id, now) {
                     return Cut::Paused(at, until);
                 }
@@ -301,4 +309,7 @@ pub(crate) const TURN_BYTES: usize = 256 * 1024;
 /// The beginning of a packet that is at least this long gets a buffer of its own, so that a long
 /// packet is not copied again with each read.
 const OWN_BUFFER_FROM: usize = 16 * 1024;
+/// Packet types (§2.1.2) after which there may be a verdict to wait for.
+const CONNECT: u8 = 1;
+const AUTH: u8 = 15;
 const SCRATCH_MIN: usize = 64 * 1024;

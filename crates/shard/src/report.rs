@@ -161,11 +161,11 @@ mod tests {
     use agentmq_identity::Open;
     use agentmq_router::{ConnectionId, Settings};
     use agentmq_session::MemoryEngine;
-    use mio::{Events, Poll};
+    use mio::{Events, Poll, Token, Waker};
 
     use super::*;
     use crate::event_loop::ShardOptions;
-    use crate::{Clock, Directory, Mailboxes, Placement};
+    use crate::{Clock, Directory, Mailboxes, Placement, ShardHandle, Workers};
 
     fn shard(sys_interval_secs: u32) -> Shard {
         let options = ShardOptions {
@@ -185,9 +185,12 @@ mod tests {
             directory: Arc::new(Directory::new(1)),
             mailboxes: Arc::new(Mailboxes::new(1)),
             placement: Placement::ByLoad { busy_percent: 60 },
+            workers: Workers::new(1),
         };
-        let (_, commands) = channel();
-        Shard::new(options, Poll::new().unwrap(), commands)
+        let (sender, commands) = channel();
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        Shard::new(options, poll, commands, ShardHandle { commands: sender, waker })
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn verdict(chain: &Chain, credentials: &Credentials<'_>) -> Verdict {
             Ok((name, lasts_secs.expect("does not last for ever")))
         }
         Outcome::Refused(refusal) => Err((refusal.reason, refusal.why.into_owned())),
-        Outcome::Continue(_) => panic!("one step"),
+        Outcome::Continue(_) | Outcome::Later(_) => panic!("one step"),
     }
 }
 

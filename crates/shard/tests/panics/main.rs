@@ -11,7 +11,7 @@ use agentmq_net::{Listener, ListenerOptions};
 use agentmq_router::{Counters, Settings};
 use agentmq_shard::{
     Clock, Command, Directory, Door, Mailboxes, Placement, ReportBoard, Shard, ShardError,
-    ShardHandle, ShardOptions,
+    ShardHandle, ShardOptions, Workers,
 };
 use agentmq_testkit::RawClient;
 use agentmq_testkit::codec::{
@@ -177,6 +177,7 @@ impl World {
             directory: Arc::new(Directory::new(1)),
             mailboxes: Arc::new(Mailboxes::new(1)),
             placement: Placement::Spread,
+            workers: Workers::new(1),
         })
         .unwrap();
         let mut witnesses = ["witness", "sender"].map(|client_id| {

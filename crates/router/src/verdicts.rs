@@ -1,0 +1,54 @@
+//! Verdicts that take long: whoever drives the router has the work done elsewhere and brings what came
+//! out. Until then the connection is not read.
+
+use agentmq_identity::{Outcome, Work};
+use agentmq_session::Time;
+
+use crate::connection::ConnectionId;
+use crate::router::Router;
+
+/// Work for somebody else, and the connection that waits for it.
+#[derive(Debug)]
+pub struct WorkOf {
+    /// Who waits.
+    pub connection: ConnectionId,
+    /// What is to be done.
+    pub work: Box<dyn Work>,
+}
+
+impl Router {
+    /// The work that has come up since this was last asked.
+    pub fn take_work(&mut self) -> Vec<WorkOf> {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Whether a connection waits for a verdict: then nothing of it is to be handled.
+    pub fn awaits_verdict(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.and_then(|it| it.auth.as_ref()).is_some_and(|state| state.awaits_verdict)
+    }
+
+    /// What came out of a connection's work. The caller knows that it is still the same
+    /// connection.
+    pub fn verdict(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
+        (self.recorded, self.posted) = Default::default();
+        let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut()) else { return };
+        if !std::mem::take(&mut state.awaits_verdict) {
+            return;
+        }
+        let waiting = state.connect.take();
+        if self.is_closing(id) {
+            return;
+        }
+        match waiting {
+            Some(body) => self.go_on_with_connect(id, body, outcome, now),
+            None => self.reauthenticated(id, outcome, now),
+        }
+    }
+
+    pub(crate) fn await_verdict(&mut self, id: ConnectionId, work: Box<dyn Work>) {
+        let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut()) else { return };
+        state.awaits_verdict = true;
+        self.work.push(WorkOf { connection: id, work });
+    }
+}

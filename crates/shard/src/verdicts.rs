@@ -1,0 +1,46 @@
+//! Connections whose authentication takes long: they are not read until the verdict has come.
+
+use agentmq_codec::ReasonCode;
+use agentmq_identity::{Outcome, Refusal};
+use agentmq_router::{ConnectionId, WorkOf};
+use agentmq_session::Time;
+
+use crate::deadlines::Deadline;
+use crate::event_loop::Shard;
+use crate::workers::{Job, Verdict};
+
+impl Shard {
+    /// Gives the workers what has come up.
+    pub(crate) fn hand_out_work(&mut self) {
+        for WorkOf { connection, work } in self.router.take_work() {
+            let conn = connection.0 as usize;
+            let Some(generation) = self.conns.get(conn).map(|it| it.generation) else { continue };
+            let (shard, waiting) = (self.own.clone(), self.settings.limits.waiting_logins);
+            if !self.workers.give(Job { work, shard, conn, generation }, waiting as usize) {
+                let outcome = Outcome::Refused(Refusal {
+                    reason: ReasonCode::ServerBusy,
+                    why: "too many logins wait for their verdict: try again in a minute".into(),
+                });
+                self.router.verdict(connection, outcome, self.now);
+            }
+        }
+    }
+
+    /// A verdict has come. The connection may have gone meanwhile.
+    pub(crate) fn verdict(&mut self, verdict: Verdict) {
+        let Verdict { conn, generation, outcome } = verdict;
+        let id = ConnectionId(conn as u32);
+        if self.conns.get(conn).is_none_or(|it| it.generation != generation) {
+            return;
+        }
+        let now = self.now;
+        let done = self.guarded("a verdict", |router, _| router.verdict(id, outcome, now));
+        if done.is_none() {
+            return self.drop_conn(conn);
+        }
+        self.hand_out_work();
+        self.log_refusals();
+        // It has read nothing since: what came behind its CONNECT is next.
+        self.resume(Deadline { at: Time::NEVER, conn, generation });
+    }
+}
