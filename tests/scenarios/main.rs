@@ -21,6 +21,7 @@ mod mischief;
 mod never_acking;
 mod newcomer_burst;
 mod offline_memory;
+mod passwords;
 mod pause;
 mod policy;
 mod proxy;

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agentmq_identity::{
-    Authenticator, Chain, ClaimMapping, KeySet, Open, Policy, Proof, Token, TokenError, TokenRules,
-    Tokens, WallClock,
+    Authenticator, Chain, ClaimMapping, Entropy, KeySet, Open, Passwords, Policy, Proof, Token,
+    TokenError, TokenRules, Tokens, Users, WallClock,
 };
+
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
 use crate::error::Findings;
-use crate::{ConfigError, Place};
+use crate::{ConfigError, Place, users_file};
 
 /// `[access]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessConfig {
     /// The file of rules; empty: everybody may do everything.
     pub policy: PathBuf,
+    /// The file of users with passwords; empty: passwords let nobody in.
+    pub users: PathBuf,
     /// Tokens that clients are let in with.
     pub tokens: TokensConfig,
 }
@@ -73,7 +77,7 @@ impl AccessConfig {
     /// Whether clients must prove who they are.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        !self.tokens.keys.is_empty()
+        !self.tokens.keys.is_empty() || !self.users.as_os_str().is_empty()
     }
 
     /// Reads every file that it names.
@@ -82,9 +86,24 @@ impl AccessConfig {
         if !self.authenticates() {
             return Ok(Access { policy, authenticator: Arc::new(Open) });
         }
-        let tokens = Tokens::new(self.load_keys()?, self.tokens.rules(), Arc::new(SystemClock));
-        let proofs: Vec<Box<dyn Proof>> = vec![Box::new(tokens)];
+        let mut proofs: Vec<Box<dyn Proof>> = Vec::new();
+        if !self.tokens.keys.is_empty() {
+            let (keys, rules) = (self.load_keys()?, self.tokens.rules());
+            proofs.push(Box::new(Tokens::new(keys, rules, Arc::new(SystemClock))));
+        }
+        if let Some(users) = self.load_users()? {
+            let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+            proofs.push(Box::new(Passwords::new(users, clock, entropy)));
+        }
         Ok(Access { policy, authenticator: Arc::new(Chain::new(proofs)) })
+    }
+
+    /// The users of the file that it names; `None` when it names none.
+    pub fn load_users(&self) -> Result<Option<Users>, ConfigError> {
+        if self.users.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        users_file::parse(&read_at_most(&self.users, LONGEST_USERS)?, &self.users).map(Some)
     }
 
     /// What the broker would say of a token.
@@ -123,5 +142,18 @@ impl WallClock for SystemClock {
     }
 }
 
+/// Random bytes of the system.
+#[derive(Debug)]
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let filled = getrandom(&mut *bytes, GetRandomFlags::empty());
+        assert_eq!(filled, Ok(bytes.len()), "the system gives random bytes once it has started");
+    }
+}
+
+/// Bytes of a file of users at most: some hundred thousand.
+const LONGEST_USERS: usize = 128 * 1024 * 1024;
 /// Bytes of a file of keys at most.
 const LONGEST_KEYS: usize = 1024 * 1024;

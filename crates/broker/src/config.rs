@@ -182,7 +182,7 @@ impl Config {
             }
             let is_readable = !address.is_local() && !address.scheme.uses_tls();
             if is_readable && self.access.authenticates() {
-                let why = "whoever is on the way can read tokens: write mqtts:// or wss://";
+                let why = "whoever is on the way can read passwords: write mqtts:// or wss://";
                 notices.push(format!("{}: {why}", listener.url));
             }
         }

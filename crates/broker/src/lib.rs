@@ -27,11 +27,13 @@ mod reload_plan;
 mod session_config;
 mod shared_config;
 mod suggestion;
+mod users_file;
 mod value;
 
 pub use access_config::{Access, AccessConfig, TokensConfig};
 pub use agentmq_identity::{
-    Action, ClaimError, Claims, Policy, Principal, SigningKey, Token, TokenError,
+    Action, ClaimError, Claims, HashedPassword, Policy, Principal, ScramVerifier, SigningKey,
+    Token, TokenError, User, Users,
 };
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
@@ -55,4 +57,5 @@ pub use print::print;
 pub use reload_plan::{Change, ReloadPlan, diff_reloadable};
 pub use session_config::{QueuePolicy, SessionConfig};
 pub use shared_config::SharedConfig;
+pub use users_file::{parse as parse_users, print as print_users};
 pub use value::{Allowed, Value};

@@ -79,8 +79,8 @@ impl ListenerConfig {
         if self.lets_strangers_in(authenticates) {
             let why = format!(
                 "{} can be reached from other machines and clients need not authenticate: set \
-                 access.tokens.keys, or to accept that, add to this listener: allow_anonymous = \
-                 true",
+                 access.users or access.tokens.keys, or to accept that, add to this listener: \
+                 allow_anonymous = true",
                 quoted(&self.url)
             );
             problems.push(("url", why));

@@ -57,6 +57,8 @@ enum Command {
     Acl(commands::acl::Args),
     /// Make tokens that let agents in, and look at them.
     Token(commands::token::Args),
+    /// Add, list and remove users with passwords.
+    User(commands::user::Args),
     /// Make, list and renew the keys that sign tokens.
     Keys(commands::keys::Args),
     /// Look at a data directory, and copy it.
@@ -110,6 +112,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Config(args) => commands::config::run(args, output),
         Command::Acl(args) => commands::acl::run(args, output),
         Command::Token(args) => commands::token::run(args, output),
+        Command::User(args) => commands::user::run(args, output),
         Command::Keys(args) => commands::keys::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),

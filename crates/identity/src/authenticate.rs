@@ -1,5 +1,6 @@
 //! From credentials to a principal, in one step or by an exchange of AUTH packets.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 
 use agentmq_codec::ReasonCode;
@@ -19,6 +20,8 @@ pub struct Credentials<'a> {
     pub method: Option<(&'a str, &'a [u8])>,
     /// Whether the listener lets in who brings nothing of all this.
     pub may_be_anonymous: bool,
+    /// The address that it comes from; `None` for a Unix socket.
+    pub source: Option<IpAddr>,
 }
 
 /// Why a client is turned away.

@@ -14,13 +14,18 @@ mod claims;
 mod grants;
 mod guarded;
 mod keys;
+mod lockout;
+mod password;
+mod passwords;
 mod policy;
 mod principal;
 mod rule;
+mod scram;
 mod signing;
 mod strict_json;
 mod token;
 mod tokens;
+mod users;
 
 pub use authenticate::{
     Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal, Work,
@@ -31,9 +36,13 @@ pub use claim_mapping::ClaimMapping;
 pub use claims::{CLAIM_NAMES, ClaimError, Claims};
 pub use guarded::Guarded;
 pub use keys::{KeyError, KeySet};
+pub use password::{HashError, HashedPassword};
+pub use passwords::{Entropy, Passwords};
 pub use policy::Policy;
 pub use principal::Principal;
 pub use rule::{Effect, Pattern, PatternError, Rule};
+pub use scram::{NoVerifier, ScramVerifier};
 pub use signing::{NoSigningKey, SigningKey};
 pub use token::{Token, TokenError, TokenRules};
 pub use tokens::{Tokens, WallClock};
+pub use users::{User, Users};

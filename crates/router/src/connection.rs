@@ -1,5 +1,7 @@
 //! The protocol side of one connection.
 
+use core::net::IpAddr;
+
 use agentmq_codec::{PropertyLimits, ProtocolVersion};
 use agentmq_identity::{Exchange, Principal};
 use agentmq_session::{Gates, InboundAliases, OutboundAliases, Outbox, PendingAcks, Ticket, Time};
@@ -10,6 +12,15 @@ use crate::rights::Permits;
 /// said [`Router::closed`](crate::Router::closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u32);
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Arrival {
+    /// The listener, by its place in the settings.
+    pub door: u16,
+    /// Its address; `None` for a Unix socket.
+    pub source: Option<IpAddr>,
+}
 
 /// One connection from its CONNECT on.
 #[derive(Debug)]

@@ -42,12 +42,14 @@ impl Router {
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
+        let door = self.settings.doors.get(usize::from(self.arrival.door));
         let credentials = Credentials {
             client_id: connect.client_id,
             username: connect.username,
             password: connect.password,
             method: method.map(|method| (method, data)),
-            may_be_anonymous: self.lets_anonymous_in,
+            may_be_anonymous: door.is_some_and(|door| door.lets_anonymous_in),
+            source: self.arrival.source,
         };
         let outcome = self.authenticator.authenticate(&credentials);
         let takes_steps = method.is_some() || matches!(outcome, Outcome::Later(_));

@@ -62,7 +62,7 @@ mod will_delay;
 mod will_under_way;
 
 pub use bundle::Bundle;
-pub use connection::{Connection, ConnectionId};
+pub use connection::{Arrival, Connection, ConnectionId};
 pub use counters::Counters;
 pub use flapping::Flapping;
 pub use mail::{Mail, Published, Stamp, Welcome};

@@ -10,7 +10,7 @@ use agentmq_session::{
     Slots, Ticket, Time,
 };
 
-use crate::connection::{Connection, ConnectionId, Phase, property_limits};
+use crate::connection::{Arrival, Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
 use crate::flapping::Flapping;
@@ -56,8 +56,8 @@ pub struct Router {
     pub(crate) refusal_log: RefusalLog,
     /// Verdicts that others are to find.
     pub(crate) work: Vec<WorkOf>,
-    /// The connection whose first packet comes may be anonymous.
-    pub(crate) lets_anonymous_in: bool,
+    /// Where the connection comes from whose first packet comes.
+    pub(crate) arrival: Arrival,
     pub(crate) layout: Layout,
     /// Text of a topic that an alias stood for; kept for its memory.
     pub(crate) alias_topic: String,
@@ -120,7 +120,7 @@ impl Router {
             loads: LoadAverages::default(),
             refusal_log: RefusalLog::default(),
             work: Vec::new(),
-            lets_anonymous_in: false,
+            arrival: Arrival::default(),
             layout: Layout::default(),
             alias_topic: String::new(),
             dirty: Vec::new(),
@@ -193,10 +193,9 @@ impl Router {
         }
     }
 
-    /// The connection whose first packet comes next came through this listener.
-    pub fn comes_through(&mut self, door: u16) {
-        let door = self.settings.doors.get(usize::from(door));
-        self.lets_anonymous_in = door.is_some_and(|door| door.lets_anonymous_in);
+    /// What the shard knows of the connection whose first packet comes next.
+    pub fn arrives(&mut self, arrival: Arrival) {
+        self.arrival = arrival;
     }
 
     /// Does everything that is due.

@@ -1,5 +1,5 @@
-//! Verdicts that take long: whoever drives the router has the work done elsewhere and brings what came
-//! out. Until then the connection is not read.
+//! Verdicts that take long: whoever drives the router has the work done elsewhere and brings what
+//! came out. Until then the connection is not read.
 
 use agentmq_identity::{Outcome, Work};
 use agentmq_session::Time;

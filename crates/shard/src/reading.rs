@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use agentmq_codec::{DecodeError, PacketType, frame};
 use agentmq_net::Read;
-use agentmq_router::{ConnectionId, Place, Router};
+use agentmq_router::{Arrival, ConnectionId, Place, Router};
 use agentmq_session::Time;
 
 use crate::conn::Phase;
@@ -202,7 +202,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return Cut::Stop };
         let id = ConnectionId(key as u32);
         if is_connecting {
-            self.router.comes_through(conn.door);
+            let source = conn.link.peer().address.map(|address| address.ip());
+            self.router.arrives(Arrival { door: conn.door, source });
         }
         let max = self.settings.limits.packet_bytes as usize;
         let (router, now, phase) = (&mut self.router, self.now, &mut conn.phase);

@@ -13,4 +13,5 @@ pub(crate) mod serve;
 pub(crate) mod store;
 pub(crate) mod subscribe;
 pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod version;

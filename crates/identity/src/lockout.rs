@@ -1,0 +1,127 @@
+//! Who has guessed wrong too often is not listened to for some time: by name and address, and by
+//! address alone, so that neither one account nor one list of accounts can be tried through.
+
+use core::net::IpAddr;
+use std::collections::HashMap;
+
+/// Failed logins.
+#[derive(Debug, Default)]
+pub(crate) struct Lockout {
+    failures: HashMap<Guesser, Failures>,
+}
+
+/// Where guesses come from, and at which name; `None`: at any.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Guesser {
+    source: Option<IpAddr>,
+    name: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    /// Unix time of the last one that counts.
+    last: u64,
+}
+
+impl Lockout {
+    /// Whether the next guess is not even looked at.
+    pub(crate) fn is_locked(&self, name: &str, source: Option<IpAddr>, now: u64) -> bool {
+        pair(name, source).iter().any(|(guesser, most)| {
+            let failures = self.failures.get(guesser);
+            failures.is_some_and(|it| it.count >= *most && now < it.last + LOCKED_SECS)
+        })
+    }
+
+    /// A guess was wrong.
+    pub(crate) fn failed(&mut self, name: &str, source: Option<IpAddr>, now: u64) {
+        if self.failures.len() >= MOST {
+            self.failures.retain(|_, it| now < it.last + LOCKED_SECS);
+        }
+        if self.failures.len() >= MOST {
+            self.failures.clear(); // from so many sources guessing cannot be held up by source
+        }
+        for (guesser, _) in pair(name, source) {
+            let failures = self.failures.entry(guesser).or_insert(Failures { count: 0, last: now });
+            if now >= failures.last + LOCKED_SECS {
+                failures.count = 0;
+            }
+            failures.count += 1;
+            failures.last = now;
+        }
+    }
+
+    /// A guess was right: what its name has against it from there is forgotten.
+    pub(crate) fn succeeded(&mut self, name: &str, source: Option<IpAddr>) {
+        let [(guesser, _), _] = pair(name, source);
+        self.failures.remove(&guesser);
+    }
+}
+
+/// What a guess counts for, and how many wrong ones are too many.
+fn pair(name: &str, source: Option<IpAddr>) -> [(Guesser, u32); 2] {
+    [
+        (Guesser { source, name: Some(name.into()) }, FOR_ONE_NAME),
+        (Guesser { source, name: None }, FOR_ALL_NAMES),
+    ]
+}
+
+const FOR_ONE_NAME: u32 = 5;
+const FOR_ALL_NAMES: u32 = 100;
+const LOCKED_SECS: u64 = 600;
+/// Entries at most, some megabytes.
+const MOST: usize = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1)));
+    const THERE: Option<IpAddr> = Some(IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 2)));
+
+    #[test]
+    fn five_wrong_guesses_at_a_name_lock_it_for_where_they_came_from() {
+        let mut lockout = Lockout::default();
+        for guess in 0..5 {
+            assert!(!lockout.is_locked("a", HERE, 100), "{guess}");
+            lockout.failed("a", HERE, 100);
+        }
+        assert!(lockout.is_locked("a", HERE, 699));
+        assert!(!lockout.is_locked("a", THERE, 100));
+        assert!(!lockout.is_locked("b", HERE, 100));
+        assert!(!lockout.is_locked("a", HERE, 700));
+        lockout.failed("a", HERE, 700);
+        assert!(!lockout.is_locked("a", HERE, 700), "counting begins anew");
+    }
+
+    #[test]
+    fn a_right_guess_forgets_the_wrong_ones() {
+        let mut lockout = Lockout::default();
+        for _ in 0..3 {
+            for _ in 0..4 {
+                lockout.failed("a", None, 1);
+            }
+            assert!(!lockout.is_locked("a", None, 1));
+            lockout.succeeded("a", None);
+        }
+    }
+
+    #[test]
+    fn a_list_of_names_locks_where_it_comes_from() {
+        let mut lockout = Lockout::default();
+        for name in 0..100 {
+            lockout.failed(&name.to_string(), HERE, 1);
+        }
+        assert!(lockout.is_locked("another", HERE, 1));
+        assert!(!lockout.is_locked("another", THERE, 1));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut lockout = Lockout::default();
+        for name in 0..MOST as u64 * 2 {
+            lockout.failed(&name.to_string(), THERE, name / 100);
+        }
+        assert!(lockout.failures.len() <= MOST + 2);
+    }
+}
