@@ -90,6 +90,13 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
         let _ = client_id;
         principal.clone()
     }
+
+    /// How many more seconds the proof of a principal is good whose time is over, or will be soon:
+    /// it may have been renewed without the client saying so.
+    fn lasts_secs(&self, principal: &Principal) -> u64 {
+        let _ = principal;
+        0
+    }
 }
 
 /// An exchange under way on one connection.

@@ -10,6 +10,13 @@ pub trait Proof: Send + Sync + std::fmt::Debug {
     /// Judges credentials of its kind; `None`: these are of another. What it refuses is refused,
     /// whatever others would say of it.
     fn judge(&self, credentials: &Credentials<'_>) -> Option<Outcome>;
+
+    /// How many seconds longer a proof of its kind has become good; see
+    /// [`Authenticator::lasts_secs`].
+    fn lasts_secs(&self, principal: &Principal) -> Option<u64> {
+        let _ = principal;
+        None
+    }
 }
 
 /// Asks one kind of proof after the other, and at last lets in who brings none, where the listener
@@ -50,6 +57,11 @@ impl Authenticator for Chain {
             ),
             _ => refused(ReasonCode::BadUserNameOrPassword, "the user name or password is wrong"),
         }
+    }
+
+    fn lasts_secs(&self, principal: &Principal) -> u64 {
+        let known = self.proofs.iter().find_map(|proof| proof.lasts_secs(principal));
+        known.unwrap_or_default()
     }
 }
 

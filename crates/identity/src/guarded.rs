@@ -78,6 +78,10 @@ impl Authenticator for Guarded {
         let in_force = self.in_force();
         in_force.granted(&in_force.inner.remembered(principal, client_id), client_id)
     }
+
+    fn lasts_secs(&self, principal: &Principal) -> u64 {
+        self.in_force().inner.lasts_secs(principal)
+    }
 }
 
 /// An exchange whose end is guarded too.

@@ -14,11 +14,13 @@ use crate::rule::Subject;
 pub struct Principal(Option<Arc<Known>>);
 
 /// What there is to know of one who is not anonymous, or under a policy.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     name: Option<Arc<str>>,
     /// What it has proved; `None`: the name is what it says that it is called.
     claims: Option<Arc<Claims>>,
+    /// The chain of the token that proved it.
+    chain: Option<Arc<str>>,
     /// What a policy comes to for it; `None`: there is no policy.
     rights: Option<Rights>,
 }
@@ -29,13 +31,25 @@ impl Principal {
 
     /// A client that says what it is called: nobody has verified it.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        Self(Some(Arc::new(Known { name: Some(name.into()), claims: None, rights: None })))
+        Self(Some(Arc::new(Known { name: Some(name.into()), ..Known::default() })))
     }
 
     /// A client that has proved its name and what else is claimed of it.
     pub fn verified(name: impl Into<Arc<str>>, claims: Claims) -> Self {
         let (name, claims) = (Some(name.into()), Some(Arc::new(claims)));
-        Self(Some(Arc::new(Known { name, claims, rights: None })))
+        Self(Some(Arc::new(Known { name, claims, ..Known::default() })))
+    }
+
+    /// The same one, proved by a token of a chain.
+    #[must_use]
+    pub(crate) fn by_chain(&self, chain: Option<&str>) -> Self {
+        let known = self.0.as_deref().cloned().unwrap_or_default();
+        Self(Some(Arc::new(Known { chain: chain.map(Into::into), ..known })))
+    }
+
+    /// The chain of the token that proved it.
+    pub(crate) fn chain(&self) -> Option<&str> {
+        self.0.as_ref()?.chain.as_deref()
     }
 
     /// The same one, as the client `client_id` under a policy.
@@ -51,10 +65,8 @@ impl Principal {
     }
 
     fn with(&self, rights: Option<Rights>) -> Self {
-        let known = self.0.as_deref();
-        let name = known.and_then(|known| known.name.clone());
-        let claims = known.and_then(|known| known.claims.clone());
-        Self(Some(Arc::new(Known { name, claims, rights })))
+        let known = self.0.as_deref().cloned().unwrap_or_default();
+        Self(Some(Arc::new(Known { rights, ..known })))
     }
 
     /// Whether a policy restricts it at all.

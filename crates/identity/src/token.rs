@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::authenticate::Refusal;
+use crate::chains::Chains;
 use crate::claim_mapping::ClaimMapping;
 use crate::claims::{ClaimError, Claims};
 use crate::keys::KeySet;
@@ -52,6 +53,8 @@ pub struct Token {
     pub expires_at: u64,
     /// `jti`, by which it can be revoked.
     pub id: Option<String>,
+    /// `chain`: what it was refreshed from, and is good as long as.
+    pub chain: Option<String>,
 }
 
 /// Why a token is not good.
@@ -120,6 +123,17 @@ impl Token {
         rules: &TokenRules,
         now: u64,
     ) -> Result<Self, TokenError> {
+        Self::verify_in(text, keys, rules, now, &Chains::default())
+    }
+
+    /// Verifies a token that may have been refreshed.
+    pub(crate) fn verify_in(
+        text: &[u8],
+        keys: &KeySet,
+        rules: &TokenRules,
+        now: u64,
+        chains: &Chains,
+    ) -> Result<Self, TokenError> {
         let text = std::str::from_utf8(text).map_err(|_| TokenError::Unreadable("no text"))?;
         if text.len() > LONGEST {
             return Err(TokenError::Unreadable("it is too long"));
@@ -132,7 +146,7 @@ impl Token {
         };
         let signed = &text.as_bytes()[..header.len() + 1 + payload.len()];
         check_signature(&part(header)?, signed, signature, keys)?;
-        Self::read(&part(payload)?, rules, now)
+        Self::read(&part(payload)?, rules, now, chains)
     }
 
     /// What the payload of a token says whose signature is right.
@@ -140,8 +154,12 @@ impl Token {
         payload: &Map<String, Value>,
         rules: &TokenRules,
         now: u64,
+        chains: &Chains,
     ) -> Result<Self, TokenError> {
-        let expires_at = date(payload, "exp")?.ok_or(TokenError::Missing("expiry (exp)"))?;
+        let own_end = date(payload, "exp")?.ok_or(TokenError::Missing("expiry (exp)"))?;
+        let chain = text(payload, "chain")?;
+        let refreshed = chain.and_then(|chain| chains.ends(chain));
+        let expires_at = refreshed.unwrap_or_default().max(own_end);
         let leeway = rules.leeway_secs;
         if now >= expires_at {
             // Without leeway: who is connected has to go now.
@@ -170,7 +188,7 @@ impl Token {
         let name = subject.or_else(|| claims.name());
         let name = name.ok_or(TokenError::Missing("name (sub)"))?.to_owned();
         let id = text(payload, "jti")?.map(str::to_owned);
-        Ok(Self { name, claims, expires_at, id })
+        Ok(Self { name, claims, expires_at, id, chain: chain.map(str::to_owned) })
     }
 }
 

@@ -44,7 +44,11 @@ impl Router {
         if connection.generation != generation || connection.phase != Phase::Connected {
             return;
         }
-        let ends = connection.proof_ends;
+        let (ends, principal) = (connection.proof_ends, connection.principal.clone());
+        let renewed = self.authenticator.lasts_secs(&principal);
+        if renewed > 0 && now.after_millis(renewed.saturating_mul(1000)) > ends {
+            return self.watch_proof(id, Some(renewed), now);
+        }
         if ends > now {
             self.timers.arm(ends, Due::Proof(index, generation));
             return self.tell_end(id, ends.secs_from(now), now);
