@@ -37,6 +37,7 @@ mod suback_before_retained;
 mod sys_topics;
 mod takeover_race;
 mod tls;
+mod token_service;
 mod tokens;
 mod unix;
 mod websocket;

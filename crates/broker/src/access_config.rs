@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agentmq_identity::{
-    Authenticator, Chain, ClaimMapping, Entropy, KeySet, Open, Passwords, Policy, Proof, Token,
-    TokenError, TokenRules, Tokens, Users, WallClock,
+    Authenticator, Chain, Chains, ClaimMapping, Entropy, KeySet, Open, Passwords, Policy, Proof,
+    SigningKey, Token, TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
 use crate::error::Findings;
-use crate::{ConfigError, Place, users_file};
+use crate::{ConfigError, Place, organizations_file, users_file};
 
 /// `[access]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,23 @@ pub struct AccessConfig {
     pub users: PathBuf,
     /// Tokens that clients are let in with.
     pub tokens: TokensConfig,
+    /// The service that makes tokens for others.
+    pub service: ServiceConfig,
+}
+
+/// `access.service`: who gets tokens over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// The file of organisations; empty: nobody gets any.
+    pub organizations: PathBuf,
+    /// Seconds that a token is good for.
+    pub lifetime_secs: u32,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self { organizations: PathBuf::new(), lifetime_secs: 3600 }
+    }
 }
 
 /// `access.tokens`: which JSON Web Tokens are good.
@@ -71,6 +88,8 @@ pub struct Access {
     pub policy: Option<Policy>,
     /// Lets clients in.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Makes tokens; `None`: nobody gets any.
+    pub service: Option<TokenService>,
 }
 
 impl AccessConfig {
@@ -80,22 +99,24 @@ impl AccessConfig {
         !self.tokens.keys.is_empty() || !self.users.as_os_str().is_empty()
     }
 
-    /// Reads every file that it names.
-    pub fn load(&self) -> Result<Access, ConfigError> {
+    /// Reads every file that it names. `chains`: the tokens that were refreshed.
+    pub fn load(&self, chains: &Chains) -> Result<Access, ConfigError> {
         let policy = self.load_policy()?;
+        let service = self.load_service(chains)?;
         if !self.authenticates() {
-            return Ok(Access { policy, authenticator: Arc::new(Open) });
+            return Ok(Access { policy, authenticator: Arc::new(Open), service });
         }
         let mut proofs: Vec<Box<dyn Proof>> = Vec::new();
         if !self.tokens.keys.is_empty() {
             let (keys, rules) = (self.load_keys()?, self.tokens.rules());
-            proofs.push(Box::new(Tokens::new(keys, rules, Arc::new(SystemClock))));
+            let tokens = Tokens::new(keys, rules, Arc::new(SystemClock));
+            proofs.push(Box::new(tokens.in_chains(chains.clone())));
         }
         if let Some(users) = self.load_users()? {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
             proofs.push(Box::new(Passwords::new(users, clock, entropy)));
         }
-        Ok(Access { policy, authenticator: Arc::new(Chain::new(proofs)) })
+        Ok(Access { policy, authenticator: Arc::new(Chain::new(proofs)), service })
     }
 
     /// The users of the file that it names; `None` when it names none.
@@ -110,6 +131,38 @@ impl AccessConfig {
     pub fn verify_token(&self, text: &str) -> Result<Result<Token, TokenError>, ConfigError> {
         let (keys, now) = (self.load_keys()?, SystemClock.unix_secs());
         Ok(Token::verify(text.as_bytes(), &keys, &self.tokens.rules(), now))
+    }
+
+    fn load_service(&self, chains: &Chains) -> Result<Option<TokenService>, ConfigError> {
+        if self.service.organizations.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(TokenService {
+            signing: self.load_signing_keys()?,
+            rules: self.tokens.rules(),
+            lifetime_secs: self.service.lifetime_secs.into(),
+            organizations: organizations_file::load(&self.service.organizations)?,
+            users: self.load_users()?.unwrap_or_default(),
+            chains: chains.clone(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }))
+    }
+
+    /// The keys of the first file that can sign.
+    fn load_signing_keys(&self) -> Result<Vec<SigningKey>, ConfigError> {
+        for file in &self.tokens.keys {
+            if let Ok(keys) = SigningKey::read_all(&read_at_most(Path::new(file), LONGEST_KEYS)?) {
+                return Ok(keys);
+            }
+        }
+        let mut findings = Findings::default();
+        let why = "no file of access.tokens.keys has a key that signs: `agentmq keys create \
+                   keys.json` makes one";
+        let place = || Place::Key("access.service.organizations".into());
+        findings.report(place, || why.to_owned());
+        findings.into_result()?;
+        Ok(Vec::new())
     }
 
     fn load_keys(&self) -> Result<KeySet, ConfigError> {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agentmq_identity::Chains;
 use agentmq_session::Limits;
 
 use crate::config_file::{self, Reading};
@@ -10,8 +11,8 @@ use crate::environment;
 use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
-    AccessConfig, ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig, Place,
-    SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
+    AccessConfig, AdminConfig, ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig,
+    Place, SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
 };
 
 /// Everything that can be said about a broker before it starts. The default is what
@@ -28,6 +29,8 @@ pub struct Config {
     pub disk: DiskConfig,
     /// Who is let in, and who may do what.
     pub access: AccessConfig,
+    /// The HTTP side.
+    pub admin: AdminConfig,
     /// What a client finds when it comes back.
     pub session: SessionConfig,
     /// What CONNACK offers.
@@ -114,6 +117,7 @@ impl Default for Config {
             durability: Durability::Fsync,
             disk: DiskConfig::default(),
             access: AccessConfig::default(),
+            admin: AdminConfig::default(),
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
             shared: SharedConfig::default(),
@@ -129,7 +133,7 @@ impl Default for Config {
 /// rule: what `agentmq config check` does.
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
     let config = Config::load(Some(path), &Environment::new())?;
-    config.access.load()?;
+    config.access.load(&Chains::default())?;
     Ok(config)
 }
 
@@ -200,10 +204,26 @@ impl Config {
         if let Some(why) = mqtt_config::response_information_problem(response_information) {
             problems.push(("mqtt.response_information".into(), why.into()));
         }
+        problems.extend(self.admin.problems());
+        problems.extend(self.service_problems());
         for name in self.shared.groups.keys() {
             if let Some(why) = shared_config::share_name_problem(name) {
                 problems.push((format!("shared.groups.{name}"), why.into()));
             }
+        }
+        problems
+    }
+
+    fn service_problems(&self) -> Vec<(String, String)> {
+        let (service, tokens) = (&self.access.service, &self.access.tokens);
+        let mut problems = Vec::new();
+        if !service.organizations.as_os_str().is_empty() && !self.admin.is_on() {
+            let why = "the token service is reached over HTTP: set admin.url";
+            problems.push(("access.service.organizations".into(), why.into()));
+        }
+        if service.lifetime_secs > tokens.longest_secs {
+            let why = "a token may not be good for so long: raise access.tokens.longest_secs";
+            problems.push(("access.service.lifetime_secs".into(), why.into()));
         }
         problems
     }

@@ -64,6 +64,7 @@ mod tests {
             "listeners",
             "disk",
             "access",
+            "admin",
             "session",
             "mqtt",
             "shared",

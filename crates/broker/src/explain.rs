@@ -120,8 +120,10 @@ pub fn nearest_key(name: &str) -> Option<String> {
 const GROUPS: &str = "shared.groups";
 const LISTENERS: &str = "listeners.";
 /// Tables in the order of the default file; keys without one come first.
-const SECTIONS: &[&str] =
-    &[LISTENERS, "session.", "mqtt.", "shared.", "sys.", "log.", "threads.", "limits."];
+const SECTIONS: &[&str] = &[
+    LISTENERS, "disk.", "access.", "admin.", "session.", "mqtt.", "shared.", "sys.", "log.",
+    "threads.", "limits.",
+];
 
 #[cfg(test)]
 mod tests {

@@ -196,6 +196,16 @@ static FIELDS: &[Field<Config>] = &[
     claim_field!("org_id"),
     claim_field!("roles"),
     claim_field!("acl"),
+    field!(access.service.organizations, Allowed::Text, AtOnce),
+    field!(
+        access.service.lifetime_secs,
+        Allowed::Integer { minimum: 60, maximum: 20 * 86_400 },
+        AtOnce
+    ),
+    field!(admin.url, Allowed::Text, Restart),
+    field!(admin.cert, Allowed::Text, Restart),
+    field!(admin.key, Allowed::Text, Restart),
+    field!(admin.hosts, Allowed::List, Restart),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),

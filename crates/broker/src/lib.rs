@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod access_config;
+mod admin_config;
 mod assembly;
+mod chain_file;
 mod config;
 mod config_file;
 mod data;
@@ -21,6 +23,7 @@ mod listener_address;
 mod listener_config;
 mod log_config;
 mod mqtt_config;
+mod organizations_file;
 mod policy_file;
 mod print;
 mod reload_plan;
@@ -30,10 +33,11 @@ mod suggestion;
 mod users_file;
 mod value;
 
-pub use access_config::{Access, AccessConfig, TokensConfig};
+pub use access_config::{Access, AccessConfig, ServiceConfig, TokensConfig};
+pub use admin_config::AdminConfig;
 pub use agentmq_identity::{
-    Action, ClaimError, Claims, HashedPassword, Policy, Principal, ScramVerifier, SigningKey,
-    Token, TokenError, User, Users,
+    Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, ScramVerifier,
+    SigningKey, Token, TokenError, User, Users,
 };
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};

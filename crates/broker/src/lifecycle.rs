@@ -2,10 +2,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use agentmq_identity::Guarded;
+use agentmq_admin::{Admin, AdminError, Services};
+use agentmq_identity::{Chains, Guarded};
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
 use agentmq_session::MemoryEngine;
@@ -16,7 +18,7 @@ use agentmq_shard::{
 use agentmq_store::{OpenError, Writer};
 
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
-use crate::{Access, Config, ConfigError, ReloadPlan, data, diff_reloadable};
+use crate::{Access, Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.
@@ -24,6 +26,9 @@ use crate::{Access, Config, ConfigError, ReloadPlan, data, diff_reloadable};
 pub struct Broker {
     config: Config,
     access: Guarded,
+    chains: Chains,
+    services: Services,
+    admin: Option<Admin>,
     endpoints: Vec<Endpoint>,
     tls: Vec<TlsServer>,
     shards: Vec<ShardHandle>,
@@ -63,6 +68,12 @@ pub enum BrokerError {
     /// An event loop failed.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// The file of refreshed tokens cannot be used.
+    #[error("token-chains.jsonl in data_dir cannot be used: {0}")]
+    Chains(io::Error),
+    /// The HTTP side cannot be started.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The system gave no thread.
     #[error("cannot start a thread: {0}; check the limit on them (ulimit -u)")]
     Thread(#[from] io::Error),
@@ -75,12 +86,19 @@ impl Broker {
     /// Binds every listener and starts serving. All listeners accept when it returns.
     pub fn start(config: Config) -> Result<Self, BrokerError> {
         config.validate()?;
-        let Access { policy, authenticator } = config.access.load()?;
+        let chains = Chains::default();
+        let Access { policy, authenticator, service } = config.access.load(&chains)?;
         let access = Guarded::new(authenticator, policy);
+        let services = Services::default();
+        services.replace(service);
         let bound = bind(&config)?;
         let count = shard_count(&config);
         let clock = Clock::new();
         let mut opened = data::open(&config, clock.now())?;
+        if opened.is_some() {
+            chain_file::take_up(&config.data_dir, &chains).map_err(BrokerError::Chains)?;
+        }
+        let admin = config.admin.options(&services).map(Admin::start).transpose()?;
         let board = Arc::new(ReportBoard::new(count));
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
@@ -126,12 +144,30 @@ impl Broker {
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
         let (watcher, writer) = (None, LastToEnd(writer));
-        Ok(Self { config, access, endpoints, tls, shards, threads, watcher, board, writer })
+        Ok(Self {
+            config,
+            access,
+            chains,
+            services,
+            admin,
+            endpoints,
+            tls,
+            shards,
+            threads,
+            watcher,
+            board,
+            writer,
+        })
     }
 
     /// Where it listens, with the ports that were bound.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Where its HTTP side listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// The configuration in effect.
@@ -150,9 +186,10 @@ impl Broker {
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        let Access { policy, authenticator } = plan.effective.access.load()?;
+        let Access { policy, authenticator, service } = plan.effective.access.load(&self.chains)?;
         TlsServer::reload_all(&self.tls)?;
         self.access.replace(authenticator, policy);
+        self.services.replace(service);
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
         let sys_interval_secs = self.config.sys.interval_secs;

@@ -59,6 +59,8 @@ enum Command {
     Token(commands::token::Args),
     /// Add, list and remove users with passwords.
     User(commands::user::Args),
+    /// Add, list and remove organisations whose agents get tokens over HTTP.
+    Org(commands::org::Args),
     /// Make, list and renew the keys that sign tokens.
     Keys(commands::keys::Args),
     /// Look at a data directory, and copy it.
@@ -113,6 +115,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Acl(args) => commands::acl::run(args, output),
         Command::Token(args) => commands::token::run(args, output),
         Command::User(args) => commands::user::run(args, output),
+        Command::Org(args) => commands::org::run(args, output),
         Command::Keys(args) => commands::keys::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),

@@ -24,14 +24,15 @@ pub trait ChainJournal: Send + std::fmt::Debug {
 }
 
 impl Chains {
-    /// What an earlier run has left, and where this one keeps what becomes of it.
-    pub fn restored(
-        ends: impl IntoIterator<Item = (String, u64)>,
+    /// Takes up what an earlier run has left, and keeps in the journal what becomes of it.
+    pub fn take_up(
+        &self,
+        left: impl IntoIterator<Item = (String, u64)>,
         journal: Box<dyn ChainJournal>,
-    ) -> Self {
-        let ends = ends.into_iter().map(|(chain, end)| (chain.into(), end)).collect();
-        let (ends, journal) = (RwLock::new(ends), Mutex::new(Some(journal)));
-        Self(Arc::new(Inner { ends, journal }))
+    ) {
+        let mut ends = self.0.ends.write().unwrap_or_else(PoisonError::into_inner);
+        ends.extend(left.into_iter().map(|(chain, end)| (chain.into(), end)));
+        *self.0.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
     }
 
     /// Until when the chain is good, if it was ever refreshed.

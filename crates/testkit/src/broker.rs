@@ -26,6 +26,8 @@ pub struct Broker {
     child: Child,
     binary: PathBuf,
     listeners: Vec<String>,
+    /// Where the HTTP side listens.
+    admin: Option<String>,
     log: Arc<Log>,
     /// Closes when the process has ended.
     output: Receiver<String>,
@@ -75,13 +77,16 @@ impl Broker {
         let log = Log::follow(child.stderr.take().expect("standard error is piped"));
         let output = lines(child.stdout.take().expect("standard output is piped"));
         let binary = binary.to_owned();
-        let mut broker = Self { child, binary, listeners: Vec::new(), log, output, folder };
+        let mut broker =
+            Self { child, binary, listeners: Vec::new(), admin: None, log, output, folder };
         let first = match broker.output.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(error) => panic!("the broker did not say that it listens: {error}"),
         };
         broker.listeners =
             listeners(&first).unwrap_or_else(|| panic!("not the event `listening`: {first:?}"));
+        let event: Value = serde_json::from_str(&first).unwrap_or_default();
+        broker.admin = event["admin"].as_str().map(str::to_owned);
         broker
     }
 
@@ -98,6 +103,12 @@ impl Broker {
     /// The URLs of all listeners, in the order of the configuration, with the real ports.
     pub fn urls(&self) -> &[String] {
         &self.listeners
+    }
+
+    /// The address and port of the HTTP side.
+    pub fn admin(&self) -> &str {
+        let url = self.admin.as_deref().expect("the configuration has an admin.url");
+        url.split_once("://").map_or(url, |(_, address)| address)
     }
 
     /// The folder in which it runs.

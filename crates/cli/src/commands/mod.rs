@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod contexts;
 pub(crate) mod keys;
 pub(crate) mod limits;
+pub(crate) mod org;
 pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;

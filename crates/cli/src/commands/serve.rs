@@ -131,14 +131,19 @@ fn broker_failure(error: BrokerError) -> Failure {
 /// Says where the broker listens: the first line on standard output, for people or programs.
 fn announce(broker: &Broker, output: &Output) -> Result<(), Failure> {
     let urls: Vec<String> = broker.endpoints().iter().map(ToString::to_string).collect();
+    let config = broker.config();
+    let scheme = config.admin.url.split("://").next().unwrap_or_default();
+    let admin = broker.admin_address().map(|address| format!("{scheme}://{address}"));
     let listeners: Vec<_> = urls.iter().map(|url| json!({ "url": url })).collect();
     let object = json!({
         "event": "listening",
         "listeners": listeners,
         "pid": std::process::id(),
-        "durability": broker.config().durability.name(),
+        "durability": config.durability.name(),
+        "admin": admin,
     });
-    output.result(&format!("listening on {}", urls.join(" ")), &object)
+    let http = admin.map_or_else(String::new, |url| format!(", HTTP on {url}"));
+    output.result(&format!("listening on {}{http}", urls.join(" ")), &object)
 }
 
 /// What must be so before anybody is told that the broker listens: whoever reads that may send a

@@ -1,0 +1,20 @@
+//! The broker's HTTP side: the token service of MQTT.Agent, the public keys, and whether all is
+//! well. Runs on a thread and a runtime of its own, so that nothing here holds up a message.
+//!
+//! `broker` starts an [`Admin`] with [`Services`], which a reload replaces. What is decided is
+//! decided in `identity`; this crate speaks HTTP.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod doorkeeper;
+mod health;
+mod rate;
+mod server;
+mod services;
+mod tls;
+mod token_routes;
+
+pub use doorkeeper::Doorkeeper;
+pub use server::{Admin, AdminError, AdminOptions};
+pub use services::Services;
+pub use tls::TlsIdentity;

@@ -1,0 +1,134 @@
+//! The file of organisations that get tokens from the token service: TOML, a table for each.
+
+use std::path::Path;
+
+use agentmq_identity::{
+    ClaimMapping, HashedSecret, KeySet, Organization, Organizations, Provider, TokenRules,
+};
+use serde::Deserialize;
+
+use crate::config_file::read_at_most;
+use crate::error::Findings;
+use crate::{ConfigError, Place};
+
+/// One table of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    secret: Option<String>,
+    #[serde(default)]
+    providers: Vec<ProviderTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProviderTable {
+    name: String,
+    issuer: String,
+    audience: String,
+    keys: String,
+    #[serde(default)]
+    claims: std::collections::BTreeMap<String, String>,
+}
+
+/// The organisations of a file, with the keys of their providers.
+pub(crate) fn load(path: &Path) -> Result<Organizations, ConfigError> {
+    let text = read_at_most(path, LONGEST_FILE)?;
+    let mut findings = Findings::default();
+    let tables: std::collections::BTreeMap<String, toml::Spanned<Table>> =
+        match toml::from_str(&text) {
+            Ok(tables) => tables,
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                let message = error.message().replace('\n', ", ");
+                findings.report(|| Place::in_file(path, &text, at), || message);
+                findings.into_result()?;
+                return Ok(Organizations::new());
+            }
+        };
+    let mut all = Organizations::new();
+    for (name, table) in tables {
+        let at = table.span().start;
+        match organization(table.into_inner()) {
+            Ok(organization) => {
+                all.insert(name, organization);
+            }
+            Err(message) => {
+                findings
+                    .report(|| Place::in_file(path, &text, at), || format!("{name}: {message}"));
+            }
+        }
+    }
+    findings.into_result()?;
+    Ok(all)
+}
+
+fn organization(table: Table) -> Result<Organization, String> {
+    let secret = match table.secret {
+        None => None,
+        Some(text) => Some(
+            HashedSecret::read(&text)
+                .ok_or("secret is no hash of a secret key: `agentmq org secret NAME` makes one")?,
+        ),
+    };
+    let mut providers = Vec::with_capacity(table.providers.len());
+    for ProviderTable { name, issuer, audience, keys, claims } in table.providers {
+        let text =
+            read_at_most(Path::new(&keys), LONGEST_FILE).map_err(|error| error.to_string())?;
+        let keys = KeySet::read(&text).map_err(|error| format!("{keys}: {error}"))?;
+        let mut mapping = ClaimMapping::default();
+        for (claim, member) in &claims {
+            if !mapping.set(claim, member) {
+                return Err(format!("the provider {name}: there is no claim `{claim}`"));
+            }
+        }
+        let rules = TokenRules {
+            issuers: vec![issuer],
+            audience,
+            claims: mapping,
+            ..TokenRules::default()
+        };
+        providers.push(Provider { name, keys, rules });
+    }
+    Ok(Organization { secret, providers })
+}
+
+/// Bytes of a file at most.
+const LONGEST_FILE: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Organizations, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path).map_err(|error| {
+            error.to_string().replace(&format!("{}/", folder.path().display()), "")
+        })
+    }
+
+    #[test]
+    fn organisations_are_read() {
+        let secret = HashedSecret::of("sk_1").to_text();
+        let all = read(&format!("[acme]\nsecret = \"{secret}\"\n[other]\n")).unwrap();
+        assert_eq!(all["acme"].secret, Some(HashedSecret::of("sk_1")));
+        assert_eq!(all["other"].secret, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let provider =
+            "[[a.providers]]\nname = 'p'\nissuer = 'i'\naudience = ''\nkeys = 'none.json'";
+        for (text, expected) in [
+            ("[acme]\nsecret = 'sk_1'", "o.toml:1:1: acme: secret is no hash of a secret key"),
+            ("[acme]\nsecrt = ''", "o.toml:2:1: unknown field `secrt`"),
+            ("[acme", "o.toml:1:"),
+            (provider, "a: cannot read none.json"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.starts_with("o.toml:") && error.contains(expected), "{text}: {error}");
+        }
+    }
+}
