@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use agentmq_identity::{Effect, Pattern, Policy, Rule};
+use agentmq_identity::{CLAIM_NAMES, Effect, Pattern, Policy, Rule};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config_file::read_at_most;
 use crate::error::{Findings, quoted};
+use crate::profiles::{profile, profile_names};
 use crate::suggestion::nearest;
 use crate::value::{Allowed, Value};
 use crate::{ConfigError, Place};
@@ -39,6 +40,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
     Ok(Policy::new(rules, otherwise))
 }
 
+/// The rules of a profile's text, which is right: a test reads them all.
+fn of_profile(name: &str, text: &str) -> Vec<Rule> {
+    let parsed = parse(text, Path::new(name));
+    parsed.map(|policy| policy.rules().to_vec()).unwrap_or_default()
+}
+
 struct Reading<'t> {
     text: &'t str,
     path: &'t Path,
@@ -55,8 +62,11 @@ impl Reading<'_> {
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "otherwise" => otherwise = self.effect("otherwise", value),
+                "profiles" => read.extend(self.profiles(value)),
                 "rules" => rules = Some(value),
-                other => self.unknown(key.span().start, other, &["otherwise", "rules"]),
+                other => {
+                    self.unknown(key.span().start, other, &["otherwise", "profiles", "rules"]);
+                }
             }
         }
         let items = rules.map(|value| (value, value.get_ref().as_array()));
@@ -73,10 +83,27 @@ impl Reading<'_> {
         }
         if read.is_empty() && self.findings.is_empty() {
             let at = rules.map_or(0, |value| value.span().start);
-            let why = "there are no rules: write [[rules]], or do not set access.policy";
+            let why = "there are no rules: write [[rules]] or profiles = [\"mqtt-agent\"], or do \
+                       not set access.policy";
             self.report(at, why.into());
         }
         (read, otherwise)
+    }
+
+    /// The rules of profiles that come with the broker.
+    fn profiles(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for name in self.list("profiles", value) {
+            match profile(&name) {
+                Some(text) => rules.extend(of_profile(&name, text)),
+                None => {
+                    let known = profile_names().collect::<Vec<_>>().join(", ");
+                    let why = format!("there is no profile {}: {known}", quoted(&name));
+                    self.report(value.span().start, why);
+                }
+            }
+        }
+        rules
     }
 
     fn rule(&mut self, index: usize, item: &Spanned<DeValue<'_>>) -> Option<Rule> {
@@ -93,9 +120,11 @@ impl Reading<'_> {
                 "actions" => (rule.publish, rule.subscribe) = self.actions(value),
                 "topics" => (rule.topics, has_topics) = (self.patterns(value), true),
                 "literal" => rule.literal = self.flag("literal", value),
+                "exact" => rule.exact = self.flag("exact", value),
                 "silent" => rule.silent = self.flag("silent", value),
                 "users" => rule.users = Some(self.list("users", value)),
                 "roles" => rule.roles = Some(self.list("roles", value)),
+                "claims" => rule.claims = Some(self.claims(value)),
                 other => self.unknown(key.span().start, other, KEYS),
             }
         }
@@ -155,6 +184,14 @@ impl Reading<'_> {
         (has("publish"), has("subscribe"))
     }
 
+    fn claims(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<String> {
+        let claims = self.list("claims", value);
+        for claim in claims.iter().filter(|claim| !CLAIM_NAMES.contains(&claim.as_str())) {
+            self.unknown(value.span().start, claim, &CLAIM_NAMES);
+        }
+        claims
+    }
+
     fn patterns(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Pattern> {
         let texts = self.list("topics", value);
         let mut patterns = Vec::with_capacity(texts.len());
@@ -178,8 +215,9 @@ impl Reading<'_> {
 
 /// Bytes of a file at most: more than a hundred thousand rules.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
-const KEYS: &[&str] =
-    &["name", "effect", "actions", "topics", "literal", "silent", "users", "roles"];
+const KEYS: &[&str] = &[
+    "name", "effect", "actions", "topics", "literal", "exact", "silent", "users", "roles", "claims",
+];
 const ACTIONS: &[&str] = &["publish", "subscribe"];
 
 #[cfg(test)]
@@ -217,6 +255,7 @@ mod tests {
             ("\u{feff}", "p.toml:1:1: there are no rules"),
             ("rules = 1", "p.toml:1:9: rules are tables: write [[rules]]"),
             ("rules = [1]", "p.toml:1:10: a rule is a table"),
+            ("profiles = ['mqtt']", "p.toml:1:12: there is no profile `mqtt`: mqtt-agent, mcp"),
             ("rule = 1", "p.toml:1:1: `rule` is not known here; did you mean `rules`?"),
             ("[[rules]]\neffect = 'allow'", "p.toml:1:1: the rule has no topics"),
             ("[[rules]]\ntopics = ['#']", "p.toml:1:1: the rule has no effect"),

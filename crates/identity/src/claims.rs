@@ -73,6 +73,20 @@ impl Claims {
         object
     }
 
+    /// Whether there is a claim of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match name {
+            AGENT_ID => self.agent_id.is_some(),
+            TOOL_ID => !self.tool_ids.is_empty(),
+            SERVER_ID => self.server_id.is_some(),
+            USER_ID => self.user_id.is_some(),
+            ORG_ID => self.org_id.is_some(),
+            ROLES => !self.roles.is_empty(),
+            ACL => self.acl.is_some(),
+            _ => false,
+        }
+    }
+
     /// The rules of the claim `acl`.
     pub(crate) fn rules(&self) -> &[Rule] {
         self.acl.as_ref().map_or(&[], |(_, rules)| rules)

@@ -22,6 +22,7 @@ pub(crate) struct Grant {
     publish: bool,
     subscribe: bool,
     literal: bool,
+    exact: bool,
     silent: bool,
     pub(crate) rule: String,
     /// What a client that is denied something because of it reads.
@@ -86,9 +87,10 @@ impl Page {
 
     /// The first grant of subscriptions whose filter `covers` one that is asked for.
     fn asked(&self, filter: &str, covers: fn(&str, &str) -> bool) -> Option<&Grant> {
+        let has_wildcards = filter.contains(['+', '#']);
         let is_meant = |it: &&Grant| match it.literal {
             true => it.filter == filter,
-            false => covers(&it.filter, filter),
+            false => !(it.exact && has_wildcards) && covers(&it.filter, filter),
         };
         self.grants.iter().filter(|it| it.subscribe).find(is_meant)
     }
@@ -114,8 +116,9 @@ impl Grant {
         if rule.effect == Effect::Deny {
             let _ = write!(reason, "rule `{}` denies {filter}", rule.name);
         }
-        let Rule { publish, subscribe, literal, silent, .. } = *rule;
-        Self { filter, publish, subscribe, literal, silent, rule: rule.name.clone(), reason }
+        let Rule { publish, subscribe, literal, exact, silent, .. } = *rule;
+        let name = rule.name.clone();
+        Self { filter, publish, subscribe, literal, exact, silent, rule: name, reason }
     }
 
     pub(crate) fn refusal(&self) -> Decision<'_> {

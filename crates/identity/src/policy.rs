@@ -174,6 +174,34 @@ mod tests {
     }
 
     #[test]
+    fn rules_speak_of_who_has_a_claim() {
+        let claims = Some(vec!["agent_id".to_owned(), "tool_id".to_owned()]);
+        let rules = vec![Rule { claims, ..rule("agents", Effect::Allow, &["calls/+"]) }];
+        let policy = Policy::new(rules, Effect::Deny);
+        for (claims, expected) in [
+            (serde_json::json!({ "agent_id": "a" }), true),
+            (serde_json::json!({ "tool_id": ["t"] }), true),
+            (serde_json::json!({ "user_id": "u", "roles": ["agent_id"] }), false),
+        ] {
+            let claims = Claims::read(claims.as_object().expect("an object")).expect("right");
+            let rights = policy.rights(&Subject { claims: Some(&claims), ..SCOUT });
+            assert_eq!(allowed(&rights, Action::Publish, "calls/a"), expected, "{claims:?}");
+        }
+        assert!(!allowed(&policy.rights(&SCOUT), Action::Publish, "calls/a"));
+    }
+
+    #[test]
+    fn an_exact_rule_is_for_who_knows_the_name() {
+        let streams = Rule { exact: true, ..rule("streams", Effect::Allow, &["stream/+/+"]) };
+        let grants = Policy::new(vec![streams], Effect::Deny).rights(&SCOUT);
+        assert!(allowed(&grants, Action::Subscribe, "stream/a/7"));
+        assert!(allowed(&grants, Action::Receive, "stream/a/7"));
+        for filter in ["stream/a/+", "stream/+/+", "stream/+/7"] {
+            assert!(!allowed(&grants, Action::Subscribe, filter), "{filter}");
+        }
+    }
+
+    #[test]
     fn a_literal_rule_is_about_its_text_and_not_about_what_that_matches() {
         let mut everything = rule("greedy", Effect::Deny, &["#", "test/a"]);
         everything.literal = true;

@@ -32,12 +32,17 @@ pub struct Rule {
     /// Of these texts alone, and not of what they match: to forbid a subscription to `#`, say, and
     /// not every subscription.
     pub literal: bool,
+    /// Of subscriptions without wildcards only: to allow them to who knows a topic's name, which
+    /// nobody can guess.
+    pub exact: bool,
     /// Who is refused by it is not told why.
     pub silent: bool,
     /// Of which users; `None`: of everybody, also without a name.
     pub users: Option<Vec<String>>,
     /// Of whom has one of these roles; `None`: of everybody.
     pub roles: Option<Vec<String>>,
+    /// Of whom has one of these claims; `None`: of everybody.
+    pub claims: Option<Vec<String>>,
 }
 
 impl Default for Rule {
@@ -49,9 +54,11 @@ impl Default for Rule {
             subscribe: true,
             topics: Vec::new(),
             literal: false,
+            exact: false,
             silent: false,
             users: None,
             roles: None,
+            claims: None,
         }
     }
 }
@@ -59,8 +66,9 @@ impl Default for Rule {
 impl Rule {
     /// Whether it comes to something else for one client than for another.
     pub(crate) fn is_personal(&self) -> bool {
-        let is_selective = self.users.is_some() || self.roles.is_some();
-        is_selective || self.topics.iter().any(|it| it.has_placeholders)
+        let is_selective = [&self.users, &self.roles, &self.claims];
+        is_selective.iter().any(|it| it.is_some())
+            || self.topics.iter().any(|it| it.has_placeholders)
     }
 
     pub(crate) fn is_about(&self, subject: &Subject<'_>) -> bool {
@@ -70,7 +78,12 @@ impl Rule {
         let has_one = |roles: &Vec<String>| {
             subject.claims.is_some_and(|claims| claims.roles.iter().any(|it| roles.contains(it)))
         };
-        self.users.as_ref().is_none_or(is_one) && self.roles.as_ref().is_none_or(has_one)
+        let claims_one = |names: &Vec<String>| {
+            subject.claims.is_some_and(|claims| names.iter().any(|name| claims.has(name)))
+        };
+        self.users.as_ref().is_none_or(is_one)
+            && self.roles.as_ref().is_none_or(has_one)
+            && self.claims.as_ref().is_none_or(claims_one)
     }
 }
 

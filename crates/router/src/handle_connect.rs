@@ -140,6 +140,14 @@ impl Router {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);
             return Err((ReasonCode::NotAuthorized, why.into()));
         }
+        let response = will.properties.text(P::ResponseTopic);
+        if let Some(response) = response.filter(|_| principal.is_restricted()) {
+            let decision = principal.authorize(Action::Subscribe, response);
+            if !decision.allowed {
+                let why = format!("the will's Response Topic is not allowed: {}", decision.reason);
+                return Err((ReasonCode::NotAuthorized, why.into()));
+            }
+        }
         Ok(())
     }
 

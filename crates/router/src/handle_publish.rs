@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
-use agentmq_identity::Action;
 use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::check_name;
 
@@ -124,15 +123,9 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        if !connection.permits.as_ref().is_some_and(|permits| permits.has(topic)) {
-            let decision = connection.principal.authorize(Action::Publish, topic);
-            if !decision.allowed {
-                let ack = connection.refusal(publish, decision.code, decision.reason);
-                return Ok(self.refuse_publish(id, ack));
-            }
-            if connection.principal.is_restricted() {
-                connection.permits.get_or_insert_default().note(topic);
-            }
+        if let Err((reason, why)) = connection.permits(publish, topic) {
+            let ack = connection.refusal(publish, reason, &why);
+            return Ok(self.refuse_publish(id, ack));
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
         let key = session.key();

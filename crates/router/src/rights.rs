@@ -1,37 +1,78 @@
-//! What rights come to in a session: which topics its client was allowed to publish to lately, and
-//! what it may still have when it comes back, or is served from its queue. Its rights may have
-//! become less since it subscribed.
+//! What rights come to in a session: what its client may publish, and what it may still have when it
+//! comes back, or is served from its queue. Its rights may have become less since it subscribed.
 
-use agentmq_identity::{Action, Principal};
+use agentmq_codec::{PropertyId, Publish};
+use agentmq_identity::{Action, Decision, Principal};
 use agentmq_topic::{Subscription, TopicLimits};
 
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
+use crate::handle_connect::Refused;
 use crate::router::Router;
 
-/// Topics that a connection was allowed to publish to: most publish to a few again and again, and
-/// looking through the rules costs as much as routing.
+/// What a connection was allowed lately: most publish to a few topics again and again, and ask for
+/// answers at one, and looking through the rules costs as much as routing.
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
-    topics: Vec<Box<str>>,
+    topics: Recent,
+    response_topics: Recent,
+}
+
+/// The last few different texts.
+#[derive(Debug, Default)]
+struct Recent {
+    texts: Vec<Box<str>>,
     /// The one that gives way next.
     next: usize,
 }
 
-impl Permits {
-    pub(crate) fn has(&self, topic: &str) -> bool {
-        self.topics.iter().any(|known| **known == *topic)
+impl Recent {
+    fn has(&self, text: &str) -> bool {
+        self.texts.iter().any(|known| **known == *text)
     }
 
-    pub(crate) fn note(&mut self, topic: &str) {
-        if topic.len() > LONGEST {
+    fn note(&mut self, text: &str) {
+        if text.len() > LONGEST {
             return;
         }
-        if self.topics.len() < PERMITS {
-            return self.topics.push(topic.into());
+        if self.texts.len() < REMEMBERED {
+            return self.texts.push(text.into());
         }
-        self.topics[self.next] = topic.into();
-        self.next = (self.next + 1) % PERMITS;
+        self.texts[self.next] = text.into();
+        self.next = (self.next + 1) % REMEMBERED;
     }
+}
+
+impl Connection {
+    /// Whether its client may publish this: to its topic, and with its Response Topic, where
+    /// somebody else will publish because of it. Who may not receive there may not have it done.
+    pub(crate) fn permits(&mut self, publish: &Publish<'_>, topic: &str) -> Result<(), Refused> {
+        if !self.principal.is_restricted() {
+            return allowed(&self.principal.authorize(Action::Publish, topic), "");
+        }
+        let permits = self.permits.get_or_insert_default();
+        if !permits.topics.has(topic) {
+            allowed(&self.principal.authorize(Action::Publish, topic), "")?;
+            permits.topics.note(topic);
+        }
+        if !publish.properties.is_empty()
+            && let Some(response) = publish.properties.text(PropertyId::ResponseTopic)
+            && !permits.response_topics.has(response)
+        {
+            let decision = self.principal.authorize(Action::Subscribe, response);
+            allowed(&decision, "the Response Topic is none of your own: ")?;
+            permits.response_topics.note(response);
+        }
+        Ok(())
+    }
+}
+
+fn allowed(decision: &Decision<'_>, what: &str) -> Result<(), Refused> {
+    if decision.allowed {
+        return Ok(());
+    }
+    // One that is not told why is not told what, either.
+    let what = if decision.reason.is_empty() { "" } else { what };
+    Err((decision.code, format!("{what}{}", decision.reason).into()))
 }
 
 impl Router {
@@ -76,7 +117,7 @@ impl Router {
     }
 }
 
-/// Topics that are remembered.
-const PERMITS: usize = 8;
-/// Bytes of a topic that is remembered, at most.
+/// Texts that are remembered.
+const REMEMBERED: usize = 8;
+/// Bytes of a text that is remembered, at most.
 const LONGEST: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{AccessConfig, Action, Principal};
+use agentmq_broker::{AccessConfig, Action, Principal, profile, profile_names};
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
 use serde_json::json;
 
@@ -22,29 +22,38 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Question {
     /// Say whether somebody may do something, and which rule decides. Exit code 4: no.
-    Test {
-        /// To publish to a topic, or to subscribe to a filter.
-        action: Wanted,
-        /// The topic or filter.
-        topic: String,
-        /// Client identifier.
-        #[arg(long, default_value = "")]
-        client_id: String,
-        /// What it is called: its user name, or the subject of its token.
-        #[arg(long = "as", value_name = "NAME", conflicts_with = "token")]
-        name: Option<String>,
-        /// Its token, which has its name and claims.
-        #[arg(long)]
-        token: Option<String>,
-        #[command(flatten)]
-        claims: ClaimArgs,
-        /// File of rules; without it that of the configuration (access.policy).
-        #[arg(long, value_name = "FILE")]
-        policy: Option<PathBuf>,
-        /// Configuration file; without it ./agentmq.toml is read if it exists.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+    Test(Box<TestArgs>),
+    /// Print the rules of a profile that comes with the broker.
+    Profile {
+        /// Its name.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(profile_names()))]
+        name: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct TestArgs {
+    /// To publish to a topic, or to subscribe to a filter.
+    action: Wanted,
+    /// The topic or filter.
+    topic: String,
+    /// Client identifier.
+    #[arg(long, default_value = "")]
+    client_id: String,
+    /// What it is called: its user name, or the subject of its token.
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "token")]
+    name: Option<String>,
+    /// Its token, which has its name and claims.
+    #[arg(long)]
+    token: Option<String>,
+    #[command(flatten)]
+    claims: ClaimArgs,
+    /// File of rules; without it that of the configuration (access.policy).
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Configuration file; without it ./agentmq.toml is read if it exists.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -54,8 +63,14 @@ enum Wanted {
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let Question::Test { action, topic, client_id, name, token, claims, policy, config } =
-        args.question;
+    match args.question {
+        Question::Test(args) => test(*args, output),
+        Question::Profile { name } => output.raw(profile(&name).unwrap_or_default().as_bytes()),
+    }
+}
+
+fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
+    let TestArgs { action, topic, client_id, name, token, claims, policy, config } = args;
     let mut access = load(config.as_deref())?.access;
     if let Some(policy) = policy {
         access.policy = policy;

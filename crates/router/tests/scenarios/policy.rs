@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentmq_codec::ReasonCode as R;
+use agentmq_codec::{Property, PropertyId, ReasonCode as R};
 use agentmq_identity::{Authenticator, Effect, Guarded, Open, Pattern, Policy, Rule};
 
 use crate::harness::{Broker, Client, Riddle};
@@ -198,4 +198,25 @@ fn all_sessions_are_asked_about_a_portion_at_a_time() {
     assert_eq!(broker.counters().subscriptions_now, 600 - 512);
     broker.wait_ms(1);
     assert_eq!(broker.counters().subscriptions_now, 0);
+}
+
+/// Whoever answers publishes with its own rights where the asker says.
+#[test]
+fn answers_are_asked_for_only_where_one_may_receive() {
+    let (broker, policy) = broker();
+    let watcher = broker.connect("watcher");
+    watcher.subscribe("ask", 1);
+    policy.replace(Some(no_secrets()));
+    let client = broker.connect("a");
+    for response in ["public/mine", "secret/inbox", "public/mine"] {
+        let topic = Property::Text(PropertyId::ResponseTopic, response);
+        client.publishing("ask", response).qos(1).with(topic).send();
+    }
+    let reasons = client.reasons();
+    let why = "the Response Topic is none of your own: rule `r` denies secret/#";
+    assert!(reasons.iter().any(|reason| reason == why), "{reasons:?}");
+    assert_eq!(watcher.payloads(), ["public/mine", "public/mine"]);
+    let will = broker.client("b").will("public/will", "x");
+    let refused = will.will_with(Property::Text(PropertyId::ResponseTopic, "secret/a")).refused();
+    assert_eq!(refused, FORBIDDEN);
 }
