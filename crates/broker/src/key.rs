@@ -199,7 +199,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(access.service.organizations, Allowed::Text, AtOnce),
     field!(
         access.service.lifetime_secs,
-        Allowed::Integer { minimum: 60, maximum: 20 * 86_400 },
+        Allowed::Integer { minimum: 5, maximum: 20 * 86_400 },
         AtOnce
     ),
     field!(admin.url, Allowed::Text, Restart),

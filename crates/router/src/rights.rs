@@ -1,5 +1,5 @@
-//! What rights come to in a session: what its client may publish, and what it may still have when it
-//! comes back, or is served from its queue. Its rights may have become less since it subscribed.
+//! What rights come to in a session: what its client may publish, and what it may still have when
+//! it comes back, or is served from its queue. Its rights may have become less since it subscribed.
 
 use agentmq_codec::{PropertyId, Publish};
 use agentmq_identity::{Action, Decision, Principal};

@@ -18,6 +18,9 @@ export function readArguments() {
       "ws-port": { type: "string", default: "8083" },
       "ws-path": { type: "string", default: "/mqtt" },
       only: { type: "string", default: "" },
+      // For scenarios with a broker of their own: the program, and a folder.
+      agentmq: { type: "string", default: "agentmq" },
+      scratch: { type: "string", default: "scratch" },
     },
   });
   return values;

@@ -29,7 +29,8 @@ pub fn run(workspace: &Workspace) -> Result<Tally> {
     let binary = workspace.build_agentmq()?;
     let scratch = workspace.scratch("foreign/scratch")?;
     let mut broker = Broker::start(&binary, &[], &scratch)?;
-    let tally = all(workspace, &scenarios, &broker)?;
+    let under_test = UnderTest { broker: &broker, binary: &binary };
+    let tally = all(workspace, &scenarios, &under_test)?;
     if let Some(ending) = broker.ended() {
         let log = fs::read_to_string(scratch.join("broker.log")).unwrap_or_default();
         bail!("the broker ended meanwhile ({ending}):\n{}", process::last_lines(&log, 20));
@@ -39,7 +40,7 @@ pub fn run(workspace: &Workspace) -> Result<Tally> {
 }
 
 /// Runs the scenarios side by side: they spend most of their time waiting, and share no topics.
-fn all(workspace: &Workspace, scenarios: &[Scenario], broker: &Broker) -> Result<Tally> {
+fn all(workspace: &Workspace, scenarios: &[Scenario], under_test: &UnderTest<'_>) -> Result<Tally> {
     let queue = Mutex::new(scenarios.iter());
     let work = || -> Result<Tally> {
         let mut tally = Tally::default();
@@ -47,7 +48,7 @@ fn all(workspace: &Workspace, scenarios: &[Scenario], broker: &Broker) -> Result
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(scenario) = next else { return Ok(tally) };
             let own = workspace.scratch(&format!("foreign/scratch/{}", scenario.name))?;
-            tally.add(Tally::of(one(workspace, scenario, broker, &own)?));
+            tally.add(Tally::of(one(workspace, scenario, under_test, &own)?));
         }
     };
     let tallies: Vec<Result<Tally>> = thread::scope(|scope| {
@@ -65,12 +66,24 @@ fn join(worker: thread::ScopedJoinHandle<'_, Result<Tally>>) -> Result<Tally> {
     worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn one(workspace: &Workspace, scenario: &Scenario, broker: &Broker, own: &Path) -> Result<bool> {
+/// What the scenarios are for: a broker that runs, and the program for those who start their own.
+struct UnderTest<'a> {
+    broker: &'a Broker,
+    binary: &'a Path,
+}
+
+fn one(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    under_test: &UnderTest<'_>,
+    own: &Path,
+) -> Result<bool> {
     let places = Places {
         host: "127.0.0.1",
-        port: broker.port("mqtt")?,
-        ws_port: broker.port("ws")?,
+        port: under_test.broker.port("mqtt")?,
+        ws_port: under_test.broker.port("ws")?,
         scratch: &own.display().to_string(),
+        agentmq: &under_test.binary.display().to_string(),
     };
     let mut command = command(workspace, scenario, &places)?;
     let log = own.join("output.log");
@@ -97,7 +110,7 @@ fn compile(workspace: &Workspace, scenario: &Scenario) -> Result<()> {
     let options = rest.iter().take_while(|word| *word != "--").cloned();
     let words = ["cargo", "build"].map(str::to_owned).into_iter().chain(options).collect();
     let build = Scenario { command: words, ..scenario.clone() };
-    let nowhere = Places { host: "", port: 0, ws_port: 0, scratch: "" };
+    let nowhere = Places { host: "", port: 0, ws_port: 0, scratch: "", agentmq: "" };
     let built = process::run_visibly(&mut command(workspace, &build, &nowhere)?)?;
     ensure!(built, "the client of `{}` does not build", scenario.name);
     Ok(())
@@ -147,6 +160,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    fn under_test(broker: &Broker) -> UnderTest<'_> {
+        UnderTest { broker, binary: Path::new("") }
+    }
     use crate::broker::tests::stand_in;
     use crate::workspace::Linked;
 
@@ -174,9 +191,9 @@ mod tests {
         let (workspace, broker) = workspace(folder.path());
         let own = workspace.scratch("one").expect("scratch");
         let right = scenario("test {host} = 127.0.0.1 -a {port} = 1 -a {ws_port} = 2");
-        assert!(one(&workspace, &right, &broker, &own).expect("runs"));
+        assert!(one(&workspace, &right, &under_test(&broker), &own).expect("runs"));
         let wrong = scenario("echo because; exit 1");
-        assert!(!one(&workspace, &wrong, &broker, &own).expect("runs"));
+        assert!(!one(&workspace, &wrong, &under_test(&broker), &own).expect("runs"));
         assert_eq!(fs::read_to_string(own.join("output.log")).expect("log"), "because\n");
     }
 
@@ -189,7 +206,7 @@ mod tests {
             Scenario { name: format!("number-{index}"), ..scenario(&script) }
         };
         let scenarios: Vec<Scenario> = (0..7).map(named).collect();
-        let tally = all(&workspace, &scenarios, &broker).expect("runs");
+        let tally = all(&workspace, &scenarios, &under_test(&broker)).expect("runs");
         assert_eq!(tally, Tally { passed: 4, failed: 3 });
         let ran = fs::read_to_string(workspace.target.join("foreign/scratch/ran")).expect("ran");
         assert_eq!(ran.lines().count(), 7);
@@ -201,6 +218,6 @@ mod tests {
         let (workspace, broker) = workspace(folder.path());
         let own = workspace.scratch("one").expect("scratch");
         let hung = Scenario { limit: Duration::from_millis(100), ..scenario("sleep 600") };
-        assert!(!one(&workspace, &hung, &broker, &own).expect("runs"));
+        assert!(!one(&workspace, &hung, &under_test(&broker), &own).expect("runs"));
     }
 }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 pub struct Scenario {
     pub name: String,
     pub runtime: ClientRuntime,
-    /// Program and arguments, with `{host}`, `{port}`, `{ws_port}` and `{scratch}` in them.
+    /// Program and arguments, with `{host}`, `{port}`, `{ws_port}`, `{scratch}` and `{agentmq}` in
+    /// them.
     pub command: Vec<String>,
     /// Debian packages that bring the programs it uses.
     pub debian: Vec<String>,
@@ -34,6 +35,8 @@ pub struct Places<'a> {
     pub port: u16,
     pub ws_port: u16,
     pub scratch: &'a str,
+    /// The program under test.
+    pub agentmq: &'a str,
 }
 
 /// Reads the manifest: one table per scenario in the array `scenario`.
@@ -84,6 +87,7 @@ impl Scenario {
                 .replace("{port}", &places.port.to_string())
                 .replace("{ws_port}", &places.ws_port.to_string())
                 .replace("{scratch}", places.scratch)
+                .replace("{agentmq}", places.agentmq)
         };
         self.command.iter().map(replace).collect()
     }
@@ -106,7 +110,7 @@ timeout_s = 20
         let scenarios = parse(ONE).expect("parses");
         assert_eq!(scenarios[0].limit, Duration::from_secs(20));
         assert_eq!(scenarios[0].runtime, ClientRuntime::Python);
-        let places = Places { host: "h", port: 1, ws_port: 2, scratch: "/s" };
+        let places = Places { host: "h", port: 1, ws_port: 2, scratch: "/s", agentmq: "" };
         assert_eq!(scenarios[0].words(&places), ["python", "a.py", "h:1", "2/s"]);
     }
 

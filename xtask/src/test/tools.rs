@@ -115,11 +115,18 @@ fn python(workspace: &Workspace, runtime: &Runtime) -> Result<()> {
 fn node(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root.join(FOREIGN).join("mqttjs");
     let (package, lock) = (sources.join("package.json"), sources.join("package-lock.json"));
+    // A package of ours that stands in for one that the registry does not have.
+    let stand_in = ["package.json", "index.js"].map(|file| Path::new(STAND_IN).join(file));
     let modules = node_modules(workspace);
     let folder = modules.parent().context("node_modules has a parent")?;
-    let Some(wanted) = outdated(&[&package, &lock], folder)? else { return Ok(()) };
+    let [first, second] = stand_in.each_ref().map(|file| sources.join(file));
+    let all = [&package, &lock, &first, &second];
+    let Some(wanted) = outdated(&all, folder)? else { return Ok(()) };
     println!("installing the Node packages into {}", folder.display());
-    std::fs::create_dir_all(folder)?;
+    std::fs::create_dir_all(folder.join(STAND_IN))?;
+    for file in &stand_in {
+        std::fs::copy(sources.join(file), folder.join(file))?;
+    }
     std::fs::copy(&package, folder.join("package.json"))?;
     std::fs::copy(&lock, folder.join("package-lock.json"))?;
     process::run_quietly(Command::new("npm").current_dir(folder).args([
@@ -129,6 +136,9 @@ fn node(workspace: &Workspace) -> Result<()> {
     ]))?;
     stamp(folder, &wanted)
 }
+
+/// Below the Node scenarios' folder.
+const STAND_IN: &str = "packages/mqtt-client";
 
 /// The text of `sources` if it is not what `folder` was installed from.
 fn outdated(sources: &[&PathBuf], folder: &Path) -> Result<Option<String>> {
