@@ -30,6 +30,7 @@ mod readme;
 mod refusal_log;
 mod reload;
 mod reset_storm;
+mod revocation;
 mod shards;
 mod slow_connect;
 mod slow_reader;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agentmq_identity::{
-    Authenticator, Chain, Chains, ClaimMapping, Entropy, KeySet, Open, Passwords, Policy, Proof,
-    SigningKey, Token, TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
+    Authenticator, Chain, Chains, ClaimMapping, Entropy, InForce, KeySet, Open, Passwords, Proof,
+    Revocations, SigningKey, Token, TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
 use crate::error::Findings;
-use crate::{ConfigError, Place, organizations_file, users_file};
+use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
 
 /// `[access]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct AccessConfig {
     pub users: PathBuf,
     /// Tokens that clients are let in with.
     pub tokens: TokensConfig,
+    /// The file of who is not let in any more; empty: nobody.
+    pub revocations: PathBuf,
     /// The service that makes tokens for others.
     pub service: ServiceConfig,
 }
@@ -81,13 +83,11 @@ impl TokensConfig {
     }
 }
 
-/// What `[access]` comes to: the policy, and who is let in.
+/// What `[access]` comes to.
 #[derive(Debug)]
 pub struct Access {
-    /// The rules; `None`: everybody may do everything.
-    pub policy: Option<Policy>,
-    /// Lets clients in.
-    pub authenticator: Arc<dyn Authenticator>,
+    /// Who is let in, and who may do what.
+    pub in_force: InForce,
     /// Makes tokens; `None`: nobody gets any.
     pub service: Option<TokenService>,
 }
@@ -101,10 +101,18 @@ impl AccessConfig {
 
     /// Reads every file that it names. `chains`: the tokens that were refreshed.
     pub fn load(&self, chains: &Chains) -> Result<Access, ConfigError> {
-        let policy = self.load_policy()?;
-        let service = self.load_service(chains)?;
+        let in_force = InForce {
+            authenticator: self.load_authenticator(chains)?,
+            policy: self.load_policy()?,
+            revocations: self.load_revocations()?,
+            clock: Arc::new(SystemClock),
+        };
+        Ok(Access { in_force, service: self.load_service(chains)? })
+    }
+
+    fn load_authenticator(&self, chains: &Chains) -> Result<Arc<dyn Authenticator>, ConfigError> {
         if !self.authenticates() {
-            return Ok(Access { policy, authenticator: Arc::new(Open), service });
+            return Ok(Arc::new(Open));
         }
         let mut proofs: Vec<Box<dyn Proof>> = Vec::new();
         if !self.tokens.keys.is_empty() {
@@ -116,7 +124,16 @@ impl AccessConfig {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
             proofs.push(Box::new(Passwords::new(users, clock, entropy)));
         }
-        Ok(Access { policy, authenticator: Arc::new(Chain::new(proofs)), service })
+        Ok(Arc::new(Chain::new(proofs)))
+    }
+
+    /// A file that is not there yet revokes nobody.
+    fn load_revocations(&self) -> Result<Revocations, ConfigError> {
+        if self.revocations.as_os_str().is_empty() || !self.revocations.exists() {
+            return Ok(Revocations::default());
+        }
+        let text = read_at_most(&self.revocations, LONGEST_REVOCATIONS)?;
+        revocations_file::parse(&text, &self.revocations)
     }
 
     /// The users of the file that it names; `None` when it names none.
@@ -208,5 +225,7 @@ impl Entropy for SystemEntropy {
 
 /// Bytes of a file of users at most: some hundred thousand.
 const LONGEST_USERS: usize = 128 * 1024 * 1024;
+/// Bytes of a file of revocations at most.
+const LONGEST_REVOCATIONS: usize = 1024 * 1024;
 /// Bytes of a file of keys at most.
 const LONGEST_KEYS: usize = 1024 * 1024;

@@ -196,6 +196,7 @@ static FIELDS: &[Field<Config>] = &[
     claim_field!("org_id"),
     claim_field!("roles"),
     claim_field!("acl"),
+    field!(access.revocations, Allowed::Text, AtOnce),
     field!(access.service.organizations, Allowed::Text, AtOnce),
     field!(
         access.service.lifetime_secs,

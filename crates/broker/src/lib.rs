@@ -28,6 +28,7 @@ mod policy_file;
 mod print;
 mod profiles;
 mod reload_plan;
+mod revocations_file;
 mod session_config;
 mod shared_config;
 mod suggestion;
@@ -37,8 +38,8 @@ mod value;
 pub use access_config::{Access, AccessConfig, ServiceConfig, TokensConfig};
 pub use admin_config::AdminConfig;
 pub use agentmq_identity::{
-    Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, ScramVerifier,
-    SigningKey, Token, TokenError, User, Users,
+    Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, Revocation,
+    Revocations, Revoked, ScramVerifier, SigningKey, Token, TokenError, User, Users,
 };
 pub use agentmq_router::ShareStrategy;
 pub use agentmq_session::{LimitInfo, Limits};
@@ -61,6 +62,7 @@ pub use policy_file::parse as parse_policy;
 pub use print::print;
 pub use profiles::{profile, profile_names};
 pub use reload_plan::{Change, ReloadPlan, diff_reloadable};
+pub use revocations_file::{parse as parse_revocations, print as print_revocations};
 pub use session_config::{QueuePolicy, SessionConfig};
 pub use shared_config::SharedConfig;
 pub use users_file::{parse as parse_users, print as print_users};

@@ -87,8 +87,8 @@ impl Broker {
     pub fn start(config: Config) -> Result<Self, BrokerError> {
         config.validate()?;
         let chains = Chains::default();
-        let Access { policy, authenticator, service } = config.access.load(&chains)?;
-        let access = Guarded::new(authenticator, policy);
+        let Access { in_force, service } = config.access.load(&chains)?;
+        let access = Guarded::new(in_force);
         let services = Services::default();
         services.replace(service);
         let bound = bind(&config)?;
@@ -186,9 +186,9 @@ impl Broker {
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        let Access { policy, authenticator, service } = plan.effective.access.load(&self.chains)?;
+        let Access { in_force, service } = plan.effective.access.load(&self.chains)?;
         TlsServer::reload_all(&self.tls)?;
-        self.access.replace(authenticator, policy);
+        self.access.replace(in_force);
         self.services.replace(service);
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);

@@ -63,6 +63,8 @@ enum Command {
     Org(commands::org::Args),
     /// Make, list and renew the keys that sign tokens.
     Keys(commands::keys::Args),
+    /// Put out who must not be let in any more.
+    Revoke(commands::revoke::Args),
     /// Look at a data directory, and copy it.
     Store(commands::store::Args),
     /// Print every bound of the broker and what happens beyond it.
@@ -117,6 +119,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::User(args) => commands::user::run(args, output),
         Command::Org(args) => commands::org::run(args, output),
         Command::Keys(args) => commands::keys::run(args, output),
+        Command::Revoke(args) => commands::revoke::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),

@@ -85,10 +85,10 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome;
 
     /// Who a session goes on as that was authenticated earlier: before the broker started, or
-    /// before what holds changed.
-    fn remembered(&self, principal: &Principal, client_id: &str) -> Principal {
+    /// before what holds changed. `None`: it does not go on, since he would not be let in now.
+    fn remembered(&self, principal: &Principal, client_id: &str) -> Option<Principal> {
         let _ = client_id;
-        principal.clone()
+        Some(principal.clone())
     }
 
     /// How many more seconds the proof of a principal is good whose time is over, or will be soon:

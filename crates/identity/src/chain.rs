@@ -11,6 +11,13 @@ pub trait Proof: Send + Sync + std::fmt::Debug {
     /// whatever others would say of it.
     fn judge(&self, credentials: &Credentials<'_>) -> Option<Outcome>;
 
+    /// Whom it still vouches for, of those that it has let in; see
+    /// [`Authenticator::remembered`].
+    fn remembered(&self, principal: &Principal) -> Option<Principal> {
+        let _ = principal;
+        None
+    }
+
     /// How many seconds longer a proof of its kind has become good; see
     /// [`Authenticator::lasts_secs`].
     fn lasts_secs(&self, principal: &Principal) -> Option<u64> {
@@ -56,6 +63,14 @@ impl Authenticator for Chain {
                  token",
             ),
             _ => refused(ReasonCode::BadUserNameOrPassword, "the user name or password is wrong"),
+        }
+    }
+
+    /// Who has no name may stay; who has one needs somebody who vouches for it.
+    fn remembered(&self, principal: &Principal, _: &str) -> Option<Principal> {
+        match principal.name() {
+            None => Some(principal.clone()),
+            Some(_) => self.proofs.iter().find_map(|proof| proof.remembered(principal)),
         }
     }
 

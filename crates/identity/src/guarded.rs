@@ -1,58 +1,90 @@
-//! Who is let in and what they may do, both of which may be replaced while clients come and go.
+//! Who is let in and what they may do, all of which may be replaced while clients come and go.
 
+use core::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use agentmq_codec::ReasonCode;
+
 use crate::authenticate::{
-    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Work,
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Refusal, Work,
 };
 use crate::policy::Policy;
 use crate::principal::Principal;
+use crate::revocations::Revocations;
+use crate::tokens::WallClock;
 
-/// Asks another authenticator, and gives whom it accepts what a policy grants. Cheap to clone; all
-/// clones are one.
+/// Asks another authenticator, turns away whom it must not let in any more, and gives the others
+/// what a policy grants. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
-pub struct Guarded(Arc<RwLock<InForce>>);
+pub struct Guarded(Arc<RwLock<Arc<InForce>>>);
 
+/// What holds.
+#[derive(Debug)]
+pub struct InForce {
+    /// Lets clients in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What they may do; `None`: everything.
+    pub policy: Option<Policy>,
+    /// Who is not let in whatever he shows.
+    pub revocations: Revocations,
+    /// The time of day, by which revocations end.
+    pub clock: Arc<dyn WallClock>,
+}
+
+/// For who needs no time.
+#[derive(Debug)]
+struct NoClock;
+
+impl WallClock for NoClock {
+    fn unix_secs(&self) -> u64 {
+        0
+    }
+}
+
+/// Who asks to be let in.
 #[derive(Debug, Clone)]
-struct InForce {
-    inner: Arc<dyn Authenticator>,
-    /// `None`: everything is allowed.
-    policy: Option<Arc<Policy>>,
+struct Asking {
+    client_id: Box<str>,
+    source: Option<IpAddr>,
 }
 
 impl Guarded {
-    /// This authenticator, and a policy or none.
-    pub fn new(inner: Arc<dyn Authenticator>, policy: Option<Policy>) -> Self {
-        let policy = policy.map(Arc::new);
-        Self(Arc::new(RwLock::new(InForce { inner, policy })))
+    /// Guards by this.
+    #[must_use]
+    pub fn new(in_force: InForce) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(in_force))))
     }
 
-    /// Puts others in their place. They count for who comes from then on; who is here is asked
-    /// about by [`Authenticator::remembered`].
-    pub fn replace(&self, inner: Arc<dyn Authenticator>, policy: Option<Policy>) {
-        let policy = policy.map(Arc::new);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = InForce { inner, policy };
+    /// Puts something else in its place. It counts for who comes from then on; who is here is
+    /// asked about by [`Authenticator::remembered`].
+    pub fn replace(&self, in_force: InForce) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 
-    fn in_force(&self) -> InForce {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The policy counts that is in force when the last step is done.
-    fn guard(&self, outcome: Outcome, client_id: &str) -> Outcome {
+    /// What is in force when the last step is done counts.
+    fn guard(&self, outcome: Outcome, asking: Asking) -> Outcome {
         match outcome {
             Outcome::Accepted(acceptance) => {
-                let principal = self.in_force().granted(&acceptance.principal, client_id);
-                Outcome::Accepted(Acceptance { principal, ..acceptance })
+                let Asking { client_id, source } = &asking;
+                match self.in_force().admitted(&acceptance.principal, client_id, *source) {
+                    Some(principal) => Outcome::Accepted(Acceptance { principal, ..acceptance }),
+                    None => Outcome::Refused(Refusal {
+                        reason: ReasonCode::NotAuthorized,
+                        why: "access was revoked: ask who runs this server".into(),
+                    }),
+                }
             }
             Outcome::Continue(Challenge { data, exchange }) => {
-                let (guarded, client_id) = (self.clone(), client_id.into());
-                let exchange = Box::new(GuardedExchange { inner: exchange, guarded, client_id });
+                let guarded = self.clone();
+                let exchange = Box::new(GuardedExchange { inner: exchange, guarded, asking });
                 Outcome::Continue(Challenge { data, exchange })
             }
             Outcome::Later(work) => {
-                let (guarded, client_id) = (self.clone(), client_id.into());
-                Outcome::Later(Box::new(GuardedWork { inner: work, guarded, client_id }))
+                Outcome::Later(Box::new(GuardedWork { inner: work, guarded: self.clone(), asking }))
             }
             Outcome::Refused(refusal) => Outcome::Refused(refusal),
         }
@@ -60,27 +92,45 @@ impl Guarded {
 }
 
 impl InForce {
-    fn granted(&self, principal: &Principal, client_id: &str) -> Principal {
-        match &self.policy {
+    /// An authenticator and a policy, and nobody revoked.
+    #[must_use]
+    pub fn new(authenticator: Arc<dyn Authenticator>, policy: Option<Policy>) -> Self {
+        let revocations = Revocations::default();
+        Self { authenticator, policy, revocations, clock: Arc::new(NoClock) }
+    }
+
+    /// The principal with its rights; `None`: it is not let in any more.
+    fn admitted(
+        &self,
+        principal: &Principal,
+        client_id: &str,
+        source: Option<IpAddr>,
+    ) -> Option<Principal> {
+        if self.revocations.hold_for(principal, client_id, source, self.clock.unix_secs()) {
+            return None;
+        }
+        Some(match &self.policy {
             Some(policy) => principal.under(policy, client_id),
             None => principal.unrestricted(),
-        }
+        })
     }
 }
 
 impl Authenticator for Guarded {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
-        let inner = self.in_force().inner;
-        self.guard(inner.authenticate(credentials), credentials.client_id)
+        let Credentials { client_id, source, .. } = *credentials;
+        let outcome = self.in_force().authenticator.authenticate(credentials);
+        self.guard(outcome, Asking { client_id: client_id.into(), source })
     }
 
-    fn remembered(&self, principal: &Principal, client_id: &str) -> Principal {
+    fn remembered(&self, principal: &Principal, client_id: &str) -> Option<Principal> {
         let in_force = self.in_force();
-        in_force.granted(&in_force.inner.remembered(principal, client_id), client_id)
+        let principal = in_force.authenticator.remembered(principal, client_id)?;
+        in_force.admitted(&principal, client_id, None)
     }
 
     fn lasts_secs(&self, principal: &Principal) -> u64 {
-        self.in_force().inner.lasts_secs(principal)
+        self.in_force().authenticator.lasts_secs(principal)
     }
 }
 
@@ -89,12 +139,13 @@ impl Authenticator for Guarded {
 struct GuardedExchange {
     inner: Box<dyn Exchange>,
     guarded: Guarded,
-    client_id: Box<str>,
+    asking: Asking,
 }
 
 impl Exchange for GuardedExchange {
     fn step(self: Box<Self>, data: &[u8]) -> Outcome {
-        self.guarded.guard(self.inner.step(data), &self.client_id)
+        let Self { inner, guarded, asking } = *self;
+        guarded.guard(inner.step(data), asking)
     }
 }
 
@@ -103,41 +154,62 @@ impl Exchange for GuardedExchange {
 struct GuardedWork {
     inner: Box<dyn Work>,
     guarded: Guarded,
-    client_id: Box<str>,
+    asking: Asking,
 }
 
 impl Work for GuardedWork {
     fn run(self: Box<Self>) -> Outcome {
-        self.guarded.guard(self.inner.run(), &self.client_id)
+        let Self { inner, guarded, asking } = *self;
+        guarded.guard(inner.run(), asking)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Effect, Open};
+    use crate::{Action, Effect, Open, Revocation, Revoked};
+
+    fn in_force(policy: Option<Policy>, revoked: Option<&str>) -> InForce {
+        let of = revoked.map(|id| Revoked::ClientId(id.into()));
+        let all = of.map(|of| Revocation { of, made_until: None, ends: None });
+        let revocations = Revocations(all.into_iter().collect());
+        InForce { revocations, ..InForce::new(Arc::new(Open), policy) }
+    }
 
     fn publishes(authenticator: &impl Authenticator, topic: &str) -> bool {
         let credentials = Credentials { client_id: "a", ..Credentials::default() };
         match authenticator.authenticate(&credentials) {
-            Outcome::Accepted(Acceptance { principal, .. }) => {
-                principal.authorize(Action::Publish, topic).allowed
-            }
+            Outcome::Accepted(Acceptance { principal, .. }) => may(&principal, topic),
             other => panic!("{other:?}"),
         }
     }
 
+    fn may(principal: &Principal, topic: &str) -> bool {
+        principal.authorize(Action::Publish, topic).allowed
+    }
+
     #[test]
     fn another_policy_counts_for_who_comes_then_and_who_is_here_can_be_asked_about() {
-        let guarded = Guarded::new(Arc::new(Open), None);
+        let guarded = Guarded::new(in_force(None, None));
         assert!(publishes(&guarded, "a"), "without a policy everything is allowed");
-        let before = guarded.remembered(&Principal::ANONYMOUS, "a");
-        guarded.replace(Arc::new(Open), Some(Policy::new(Vec::new(), Effect::Deny)));
+        let before = guarded.remembered(&Principal::ANONYMOUS, "a").expect("may stay");
+        guarded.replace(in_force(Some(Policy::new(Vec::new(), Effect::Deny)), None));
         assert!(!publishes(&guarded, "a"));
-        assert!(before.authorize(Action::Publish, "a").allowed, "it keeps what it had");
-        let after = guarded.remembered(&before, "a");
-        assert!(!after.authorize(Action::Publish, "a").allowed);
-        guarded.replace(Arc::new(Open), None);
-        assert!(guarded.remembered(&after, "a").authorize(Action::Publish, "a").allowed);
+        assert!(may(&before, "a"), "it keeps what it had");
+        let after = guarded.remembered(&before, "a").expect("may stay");
+        assert!(!may(&after, "a"));
+        guarded.replace(in_force(None, None));
+        assert!(may(&guarded.remembered(&after, "a").expect("may stay"), "a"));
+    }
+
+    #[test]
+    fn who_is_revoked_is_turned_away_and_not_remembered() {
+        let guarded = Guarded::new(in_force(None, Some("bad")));
+        let outcome =
+            |client_id| guarded.authenticate(&Credentials { client_id, ..Credentials::default() });
+        assert!(matches!(outcome("good"), Outcome::Accepted(_)));
+        assert!(matches!(outcome("bad"), Outcome::Refused(_)));
+        assert!(guarded.remembered(&Principal::ANONYMOUS, "good").is_some());
+        assert!(guarded.remembered(&Principal::ANONYMOUS, "bad").is_none());
     }
 }

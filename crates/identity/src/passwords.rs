@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 
 use crate::authenticate::{Acceptance, Challenge, Credentials, Exchange, Outcome, Refusal, Work};
 use crate::chain::Proof;
+use crate::evidence::Evidence;
 use crate::lockout::Lockout;
 use crate::password::HashedPassword;
 use crate::principal::Principal;
@@ -106,6 +107,16 @@ impl Proof for Passwords {
             None => Some(self.plain(username?, password?, source)),
         }
     }
+
+    /// As long as there is such a user, with what is claimed of it by now.
+    fn remembered(&self, principal: &Principal) -> Option<Principal> {
+        if *principal.evidence() != Evidence::Password {
+            return None;
+        }
+        let name = principal.name()?;
+        let user = self.0.users.get(name)?;
+        Some(Principal::verified(name, user.claims.clone()).by(Evidence::Password))
+    }
 }
 
 impl Shared {
@@ -115,7 +126,7 @@ impl Shared {
 
     fn accepted(&self, name: &str, data: Option<Vec<u8>>) -> Outcome {
         let Some(user) = self.users.get(name) else { return Outcome::Refused(wrong()) };
-        let principal = Principal::verified(name, user.claims.clone());
+        let principal = Principal::verified(name, user.claims.clone()).by(Evidence::Password);
         Outcome::Accepted(Acceptance { data, ..principal.into() })
     }
 

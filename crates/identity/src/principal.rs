@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::claims::Claims;
+use crate::evidence::Evidence;
 use crate::policy::{Policy, Rights};
-use crate::rule::Subject;
+use crate::rule::{Effect, Subject};
 
 /// Who a connection acts as. One pointer, since idle connections are many; cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,8 +20,8 @@ struct Known {
     name: Option<Arc<str>>,
     /// What it has proved; `None`: the name is what it says that it is called.
     claims: Option<Arc<Claims>>,
-    /// The chain of the token that proved it.
-    chain: Option<Arc<str>>,
+    /// What proved it.
+    evidence: Evidence,
     /// What a policy comes to for it; `None`: there is no policy.
     rights: Option<Rights>,
 }
@@ -40,16 +41,22 @@ impl Principal {
         Self(Some(Arc::new(Known { name, claims, ..Known::default() })))
     }
 
-    /// The same one, proved by a token of a chain.
+    /// The same one, proved by this.
     #[must_use]
-    pub(crate) fn by_chain(&self, chain: Option<&str>) -> Self {
+    pub(crate) fn by(&self, evidence: Evidence) -> Self {
         let known = self.0.as_deref().cloned().unwrap_or_default();
-        Self(Some(Arc::new(Known { chain: chain.map(Into::into), ..known })))
+        Self(Some(Arc::new(Known { evidence, ..known })))
     }
 
-    /// The chain of the token that proved it.
-    pub(crate) fn chain(&self) -> Option<&str> {
-        self.0.as_ref()?.chain.as_deref()
+    /// What proved it.
+    pub(crate) fn evidence(&self) -> &Evidence {
+        self.0.as_ref().map_or(&Evidence::Word, |known| &known.evidence)
+    }
+
+    /// The same one, who may do nothing any more.
+    #[must_use]
+    pub fn without_rights(&self) -> Self {
+        self.under(&Policy::new(Vec::new(), Effect::Deny), "")
     }
 
     /// The same one, as the client `client_id` under a policy.
@@ -102,6 +109,7 @@ impl Principal {
         let mut object = claims.map(Claims::to_object).unwrap_or_default();
         object.insert(NAME.into(), json!(name));
         object.insert(IS_VERIFIED.into(), json!(claims.is_some()));
+        object.insert(EVIDENCE.into(), self.evidence().to_value());
         Some(Value::Object(object).to_string().into())
     }
 
@@ -114,7 +122,10 @@ impl Principal {
         let name = object.get(NAME).and_then(Value::as_str).unwrap_or(record);
         let is_verified = object.get(IS_VERIFIED) == Some(&Value::Bool(true));
         match Claims::read(&object) {
-            Ok(claims) if is_verified => Self::verified(name, claims),
+            Ok(claims) if is_verified => {
+                let evidence = object.get(EVIDENCE).map(Evidence::of_value);
+                Self::verified(name, claims).by(evidence.unwrap_or_default())
+            }
             _ => Self::named(name),
         }
     }
@@ -126,10 +137,12 @@ impl Principal {
 
 const NAME: &str = "name";
 const IS_VERIFIED: &str = "verified";
+const EVIDENCE: &str = "by";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::TokenMark;
 
     fn claims(org: &str) -> Claims {
         Claims {
@@ -149,10 +162,17 @@ mod tests {
             Principal::named("{\"verified\":true,\"name\":\"root\"}"),
             Principal::named("{"),
             Principal::verified("scout", claims("acme")),
+            Principal::verified("scout", claims("acme")).by(Evidence::Password),
+            Principal::verified("scout", claims("acme")).by(Evidence::Token(TokenMark {
+                id: Some("j".into()),
+                chain: None,
+                made_at: 7,
+            })),
             Principal::verified("{", Claims::default()),
         ] {
             let after = Principal::recorded(&before.record().expect("has a name"));
             assert_eq!((after.name(), after.claims()), (before.name(), before.claims()));
+            assert_eq!(after.evidence(), before.evidence());
         }
         for damaged in ["{\"name\":\"me\",\"verified\":true,\"agent_id\":7}", "{\"name\":"] {
             assert_eq!(Principal::recorded(damaged).claims(), None, "{damaged}");

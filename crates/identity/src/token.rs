@@ -53,6 +53,8 @@ pub struct Token {
     pub expires_at: u64,
     /// `jti`, by which it can be revoked.
     pub id: Option<String>,
+    /// `iat`, in Unix seconds; 0 when it does not say.
+    pub made_at: u64,
     /// `chain`: what it was refreshed from, and is good as long as.
     pub chain: Option<String>,
 }
@@ -187,8 +189,9 @@ impl Token {
         }
         let name = subject.or_else(|| claims.name());
         let name = name.ok_or(TokenError::Missing("name (sub)"))?.to_owned();
-        let id = text(payload, "jti")?.map(str::to_owned);
-        Ok(Self { name, claims, expires_at, id, chain: chain.map(str::to_owned) })
+        let [id, chain] = [text(payload, "jti")?, chain].map(|it| it.map(str::to_owned));
+        let made_at = date(payload, "iat")?.unwrap_or_default();
+        Ok(Self { name, claims, expires_at, id, made_at, chain })
     }
 }
 

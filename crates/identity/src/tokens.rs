@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::authenticate::{Acceptance, Credentials, Outcome};
 use crate::chain::Proof;
 use crate::chains::Chains;
+use crate::evidence::{Evidence, TokenMark};
 use crate::keys::KeySet;
 use crate::principal::Principal;
 use crate::token::{Token, TokenRules, looks_like_one};
@@ -47,19 +48,26 @@ impl Proof for Tokens {
         };
         let now = self.clock.unix_secs();
         Some(match Token::verify_in(text, &self.keys, &self.rules, now, &self.chains) {
-            Ok(token) => Outcome::Accepted(Acceptance {
-                lasts_secs: Some(token.expires_at.saturating_sub(now)),
-                ..Principal::verified(token.name, token.claims)
-                    .by_chain(token.chain.as_deref())
-                    .into()
-            }),
+            Ok(token) => {
+                let Token { name, claims, expires_at, id, made_at, chain } = token;
+                let mark = TokenMark { id, chain, made_at };
+                let principal = Principal::verified(name, claims).by(Evidence::Token(mark));
+                let lasts_secs = Some(expires_at.saturating_sub(now));
+                Outcome::Accepted(Acceptance { lasts_secs, ..principal.into() })
+            }
             Err(error) => Outcome::Refused(error.into()),
         })
     }
 
     fn lasts_secs(&self, principal: &Principal) -> Option<u64> {
-        let ends = self.chains.ends(principal.chain()?)?;
+        let Evidence::Token(TokenMark { chain, .. }) = principal.evidence() else { return None };
+        let ends = self.chains.ends(chain.as_deref()?)?;
         Some(ends.saturating_sub(self.clock.unix_secs()))
+    }
+
+    fn remembered(&self, principal: &Principal) -> Option<Principal> {
+        // It is good as long as it said; one that must not be is revoked.
+        matches!(principal.evidence(), Evidence::Token(_)).then(|| principal.clone())
     }
 }
 

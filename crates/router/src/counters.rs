@@ -52,6 +52,7 @@ counters! {
     dropped_offline: "QoS 0 messages for absent clients.";
     protocol_errors: "Connections closed for malformed packets or protocol errors.";
     keep_alive_timeouts: "Connections closed because nothing came for 1.5 keep alives.";
+    sessions_put_out: "Sessions ended because their client would not be let in any more.";
     proofs_ended: "Connections closed because the proof of who they are had expired.";
     slow_consumers: "Connections closed because their client did not read.";
     wills_sent: "Wills published.";

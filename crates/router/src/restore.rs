@@ -18,7 +18,8 @@ impl Router {
         let RestoredSession { was_connected, is_replaced, waiting, releasing, .. } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
-        session.principal = self.authenticator.remembered(&session.principal, &client_id);
+        let remembered = self.authenticator.remembered(&session.principal, &client_id);
+        session.principal = remembered.unwrap_or_else(|| session.principal.without_rights());
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();

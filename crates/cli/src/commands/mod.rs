@@ -10,6 +10,7 @@ pub(crate) mod org;
 pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod revoke;
 pub(crate) mod serve;
 pub(crate) mod store;
 pub(crate) mod subscribe;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, Publish, QoS, frame};
-use agentmq_identity::{Authenticator, Guarded, Open, Policy};
+use agentmq_identity::{Authenticator, Guarded, InForce, Open, Policy};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings};
 use agentmq_session::{MemoryEngine, Time};
 
@@ -30,7 +30,7 @@ impl Broker {
 
     /// One whose clients may do what a policy says.
     pub(crate) fn under(policy: Policy) -> Self {
-        let guarded = Guarded::new(Arc::new(Open), Some(policy));
+        let guarded = Guarded::new(InForce::new(Arc::new(Open), Some(policy)));
         Self::of(Settings::default(), Arc::new(guarded))
     }
 

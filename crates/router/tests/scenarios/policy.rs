@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{Property, PropertyId, ReasonCode as R};
-use agentmq_identity::{Authenticator, Effect, Guarded, Open, Pattern, Policy, Rule};
+use agentmq_identity::{Authenticator, Effect, Guarded, InForce, Open, Pattern, Policy, Rule};
 
 use crate::harness::{Broker, Client, Riddle};
 
@@ -26,7 +26,7 @@ struct PolicyInForce(Guarded, Arc<dyn Authenticator>);
 
 impl PolicyInForce {
     fn replace(&self, policy: Option<Policy>) {
-        self.0.replace(Arc::clone(&self.1), policy);
+        self.0.replace(InForce::new(Arc::clone(&self.1), policy));
     }
 }
 
@@ -35,7 +35,7 @@ fn broker() -> (Broker, PolicyInForce) {
 }
 
 fn broker_with(authenticator: Arc<dyn Authenticator>) -> (Broker, PolicyInForce) {
-    let guarded = Guarded::new(Arc::clone(&authenticator), None);
+    let guarded = Guarded::new(InForce::new(Arc::clone(&authenticator), None));
     (Broker::guarded(guarded.clone()), PolicyInForce(guarded, authenticator))
 }
 
