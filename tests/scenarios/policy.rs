@@ -169,14 +169,20 @@ fn the_readme_s_rules() {
     let readme = std::fs::read_to_string(readme).unwrap();
     let (_, rest) = readme.split_once("```toml\n").expect("rules");
     let (rules, _) = rest.split_once("```").expect("their end");
-    let broker = broker(rules);
-    let (mut scout, mut other) = (broker.client("scout"), broker.client("other"));
-    assert_eq!(scout.subscribe("agents/scout/#", QoS::AtMostOnce), ReasonCode::Success);
-    assert_eq!(scout.subscribe("agents/+/inbox", QoS::AtMostOnce), ReasonCode::NotAuthorized);
-    assert_eq!(other.publish("agents/scout/inbox", b"?", QoS::AtLeastOnce), ReasonCode::Success);
-    let answer = other.publish("agents/scout/answers", b"!", QoS::AtLeastOnce);
-    assert_eq!(answer, ReasonCode::NotAuthorized);
-    assert_eq!(scout.receive_publish().publish().payload, b"?");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(POLICY), rules).unwrap();
+    for (action, topic, expected) in [
+        ("subscribe", "agents/scout/#", 0),
+        ("subscribe", "agents/+/inbox", 4),
+        ("publish", "agents/other/inbox", 0),
+        ("publish", "agents/other/answers", 4),
+        ("subscribe", "a2a/v1/mcp/clients/scout/responses", 0),
+    ] {
+        let mut command = Command::new(crate::BINARY);
+        let arguments = ["acl", "test", "--policy", POLICY, "--agent", "scout", action, topic];
+        let status = command.current_dir(folder.path()).args(arguments).status().unwrap();
+        assert_eq!(status.code(), Some(expected), "{action} {topic}");
+    }
 }
 
 fn text(output: &Output) -> String {

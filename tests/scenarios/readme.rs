@@ -1,5 +1,5 @@
 //! The README's commands do what it says. Comments before its `sh` blocks tell how: `skip` is not
-//! run, `background` goes on while the next ones run.
+//! run, `background` goes on while the next ones run, and those of `secure` run by themselves.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use agentmq_testkit::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn every_command_exists() {
@@ -17,7 +18,7 @@ fn every_command_exists() {
         for line in command.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
-                ["agentmq", subcommand, ..] => {
+                ["export", _, subcommand, ..] | ["agentmq", subcommand, ..] => {
                     let help = Command::new(crate::BINARY).args([subcommand, "--help"]).output();
                     assert!(help.unwrap().status.success(), "`{line}`: no such subcommand");
                 }
@@ -55,12 +56,59 @@ fn the_first_ten_minutes_work() {
                     .push((command.to_owned(), Background::start(command, folder, Some(&url))));
             }
             Kind::Run => publish(command, folder, &url, &mut listeners),
+            Kind::Secure | Kind::SecureBackground => {}
         }
     }
     // The retained message of the last example came to the one who subscribed later.
     let (command, last) = listeners.last_mut().expect("the README has subscribers");
     assert!(command.contains("demo/state"), "{command}");
     assert!(last.prints("{\"ready\":true}", PATIENCE), "a retained message: {}", last.printed);
+}
+
+/// The section "Secure it", word for word, and what it promises.
+#[test]
+fn securing_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut broker = None;
+    let mut script = String::new();
+    let mut token = String::new();
+    for (kind, command) in blocks() {
+        match kind {
+            Kind::SecureBackground => {
+                let mut started = Background::start(command.trim(), folder, None);
+                assert!(started.prints("listening on mqtts://", PATIENCE), "{}", started.printed);
+                broker = Some(started);
+            }
+            Kind::Secure => {
+                let told = "\nprintf %s \"$AGENTMQ_PASSWORD\" > token";
+                script = format!("set -eu\n: ${{AGENTMQ_PASSWORD:={token}}}\n{command}{told}");
+                let output = shell(&script, folder, None).output().unwrap();
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{command}: {error}");
+                token = std::fs::read_to_string(folder.join("token")).unwrap();
+            }
+            Kind::Skip | Kind::Background | Kind::Run => {}
+        }
+    }
+    assert!(script.contains("agentmq revoke"), "the last block puts the agent out");
+    let broker = broker.expect("the section starts a broker");
+    let pid = i32::try_from(broker.child.id()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::HUP).unwrap();
+    let publish =
+        "agentmq pub --url mqtts://localhost --ca tls/ca.pem --qos 1 agents/scout/inbox x";
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let mut command = shell(publish, folder, None);
+        let status = command.env("AGENTMQ_PASSWORD", &token).status().unwrap();
+        if status.code() == Some(4) {
+            break; // refused
+        }
+        assert!(Instant::now() < give_up, "a revoked agent is let in: {status}");
+    }
+    let new = "AGENTMQ_PASSWORD=$(agentmq token create --agent ranger) ";
+    let status = shell(&format!("{new}{publish}"), folder, None).status().unwrap();
+    assert!(status.success(), "another agent, with the new key, may write to its inbox");
 }
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
@@ -84,6 +132,8 @@ enum Kind {
     Skip,
     Background,
     Run,
+    Secure,
+    SecureBackground,
 }
 
 /// The `sh` blocks of the README with the word of the comment before them.
@@ -97,6 +147,8 @@ fn blocks() -> Vec<(Kind, String)> {
             kind = match word.trim_end_matches(" -->") {
                 "skip" => Kind::Skip,
                 "background" => Kind::Background,
+                "secure" => Kind::Secure,
+                "secure background" => Kind::SecureBackground,
                 other => panic!("unknown mark in the README: {other}"),
             };
         } else if line == "```sh" {
@@ -165,6 +217,7 @@ fn shell(command: &str, folder: &Path, url: Option<&str>) -> Command {
     shell.args(["-c", command]).env("PATH", path.unwrap()).stdin(Stdio::null());
     // Nothing of whoever runs the tests: neither their folder nor their contexts.
     shell.current_dir(folder).env("XDG_CONFIG_HOME", folder).env_remove("AGENTMQ_CONTEXT");
+    shell.env_remove("AGENTMQ_PASSWORD");
     match url {
         Some(url) => shell.env("AGENTMQ_URL", url),
         None => shell.env_remove("AGENTMQ_URL"),

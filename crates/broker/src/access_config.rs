@@ -85,11 +85,11 @@ impl TokensConfig {
 
 /// What `[access]` comes to.
 #[derive(Debug)]
-pub struct Access {
+pub(crate) struct Access {
     /// Who is let in, and who may do what.
-    pub in_force: InForce,
+    pub(crate) in_force: InForce,
     /// Makes tokens; `None`: nobody gets any.
-    pub service: Option<TokenService>,
+    pub(crate) service: Option<TokenService>,
 }
 
 impl AccessConfig {
@@ -100,7 +100,7 @@ impl AccessConfig {
     }
 
     /// Reads every file that it names. `chains`: the tokens that were refreshed.
-    pub fn load(&self, chains: &Chains) -> Result<Access, ConfigError> {
+    pub(crate) fn load(&self, chains: &Chains) -> Result<Access, ConfigError> {
         let in_force = InForce {
             authenticator: self.load_authenticator(chains)?,
             policy: self.load_policy()?,
@@ -108,6 +108,11 @@ impl AccessConfig {
             clock: Arc::new(SystemClock),
         };
         Ok(Access { in_force, service: self.load_service(chains)? })
+    }
+
+    /// Reads every file that it names, to say what is wrong with them.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.load(&Chains::default()).map(|_| ())
     }
 
     fn load_authenticator(&self, chains: &Chains) -> Result<Arc<dyn Authenticator>, ConfigError> {

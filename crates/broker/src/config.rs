@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use agentmq_identity::Chains;
 use agentmq_session::Limits;
 
 use crate::config_file::{self, Reading};
@@ -133,7 +132,7 @@ impl Default for Config {
 /// rule: what `agentmq config check` does.
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
     let config = Config::load(Some(path), &Environment::new())?;
-    config.access.load(&Chains::default())?;
+    config.access.check()?;
     Ok(config)
 }
 

@@ -35,7 +35,7 @@ mod suggestion;
 mod users_file;
 mod value;
 
-pub use access_config::{Access, AccessConfig, ServiceConfig, TokensConfig};
+pub use access_config::{AccessConfig, ServiceConfig, TokensConfig};
 pub use admin_config::AdminConfig;
 pub use agentmq_identity::{
     Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, Revocation,

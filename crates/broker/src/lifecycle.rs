@@ -17,8 +17,9 @@ use agentmq_shard::{
 
 use agentmq_store::{OpenError, Writer};
 
+use crate::access_config::Access;
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
-use crate::{Access, Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
+use crate::{Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.

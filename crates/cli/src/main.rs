@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod certificates;
 mod claim_args;
 mod clock;
 mod commands;
@@ -53,6 +54,10 @@ enum Command {
     Bench(bench::Args),
     /// Check, print and explain the broker's configuration.
     Config(commands::config::Args),
+    /// Write what a broker needs that others may reach: TLS, keys for tokens, and rules.
+    Secure(commands::secure::Args),
+    /// Say what of a broker is open, and how to close it.
+    Doctor(commands::doctor::Args),
     /// Say what rules of access come to.
     Acl(commands::acl::Args),
     /// Make tokens that let agents in, and look at them.
@@ -120,6 +125,8 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Org(args) => commands::org::run(args, output),
         Command::Keys(args) => commands::keys::run(args, output),
         Command::Revoke(args) => commands::revoke::run(args, output),
+        Command::Secure(args) => commands::secure::run(&args, output),
+        Command::Doctor(args) => commands::doctor::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),

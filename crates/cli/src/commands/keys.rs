@@ -138,6 +138,11 @@ fn rotate(keys: &SigningKeys, output: &Output) -> Result<(), Failure> {
     output.result(&line, &json!({ "id": id, "keys": all.len(), "removed": removed }))
 }
 
+/// The text of a file with a new key.
+pub(crate) fn new_file() -> Result<String, Failure> {
+    Ok(SigningKey::write_all(&[new_key()?]))
+}
+
 fn new_key() -> Result<SigningKey, Failure> {
     let mut seed = [0; 32];
     random(&mut seed)?;
