@@ -12,6 +12,7 @@ mod fd_exhaustion;
 mod flapping;
 mod handoff;
 mod idle_memory;
+mod issuer_keys;
 mod kill_nine;
 mod kill_nine_shards;
 mod load;

@@ -1,5 +1,6 @@
 //! The broker's HTTP side: the token service of MQTT.Agent, the public keys, and whether all is
-//! well. Runs on a thread and a runtime of its own, so that nothing here holds up a message.
+//! well; and what it asks others for. Runs on a thread and a runtime of its own, so that nothing
+//! here holds up a message.
 //!
 //! `broker` starts an [`Admin`] with [`Services`], which a reload replaces. What is decided is
 //! decided in `identity`; this crate speaks HTTP.
@@ -7,6 +8,7 @@
 
 mod answer;
 mod doorkeeper;
+mod fetch;
 mod health;
 mod rate;
 mod server;
@@ -15,6 +17,7 @@ mod tls;
 mod token_routes;
 
 pub use doorkeeper::Doorkeeper;
+pub use fetch::{Fetched, Fetcher};
 pub use server::{Admin, AdminError, AdminOptions};
 pub use services::Services;
 pub use tls::TlsIdentity;

@@ -63,7 +63,9 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Create { organization_id, secret_key, user_email } = read(&body)?;
-    answer(service.create(&organization_id, &secret_key, &user_email), &service)
+    let create =
+        move |service: &TokenService| service.create(&organization_id, &secret_key, &user_email);
+    answer(service, create).await
 }
 
 /// `POST /v2/tokens/exchange`.
@@ -74,7 +76,7 @@ pub(crate) async fn exchange(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Exchange { organization_id, token } = read(&body)?;
-    answer(service.exchange(&organization_id, &token), &service)
+    answer(service, move |service| service.exchange(&organization_id, &token)).await
 }
 
 /// `POST /v2/tokens/refresh`.
@@ -85,7 +87,7 @@ pub(crate) async fn refresh(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Refresh { token_id, current_token_password } = read(&body)?;
-    answer(service.refresh(&token_id, &current_token_password), &service)
+    answer(service, move |service| service.refresh(&token_id, &current_token_password)).await
 }
 
 /// `GET /v2/providers?organization_id=`.
@@ -119,13 +121,15 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     })
 }
 
-fn answer(
-    issued: Result<IssuedToken, NoToken>,
-    service: &TokenService,
+/// Makes a token aside: it may wait for a disk, or for the keys of an issuer.
+async fn answer(
+    service: Arc<TokenService>,
+    make: impl FnOnce(&TokenService) -> Result<IssuedToken, NoToken> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let IssuedToken { token, username, id, user, provider, made_at, expires_at } =
-        issued.map_err(refusal)?;
     let lifetime = service.lifetime_secs;
+    let made = tokio::task::spawn_blocking(move || make(&service)).await;
+    let issued = made.unwrap_or(Err(NoToken::Broken)).map_err(refusal)?;
+    let IssuedToken { token, username, id, user, provider, made_at, expires_at } = issued;
     // Never left out, and never so far away that a timer of 2^31 milliseconds overflows: the
     // published clients would ask again at once, for ever.
     let refresh_at = made_at + lifetime * 9 / 10;

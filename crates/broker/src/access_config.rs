@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use agentmq_admin::Fetcher;
 use agentmq_identity::{
     Authenticator, Chain, Chains, ClaimMapping, Entropy, InForce, KeySet, Open, Passwords, Proof,
-    Revocations, SigningKey, Token, TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
+    RemoteKeys, Revocations, SigningKey, Token, TokenError, TokenRules, TokenService, Tokens,
+    Users, WallClock,
 };
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
 use crate::error::Findings;
+use crate::key_sets::KeySets;
 use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
 
 /// `[access]`.
@@ -48,8 +51,11 @@ impl Default for ServiceConfig {
 /// `access.tokens`: which JSON Web Tokens are good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokensConfig {
-    /// Files of keys, JSON Web Key Sets or PEM; empty: tokens let nobody in.
+    /// Files of keys, JSON Web Key Sets or PEM, and addresses of key sets; empty: tokens let nobody
+    /// in.
     pub keys: Vec<String>,
+    /// Authorities of servers that publish keys; empty: those of the system.
+    pub ca: PathBuf,
     /// Believed issuers; empty: whoever has the keys.
     pub issuers: Vec<String>,
     /// Whom tokens must be for.
@@ -67,11 +73,23 @@ impl Default for TokensConfig {
         let TokenRules { issuers, audience, leeway_secs, longest_secs, claims } =
             TokenRules::default();
         let (leeway_secs, longest_secs) = (leeway_secs as u32, longest_secs as u32);
-        Self { keys: Vec::new(), issuers, audience, leeway_secs, longest_secs, claims }
+        let (keys, ca) = (Vec::new(), PathBuf::new());
+        Self { keys, ca, issuers, audience, leeway_secs, longest_secs, claims }
     }
 }
 
 impl TokensConfig {
+    fn ca(&self) -> Option<PathBuf> {
+        Some(self.ca.clone()).filter(|file| !file.as_os_str().is_empty())
+    }
+
+    /// Every rule that is broken, as key and message.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let urls = self.keys.iter().filter(|it| is_url(it));
+        let problem = |url: &String| Some(format!("{url}: {}", Fetcher::problem(url)?));
+        urls.filter_map(problem).map(|why| ("access.tokens.keys".to_owned(), why)).collect()
+    }
+
     fn rules(&self) -> TokenRules {
         TokenRules {
             issuers: self.issuers.clone(),
@@ -81,6 +99,20 @@ impl TokensConfig {
             claims: self.claims.clone(),
         }
     }
+}
+
+/// What outlives a reload.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    /// Tokens that were refreshed.
+    pub(crate) chains: Chains,
+    /// Keys that are fetched.
+    pub(crate) key_sets: KeySets,
+}
+
+/// Whether keys are to be fetched, and not in a file.
+pub(crate) fn is_url(text: &str) -> bool {
+    text.contains("://")
 }
 
 /// What `[access]` comes to.
@@ -99,31 +131,32 @@ impl AccessConfig {
         !self.tokens.keys.is_empty() || !self.users.as_os_str().is_empty()
     }
 
-    /// Reads every file that it names. `chains`: the tokens that were refreshed.
-    pub(crate) fn load(&self, chains: &Chains) -> Result<Access, ConfigError> {
+    /// Reads every file that it names.
+    pub(crate) fn load(&self, kept: &Kept) -> Result<Access, ConfigError> {
         let in_force = InForce {
-            authenticator: self.load_authenticator(chains)?,
+            authenticator: self.load_authenticator(kept)?,
             policy: self.load_policy()?,
             revocations: self.load_revocations()?,
             clock: Arc::new(SystemClock),
         };
-        Ok(Access { in_force, service: self.load_service(chains)? })
+        Ok(Access { in_force, service: self.load_service(kept)? })
     }
 
     /// Reads every file that it names, to say what is wrong with them.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.load(&Chains::default()).map(|_| ())
+        self.load(&Kept::default()).map(|_| ())
     }
 
-    fn load_authenticator(&self, chains: &Chains) -> Result<Arc<dyn Authenticator>, ConfigError> {
+    fn load_authenticator(&self, kept: &Kept) -> Result<Arc<dyn Authenticator>, ConfigError> {
         if !self.authenticates() {
             return Ok(Arc::new(Open));
         }
         let mut proofs: Vec<Box<dyn Proof>> = Vec::new();
         if !self.tokens.keys.is_empty() {
-            let (keys, rules) = (self.load_keys()?, self.tokens.rules());
-            let tokens = Tokens::new(keys, rules, Arc::new(SystemClock));
-            proofs.push(Box::new(tokens.in_chains(chains.clone())));
+            let (keys, remote) = (self.load_keys()?, self.remote_keys(kept));
+            let (rules, clock) = (self.tokens.rules(), Arc::new(SystemClock));
+            let tokens = Tokens::new(keys, remote, rules, clock, kept.chains.clone());
+            proofs.push(Box::new(tokens));
         }
         if let Some(users) = self.load_users()? {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
@@ -149,23 +182,36 @@ impl AccessConfig {
         users_file::parse(&read_at_most(&self.users, LONGEST_USERS)?, &self.users).map(Some)
     }
 
-    /// What the broker would say of a token.
+    /// What the broker would say of a token. Keys that are published are fetched.
     pub fn verify_token(&self, text: &str) -> Result<Result<Token, TokenError>, ConfigError> {
-        let (keys, now) = (self.load_keys()?, SystemClock.unix_secs());
+        let (mut keys, now) = (self.load_keys()?, SystemClock.unix_secs());
+        for url in self.tokens.keys.iter().filter(|it| is_url(it)) {
+            let fetched = Fetcher { ca: self.tokens.ca() }.fetch(url);
+            match fetched.map(|it| KeySet::read(&it.text).map_err(|error| error.to_string())) {
+                Ok(Ok(set)) => keys.extend(set),
+                Ok(Err(why)) | Err(why) => {
+                    let mut findings = Findings::default();
+                    let place = || Place::Key("access.tokens.keys".into());
+                    findings.report(place, || format!("{url}: {why}"));
+                    findings.into_result()?;
+                }
+            }
+        }
         Ok(Token::verify(text.as_bytes(), &keys, &self.tokens.rules(), now))
     }
 
-    fn load_service(&self, chains: &Chains) -> Result<Option<TokenService>, ConfigError> {
+    fn load_service(&self, kept: &Kept) -> Result<Option<TokenService>, ConfigError> {
         if self.service.organizations.as_os_str().is_empty() {
             return Ok(None);
         }
+        let fetch = |url: &str| kept.key_sets.get(url, self.tokens.ca());
         Ok(Some(TokenService {
             signing: self.load_signing_keys()?,
             rules: self.tokens.rules(),
             lifetime_secs: self.service.lifetime_secs.into(),
-            organizations: organizations_file::load(&self.service.organizations)?,
+            organizations: organizations_file::load(&self.service.organizations, &fetch)?,
             users: self.load_users()?.unwrap_or_default(),
-            chains: chains.clone(),
+            chains: kept.chains.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }))
@@ -173,7 +219,7 @@ impl AccessConfig {
 
     /// The keys of the first file that can sign.
     fn load_signing_keys(&self) -> Result<Vec<SigningKey>, ConfigError> {
-        for file in &self.tokens.keys {
+        for file in self.tokens.keys.iter().filter(|it| !is_url(it)) {
             if let Ok(keys) = SigningKey::read_all(&read_at_most(Path::new(file), LONGEST_KEYS)?) {
                 return Ok(keys);
             }
@@ -187,9 +233,14 @@ impl AccessConfig {
         Ok(Vec::new())
     }
 
+    fn remote_keys(&self, kept: &Kept) -> Vec<RemoteKeys> {
+        let urls = self.tokens.keys.iter().filter(|it| is_url(it));
+        urls.map(|url| kept.key_sets.get(url, self.tokens.ca())).collect()
+    }
+
     fn load_keys(&self) -> Result<KeySet, ConfigError> {
         let mut all = KeySet::default();
-        for file in &self.tokens.keys {
+        for file in self.tokens.keys.iter().filter(|it| !is_url(it)) {
             let path = Path::new(file);
             let text = read_at_most(path, LONGEST_KEYS)?;
             match KeySet::read(&text) {

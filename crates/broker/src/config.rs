@@ -204,6 +204,7 @@ impl Config {
             problems.push(("mqtt.response_information".into(), why.into()));
         }
         problems.extend(self.admin.problems());
+        problems.extend(self.access.tokens.problems());
         problems.extend(self.service_problems());
         for name in self.shared.groups.keys() {
             if let Some(why) = shared_config::share_name_problem(name) {

@@ -177,6 +177,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(access.policy, Allowed::Text, AtOnce),
     field!(access.users, Allowed::Text, NewConnections),
     field!(access.tokens.keys, Allowed::List, NewConnections),
+    field!(access.tokens.ca, Allowed::Text, NewConnections),
     field!(access.tokens.issuers, Allowed::List, NewConnections),
     field!(access.tokens.audience, Allowed::Text, NewConnections),
     field!(

@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod explain;
 mod key;
+mod key_sets;
 mod lifecycle;
 mod limit_keys;
 mod listener_address;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use agentmq_admin::{Admin, AdminError, Services};
-use agentmq_identity::{Chains, Guarded};
+use agentmq_identity::Guarded;
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
 use agentmq_session::MemoryEngine;
@@ -17,7 +17,7 @@ use agentmq_shard::{
 
 use agentmq_store::{OpenError, Writer};
 
-use crate::access_config::Access;
+use crate::access_config::{Access, Kept};
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
 use crate::{Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
 
@@ -27,7 +27,7 @@ use crate::{Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
 pub struct Broker {
     config: Config,
     access: Guarded,
-    chains: Chains,
+    kept: Kept,
     services: Services,
     admin: Option<Admin>,
     endpoints: Vec<Endpoint>,
@@ -87,8 +87,8 @@ impl Broker {
     /// Binds every listener and starts serving. All listeners accept when it returns.
     pub fn start(config: Config) -> Result<Self, BrokerError> {
         config.validate()?;
-        let chains = Chains::default();
-        let Access { in_force, service } = config.access.load(&chains)?;
+        let kept = Kept::default();
+        let Access { in_force, service } = config.access.load(&kept)?;
         let access = Guarded::new(in_force);
         let services = Services::default();
         services.replace(service);
@@ -97,7 +97,7 @@ impl Broker {
         let clock = Clock::new();
         let mut opened = data::open(&config, clock.now())?;
         if opened.is_some() {
-            chain_file::take_up(&config.data_dir, &chains).map_err(BrokerError::Chains)?;
+            chain_file::take_up(&config.data_dir, &kept.chains).map_err(BrokerError::Chains)?;
         }
         let admin = config.admin.options(&services).map(Admin::start).transpose()?;
         let board = Arc::new(ReportBoard::new(count));
@@ -148,7 +148,7 @@ impl Broker {
         Ok(Self {
             config,
             access,
-            chains,
+            kept,
             services,
             admin,
             endpoints,
@@ -187,7 +187,7 @@ impl Broker {
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        let Access { in_force, service } = plan.effective.access.load(&self.chains)?;
+        let Access { in_force, service } = plan.effective.access.load(&self.kept)?;
         TlsServer::reload_all(&self.tls)?;
         self.access.replace(in_force);
         self.services.replace(service);

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use agentmq_admin::Fetcher;
 use agentmq_identity::{
-    ClaimMapping, HashedSecret, KeySet, Organization, Organizations, Provider, TokenRules,
+    ClaimMapping, HashedSecret, KeySet, Organization, Organizations, Provider, RemoteKeys,
+    TokenRules,
 };
 use serde::Deserialize;
 
+use crate::access_config::is_url;
 use crate::config_file::read_at_most;
 use crate::error::Findings;
 use crate::{ConfigError, Place};
@@ -32,7 +35,10 @@ struct ProviderTable {
 }
 
 /// The organisations of a file, with the keys of their providers.
-pub(crate) fn load(path: &Path) -> Result<Organizations, ConfigError> {
+pub(crate) fn load(
+    path: &Path,
+    fetch: &dyn Fn(&str) -> RemoteKeys,
+) -> Result<Organizations, ConfigError> {
     let text = read_at_most(path, LONGEST_FILE)?;
     let mut findings = Findings::default();
     let tables: std::collections::BTreeMap<String, toml::Spanned<Table>> =
@@ -49,7 +55,7 @@ pub(crate) fn load(path: &Path) -> Result<Organizations, ConfigError> {
     let mut all = Organizations::new();
     for (name, table) in tables {
         let at = table.span().start;
-        match organization(table.into_inner()) {
+        match organization(table.into_inner(), fetch) {
             Ok(organization) => {
                 all.insert(name, organization);
             }
@@ -63,7 +69,7 @@ pub(crate) fn load(path: &Path) -> Result<Organizations, ConfigError> {
     Ok(all)
 }
 
-fn organization(table: Table) -> Result<Organization, String> {
+fn organization(table: Table, fetch: &dyn Fn(&str) -> RemoteKeys) -> Result<Organization, String> {
     let secret = match table.secret {
         None => None,
         Some(text) => Some(
@@ -73,9 +79,18 @@ fn organization(table: Table) -> Result<Organization, String> {
     };
     let mut providers = Vec::with_capacity(table.providers.len());
     for ProviderTable { name, issuer, audience, keys, claims } in table.providers {
-        let text =
-            read_at_most(Path::new(&keys), LONGEST_FILE).map_err(|error| error.to_string())?;
-        let keys = KeySet::read(&text).map_err(|error| format!("{keys}: {error}"))?;
+        let mut remote = None;
+        let mut own = KeySet::default();
+        if is_url(&keys) {
+            if let Some(problem) = Fetcher::problem(&keys) {
+                return Err(format!("{keys}: {problem}"));
+            }
+            remote = Some(fetch(&keys));
+        } else {
+            let text = read_at_most(Path::new(&keys), LONGEST_FILE);
+            let text = text.map_err(|error| error.to_string())?;
+            own = KeySet::read(&text).map_err(|error| format!("{keys}: {error}"))?;
+        }
         let mut mapping = ClaimMapping::default();
         for (claim, member) in &claims {
             if !mapping.set(claim, member) {
@@ -88,7 +103,7 @@ fn organization(table: Table) -> Result<Organization, String> {
             claims: mapping,
             ..TokenRules::default()
         };
-        providers.push(Provider { name, keys, rules });
+        providers.push(Provider { name, keys: own, remote, rules });
     }
     Ok(Organization { secret, providers })
 }
@@ -104,7 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("o.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path).map_err(|error| {
+        load(&path, &|url| RemoteKeys::new(url.to_owned())).map_err(|error| {
             error.to_string().replace(&format!("{}/", folder.path().display()), "")
         })
     }

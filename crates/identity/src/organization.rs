@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::keys::KeySet;
-use crate::token::TokenRules;
+use crate::remote_keys::RemoteKeys;
+use crate::token::{Token, TokenError, TokenRules};
 
 /// One organisation.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +27,28 @@ pub struct Provider {
     pub name: String,
     /// Its keys.
     pub keys: KeySet,
+    /// Its keys, where it publishes them.
+    pub remote: Option<RemoteKeys>,
     /// Which of its tokens are good, and where their claims are.
     pub rules: TokenRules,
+}
+
+impl Provider {
+    /// Verifies a token of its own. May wait until its keys have been fetched.
+    pub(crate) fn verify(&self, token: &[u8], now: u64) -> Result<Token, TokenError> {
+        let verified = Token::verify(token, &self.keys, &self.rules, now);
+        let Some(remote) = &self.remote else { return verified };
+        if verified != Err(TokenError::UnknownKey) {
+            return verified;
+        }
+        let verified = Token::verify(token, &remote.keys(), &self.rules, now);
+        if verified != Err(TokenError::UnknownKey) {
+            return verified;
+        }
+        let Some(fetch) = remote.ask(now) else { return verified };
+        remote.wait_for(fetch);
+        Token::verify(token, &remote.keys(), &self.rules, now)
+    }
 }
 
 /// All organisations, by name (`org_id`).

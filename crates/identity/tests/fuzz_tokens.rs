@@ -104,7 +104,8 @@ fn value(kind: u8, number: i64, letter: u8) -> Value {
 #[test]
 fn any_text_is_a_key_set_or_not() {
     let good = SigningKey::write_public(&[signing_key()]);
-    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+    let pem = "-----BEGIN PUBLIC KEY-----\n\
+               MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
                -----END PUBLIC KEY-----\n";
     let token = SigningKey::from_seed(&[8; 32], 0).expect("any seed is one").sign(&payload());
     let token = token.expect("signs");

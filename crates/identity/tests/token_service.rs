@@ -71,23 +71,25 @@ fn world_with(paper: Paper) -> World {
     let provider = Provider {
         name: "idp".into(),
         keys: read(&idp),
+        remote: None,
         rules: TokenRules { issuers: vec!["https://idp".into()], ..TokenRules::default() },
     };
     let secret = Some(HashedSecret::of("sk_1"));
     let acme = Organization { secret, providers: vec![provider] };
     let organizations = [("acme".to_owned(), acme), ("closed".to_owned(), Organization::default())];
-    let tokens = Tokens::new(read(&signing), TokenRules::default(), Arc::new(clock.clone()));
+    let (rules, wall) = (TokenRules::default(), Arc::new(clock.clone()));
+    let tokens = Tokens::new(read(&signing), Vec::new(), rules, wall, chains.clone());
     let service = TokenService {
         signing: vec![signing],
         rules: TokenRules::default(),
         lifetime_secs: 3600,
         organizations: organizations.into(),
         users: users.map(|(name, claims)| (name.into(), User { claims, ..User::default() })).into(),
-        chains: chains.clone(),
+        chains,
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(Counting::default()),
     };
-    let broker = Chain::new(vec![Box::new(tokens.in_chains(chains))]);
+    let broker = Chain::new(vec![Box::new(tokens)]);
     World { service, broker, clock, idp }
 }
 

@@ -138,7 +138,7 @@ fn revocation(
     let tokens = &config.access.tokens;
     let is_chain = matches!(of, Revoked::Token(_));
     let longest = u64::from(tokens.longest_secs) + u64::from(tokens.leeway_secs);
-    let ends = lasts.or((!is_chain).then_some(longest)).map(|secs| now + secs);
+    let ends = lasts.or_else(|| (!is_chain).then_some(longest)).map(|secs| now + secs);
     // A token itself is meant whenever it was made.
     let made_until = (!is_chain).then_some(now);
     Revocation { of, made_until, ends }

@@ -78,34 +78,5 @@ const FILES: [&str; 7] = [
     "tls/server.key",
 ];
 
-const CONFIG: &str = r#"# A broker that others may reach: TLS, tokens, rules. `agentmq config print --default` has every
-# key, and `agentmq doctor` says what is open.
-
-[[listeners]]
-url = "mqtts://0.0.0.0:8883"
-tls.cert = "tls/server.pem"
-tls.key = "tls/server.key"
-
-[access]
-policy = "policy.toml"
-tokens.keys = ["keys.json"]
-revocations = "revocations.toml"
-"#;
-
-const POLICY: &str = r#"# Who may do what; what no rule speaks of is denied. `agentmq acl test` tells what it comes to, and
-# `agentmq acl profile mqtt-agent` prints the rules of the profile.
-
-profiles = ["mqtt-agent"]
-
-[[rules]]
-name = "own topics"
-effect = "allow"
-topics = ["agents/{agent_id}/#"]
-
-[[rules]]
-name = "any agent may write to any"
-effect = "allow"
-actions = ["publish"]
-claims = ["agent_id"]
-topics = ["agents/+/inbox"]
-"#;
+const CONFIG: &str = include_str!("../secure/agentmq.toml");
+const POLICY: &str = include_str!("../secure/policy.toml");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Chain, Credentials, KeySet, Outcome, TokenRules, Tokens, WallClock,
+    Acceptance, Authenticator, Chain, Chains, Credentials, KeySet, Outcome, TokenRules, Tokens,
+    WallClock,
 };
 use serde_json::{Value, json};
 
@@ -27,7 +28,13 @@ type Verdict = Result<(String, u64), (ReasonCode, String)>;
 
 fn judge_under(rules: TokenRules, keys: &str, token: &str) -> Verdict {
     let keys = KeySet::read(keys).expect("keys");
-    let chain = Chain::new(vec![Box::new(Tokens::new(keys, rules, Arc::new(Fixed)))]);
+    let chain = Chain::new(vec![Box::new(Tokens::new(
+        keys,
+        Vec::new(),
+        rules,
+        Arc::new(Fixed),
+        Chains::default(),
+    ))]);
     let password = Credentials { password: Some(token.as_bytes()), ..Credentials::default() };
     let method = Credentials { method: Some(("JWT", token.as_bytes())), ..Credentials::default() };
     let [first, second] = [password, method].map(|credentials| verdict(&chain, &credentials));
