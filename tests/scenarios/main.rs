@@ -11,6 +11,7 @@ mod durability;
 mod fd_exhaustion;
 mod flapping;
 mod handoff;
+mod identity_stamp;
 mod idle_memory;
 mod issuer_keys;
 mod kill_nine;

@@ -11,10 +11,11 @@ use agentmq_identity::{
     Users, WallClock,
 };
 
+use agentmq_topic::{TopicLimits, check_filter};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
-use crate::error::Findings;
+use crate::error::{Findings, quoted};
 use crate::key_sets::KeySets;
 use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
 
@@ -31,6 +32,43 @@ pub struct AccessConfig {
     pub revocations: PathBuf,
     /// The service that makes tokens for others.
     pub service: ServiceConfig,
+    /// Messages that say who has published them.
+    pub identity: IdentityConfig,
+}
+
+/// `access.identity`: messages that say who has published them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// Filters of their topics.
+    pub topics: Vec<String>,
+    /// What the User Properties begin with that say so.
+    pub prefix: String,
+}
+
+impl Default for IdentityConfig {
+    fn default() -> Self {
+        let topics = ["a2a/v1/#", "$a2a/#", "$mcp-server/#", "$mcp-client/#", "$mcp-rpc/#"];
+        Self { topics: topics.map(String::from).into(), prefix: "agentmq-".into() }
+    }
+}
+
+impl IdentityConfig {
+    /// Every rule that is broken, as key and message.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        for filter in &self.topics {
+            if let Err(error) = check_filter(filter, &TopicLimits::default()) {
+                let why = format!("{}: {error}", quoted(filter));
+                problems.push(("access.identity.topics".into(), why));
+            }
+        }
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        if self.prefix.is_empty() || !self.prefix.chars().all(is_name) {
+            let why = "letters, digits and hyphens, at least one";
+            problems.push(("access.identity.prefix".into(), why.into()));
+        }
+        problems
+    }
 }
 
 /// `access.service`: who gets tokens over HTTP.

@@ -38,6 +38,14 @@ pub(crate) fn settings(config: &Config) -> Settings {
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),
+        identity_topics: config
+            .access
+            .identity
+            .topics
+            .iter()
+            .map(|it| it.as_str().into())
+            .collect(),
+        identity_prefix: config.access.identity.prefix.as_str().into(),
         doors: config.listeners.iter().map(door_settings).collect(),
     }
 }

@@ -205,6 +205,7 @@ impl Config {
         }
         problems.extend(self.admin.problems());
         problems.extend(self.access.tokens.problems());
+        problems.extend(self.access.identity.problems());
         problems.extend(self.service_problems());
         for name in self.shared.groups.keys() {
             if let Some(why) = shared_config::share_name_problem(name) {

@@ -204,6 +204,8 @@ static FIELDS: &[Field<Config>] = &[
         Allowed::Integer { minimum: 5, maximum: 20 * 86_400 },
         AtOnce
     ),
+    field!(access.identity.topics, Allowed::List, AtOnce),
+    field!(access.identity.prefix, Allowed::Text, AtOnce),
     field!(admin.url, Allowed::Text, Restart),
     field!(admin.cert, Allowed::Text, Restart),
     field!(admin.key, Allowed::Text, Restart),

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use agentmq_codec::{ConnAck, Connect, PropertyId as P, ProtocolVersion, ReasonCode};
+use agentmq_codec::{
+    ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
+};
 use agentmq_identity::{Acceptance, Action, Credentials, Outcome, Principal};
 use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
@@ -265,13 +267,24 @@ impl Router {
         self.disarm_session(index);
         let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
         let in_flight = self.settings.limits.in_flight;
+        let will = connect.will.as_ref().map(|will| self.will(will, principal));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.version = connect.version;
         session.principal = principal.clone();
         session.expiry = expiry;
         session.receive_maximum = receive_maximum.min(in_flight).max(1);
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        session.will = will;
         session.connection = Some(id.0);
+    }
+
+    /// A will, which says whose it is where messages say so.
+    fn will(&self, will: &agentmq_codec::Will<'_>, principal: &Principal) -> Box<Will> {
+        let settings = &self.settings;
+        let is_identified = settings.identifies(will.topic);
+        let identified =
+            is_identified.then(|| settings.identified(&will.properties, principal)).flatten();
+        let properties = identified.as_ref().map_or(will.properties, PropertiesBuf::view);
+        Box::new(Will::new(&agentmq_codec::Will { properties, ..*will }))
     }
 
     /// Goes on where the last connection of a session ended.

@@ -153,13 +153,8 @@ impl Router {
                 .and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));
             return Ok(self.refuse_publish(id, ack));
         }
-        let filtered: PropertiesBuf;
-        let properties = if publish.properties.has_per_hop() {
-            filtered = publish.properties.forwarded();
-            filtered.view()
-        } else {
-            publish.properties
-        };
+        let changed = self.changed_properties(id, publish, &route);
+        let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
         let mut source = Source {
             topic,
             payload: publish.payload,
@@ -182,6 +177,25 @@ impl Router {
             session.unreleased.insert(publish.packet_id);
         }
         Ok(Some(reason))
+    }
+
+    /// The properties that a message is forwarded with, where they are not those that it came
+    /// with.
+    fn changed_properties(
+        &self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        route: &Route,
+    ) -> Option<PropertiesBuf> {
+        let properties = &publish.properties;
+        if route.is_identified
+            && let Some(connection) = self.connections.get(id.0 as usize)?.as_ref()
+            && let Some(identified) = self.settings.identified(properties, &connection.principal)
+        {
+            let has_per_hop = identified.view().has_per_hop();
+            return Some(if has_per_hop { identified.view().forwarded() } else { identified });
+        }
+        properties.has_per_hop().then(|| properties.forwarded())
     }
 
     /// A publication that is not routed; `ack` tells its publisher, if it expects an answer, and
@@ -270,7 +284,8 @@ impl Router {
         }
         check_name(topic, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
         let bound = self.settings.limits.route_cache as usize;
-        Ok(self.routes.resolve(topic, &self.subscriptions, bound))
+        let is_identified = self.settings.identifies(topic);
+        Ok(self.routes.resolve(topic, &self.subscriptions, bound, is_identified))
     }
 
     /// A connection and the session that it serves.

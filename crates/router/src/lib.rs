@@ -24,6 +24,7 @@ mod handle_disconnect;
 mod handle_publish;
 mod handle_subscribe;
 mod handle_unsubscribe;
+mod identity_stamp;
 mod interest;
 mod interest_barrier;
 mod judging_again;

@@ -85,7 +85,7 @@ mod tests {
         subscriptions.insert("a/#", subscriber(1, QoS::AtMostOnce, false, 3));
         subscriptions.insert("a/+", subscriber(1, QoS::ExactlyOnce, true, 4));
         subscriptions.insert("a/b", subscriber(2, QoS::AtLeastOnce, true, 0));
-        let route = Route::resolve(&subscriptions, "a/b");
+        let route = Route::resolve(&subscriptions, "a/b", false);
         assert_eq!(route.receivers.len(), 2);
         let first = &route.receivers[0];
         assert_eq!((first.session, first.grant.qos), (1, QoS::ExactlyOnce));

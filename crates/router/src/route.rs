@@ -18,10 +18,12 @@ pub(crate) struct Route {
     pub(crate) places: PlaceSet,
     /// Those of them that must keep what goes there.
     pub(crate) keeping: PlaceSet,
+    /// Messages say who has published them.
+    pub(crate) is_identified: bool,
 }
 
 impl Route {
-    pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str) -> Self {
+    pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str, is_identified: bool) -> Self {
         let (mut matches, mut groups) = (Vec::new(), Vec::new());
         let (mut places, mut keeping) = (PlaceSet::NONE, PlaceSet::NONE);
         subscriptions.for_each_match(topic, |entry| {
@@ -35,7 +37,8 @@ impl Route {
             matches.chunk_by(|a, b| a.session == b.session).map(Receiver::merge).collect();
         let generation = subscriptions.generation(topic);
         let groups = groups.into_boxed_slice();
-        Self { topic: topic.into(), generation, receivers, groups, places, keeping }
+        let topic = topic.into();
+        Self { topic, generation, receivers, groups, places, keeping, is_identified }
     }
 
     /// Receivers and groups.

@@ -144,6 +144,9 @@ impl Router {
 
     /// Takes over new settings. Connections keep what their CONNACK told them.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
+        if settings.identity_topics != self.settings.identity_topics {
+            self.routes = RouteCache::default(); // which say whether messages say so
+        }
         self.settings = settings;
     }
 

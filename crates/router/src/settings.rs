@@ -39,6 +39,10 @@ pub struct Settings {
     pub share_strategies: BTreeMap<String, ShareStrategy>,
     /// What holds at each listener, in their order.
     pub doors: Vec<DoorSettings>,
+    /// Filters of topics whose messages say who has published them.
+    pub identity_topics: Vec<Box<str>>,
+    /// What the User Properties that say so begin with; nobody else may set such.
+    pub identity_prefix: Box<str>,
 }
 
 /// What holds for those who come through one listener.
@@ -68,6 +72,8 @@ impl Default for Settings {
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
             doors: Vec::new(),
+            identity_topics: Vec::new(),
+            identity_prefix: "agentmq-".into(),
         }
     }
 }
