@@ -24,6 +24,7 @@ mod never_acking;
 mod newcomer_burst;
 mod offline_memory;
 mod passwords;
+mod path_matrix;
 mod pause;
 mod policy;
 mod proxy;

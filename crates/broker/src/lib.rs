@@ -42,7 +42,7 @@ pub use agentmq_identity::{
     Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, Revocation,
     Revocations, Revoked, ScramVerifier, SigningKey, Token, TokenError, User, Users,
 };
-pub use agentmq_router::ShareStrategy;
+pub use agentmq_router::{DeliveryPath, ShareStrategy};
 pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
     Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::delivery_path::DeliveryPath;
+
 macro_rules! counters {
     ($($name:ident: $doc:literal;)*) => {
         /// Counts since the shard started, and gauges where the text says so. Plain integers: only
@@ -41,6 +43,9 @@ counters! {
     packets_sent: "Packets sent.";
     publish_received: "PUBLISH packets read.";
     publish_sent: "PUBLISH packets sent.";
+    publish_sent_queued: "PUBLISH packets sent that had waited in a queue.";
+    publish_sent_retained: "PUBLISH packets sent because a client subscribed to retained messages.";
+    publish_sent_again: "PUBLISH packets sent again, since they were not acknowledged.";
     publish_bytes_received: "Bytes of payload in PUBLISH packets read.";
     publish_bytes_sent: "Bytes of payload in PUBLISH packets sent.";
     publish_refused: "PUBLISH packets answered with an error.";
@@ -73,7 +78,13 @@ impl Counters {
     }
 
     /// One more PUBLISH has been sent.
-    pub(crate) fn sent_publish(&mut self, payload_len: usize) {
+    pub(crate) fn sent_publish(&mut self, path: DeliveryPath, payload_len: usize) {
+        match path {
+            DeliveryPath::Live | DeliveryPath::Held => {}
+            DeliveryPath::Queued => self.publish_sent_queued += 1,
+            DeliveryPath::Retained => self.publish_sent_retained += 1,
+            DeliveryPath::Again => self.publish_sent_again += 1,
+        }
         self.packets_sent += 1;
         self.publish_sent += 1;
         self.publish_bytes_sent += payload_len as u64;

@@ -9,6 +9,7 @@ use agentmq_session::{
 };
 
 use crate::connection::{Connection, ConnectionId};
+use crate::delivery_path::DeliveryPath;
 use crate::group_mail::is_remote;
 use crate::overlapping_subscriptions::{Grant, Own};
 use crate::route::Route;
@@ -318,7 +319,7 @@ impl Router {
                 }
             }
         }
-        self.counters.sent_publish(source.payload.len());
+        self.counters.sent_publish(DeliveryPath::Live, source.payload.len());
         if let Some((connection, layout)) = self.dirty_connection_and_layout(id) {
             connection.write_publish(source, terms, packet_id, layout);
         }

@@ -4,6 +4,7 @@ use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
 use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Time};
 
 use crate::connection::{ConnectionId, Phase};
+use crate::delivery_path::DeliveryPath;
 use crate::fan_out::{Delivered, Source, Terms};
 use crate::group_mail::is_remote;
 use crate::recall::Head;
@@ -111,7 +112,7 @@ impl Router {
             self.counters.dropped_forbidden += 1;
             self.forget_queued(index, &delivery);
         } else {
-            self.send_queued(index, id, delivery, now);
+            self.send_queued(index, id, delivery, DeliveryPath::Queued, now);
         }
         Ok(())
     }
@@ -160,7 +161,7 @@ impl Router {
     fn send_retained(&mut self, index: u32, id: ConnectionId, mut delivery: Delivery, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         if delivery.qos != QoS::ExactlyOnce || session.durable.is_none() {
-            return self.send_queued(index, id, delivery, now);
+            return self.send_queued(index, id, delivery, DeliveryPath::Retained, now);
         }
         delivery.ordinal = session.next_ordinal(delivery.qos);
         let packet_id = session.begin(delivery.qos, || delivery.clone(), false);
@@ -171,7 +172,14 @@ impl Router {
     }
 
     /// Sends one delivery that was kept.
-    fn send_queued(&mut self, index: u32, id: ConnectionId, delivery: Delivery, now: Time) {
+    fn send_queued(
+        &mut self,
+        index: u32,
+        id: ConnectionId,
+        delivery: Delivery,
+        path: DeliveryPath,
+        now: Time,
+    ) {
         let is_bounded = self.connection_mut(id).is_none_or(|it| it.max_packet < u32::MAX);
         if is_bounded && self.is_too_large(id, &delivery.message.head(&delivery, now)) {
             return self.forget_queued(index, &delivery);
@@ -185,7 +193,7 @@ impl Router {
                 return;
             }
         }
-        self.write_delivery(id, &delivery, packet_id, false, now);
+        self.write_delivery(id, &delivery, packet_id, path, now);
     }
 
     /// Appends a kept delivery to the outbox.
@@ -194,10 +202,11 @@ impl Router {
         id: ConnectionId,
         delivery: &Delivery,
         packet_id: u16,
-        dup: bool,
+        path: DeliveryPath,
         now: Time,
     ) {
-        self.counters.sent_publish(delivery.message.payload().len());
+        let dup = path == DeliveryPath::Again;
+        self.counters.sent_publish(path, delivery.message.payload().len());
         let Some(connection) = self.dirty_connection(id) else { return };
         let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
         if connection.aliases_out.is_some() {
@@ -265,7 +274,7 @@ impl Router {
         if is_forbidden || self.is_too_large(id, &delivery.message.head(delivery, now)) {
             self.abandon(index, packet_id);
         } else {
-            self.write_delivery(id, delivery, packet_id, true, now);
+            self.write_delivery(id, delivery, packet_id, DeliveryPath::Again, now);
         }
     }
 

@@ -14,6 +14,7 @@ use agentmq_session::{
 };
 
 use crate::connection::ConnectionId;
+use crate::delivery_path::DeliveryPath;
 use crate::fan_out::{Source, Terms};
 use crate::group_mail::is_remote;
 use crate::mail_gate::Deferred;
@@ -280,8 +281,11 @@ impl Router {
             let id = session.connection.map(ConnectionId);
             let Some(delivery) = session.window.commit(packet_id, id.is_some()) else { continue };
             let Some(id) = id else { continue };
-            if !self.is_too_large(id, &delivery.message.head(&delivery, now)) {
-                self.write_delivery(id, &delivery, packet_id, false, now);
+            let may_receive = self.may_receive(index, delivery.message.topic());
+            if may_receive && !self.is_too_large(id, &delivery.message.head(&delivery, now)) {
+                let path =
+                    if delivery.retain { DeliveryPath::Retained } else { DeliveryPath::Held };
+                self.write_delivery(id, &delivery, packet_id, path, now);
             } else {
                 self.abandon(index, packet_id);
             }
