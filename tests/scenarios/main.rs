@@ -34,6 +34,7 @@ mod refusal_log;
 mod reload;
 mod reset_storm;
 mod revocation;
+mod security;
 mod shards;
 mod slow_connect;
 mod slow_reader;

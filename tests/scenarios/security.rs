@@ -1,0 +1,205 @@
+//! Threats of the evidence table (docs/security-evidence.md) that no other scenario is about, and
+//! the table itself: every test that it names is there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use agentmq_testkit::Broker;
+use agentmq_testkit::codec::{
+    Auth, Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS,
+    ReasonCode,
+};
+
+/// S02: whoever has no right to a session does not disturb it, however often he tries.
+#[test]
+fn a_thousand_attempts_do_not_disturb_who_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("users.toml"), "").unwrap();
+    add_user(folder.path(), "scout", "right");
+    let config = format!("{}[access]\nusers = \"users.toml\"\n", crate::TCP);
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    let login = |password: &str| {
+        let mut client = broker.dial();
+        let connect = connect("scout", Some(("scout", password.as_bytes())));
+        (client.connect_with(connect).reason(), client)
+    };
+    let (reason, mut scout) = login("right");
+    assert_eq!(reason, ReasonCode::Success);
+    let mut reasons = Vec::new();
+    for attempt in 0..1_000 {
+        reasons.push(login("wrong").0);
+        if attempt % 100 == 0 {
+            scout.ping();
+        }
+    }
+    scout.ping();
+    assert_eq!(reasons[..5], [ReasonCode::BadUserNameOrPassword; 5]);
+    assert_eq!(reasons[5..], [ReasonCode::QuotaExceeded; 995], "and costs no more hashes");
+}
+
+/// S03: whatever a client is called, it is one level of a topic, or none.
+#[test]
+fn no_client_identifier_opens_another_s_topics() {
+    let folder = tempfile::tempdir().unwrap();
+    let own =
+        "[[rules]]\neffect = \"allow\"\ntopics = [\"agents/{client_id}/#\", \"{client_id}/#\"]\n";
+    std::fs::write(folder.path().join("policy.toml"), own).unwrap();
+    let config = format!("{}[access]\npolicy = \"policy.toml\"\n", crate::TCP);
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    for client_id in [
+        "+",
+        "#",
+        "a/b",
+        "victim/",
+        "/victim",
+        ".*",
+        "a|b",
+        "%c",
+        "${x}",
+        "{user}",
+        "\u{feff}victim",
+        "VICTIM",
+        "vi\u{0441}tim",
+        "$SYS",
+        "$share",
+    ] {
+        let mut client = broker.dial();
+        let connack = client.connect_with(connect(client_id, None));
+        if connack.reason().is_error() {
+            continue;
+        }
+        for filter in
+            ["agents/victim/inbox", "agents/+/inbox", "agents/#", "#", "victim/#", "$SYS/#", "+/#"]
+        {
+            let granted = client.subscribe(filter, QoS::AtMostOnce);
+            assert_eq!(granted, ReasonCode::NotAuthorized, "{client_id:?} got {filter}");
+        }
+        let refused = client.publish("agents/victim/inbox", b"x", QoS::AtLeastOnce);
+        assert_eq!(refused, ReasonCode::NotAuthorized, "{client_id:?}");
+    }
+}
+
+/// S14: what cannot be read turns nothing off: the broker does not start.
+#[test]
+fn access_that_cannot_be_read_is_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("half.json", "{\"keys\": [{\"kty\":");
+    write("empty.json", "");
+    write("bad.pem", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
+    write("half.toml", "[scout]\npassword = \"$argon2id$");
+    for setting in [
+        "tokens.keys = [\"none.json\"]",
+        "tokens.keys = [\"half.json\"]",
+        "tokens.keys = [\"empty.json\"]",
+        "tokens.keys = [\"bad.pem\"]",
+        "users = \"none.toml\"",
+        "users = \"half.toml\"",
+        "revocations = \"half.toml\"",
+        "policy = \"none.toml\"",
+    ] {
+        write("agentmq.toml", &format!("{}[access]\n{setting}\n", crate::TCP));
+        let mut serve = Command::new(crate::BINARY);
+        let output = serve.current_dir(folder.path()).arg("serve").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{setting}: {error}");
+        assert!(
+            error.contains("none.") || error.contains(":1:") || error.contains(":2:"),
+            "{error}"
+        );
+    }
+}
+
+/// S38: at the most talkative level of the log, too.
+#[test]
+fn no_secret_is_written_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("users.toml"), "").unwrap();
+    add_user(folder.path(), "scout", "canary-right");
+    let mut create = Command::new(crate::BINARY);
+    let create = create.current_dir(folder.path()).args(["keys", "create", "keys.json"]);
+    assert!(create.status().unwrap().success());
+    let config = format!(
+        "{}[access]\nusers = \"users.toml\"\ntokens.keys = [\"keys.json\"]\n\
+         [log]\nlevel = \"trace\"\n",
+        crate::TCP
+    );
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    let mut token = Command::new(crate::BINARY);
+    let token = token.current_dir(broker.folder()).args(["token", "create", "--agent", "canary"]);
+    let token = String::from_utf8(token.output().unwrap().stdout).unwrap().trim().to_owned();
+    for password in ["canary-right", "canary-wrong", &token, &format!("{token}x")] {
+        let mut client = broker.dial();
+        client.connect_with(connect("c", Some(("scout", password.as_bytes()))));
+        let secret = PropertiesBuf::new()
+            .with(Property::Pair("a2a-authorization", "Bearer canary-property"));
+        let publish = Publish { topic: "t", payload: b"canary-payload", ..Publish::default() };
+        let _ = client.try_send_bytes(&{
+            let mut bytes = Vec::new();
+            let packet = Packet::Publish(Publish { properties: secret.view(), ..publish });
+            packet.encode(ProtocolVersion::V5, &mut bytes);
+            bytes
+        });
+        let data = PropertiesBuf::new()
+            .with(Property::Text(PropertyId::AuthenticationMethod, "JWT"))
+            .with(Property::Binary(PropertyId::AuthenticationData, b"canary-data"));
+        let auth =
+            Packet::Auth(Auth { reason: ReasonCode::ReAuthenticate, properties: data.view() });
+        let mut bytes = Vec::new();
+        auth.encode(ProtocolVersion::V5, &mut bytes);
+        let _ = client.try_send_bytes(&bytes);
+        while client.receive_or_end().is_some() {}
+    }
+    let log = broker.log();
+    assert!(!log.contains("canary-") && !log.contains(&token), "{log}");
+}
+
+/// The table in docs/security-evidence.md: a row that names a test names one that there is.
+#[test]
+fn the_evidence_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let table = std::fs::read_to_string(root.join("docs/security-evidence.md")).unwrap();
+    let rows: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| S") || line.starts_with("| A")).collect();
+    let ids: Vec<&str> =
+        rows.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let left_out = ["S33", "S34", "S35", "S36", "S37", "S41", "S43"];
+    let all = (1..=46).map(|number| format!("S{number:02}"));
+    let mut expected: Vec<String> = all.filter(|id| !left_out.contains(&id.as_str())).collect();
+    expected.extend(["A10".to_owned(), "A12".to_owned()]);
+    assert_eq!(ids, expected, "one row for each");
+    let mut named = 0;
+    for row in rows {
+        for test in row.split('`').skip(1).step_by(2).filter(|text| text.contains("::")) {
+            let (file, name) = test.rsplit_once("::").unwrap();
+            let path = root.join(file);
+            let candidates = [path.with_extension("rs"), path.join("main.rs"), path.clone()];
+            let file = candidates.into_iter().find(|path: &PathBuf| path.is_file());
+            let file = file.unwrap_or_else(|| panic!("{test}: there is no such file"));
+            let source = std::fs::read_to_string(file).unwrap();
+            assert!(
+                source.contains(&format!("fn {name}(")) || source.contains(&format!("\"{name}\"")),
+                "{test}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 60, "{named} tests");
+}
+
+fn connect<'a>(client_id: &'a str, login: Option<(&'a str, &'a [u8])>) -> Connect<'a> {
+    let (version, clean_start) = (ProtocolVersion::V5, true);
+    let (username, password) = (login.map(|it| it.0), login.map(|it| it.1));
+    Connect { client_id, version, clean_start, username, password, ..Connect::default() }
+}
+
+fn add_user(folder: &Path, name: &str, password: &str) {
+    let mut add = Command::new(crate::BINARY);
+    add.current_dir(folder).args(["user", "add", name, "--users", "users.toml"]);
+    let mut child =
+        add.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, format!("{password}\n").as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
