@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 
-use agentmq_testkit::codec::QoS;
+use agentmq_testkit::codec::{Connect, ProtocolVersion, QoS, ReasonCode};
 use agentmq_testkit::{Broker, PATIENCE, RawClient, WebSocket};
 
 use crate::authority::{Authority, Tls};
@@ -181,4 +181,33 @@ fn config(authority: &Authority, settings: &str) -> String {
 
 fn presented(stream: &Tls) -> Vec<u8> {
     stream.0.conn.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// What the certificate says decides about topics, and nobody else takes its client identifier.
+#[test]
+fn a_client_certificate_says_who_somebody_is() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    clients.issue("client");
+    let policy = authority.path("policy.toml");
+    let rules = "[[rules]]\neffect = \"allow\"\ntopics = [\"agents/{agent_id}/#\"]\n";
+    fs::write(&policy, rules).unwrap();
+    let settings = format!("tls.client_ca = {:?}\n", clients.path("ca.pem").display().to_string());
+    authority.issue("server");
+    let access = format!(
+        "[access]\npolicy = {:?}\ncertificates.agent_id = \"dns\"\n",
+        policy.display().to_string()
+    );
+    let config = format!("{}{access}", config(&authority, &settings));
+    let broker = Broker::start(crate::BINARY, &config);
+    let port = broker.port("mqtts");
+    let mut known = RawClient::over(authority.dial(port, Some(&clients)).unwrap());
+    known.connect("known");
+    // The certificate's only DNS name.
+    assert_eq!(known.subscribe("agents/localhost/#", QoS::AtMostOnce), ReasonCode::Success);
+    assert_eq!(known.subscribe("agents/other/#", QoS::AtMostOnce), ReasonCode::NotAuthorized);
+    let mut without = RawClient::over(authority.dial(port, None).unwrap());
+    let version = ProtocolVersion::V5;
+    let connect = Connect { client_id: "known", version, clean_start: true, ..Connect::default() };
+    assert_eq!(without.connect_with(connect).reason(), ReasonCode::NotAuthorized);
+    known.ping();
 }

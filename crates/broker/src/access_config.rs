@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use agentmq_admin::Fetcher;
 use agentmq_identity::{
-    Authenticator, Chain, Chains, ClaimMapping, Entropy, InForce, KeySet, Open, Passwords, Proof,
-    RemoteKeys, Revocations, SigningKey, Token, TokenError, TokenRules, TokenService, Tokens,
-    Users, WallClock,
+    Authenticator, CertificatePart, Certificates, Chain, Chains, ClaimMapping, Entropy, InForce,
+    KeySet, Open, Passwords, Proof, RemoteKeys, Revocations, SigningKey, Token, TokenError,
+    TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
 use agentmq_topic::{TopicLimits, check_filter};
@@ -17,6 +17,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::config_file::read_at_most;
 use crate::error::{Findings, quoted};
 use crate::key_sets::KeySets;
+use crate::value::choices;
 use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
 
 /// `[access]`.
@@ -34,6 +35,61 @@ pub struct AccessConfig {
     pub service: ServiceConfig,
     /// Messages that say who has published them.
     pub identity: IdentityConfig,
+    /// What client certificates call those who have them.
+    pub certificates: CertificatesConfig,
+}
+
+/// `access.certificates`: what client certificates call those who have them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CertificatesConfig {
+    /// The part that is the name, and the claim `agent_id`.
+    pub agent_id: SubjectPart,
+    /// The part that is the claim `org_id`.
+    pub org_id: SubjectPart,
+}
+
+/// A part of a certificate, or none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SubjectPart {
+    /// None.
+    #[default]
+    None,
+    /// Common Name.
+    CommonName,
+    /// Organization.
+    Organization,
+    /// Organizational Unit.
+    OrganizationalUnit,
+    /// A DNS name.
+    Dns,
+    /// An address of mail.
+    Email,
+    /// A URI.
+    Uri,
+}
+
+choices!(SubjectPart {
+    "" => None,
+    "common_name" => CommonName,
+    "organization" => Organization,
+    "organizational_unit" => OrganizationalUnit,
+    "dns" => Dns,
+    "email" => Email,
+    "uri" => Uri,
+});
+
+impl SubjectPart {
+    fn part(self) -> Option<CertificatePart> {
+        Some(match self {
+            Self::None => return None,
+            Self::CommonName => CertificatePart::CommonName,
+            Self::Organization => CertificatePart::Organization,
+            Self::OrganizationalUnit => CertificatePart::OrganizationalUnit,
+            Self::Dns => CertificatePart::Dns,
+            Self::Email => CertificatePart::Email,
+            Self::Uri => CertificatePart::Uri,
+        })
+    }
 }
 
 /// `access.identity`: messages that say who has published them.
@@ -166,7 +222,9 @@ impl AccessConfig {
     /// Whether clients must prove who they are.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        !self.tokens.keys.is_empty() || !self.users.as_os_str().is_empty()
+        !self.tokens.keys.is_empty()
+            || !self.users.as_os_str().is_empty()
+            || self.certificates.agent_id != SubjectPart::None
     }
 
     /// Reads every file that it names.
@@ -199,6 +257,12 @@ impl AccessConfig {
         if let Some(users) = self.load_users()? {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
             proofs.push(Box::new(Passwords::new(users, clock, entropy)));
+        }
+        if let Some(name) = self.certificates.agent_id.part() {
+            let org = self.certificates.org_id.part().map(|part| ("org_id", part));
+            let claims = [("agent_id", name)].into_iter().chain(org).collect();
+            let clock = Arc::new(SystemClock);
+            proofs.push(Box::new(Certificates { name, claims, clock }));
         }
         Ok(Arc::new(Chain::new(proofs)))
     }

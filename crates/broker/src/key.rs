@@ -204,6 +204,12 @@ static FIELDS: &[Field<Config>] = &[
         Allowed::Integer { minimum: 5, maximum: 20 * 86_400 },
         AtOnce
     ),
+    field!(
+        access.certificates.agent_id,
+        Allowed::Choice(crate::SubjectPart::NAMES),
+        NewConnections
+    ),
+    field!(access.certificates.org_id, Allowed::Choice(crate::SubjectPart::NAMES), NewConnections),
     field!(access.identity.topics, Allowed::List, AtOnce),
     field!(access.identity.prefix, Allowed::Text, AtOnce),
     field!(admin.url, Allowed::Text, Restart),

@@ -36,7 +36,9 @@ mod suggestion;
 mod users_file;
 mod value;
 
-pub use access_config::{AccessConfig, IdentityConfig, ServiceConfig, TokensConfig};
+pub use access_config::{
+    AccessConfig, CertificatesConfig, IdentityConfig, ServiceConfig, SubjectPart, TokensConfig,
+};
 pub use admin_config::AdminConfig;
 pub use agentmq_identity::{
     Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, Revocation,

@@ -20,6 +20,8 @@ pub struct Credentials<'a> {
     pub method: Option<(&'a str, &'a [u8])>,
     /// Whether the listener lets in who brings nothing of all this.
     pub may_be_anonymous: bool,
+    /// The client's certificate in DER, which the handshake has verified.
+    pub certificate: Option<&'a [u8]>,
     /// The address that it comes from; `None` for a Unix socket.
     pub source: Option<IpAddr>,
 }

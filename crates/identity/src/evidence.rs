@@ -10,6 +10,8 @@ pub(crate) enum Evidence {
     Word,
     /// A password.
     Password,
+    /// A client certificate.
+    Certificate,
     /// A token.
     Token(TokenMark),
 }
@@ -31,6 +33,7 @@ impl Evidence {
         match self {
             Self::Word => Value::Null,
             Self::Password => json!("password"),
+            Self::Certificate => json!("certificate"),
             Self::Token(TokenMark { id, chain, made_at }) => {
                 json!({ "jti": id, "chain": chain, "iat": made_at })
             }
@@ -40,6 +43,7 @@ impl Evidence {
     pub(crate) fn of_value(value: &Value) -> Self {
         let text = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
         match value {
+            Value::String(kind) if kind == "certificate" => Self::Certificate,
             Value::String(_) => Self::Password,
             Value::Object(_) => Self::Token(TokenMark {
                 id: text("jti"),

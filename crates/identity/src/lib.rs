@@ -8,6 +8,7 @@
 mod acl_claim;
 mod authenticate;
 mod authorize;
+mod certificates;
 mod chain;
 mod chains;
 mod claim_mapping;
@@ -37,6 +38,7 @@ pub use authenticate::{
     Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal, Work,
 };
 pub use authorize::{Action, Decision};
+pub use certificates::{CertificatePart, Certificates};
 pub use chain::{Chain, Proof};
 pub use chains::{ChainJournal, Chains};
 pub use claim_mapping::ClaimMapping;

@@ -14,12 +14,14 @@ use crate::rights::Permits;
 pub struct ConnectionId(pub u32);
 
 /// Where a connection comes from.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Arrival {
     /// The listener, by its place in the settings.
     pub door: u16,
     /// Its address; `None` for a Unix socket.
     pub source: Option<IpAddr>,
+    /// The client's certificate in DER, which the handshake has verified.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// One connection from its CONNECT on.

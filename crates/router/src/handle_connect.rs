@@ -44,14 +44,16 @@ impl Router {
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
-        let door = self.settings.doors.get(usize::from(self.arrival.door));
+        let arrival = std::mem::take(&mut self.arrival);
+        let door = self.settings.doors.get(usize::from(arrival.door));
         let credentials = Credentials {
             client_id: connect.client_id,
             username: connect.username,
             password: connect.password,
             method: method.map(|method| (method, data)),
             may_be_anonymous: door.is_some_and(|door| door.lets_anonymous_in),
-            source: self.arrival.source,
+            certificate: arrival.certificate.as_deref(),
+            source: arrival.source,
         };
         let outcome = self.authenticator.authenticate(&credentials);
         let takes_steps = method.is_some() || matches!(outcome, Outcome::Later(_));

@@ -202,8 +202,10 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return Cut::Stop };
         let id = ConnectionId(key as u32);
         if is_connecting {
-            let source = conn.link.peer().address.map(|address| address.ip());
-            self.router.arrives(Arrival { door: conn.door, source });
+            let peer = conn.link.peer();
+            let source = peer.address.map(|address| address.ip());
+            let certificate = peer.tls.and_then(|tls| tls.certificates.into_iter().next());
+            self.router.arrives(Arrival { door: conn.door, source, certificate });
         }
         let max = self.settings.limits.packet_bytes as usize;
         let (router, now, phase) = (&mut self.router, self.now, &mut conn.phase);
