@@ -37,6 +37,18 @@ pub struct AccessConfig {
     pub identity: IdentityConfig,
     /// What client certificates call those who have them.
     pub certificates: CertificatesConfig,
+    /// Filters of topics of calls that are refused by an answer.
+    pub refusal_replies: RefusalReplies,
+}
+
+/// Filters of topics of calls that are refused by an answer, and not by their acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalReplies(pub Vec<String>);
+
+impl Default for RefusalReplies {
+    fn default() -> Self {
+        Self(vec!["a2a/v1/mcp/tools/+/call".into()])
+    }
 }
 
 /// `access.certificates`: what client certificates call those who have them.
@@ -108,16 +120,26 @@ impl Default for IdentityConfig {
     }
 }
 
+/// What is wrong with filters, as key and message.
+fn filter_problems(key: &str, filters: &[String]) -> Vec<(String, String)> {
+    let problem = |filter: &String| {
+        let error = check_filter(filter, &TopicLimits::default()).err()?;
+        Some((key.to_owned(), format!("{}: {error}", quoted(filter))))
+    };
+    filters.iter().filter_map(problem).collect()
+}
+
+impl RefusalReplies {
+    /// Every rule that is broken, as key and message.
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        filter_problems("access.refusal_replies", &self.0)
+    }
+}
+
 impl IdentityConfig {
     /// Every rule that is broken, as key and message.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
-        for filter in &self.topics {
-            if let Err(error) = check_filter(filter, &TopicLimits::default()) {
-                let why = format!("{}: {error}", quoted(filter));
-                problems.push(("access.identity.topics".into(), why));
-            }
-        }
+        let mut problems = filter_problems("access.identity.topics", &self.topics);
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
         if self.prefix.is_empty() || !self.prefix.chars().all(is_name) {
             let why = "letters, digits and hyphens, at least one";

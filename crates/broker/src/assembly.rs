@@ -38,16 +38,15 @@ pub(crate) fn settings(config: &Config) -> Settings {
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),
-        identity_topics: config
-            .access
-            .identity
-            .topics
-            .iter()
-            .map(|it| it.as_str().into())
-            .collect(),
+        refusal_replies: boxed(&config.access.refusal_replies.0),
+        identity_topics: boxed(&config.access.identity.topics),
         identity_prefix: config.access.identity.prefix.as_str().into(),
         doors: config.listeners.iter().map(door_settings).collect(),
     }
+}
+
+fn boxed(texts: &[String]) -> Vec<Box<str>> {
+    texts.iter().map(|text| text.as_str().into()).collect()
 }
 
 fn door_settings(listener: &ListenerConfig) -> DoorSettings {

@@ -206,6 +206,7 @@ impl Config {
         problems.extend(self.admin.problems());
         problems.extend(self.access.tokens.problems());
         problems.extend(self.access.identity.problems());
+        problems.extend(self.access.refusal_replies.problems());
         problems.extend(self.service_problems());
         for name in self.shared.groups.keys() {
             if let Some(why) = shared_config::share_name_problem(name) {

@@ -210,6 +210,16 @@ static FIELDS: &[Field<Config>] = &[
         NewConnections
     ),
     field!(access.certificates.org_id, Allowed::Choice(crate::SubjectPart::NAMES), NewConnections),
+    Field {
+        name: "access.refusal_replies",
+        allowed: Allowed::List,
+        reload: Reload::AtOnce,
+        get: |config| Some(Value::List(config.access.refusal_replies.0.clone())),
+        set: |config, value| {
+            config.access.refusal_replies.0 = fitting(value)?;
+            Ok(())
+        },
+    },
     field!(access.identity.topics, Allowed::List, AtOnce),
     field!(access.identity.prefix, Allowed::Text, AtOnce),
     field!(admin.url, Allowed::Text, Restart),

@@ -37,7 +37,8 @@ mod users_file;
 mod value;
 
 pub use access_config::{
-    AccessConfig, CertificatesConfig, IdentityConfig, ServiceConfig, SubjectPart, TokensConfig,
+    AccessConfig, CertificatesConfig, IdentityConfig, RefusalReplies, ServiceConfig, SubjectPart,
+    TokensConfig,
 };
 pub use admin_config::AdminConfig;
 pub use agentmq_identity::{

@@ -125,6 +125,10 @@ impl Router {
         }
         if let Err((reason, why)) = connection.permits(publish, topic) {
             let ack = connection.refusal(publish, reason, &why);
+            if self.reply_refusal(id, publish, topic, &why, now) {
+                self.counters.publish_refused += 1;
+                return Ok(Some(ReasonCode::Success));
+            }
             return Ok(self.refuse_publish(id, ack));
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());

@@ -43,6 +43,7 @@ mod recall;
 mod recording;
 mod recovery;
 mod refusal_log;
+mod refusal_reply;
 mod remote_member;
 mod restore;
 mod retained;

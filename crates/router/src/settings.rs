@@ -39,6 +39,8 @@ pub struct Settings {
     pub share_strategies: BTreeMap<String, ShareStrategy>,
     /// What holds at each listener, in their order.
     pub doors: Vec<DoorSettings>,
+    /// Filters of topics of calls that are refused by an answer.
+    pub refusal_replies: Vec<Box<str>>,
     /// Filters of topics whose messages say who has published them.
     pub identity_topics: Vec<Box<str>>,
     /// What the User Properties that say so begin with; nobody else may set such.
@@ -72,6 +74,7 @@ impl Default for Settings {
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
             doors: Vec::new(),
+            refusal_replies: Vec::new(),
             identity_topics: Vec::new(),
             identity_prefix: "agentmq-".into(),
         }

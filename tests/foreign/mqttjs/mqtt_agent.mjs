@@ -34,6 +34,14 @@ tool_id = ["echo", "fail", "slow"]
 ["a@acme.test"]
 agent_id = "agent-a"
 `;
+const POLICY = `
+profiles = ["mqtt-agent"]
+
+[[rules]]
+name = "nobody calls it"
+effect = "deny"
+topics = ["a2a/v1/mcp/tools/forbidden/call"]
+`;
 const PROVIDER = `
 [[acme.providers]]
 name = "idp"
@@ -51,7 +59,7 @@ tokens.audience = "acme"
 
 const broker = await OwnBroker.prepare(args.agentmq, args.scratch, {
   "agentmq.toml": CONFIG,
-  "policy.toml": 'profiles = ["mqtt-agent"]\n',
+  "policy.toml": POLICY,
   "users.toml": USERS,
   "idp.toml": IDP,
   "organizations.toml": PROVIDER,
@@ -122,6 +130,13 @@ await checks.run("tools-are-found-and-called", async () => {
 await checks.run("a-tool-that-fails-says-so", async () => {
   const failed = await client.call("fail", {}, { timeoutMs: 10_000 }).catch((error) => error);
   expectEqual(failed.message, 'MCP tool "fail" failed (tool_error): on purpose', "error");
+});
+
+await checks.run("a-call-that-is-not-allowed-fails-with-a-typed-error", async () => {
+  const options = { timeoutMs: 10_000 };
+  const refused = await client.call("forbidden", {}, options).catch((error) => error);
+  const start = 'MCP tool "forbidden" failed (unauthorized): ';
+  expect(refused.message?.startsWith(start), `got ${refused.message}`);
 });
 
 await checks.run("a-stream-is-read-by-who-called", async () => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentmq_codec::{Property, PropertyId, ReasonCode as R};
 use agentmq_identity::{Authenticator, Effect, Guarded, InForce, Open, Pattern, Policy, Rule};
 
-use crate::harness::{Broker, Client, Riddle};
+use crate::harness::{Broker, Client, Got, Riddle};
 
 const FORBIDDEN: u8 = R::NotAuthorized as u8;
 
@@ -219,4 +219,40 @@ fn answers_are_asked_for_only_where_one_may_receive() {
     let will = broker.client("b").will("public/will", "x");
     let refused = will.will_with(Property::Text(PropertyId::ResponseTopic, "secret/a")).refused();
     assert_eq!(refused, FORBIDDEN);
+}
+
+/// The published client of MQTT.Agent ends when the acknowledgement of a call is an error.
+#[test]
+fn a_call_that_is_refused_is_answered() {
+    let (broker, policy) = broker();
+    broker.reconfigure(|settings| settings.refusal_replies = vec!["secret/+/call".into()]);
+    policy.replace(Some(no_secrets()));
+    let caller = broker.connect("caller");
+    caller.subscribe("public/caller", 1);
+    let call = |topic: &str, response: &str| {
+        let call = caller.publishing(topic, "{}").qos(1);
+        call.with(Property::Text(PropertyId::ResponseTopic, response))
+            .with(Property::Binary(PropertyId::CorrelationData, b"call \"1\""))
+            .send()
+    };
+    let id = call("secret/echo/call", "public/caller");
+    let got = caller.packets();
+    assert!(got.contains(&Got::PubAck(id, 0)), "not an error: {got:?}");
+    let answer = got.iter().find_map(|packet| match packet {
+        Got::Publish(message) => Some(message.payload.as_str()),
+        _ => None,
+    });
+    assert_eq!(
+        answer.unwrap_or_default(),
+        "{\"call_id\":\"call \\\"1\\\"\",\"error\":{\"message\":\"rule `r` denies secret/#\",\
+         \"type\":\"unauthorized\"},\"status\":\"error\"}"
+    );
+    // Elsewhere, and where the answer is not the caller's own, it is the acknowledgement.
+    for (topic, response) in
+        [("secret/other", "public/caller"), ("secret/echo/call", "secret/caller")]
+    {
+        let id = call(topic, response);
+        let got = caller.packets();
+        assert!(got.contains(&Got::PubAck(id, FORBIDDEN)), "{got:?}");
+    }
 }

@@ -1,0 +1,53 @@
+//! Calls that are refused by an answer, and not by their acknowledgement: the published client of
+//! MQTT.Agent waits for the answer in any case, and its process ends when the acknowledgement of a
+//! call is an error.
+
+use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS};
+use agentmq_identity::Action;
+use agentmq_session::{Message, MessageParts, Time};
+use agentmq_topic::matches;
+use serde_json::json;
+
+use crate::connection::ConnectionId;
+use crate::router::Router;
+
+impl Router {
+    /// Answers a call that was refused, where calls are answered so: true when somebody may have
+    /// got it. The answer goes only where the caller may receive.
+    pub(crate) fn reply_refusal(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        why: &str,
+        now: Time,
+    ) -> bool {
+        if !self.settings.refusal_replies.iter().any(|filter| matches(filter, topic)) {
+            return false;
+        }
+        let Some(response) = publish.properties.text(P::ResponseTopic) else { return false };
+        let Some(connection) = self.connection_mut(id) else { return false };
+        if !connection.principal.authorize(Action::Subscribe, response).allowed {
+            return false;
+        }
+        let correlation = publish.properties.binary(P::CorrelationData).unwrap_or_default();
+        let payload = json!({
+            "call_id": String::from_utf8_lossy(correlation),
+            "status": "error",
+            "error": { "type": "unauthorized", "message": why },
+        });
+        let payload = payload.to_string();
+        let properties =
+            PropertiesBuf::new().with(Property::Binary(P::CorrelationData, correlation));
+        let message = Message::new(&MessageParts {
+            topic: response,
+            payload: payload.as_bytes(),
+            properties: properties.view(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+        });
+        self.publish_message(message, now);
+        true
+    }
+}
