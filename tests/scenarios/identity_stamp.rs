@@ -1,31 +1,25 @@
 //! Receivers learn from the broker, and from nobody else, who has published a message: live,
 //! retained, queued, and in a will.
 
-use std::process::Command;
-
 use agentmq_testkit::codec::{
     Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS,
     ReasonCode, Will,
 };
 use agentmq_testkit::{Broker, RawClient, Received};
 
-const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nidentity.topics = [\"said/#\"]\n";
+use crate::program::printed;
 
-fn run(broker: &std::path::Path, arguments: &[&str]) -> String {
-    let output = Command::new(crate::BINARY).current_dir(broker).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nidentity.topics = [\"said/#\"]\n";
 
 fn broker() -> Broker {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &["keys", "create", "keys.json"]);
+    printed(folder.path(), &["keys", "create", "keys.json"]);
     Broker::start_in(crate::BINARY, &format!("{}{SETTINGS}", crate::TCP), folder)
 }
 
 fn client(broker: &Broker, agent: &str, will: Option<Will<'_>>) -> RawClient {
     let arguments = ["token", "create", "--agent", agent, "--org", "acme", "--user", "ann"];
-    let token = run(broker.folder(), &arguments);
+    let token = printed(broker.folder(), &arguments);
     let lasting = PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 60));
     let mut client = broker.dial();
     let connack = client.connect_with(Connect {

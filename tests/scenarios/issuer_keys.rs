@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +10,8 @@ use std::time::Duration;
 use agentmq_testkit::Broker;
 use agentmq_testkit::codec::{Connect, ProtocolVersion, ReasonCode};
 use tempfile::TempDir;
+
+use crate::program::{printed, run};
 
 /// What an issuer answers.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ struct Issuer {
 impl Issuer {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        agentmq(folder.path(), &["keys", "create", "keys.json"]);
+        printed(folder.path(), &["keys", "create", "keys.json"]);
         let keys = Answer::Keys(public(folder.path()));
         let (answer, asked) = (Arc::new(Mutex::new(keys)), Arc::new(AtomicUsize::new(0)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -57,7 +58,7 @@ impl Issuer {
     }
 
     fn token(&self) -> String {
-        agentmq(self.folder.path(), &["token", "create", "--agent", "scout", "--keys", "keys.json"])
+        printed(self.folder.path(), &["token", "create", "--agent", "scout", "--keys", "keys.json"])
     }
 
     fn asked(&self) -> usize {
@@ -105,15 +106,8 @@ fn serve(mut stream: TcpStream, answer: &Answer) {
     };
 }
 
-fn agentmq(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(crate::BINARY).current_dir(folder).args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 fn public(folder: &Path) -> String {
-    agentmq(folder, &["keys", "public", "--keys", "keys.json"])
+    printed(folder, &["keys", "public", "--keys", "keys.json"])
 }
 
 fn login(broker: &Broker, token: &str) -> ReasonCode {
@@ -134,7 +128,7 @@ fn a_new_key_is_fetched_when_the_first_token_of_it_comes() {
     let broker = issuer.broker();
     let old = issuer.token();
     assert_eq!(login(&broker, &old), ReasonCode::Success);
-    agentmq(issuer.folder.path(), &["keys", "rotate", "--keys", "keys.json"]);
+    printed(issuer.folder.path(), &["keys", "rotate", "--keys", "keys.json"]);
     issuer.answers(Answer::Keys(public(issuer.folder.path())));
     let new = issuer.token();
     assert_eq!(login(&broker, &new), ReasonCode::Success, "without a second try");
@@ -188,8 +182,7 @@ fn an_address_that_anybody_could_answer_for_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[access]\ntokens.keys = [\"http://id.example/keys\"]\n";
     std::fs::write(folder.path().join("agentmq.toml"), config).unwrap();
-    let mut check = Command::new(crate::BINARY);
-    let output = check.current_dir(folder.path()).args(["config", "check"]).output().unwrap();
+    let output = run(folder.path(), &["config", "check"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("agentmq.toml:2:") && error.contains("write https://"), "{error}");
 }

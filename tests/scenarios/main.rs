@@ -27,6 +27,7 @@ mod passwords;
 mod path_matrix;
 mod pause;
 mod policy;
+mod program;
 mod proxy;
 mod publish_rate;
 mod readme;

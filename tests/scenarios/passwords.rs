@@ -1,29 +1,19 @@
 //! Users with passwords: they log in, guesses are locked out, and no secret is written anywhere.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use agentmq_testkit::Broker;
 use agentmq_testkit::codec::{Connect, ProtocolVersion, QoS, ReasonCode};
 use rustix::process::Signal;
 
+use crate::program::printed_with_input;
+
 const SETTINGS: &str = "[access]\nusers = \"users.toml\"\npolicy = \"policy.toml\"\n";
 const POLICY: &str = "[[rules]]\neffect = \"allow\"\ntopics = [\"agents/{agent_id}/#\"]\n";
 
-/// Runs the program with a line on its standard input.
-fn agentmq(folder: &Path, arguments: &[&str], line: &str) -> Output {
-    let mut command = Command::new(crate::BINARY);
-    command.current_dir(folder).args(arguments).stdin(Stdio::piped());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
-}
-
 fn add(folder: &Path, name: &str, password: &str, claims: &[&str]) {
     let arguments = [&["user", "add", name, "--users", "users.toml"], claims].concat();
-    let output = agentmq(folder, &arguments, password);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    printed_with_input(folder, &arguments, password);
 }
 
 fn broker() -> Broker {
@@ -90,13 +80,12 @@ fn users_come_and_go_with_a_reload() {
     broker.wait_for_log("reload done", 0);
     assert_eq!(login(&broker, ProtocolVersion::V5, "late", "secret"), ReasonCode::Success);
     let file = ["--users", "users.toml"];
-    let passwd =
-        agentmq(broker.folder(), &[&["user", "passwd", "late"], &file[..]].concat(), "new");
-    assert!(passwd.status.success());
-    let removed = agentmq(broker.folder(), &[&["user", "rm", "scout"], &file[..]].concat(), "");
-    assert!(removed.status.success());
-    let listed = agentmq(broker.folder(), &[&["user", "ls"], &file[..]].concat(), "");
-    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "late  {}\n");
+    let change = |arguments: &[&str], line| {
+        printed_with_input(broker.folder(), &[arguments, &file].concat(), line)
+    };
+    change(&["user", "passwd", "late"], "new");
+    change(&["user", "rm", "scout"], "");
+    assert_eq!(change(&["user", "ls"], ""), "late  {}");
     let seen = broker.log().len();
     broker.signal(Signal::HUP);
     broker.wait_for_log("reload done", seen);

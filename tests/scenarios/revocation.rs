@@ -1,33 +1,25 @@
 //! Who is revoked is put out where he is, stays out, and leaves no will behind.
 
-use std::path::Path;
-use std::process::Command;
-
 use agentmq_testkit::codec::{
     Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, QoS, ReasonCode, Will,
 };
 use agentmq_testkit::{Broker, RawClient, Received};
 use rustix::process::Signal;
 
+use crate::program::{printed, printed_with_input};
+
 const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nusers = \"users.toml\"\n\
                         revocations = \"revocations.toml\"\n";
 
-fn agentmq(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(crate::BINARY).current_dir(folder).args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 fn broker() -> Broker {
     let folder = tempfile::tempdir().unwrap();
-    agentmq(folder.path(), &["keys", "create", "keys.json"]);
+    printed(folder.path(), &["keys", "create", "keys.json"]);
     std::fs::write(folder.path().join("users.toml"), "").unwrap();
     Broker::start_in(crate::BINARY, &format!("{}{SETTINGS}", crate::TCP), folder)
 }
 
 fn token(broker: &Broker, agent: &str) -> String {
-    agentmq(broker.folder(), &["token", "create", "--agent", agent])
+    printed(broker.folder(), &["token", "create", "--agent", agent])
 }
 
 /// Connects with a session that lasts and a will.
@@ -58,7 +50,7 @@ fn is_let_in(broker: &Broker, client_id: &str, token: &str) -> bool {
 }
 
 fn revoke(broker: &Broker, arguments: &[&str]) {
-    agentmq(broker.folder(), &[&["revoke"], arguments].concat());
+    printed(broker.folder(), &[&["revoke"], arguments].concat());
     let seen = broker.log().len();
     broker.signal(Signal::HUP);
     broker.wait_for_log("reload done", seen);
@@ -116,7 +108,7 @@ fn a_ban_holds_whatever_is_shown_until_it_is_lifted() {
         assert!(!is_let_in(&broker, "c", &token(&broker, "scout")), "a new token");
         revoke(&broker, &[arguments, &["--lift"]].concat());
     }
-    let id = agentmq(broker.folder(), &["token", "inspect", &scout, "--json"]);
+    let id = printed(broker.folder(), &["token", "inspect", &scout, "--json"]);
     let id: serde_json::Value = serde_json::from_str(&id).unwrap();
     revoke(&broker, &["--token", id["id"].as_str().unwrap()]);
     assert!(!is_let_in(&broker, "c", &scout));
@@ -128,11 +120,7 @@ fn a_ban_holds_whatever_is_shown_until_it_is_lifted() {
 fn a_removed_user_is_put_out() {
     let broker = broker();
     let users = broker.folder().join("users.toml");
-    let mut add = Command::new(crate::BINARY);
-    let add = add.current_dir(broker.folder()).args(["user", "add", "scout"]);
-    let mut child = add.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"secret\n").unwrap();
-    assert!(child.wait().unwrap().success());
+    printed_with_input(broker.folder(), &["user", "add", "scout"], "secret");
     broker.signal(Signal::HUP);
     broker.wait_for_log("reload done", 0);
     let mut client = broker.dial();

@@ -2,13 +2,14 @@
 //! the table itself: every test that it names is there.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use agentmq_testkit::Broker;
 use agentmq_testkit::codec::{
     Auth, Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS,
     ReasonCode,
 };
+
+use crate::program::{printed, printed_with_input, run};
 
 /// S02: whoever has no right to a session does not disturb it, however often he tries.
 #[test]
@@ -99,8 +100,7 @@ fn access_that_cannot_be_read_is_no_start() {
         "policy = \"none.toml\"",
     ] {
         write("agentmq.toml", &format!("{}[access]\n{setting}\n", crate::TCP));
-        let mut serve = Command::new(crate::BINARY);
-        let output = serve.current_dir(folder.path()).arg("serve").output().unwrap();
+        let output = run(folder.path(), &["serve"]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{setting}: {error}");
         assert!(
@@ -116,18 +116,14 @@ fn no_secret_is_written_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("users.toml"), "").unwrap();
     add_user(folder.path(), "scout", "canary-right");
-    let mut create = Command::new(crate::BINARY);
-    let create = create.current_dir(folder.path()).args(["keys", "create", "keys.json"]);
-    assert!(create.status().unwrap().success());
+    printed(folder.path(), &["keys", "create", "keys.json"]);
     let config = format!(
         "{}[access]\nusers = \"users.toml\"\ntokens.keys = [\"keys.json\"]\n\
          [log]\nlevel = \"trace\"\n",
         crate::TCP
     );
     let broker = Broker::start_in(crate::BINARY, &config, folder);
-    let mut token = Command::new(crate::BINARY);
-    let token = token.current_dir(broker.folder()).args(["token", "create", "--agent", "canary"]);
-    let token = String::from_utf8(token.output().unwrap().stdout).unwrap().trim().to_owned();
+    let token = printed(broker.folder(), &["token", "create", "--agent", "canary"]);
     for password in ["canary-right", "canary-wrong", &token, &format!("{token}x")] {
         let mut client = broker.dial();
         client.connect_with(connect("c", Some(("scout", password.as_bytes()))));
@@ -194,12 +190,5 @@ fn connect<'a>(client_id: &'a str, login: Option<(&'a str, &'a [u8])>) -> Connec
 }
 
 fn add_user(folder: &Path, name: &str, password: &str) {
-    let mut add = Command::new(crate::BINARY);
-    add.current_dir(folder).args(["user", "add", name, "--users", "users.toml"]);
-    let mut child =
-        add.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, format!("{password}\n").as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success());
+    printed_with_input(folder, &["user", "add", name, "--users", "users.toml"], password);
 }

@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use agentmq_testkit::Broker;
 use agentmq_testkit::codec::{Connect, ProtocolVersion, QoS, ReasonCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::program::printed;
 
 const SETTINGS: &str = r#"
 [access]
@@ -23,20 +23,14 @@ url = "http://127.0.0.1:0"
 const POLICY: &str = "[[rules]]\neffect = \"allow\"\ntopics = [\"{org_id}/{agent_id}/#\"]\n";
 const USERS: &str = "[\"scout@acme.test\"]\nagent_id = \"scout\"\n";
 
-fn agentmq(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(crate::BINARY).current_dir(folder).args(arguments).output().unwrap()
-}
-
 /// A broker, and the secret key of the organisation `acme`.
 fn broker() -> (Broker, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
     std::fs::write(folder.path().join("users.toml"), USERS).unwrap();
-    assert!(agentmq(folder.path(), &["keys", "create", "keys.json"]).status.success());
+    printed(folder.path(), &["keys", "create", "keys.json"]);
     let add = ["org", "add", "acme", "--organizations", "organizations.toml"];
-    let added = agentmq(folder.path(), &add);
-    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-    let secret = String::from_utf8(added.stdout).unwrap().trim().to_owned();
+    let secret = printed(folder.path(), &add);
     (Broker::start_in(crate::BINARY, &format!("{}{SETTINGS}", crate::TCP), folder), secret)
 }
 
@@ -185,14 +179,12 @@ fn a_flood_of_requests_is_held_up() {
 fn organisations_come_and_go_with_a_reload() {
     let (broker, secret) = broker();
     let file = ["--organizations", "organizations.toml"];
-    let renewed = agentmq(broker.folder(), &[&["org", "secret", "acme"], &file[..]].concat());
-    let new = String::from_utf8(renewed.stdout).unwrap().trim().to_owned();
+    let new = printed(broker.folder(), &[&["org", "secret", "acme"], &file[..]].concat());
     broker.signal(Signal::HUP);
     broker.wait_for_log("reload done", 0);
     create(&broker, &new);
     let old = json!({ "organization_id": "acme", "secret_key": secret, "user_email": "a@b" });
     assert_eq!(post(&broker, "/v2/tokens/create", &old).0, 401);
-    let listed = agentmq(broker.folder(), &[&["org", "ls"], &file[..]].concat());
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    assert_eq!(listed, "acme  has a secret key, 0 identity providers\n");
+    let listed = printed(broker.folder(), &[&["org", "ls"], &file[..]].concat());
+    assert_eq!(listed, "acme  has a secret key, 0 identity providers");
 }

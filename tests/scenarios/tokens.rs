@@ -1,7 +1,5 @@
 //! Agents with tokens: whose topics they get, when they have to go, and what no token opens.
 
-use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Instant;
 
 use agentmq_testkit::codec::{
@@ -10,6 +8,8 @@ use agentmq_testkit::codec::{
 };
 use agentmq_testkit::{Broker, PATIENCE, RawClient, Received};
 use rustix::process::Signal;
+
+use crate::program::{printed, run};
 
 const SETTINGS: &str = "[access]\npolicy = \"policy.toml\"\ntokens.keys = [\"keys.json\"]\n";
 const POLICY: &str = r#"
@@ -39,25 +39,12 @@ fn config() -> String {
 fn broker() -> Broker {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
-    agentmq(folder.path(), &["keys", "create", "keys.json"]);
+    printed(folder.path(), &["keys", "create", "keys.json"]);
     Broker::start_in(crate::BINARY, &config(), folder)
 }
 
-/// What the program prints in a folder.
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(crate::BINARY);
-    command.current_dir(folder).args(arguments).output().unwrap()
-}
-
-fn agentmq(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 fn token(broker: &Broker, arguments: &[&str]) -> String {
-    agentmq(broker.folder(), &[&["token", "create"], arguments].concat())
+    printed(broker.folder(), &[&["token", "create"], arguments].concat())
 }
 
 fn connect<'a>(client_id: &'a str, token: &'a str) -> Connect<'a> {
@@ -122,9 +109,9 @@ fn an_agent_gets_the_topics_of_its_claims_and_no_others() {
 fn who_has_no_good_token_stays_outside() {
     let broker = broker();
     let other = tempfile::tempdir().unwrap();
-    agentmq(other.path(), &["keys", "create", "keys.json"]);
+    printed(other.path(), &["keys", "create", "keys.json"]);
     let create = ["token", "create", "--agent", "scout", "--keys", "keys.json"];
-    let foreign = agentmq(other.path(), &create);
+    let foreign = printed(other.path(), &create);
     for (password, reason, why) in [
         (Some(foreign.as_str()), ReasonCode::BadUserNameOrPassword, "a key or algorithm that"),
         (Some("secret"), ReasonCode::BadUserNameOrPassword, "the user name or password is wrong"),
@@ -228,17 +215,17 @@ fn keys_are_rotated_without_a_gap() {
     let old = token(&broker, &["--agent", "scout"]);
     let config_file = broker.config_file();
     let config_file = config_file.to_str().unwrap();
-    agentmq(broker.folder(), &["keys", "rotate", "--config", config_file]);
+    printed(broker.folder(), &["keys", "rotate", "--config", config_file]);
     let new = token(&broker, &["--agent", "scout"]);
     let refused = broker.dial().connect_with(connect("early", &new));
     assert_eq!(refused.reason(), ReasonCode::BadUserNameOrPassword, "not read yet");
     broker.signal(Signal::HUP);
     broker.wait_for_log("reload done", 0);
     let _both = [client(&broker, "old", &old), client(&broker, "new", &new)];
-    let listed = agentmq(broker.folder(), &["keys", "ls", "--keys", "keys.json"]);
+    let listed = printed(broker.folder(), &["keys", "ls", "--keys", "keys.json"]);
     assert_eq!(listed.lines().count(), 2);
     assert!(listed.lines().next().unwrap().contains("signs"), "{listed}");
-    let public = agentmq(broker.folder(), &["keys", "public", "--keys", "keys.json"]);
+    let public = printed(broker.folder(), &["keys", "public", "--keys", "keys.json"]);
     assert!(!public.contains("\"d\""), "{public}");
     let seen = broker.log().len();
     std::fs::write(broker.folder().join("keys.json"), "{\"keys\": []}").unwrap();
@@ -283,6 +270,6 @@ fn rights_can_be_asked_about_by_claims_or_token() {
     assert_eq!(ask(&["--as", "scout"]), Some(4), "a name is no claim");
     assert_eq!(ask(&["--token", &scout]), Some(0));
     assert_eq!(ask(&["--token", "eyJ.a.b"]), Some(4));
-    let inspected = agentmq(broker.folder(), &["token", "inspect", &scout]);
+    let inspected = printed(broker.folder(), &["token", "inspect", &scout]);
     assert!(inspected.contains("\"org_id\":\"acme\""), "{inspected}");
 }

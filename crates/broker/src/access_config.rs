@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use agentmq_admin::Fetcher;
 use agentmq_identity::{
-    Authenticator, CertificatePart, Certificates, Chain, Chains, ClaimMapping, Entropy, InForce,
-    KeySet, Open, Passwords, Proof, RemoteKeys, Revocations, SigningKey, Token, TokenError,
-    TokenRules, TokenService, Tokens, Users, WallClock,
+    Authenticator, CertificatePart, Certificates, ClaimMapping, Entropy, InForce, KeySet, Open,
+    Passwords, Proof, ProofChain, RemoteKeys, Revocations, SigningKey, Token, TokenChains,
+    TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
 use agentmq_topic::{TopicLimits, check_filter};
@@ -221,7 +221,7 @@ impl TokensConfig {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kept {
     /// Tokens that were refreshed.
-    pub(crate) chains: Chains,
+    pub(crate) chains: TokenChains,
     /// Keys that are fetched.
     pub(crate) key_sets: KeySets,
 }
@@ -286,7 +286,7 @@ impl AccessConfig {
             let clock = Arc::new(SystemClock);
             proofs.push(Box::new(Certificates { name, claims, clock }));
         }
-        Ok(Arc::new(Chain::new(proofs)))
+        Ok(Arc::new(ProofChain::new(proofs)))
     }
 
     /// A file that is not there yet revokes nobody.

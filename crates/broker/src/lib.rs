@@ -8,7 +8,6 @@
 mod access_config;
 mod admin_config;
 mod assembly;
-mod chain_file;
 mod config;
 mod config_file;
 mod data;
@@ -33,6 +32,7 @@ mod revocations_file;
 mod session_config;
 mod shared_config;
 mod suggestion;
+mod token_chain_file;
 mod users_file;
 mod value;
 

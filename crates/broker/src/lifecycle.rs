@@ -19,7 +19,7 @@ use agentmq_store::{OpenError, Writer};
 
 use crate::access_config::{Access, Kept};
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
-use crate::{Config, ConfigError, ReloadPlan, chain_file, data, diff_reloadable};
+use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable, token_chain_file};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.
@@ -71,7 +71,7 @@ pub enum BrokerError {
     Shard(#[from] ShardError),
     /// The file of refreshed tokens cannot be used.
     #[error("token-chains.jsonl in data_dir cannot be used: {0}")]
-    Chains(io::Error),
+    TokenChains(io::Error),
     /// The HTTP side cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -97,7 +97,8 @@ impl Broker {
         let clock = Clock::new();
         let mut opened = data::open(&config, clock.now())?;
         if opened.is_some() {
-            chain_file::take_up(&config.data_dir, &kept.chains).map_err(BrokerError::Chains)?;
+            token_chain_file::take_up(&config.data_dir, &kept.chains)
+                .map_err(BrokerError::TokenChains)?;
         }
         let admin = config.admin.options(&services).map(Admin::start).transpose()?;
         let board = Arc::new(ReportBoard::new(count));

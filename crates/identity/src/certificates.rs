@@ -11,10 +11,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::authenticate::{Acceptance, Credentials, Outcome, Refusal};
-use crate::chain::Proof;
 use crate::claims::Claims;
 use crate::evidence::Evidence;
 use crate::principal::Principal;
+use crate::proof_chain::Proof;
 use crate::tokens::WallClock;
 
 /// Which part of a certificate is meant.

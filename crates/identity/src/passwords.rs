@@ -8,11 +8,11 @@ use agentmq_codec::ReasonCode;
 use aws_lc_rs::hmac;
 
 use crate::authenticate::{Acceptance, Challenge, Credentials, Exchange, Outcome, Refusal, Work};
-use crate::chain::Proof;
 use crate::evidence::Evidence;
 use crate::lockout::Lockout;
 use crate::password::HashedPassword;
 use crate::principal::Principal;
+use crate::proof_chain::Proof;
 use crate::scram::{ClientFirst, ScramVerifier, ServerFirst};
 use crate::tokens::WallClock;
 use crate::users::Users;

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::authenticate::Refusal;
-use crate::chains::Chains;
 use crate::claim_mapping::ClaimMapping;
 use crate::claims::{ClaimError, Claims};
 use crate::keys::KeySet;
 use crate::strict_json;
+use crate::token_chains::TokenChains;
 
 /// Which tokens are good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Token {
         rules: &TokenRules,
         now: u64,
     ) -> Result<Self, TokenError> {
-        Self::verify_in(text, keys, rules, now, &Chains::default())
+        Self::verify_in(text, keys, rules, now, &TokenChains::default())
     }
 
     /// Verifies a token that may have been refreshed.
@@ -134,7 +134,7 @@ impl Token {
         keys: &KeySet,
         rules: &TokenRules,
         now: u64,
-        chains: &Chains,
+        chains: &TokenChains,
     ) -> Result<Self, TokenError> {
         let text = std::str::from_utf8(text).map_err(|_| TokenError::Unreadable("no text"))?;
         if text.len() > LONGEST {
@@ -156,7 +156,7 @@ impl Token {
         payload: &Map<String, Value>,
         rules: &TokenRules,
         now: u64,
-        chains: &Chains,
+        chains: &TokenChains,
     ) -> Result<Self, TokenError> {
         let own_end = date(payload, "exp")?.ok_or(TokenError::Missing("expiry (exp)"))?;
         let chain = text(payload, "chain")?;

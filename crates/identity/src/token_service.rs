@@ -7,13 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use crate::chains::Chains;
 use crate::claims::Claims;
 use crate::keys::KeySet;
 use crate::organization::{Organization, Organizations};
 use crate::passwords::Entropy;
 use crate::signing::SigningKey;
 use crate::token::{Token, TokenError, TokenRules};
+use crate::token_chains::TokenChains;
 use crate::tokens::WallClock;
 use crate::users::Users;
 
@@ -31,7 +31,7 @@ pub struct TokenService {
     /// What is claimed of whom.
     pub users: Users,
     /// Tokens that were refreshed.
-    pub chains: Chains,
+    pub chains: TokenChains,
     /// The time of day.
     pub clock: Arc<dyn WallClock>,
     /// For identifiers.

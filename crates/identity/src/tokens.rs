@@ -6,13 +6,13 @@ use std::sync::Arc;
 use agentmq_codec::ReasonCode;
 
 use crate::authenticate::{Acceptance, Credentials, Outcome, Refusal, Work};
-use crate::chain::Proof;
-use crate::chains::Chains;
 use crate::evidence::{Evidence, TokenMark};
 use crate::keys::KeySet;
 use crate::principal::Principal;
+use crate::proof_chain::Proof;
 use crate::remote_keys::RemoteKeys;
 use crate::token::{Token, TokenError, TokenRules, looks_like_one};
+use crate::token_chains::TokenChains;
 
 /// Tells the time of day.
 pub trait WallClock: Send + Sync + std::fmt::Debug {
@@ -30,7 +30,7 @@ struct Shared {
     remote: Vec<RemoteKeys>,
     rules: TokenRules,
     clock: Arc<dyn WallClock>,
-    chains: Chains,
+    chains: TokenChains,
 }
 
 impl Tokens {
@@ -41,7 +41,7 @@ impl Tokens {
         remote: Vec<RemoteKeys>,
         rules: TokenRules,
         clock: Arc<dyn WallClock>,
-        chains: Chains,
+        chains: TokenChains,
     ) -> Self {
         Self(Arc::new(Shared { keys, remote, rules, clock, chains }))
     }

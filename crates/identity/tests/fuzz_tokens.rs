@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use agentmq_identity::{
-    Authenticator, Chain, Claims, Credentials, Entropy, HashedPassword, KeySet, Outcome, Passwords,
-    Principal, ScramVerifier, SigningKey, Token, TokenRules, User, Users, WallClock,
+    Authenticator, Claims, Credentials, Entropy, HashedPassword, KeySet, Outcome, Passwords,
+    Principal, ProofChain, ScramVerifier, SigningKey, Token, TokenRules, User, Users, WallClock,
 };
 use serde_json::{Map, Value, json};
 
@@ -141,7 +141,7 @@ fn no_message_but_the_right_one_ends_a_scram_exchange_well() {
     let user = User { scram, password: HashedPassword::new(b"p", &[2; 16]), ..User::default() };
     let users = Users::from([("me".to_owned(), user)]);
     let passwords = Passwords::new(users, Arc::new(Still), Arc::new(Still));
-    let chain = AssertUnwindSafe(Chain::new(vec![Box::new(passwords)]));
+    let chain = AssertUnwindSafe(ProofChain::new(vec![Box::new(passwords)]));
     let any = bolero::check!().with_type::<(Vec<Change>, Vec<Change>, Vec<u8>)>();
     any.with_iterations(3_000).for_each(|(first, last, bytes)| {
         let first = changed("n,,n=me,r=nonce", first);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Chain, Claims, Credentials, Entropy, HashedPassword, Outcome,
-    Passwords, ScramVerifier, User, Users, WallClock,
+    Acceptance, Authenticator, Claims, Credentials, Entropy, HashedPassword, Outcome, Passwords,
+    ProofChain, ScramVerifier, User, Users, WallClock,
 };
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
@@ -32,7 +32,7 @@ impl Entropy for Counting {
 }
 
 struct World {
-    chain: Chain,
+    chain: ProofChain,
     clock: Hands,
 }
 
@@ -51,7 +51,7 @@ impl World {
         let clock = Hands::default();
         let entropy = Arc::new(Counting::default());
         let passwords = Passwords::new(users, Arc::new(clock.clone()), entropy);
-        Self { chain: Chain::new(vec![Box::new(passwords)]), clock }
+        Self { chain: ProofChain::new(vec![Box::new(passwords)]), clock }
     }
 
     /// The agent that is let in, or why nobody is; and whether it took work.

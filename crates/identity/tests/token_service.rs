@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_identity::{
-    Acceptance, Authenticator, Chain, ChainJournal, Chains, Claims, Credentials, Entropy,
-    HashedSecret, IssuedToken, KeySet, NoToken, Organization, Outcome, Provider, SigningKey,
-    TokenError, TokenRules, TokenService, Tokens, User, WallClock,
+    Acceptance, Authenticator, ChainJournal, Claims, Credentials, Entropy, HashedSecret,
+    IssuedToken, KeySet, NoToken, Organization, Outcome, ProofChain, Provider, SigningKey,
+    TokenChains, TokenError, TokenRules, TokenService, Tokens, User, WallClock,
 };
 use serde_json::json;
 
@@ -46,7 +46,7 @@ impl ChainJournal for Paper {
 
 struct World {
     service: TokenService,
-    broker: Chain,
+    broker: ProofChain,
     clock: Hands,
     idp: SigningKey,
 }
@@ -57,7 +57,7 @@ fn world() -> World {
 
 fn world_with(paper: Paper) -> World {
     let clock = Hands(Arc::new(AtomicU64::new(NOW)));
-    let chains = Chains::default();
+    let chains = TokenChains::default();
     chains.take_up([], Box::new(paper));
     let [signing, idp] = [[1; 32], [2; 32]].map(|seed| SigningKey::from_seed(&seed, 0).unwrap());
     let read = |key: &SigningKey| {
@@ -89,7 +89,7 @@ fn world_with(paper: Paper) -> World {
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(Counting::default()),
     };
-    let broker = Chain::new(vec![Box::new(tokens)]);
+    let broker = ProofChain::new(vec![Box::new(tokens)]);
     World { service, broker, clock, idp }
 }
 

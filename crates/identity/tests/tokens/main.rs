@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Chain, Chains, Credentials, KeySet, Outcome, TokenRules, Tokens,
-    WallClock,
+    Acceptance, Authenticator, Credentials, KeySet, Outcome, ProofChain, TokenChains, TokenRules,
+    Tokens, WallClock,
 };
 use serde_json::{Value, json};
 
@@ -28,12 +28,12 @@ type Verdict = Result<(String, u64), (ReasonCode, String)>;
 
 fn judge_under(rules: TokenRules, keys: &str, token: &str) -> Verdict {
     let keys = KeySet::read(keys).expect("keys");
-    let chain = Chain::new(vec![Box::new(Tokens::new(
+    let chain = ProofChain::new(vec![Box::new(Tokens::new(
         keys,
         Vec::new(),
         rules,
         Arc::new(Fixed),
-        Chains::default(),
+        TokenChains::default(),
     ))]);
     let password = Credentials { password: Some(token.as_bytes()), ..Credentials::default() };
     let method = Credentials { method: Some(("JWT", token.as_bytes())), ..Credentials::default() };
@@ -44,7 +44,7 @@ fn judge_under(rules: TokenRules, keys: &str, token: &str) -> Verdict {
     second
 }
 
-fn verdict(chain: &Chain, credentials: &Credentials<'_>) -> Verdict {
+fn verdict(chain: &ProofChain, credentials: &Credentials<'_>) -> Verdict {
     match chain.authenticate(credentials) {
         Outcome::Accepted(Acceptance { principal, lasts_secs, .. }) => {
             let name = principal.name().expect("has a name").to_owned();

@@ -29,11 +29,11 @@ pub trait Proof: Send + Sync + std::fmt::Debug {
 /// Asks one kind of proof after the other, and at last lets in who brings none, where the listener
 /// allows it.
 #[derive(Debug, Default)]
-pub struct Chain {
+pub struct ProofChain {
     proofs: Vec<Box<dyn Proof>>,
 }
 
-impl Chain {
+impl ProofChain {
     /// These kinds, in this order.
     #[must_use]
     pub fn new(proofs: Vec<Box<dyn Proof>>) -> Self {
@@ -41,7 +41,7 @@ impl Chain {
     }
 }
 
-impl Authenticator for Chain {
+impl Authenticator for ProofChain {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
         if let Some(outcome) = self.proofs.iter().find_map(|proof| proof.judge(credentials)) {
             return outcome;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn outcome(credentials: Credentials<'_>) -> Result<Option<String>, ReasonCode> {
-        let chain = Chain::new(vec![Box::new(One(b"a")), Box::new(One(b"b"))]);
+        let chain = ProofChain::new(vec![Box::new(One(b"a")), Box::new(One(b"b"))]);
         match chain.authenticate(&credentials) {
             Outcome::Accepted(Acceptance { principal, .. }) => {
                 Ok(principal.name().map(str::to_owned))

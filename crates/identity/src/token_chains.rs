@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How long each chain is good for.
 #[derive(Debug, Clone, Default)]
-pub struct Chains(Arc<Inner>);
+pub struct TokenChains(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -23,7 +23,7 @@ pub trait ChainJournal: Send + std::fmt::Debug {
     fn record(&mut self, chain: &str, ends: u64) -> io::Result<()>;
 }
 
-impl Chains {
+impl TokenChains {
     /// Takes up what an earlier run has left, and keeps in the journal what becomes of it.
     pub fn take_up(
         &self,
@@ -56,5 +56,5 @@ impl Chains {
     }
 }
 
-/// Chains from which on those that have ended are looked for.
+/// TokenChains from which on those that have ended are looked for.
 const SWEPT_FROM: usize = 10_000;

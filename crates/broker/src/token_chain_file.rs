@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use agentmq_identity::{ChainJournal, Chains};
+use agentmq_identity::{ChainJournal, TokenChains};
 use serde_json::{Value, json};
 
 /// Takes up what an earlier run has left in a folder, and goes on in its file.
-pub(crate) fn take_up(folder: &Path, chains: &Chains) -> io::Result<()> {
+pub(crate) fn take_up(folder: &Path, chains: &TokenChains) -> io::Result<()> {
     let path = folder.join(NAME);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -106,7 +106,7 @@ mod tests {
         let again = journal(folder.path());
         let expected = [("a".to_owned(), FUTURE + 1), ("c\n\"".to_owned(), FUTURE)];
         assert_eq!(again.ends, expected.into());
-        assert!(take_up(folder.path(), &Chains::default()).is_ok());
+        assert!(take_up(folder.path(), &TokenChains::default()).is_ok());
     }
 
     #[test]
