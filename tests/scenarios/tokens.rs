@@ -106,6 +106,28 @@ fn an_agent_gets_the_topics_of_its_claims_and_no_others() {
 }
 
 #[test]
+fn a_client_identifier_is_whose_the_policy_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let whose = "client_ids = [\"{agent_id}\", \"{agent_id}:*\"]";
+    std::fs::write(folder.path().join("policy.toml"), format!("{whose}\n{POLICY}")).unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let broker = Broker::start_in(crate::BINARY, &config(), folder);
+    let scout = token(&broker, &["--agent", "scout"]);
+    for (client_id, expected) in [
+        ("ranger", ReasonCode::ClientIdentifierNotValid),
+        ("scout2", ReasonCode::ClientIdentifierNotValid),
+        ("scout", ReasonCode::Success),
+        ("scout:2", ReasonCode::Success),
+        ("", ReasonCode::Success),
+    ] {
+        let connack = broker.dial().connect_with(connect(client_id, &scout));
+        assert_eq!(connack.reason(), expected, "{client_id}: {}", reason_string(&connack));
+    }
+    // Nobody came first to it.
+    client(&broker, "ranger", &token(&broker, &["--agent", "ranger"]));
+}
+
+#[test]
 fn who_has_no_good_token_stays_outside() {
     let broker = broker();
     let other = tempfile::tempdir().unwrap();

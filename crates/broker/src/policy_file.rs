@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agentmq_identity::{CLAIM_NAMES, Effect, Pattern, Policy, Rule};
+use agentmq_identity::{CLAIM_NAMES, ClientIdPattern, Effect, Pattern, Policy, Rule};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -32,12 +32,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
         let at = error.span().map_or(0, |span| span.start);
         reading.report(at, error.message().replace('\n', ", "));
     }
-    let (mut rules, mut otherwise) = (Vec::new(), Effect::Deny);
-    if errors.is_empty() {
-        (rules, otherwise) = reading.document(document.get_ref());
-    }
+    let policy = match errors.is_empty() {
+        true => reading.document(document.get_ref()),
+        false => Policy::new(Vec::new(), Effect::Deny),
+    };
     reading.findings.into_result()?;
-    Ok(Policy::new(rules, otherwise))
+    Ok(policy)
 }
 
 /// The rules of a profile's text, which is right: a test reads them all.
@@ -57,16 +57,16 @@ impl Reading<'_> {
         self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
     }
 
-    fn document(&mut self, document: &DeTable<'_>) -> (Vec<Rule>, Effect) {
+    fn document(&mut self, document: &DeTable<'_>) -> Policy {
         let (mut otherwise, mut rules, mut read) = (Effect::Deny, None, Vec::new());
+        let mut client_ids = None;
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "otherwise" => otherwise = self.effect("otherwise", value),
+                "client_ids" => client_ids = Some(self.client_ids(value)),
                 "profiles" => read.extend(self.profiles(value)),
                 "rules" => rules = Some(value),
-                other => {
-                    self.unknown(key.span().start, other, &["otherwise", "profiles", "rules"]);
-                }
+                other => self.unknown(key.span().start, other, TOP_KEYS),
             }
         }
         let items = rules.map(|value| (value, value.get_ref().as_array()));
@@ -87,7 +87,24 @@ impl Reading<'_> {
                        not set access.policy";
             self.report(at, why.into());
         }
-        (read, otherwise)
+        let policy = Policy::new(read, otherwise);
+        match client_ids {
+            Some(patterns) => policy.with_client_ids(patterns),
+            None => policy,
+        }
+    }
+
+    fn client_ids(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<ClientIdPattern> {
+        let mut patterns = Vec::new();
+        for text in self.list("client_ids", value) {
+            match ClientIdPattern::parse(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => {
+                    self.report(value.span().start, format!("{}: {error}", quoted(&text)));
+                }
+            }
+        }
+        patterns
     }
 
     /// The rules of profiles that come with the broker.
@@ -215,6 +232,7 @@ impl Reading<'_> {
 
 /// Bytes of a file at most: more than a hundred thousand rules.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
+const TOP_KEYS: &[&str] = &["client_ids", "otherwise", "profiles", "rules"];
 const KEYS: &[&str] = &[
     "name", "effect", "actions", "topics", "literal", "exact", "silent", "users", "roles", "claims",
 ];
@@ -256,6 +274,7 @@ mod tests {
             ("rules = 1", "p.toml:1:9: rules are tables: write [[rules]]"),
             ("rules = [1]", "p.toml:1:10: a rule is a table"),
             ("profiles = ['mqtt']", "p.toml:1:12: there is no profile `mqtt`: mqtt-agent, mcp"),
+            ("client_ids = ['{agent}']", "p.toml:1:14: `{agent}`: `{agent}` is not one of"),
             ("rule = 1", "p.toml:1:1: `rule` is not known here; did you mean `rules`?"),
             ("[[rules]]\neffect = 'allow'", "p.toml:1:1: the rule has no topics"),
             ("[[rules]]\ntopics = ['#']", "p.toml:1:1: the rule has no effect"),

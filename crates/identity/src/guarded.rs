@@ -71,11 +71,8 @@ impl Guarded {
             Outcome::Accepted(acceptance) => {
                 let Asking { client_id, source } = &asking;
                 match self.in_force().admitted(&acceptance.principal, client_id, *source) {
-                    Some(principal) => Outcome::Accepted(Acceptance { principal, ..acceptance }),
-                    None => Outcome::Refused(Refusal {
-                        reason: ReasonCode::NotAuthorized,
-                        why: "access was revoked: ask who runs this server".into(),
-                    }),
+                    Ok(principal) => Outcome::Accepted(Acceptance { principal, ..acceptance }),
+                    Err(refusal) => Outcome::Refused(refusal),
                 }
             }
             Outcome::Continue(Challenge { data, exchange }) => {
@@ -99,20 +96,26 @@ impl InForce {
         Self { authenticator, policy, revocations, clock: Arc::new(NoClock) }
     }
 
-    /// The principal with its rights; `None`: it is not let in any more.
+    /// The principal with its rights, if it is let in as this client.
     fn admitted(
         &self,
         principal: &Principal,
         client_id: &str,
         source: Option<IpAddr>,
-    ) -> Option<Principal> {
+    ) -> Result<Principal, Refusal> {
         if self.revocations.hold_for(principal, client_id, source, self.clock.unix_secs()) {
-            return None;
+            let why = "access was revoked: ask who runs this server".into();
+            return Err(Refusal { reason: ReasonCode::NotAuthorized, why });
         }
-        Some(match &self.policy {
-            Some(policy) => principal.under(policy, client_id),
-            None => principal.unrestricted(),
-        })
+        match &self.policy {
+            Some(policy) if !principal.may_be(policy, client_id) => {
+                let why = "this client identifier is not one of yours: the policy says which are \
+                           (client_ids)";
+                Err(Refusal { reason: ReasonCode::ClientIdentifierNotValid, why: why.into() })
+            }
+            Some(policy) => Ok(principal.under(policy, client_id)),
+            None => Ok(principal.unrestricted()),
+        }
     }
 }
 
@@ -126,7 +129,7 @@ impl Authenticator for Guarded {
     fn remembered(&self, principal: &Principal, client_id: &str) -> Option<Principal> {
         let in_force = self.in_force();
         let principal = in_force.authenticator.remembered(principal, client_id)?;
-        in_force.admitted(&principal, client_id, None)
+        in_force.admitted(&principal, client_id, None).ok()
     }
 
     fn lasts_secs(&self, principal: &Principal) -> u64 {

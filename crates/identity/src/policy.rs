@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
+use crate::client_ids::ClientIdPattern;
 use crate::grants::Grants;
 use crate::rule::{Effect, Rule, Subject};
 
@@ -16,6 +17,8 @@ pub struct Policy {
     common: Arc<Grants>,
     /// The rules that are not, by place.
     own: Vec<usize>,
+    /// The client identifiers that may be used; `None`: any.
+    client_ids: Option<Vec<ClientIdPattern>>,
 }
 
 /// What one client may do.
@@ -38,7 +41,21 @@ impl Policy {
             grants.add(rule, &Subject::default());
         }
         let own = own.into_iter().map(|(place, _)| place).collect();
-        Self { rules, otherwise, common: Arc::new(grants), own }
+        Self { rules, otherwise, common: Arc::new(grants), own, client_ids: None }
+    }
+
+    /// The same, where only these client identifiers may be used.
+    #[must_use]
+    pub fn with_client_ids(self, patterns: Vec<ClientIdPattern>) -> Self {
+        Self { client_ids: Some(patterns), ..self }
+    }
+
+    /// Whether the subject may use its client identifier. One that the server is to assign is
+    /// nobody else's.
+    pub(crate) fn admits(&self, subject: &Subject<'_>) -> bool {
+        let is_assigned = subject.client_id.is_empty();
+        let is_one = |all: &Vec<ClientIdPattern>| all.iter().any(|it| it.is_of(subject));
+        is_assigned || self.client_ids.as_ref().is_none_or(is_one)
     }
 
     /// Its rules.

@@ -62,8 +62,16 @@ impl Principal {
     /// The same one, as the client `client_id` under a policy.
     #[must_use]
     pub fn under(&self, policy: &Policy, client_id: &str) -> Self {
-        let subject = Subject { client_id, user: self.name(), claims: self.claims() };
-        self.with(Some(policy.rights(&subject)))
+        self.with(Some(policy.rights(&self.subject(client_id))))
+    }
+
+    /// Whether it may use a client identifier.
+    pub fn may_be(&self, policy: &Policy, client_id: &str) -> bool {
+        policy.admits(&self.subject(client_id))
+    }
+
+    fn subject<'a>(&'a self, client_id: &'a str) -> Subject<'a> {
+        Subject { client_id, user: self.name(), claims: self.claims() }
     }
 
     /// The same one, without a policy.

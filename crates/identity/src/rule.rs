@@ -107,7 +107,7 @@ pub struct Pattern {
 
 /// What a level of a pattern may stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Placeholder {
+pub(crate) enum Placeholder {
     ClientId,
     User,
     AgentId,
@@ -128,12 +128,18 @@ impl Placeholder {
         ("{org_id}", Self::OrgId),
     ];
 
-    fn of(level: &str) -> Option<Self> {
+    /// All of them, to be told.
+    pub(crate) fn list() -> String {
+        Self::ALL.map(|(text, _)| format!("`{text}`")).join(", ")
+    }
+
+    /// What a text in braces stands for.
+    pub(crate) fn of(level: &str) -> Option<Self> {
         Self::ALL.iter().find(|(text, _)| *text == level).map(|(_, placeholder)| *placeholder)
     }
 
     /// What it stands for; `tool` is the one of the subject's tools that is looked at.
-    fn value<'a>(self, subject: &Subject<'a>, tool: Option<&'a str>) -> Option<&'a str> {
+    pub(crate) fn value<'a>(self, subject: &Subject<'a>, tool: Option<&'a str>) -> Option<&'a str> {
         match self {
             Self::ClientId => Some(subject.client_id),
             Self::User => subject.user,
@@ -159,7 +165,7 @@ pub enum PatternError {
     #[error("{0}")]
     Filter(#[from] TopicError),
     /// Something in braces that is not known, or not a whole level.
-    #[error("`{0}`: a placeholder is a whole level, and one of {list}", list = placeholders())]
+    #[error("`{0}`: a placeholder is a whole level, and one of {list}", list = Placeholder::list())]
     Placeholder(String),
     /// Rules are about what is in a shared subscription.
     #[error("write the filter without `$share/NAME/`: a rule holds for shared subscriptions too")]
@@ -214,10 +220,6 @@ impl Pattern {
         }
         Some(levels.join("/"))
     }
-}
-
-fn placeholders() -> String {
-    Placeholder::ALL.map(|(text, _)| format!("`{text}`")).join(", ")
 }
 
 /// Whether a name is one level of a topic. Wildcards in it would open others' topics, and a `/`
