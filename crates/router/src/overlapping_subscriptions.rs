@@ -9,7 +9,7 @@ use agentmq_session::SubscriptionIds;
 use crate::subscribers::Subscriber;
 
 /// One session's share of a route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Receiver {
     pub(crate) session: u32,
     pub(crate) grant: Grant,
@@ -26,7 +26,7 @@ pub(crate) struct Grant {
 }
 
 /// A session's own publications.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Own {
     /// Like everybody else's.
     Same,

@@ -9,11 +9,12 @@ use agentmq_topic::matches;
 use serde_json::json;
 
 use crate::connection::ConnectionId;
+use crate::fan_out::Source;
 use crate::router::Router;
 
 impl Router {
-    /// Answers a call that was refused, where calls are answered so: true when somebody may have
-    /// got it. The answer goes only where the caller may receive.
+    /// Answers a call that was refused, where calls are answered so: false when it has no answer.
+    /// Nobody but the caller gets it: others would take it for one of who may publish there.
     pub(crate) fn reply_refusal(
         &mut self,
         id: ConnectionId,
@@ -27,6 +28,7 @@ impl Router {
         }
         let Some(response) = publish.properties.text(P::ResponseTopic) else { return false };
         let Some(connection) = self.connection_mut(id) else { return false };
+        let Some(caller) = connection.session() else { return false };
         if !connection.principal.authorize(Action::Subscribe, response).allowed {
             return false;
         }
@@ -47,7 +49,9 @@ impl Router {
             retain: false,
             expires_at: None,
         });
-        self.publish_message(message, now);
+        if let Ok(route) = self.route(response) {
+            self.publish(&mut Source::of(&message, now), &route.only_to(caller));
+        }
         true
     }
 }

@@ -41,6 +41,14 @@ impl Route {
         Self { topic, generation, receivers, groups, places, keeping, is_identified }
     }
 
+    /// The part of it that leads to one session of this shard.
+    pub(crate) fn only_to(&self, session: u32) -> Self {
+        let receivers = self.receivers.iter().filter(|it| it.session == session).cloned().collect();
+        let (groups, topic) = (Box::default(), self.topic.clone());
+        let (places, keeping) = (PlaceSet::NONE, PlaceSet::NONE);
+        Self { topic, receivers, groups, places, keeping, ..*self }
+    }
+
     /// Receivers and groups.
     pub(crate) fn size(&self) -> usize {
         self.receivers.len() + self.groups.len()

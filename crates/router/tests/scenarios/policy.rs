@@ -227,8 +227,10 @@ fn a_call_that_is_refused_is_answered() {
     let (broker, policy) = broker();
     broker.reconfigure(|settings| settings.refusal_replies = vec!["secret/+/call".into()]);
     policy.replace(Some(no_secrets()));
-    let caller = broker.connect("caller");
+    let (caller, other) = (broker.connect("caller"), broker.connect("other"));
     caller.subscribe("public/caller", 1);
+    other.subscribe("public/#", 1);
+    other.subscribe("$share/g/public/caller", 1);
     let call = |topic: &str, response: &str| {
         let call = caller.publishing(topic, "{}").qos(1);
         call.with(Property::Text(PropertyId::ResponseTopic, response))
@@ -247,6 +249,7 @@ fn a_call_that_is_refused_is_answered() {
         "{\"call_id\":\"call \\\"1\\\"\",\"error\":{\"message\":\"rule `r` denies secret/#\",\
          \"type\":\"unauthorized\"},\"status\":\"error\"}"
     );
+    assert!(other.payloads().is_empty(), "it is for nobody else");
     // Elsewhere, and where the answer is not the caller's own, it is the acknowledgement.
     for (topic, response) in
         [("secret/other", "public/caller"), ("secret/echo/call", "secret/caller")]
