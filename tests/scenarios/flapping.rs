@@ -60,6 +60,28 @@ fn zero_bans_nobody() {
     }
 }
 
+/// Anybody can name another's identifier: who is not let in does not count.
+#[test]
+fn who_is_not_let_in_bans_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let add = ["user", "add", "bob", "--users", "users.toml"];
+    crate::program::printed_with_input(folder.path(), &add, "secret");
+    let config = format!("{}[access]\nusers = \"users.toml\"\n", crate::TCP);
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    for _ in 0..BUSY + 2 * FLAPPING_CONNECTS {
+        let (_, connack) = attempt(&broker, "victim", ProtocolVersion::V5);
+        assert_eq!(connack.reason(), ReasonCode::NotAuthorized);
+    }
+    let connack = broker.dial().connect_with(Connect {
+        client_id: "victim",
+        version: ProtocolVersion::V5,
+        username: Some("bob"),
+        password: Some(b"secret"),
+        ..Connect::default()
+    });
+    assert_eq!(connack.reason(), ReasonCode::Success);
+}
+
 fn attempt(broker: &Broker, client_id: &str, version: ProtocolVersion) -> (RawClient, Received) {
     let mut client = broker.dial();
     client.speak(version);

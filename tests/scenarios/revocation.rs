@@ -115,6 +115,31 @@ fn a_ban_holds_whatever_is_shown_until_it_is_lifted() {
     assert!(is_let_in(&broker, "d", &token(&broker, "scout")), "another token");
 }
 
+/// Whose address is banned, or who came without credentials where they are asked for now.
+#[test]
+fn who_would_not_be_let_in_now_is_put_out() {
+    let put_out = |mut client: RawClient| {
+        let end = client.wait_for(|packet| matches!(packet, Packet::Disconnect(_)));
+        assert_eq!(end.reason(), ReasonCode::NotAuthorized);
+    };
+    let broker = broker();
+    let scout = token(&broker, "scout");
+    let (here, _) = connect(&broker, "here", &scout);
+    revoke(&broker, &["--address", "127.0.0.1"]);
+    put_out(here);
+    revoke(&broker, &["--address", "127.0.0.1", "--lift"]);
+    let settings = |open: bool| {
+        format!("[[listeners]]\nurl = \"mqtt://127.0.0.1:0\"\nallow_anonymous = {open}\n{SETTINGS}")
+    };
+    broker.reload(&settings(true));
+    broker.wait_for_log("allow_anonymous", 0);
+    let anonymous = broker.client("anonymous");
+    let (mut here, _) = connect(&broker, "here", &scout);
+    broker.reload(&settings(false));
+    put_out(anonymous);
+    here.ping();
+}
+
 /// A user who is removed from the file is put out with the reload.
 #[test]
 fn a_removed_user_is_put_out() {

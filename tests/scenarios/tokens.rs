@@ -193,6 +193,11 @@ fn a_token_that_expires_ends_the_connection_and_a_new_one_by_auth_keeps_it() {
     let end = leaving.wait_for(|packet| matches!(packet, Packet::Disconnect(_)));
     assert!(reason_string(&end).starts_with("the token has expired"), "{}", reason_string(&end));
     staying.ping();
+    // A bad one ends it, with a reason that DISCONNECT may have.
+    let bad = method("junk");
+    staying.send(&Packet::Auth(Auth { reason, properties: bad.view() }));
+    let end = staying.wait_for(|packet| matches!(packet, Packet::Disconnect(_)));
+    assert_eq!(end.reason(), ReasonCode::NotAuthorized);
     let refused = broker.dial().connect_with(connect("late", &short));
     assert_eq!(refused.reason(), ReasonCode::NotAuthorized);
     assert_eq!(reason_string(&refused), "the token has expired: get a new one");

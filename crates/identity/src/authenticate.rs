@@ -26,6 +26,17 @@ pub struct Credentials<'a> {
     pub source: Option<IpAddr>,
 }
 
+/// Where somebody is who was let in earlier.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Presence<'a> {
+    /// His client identifier.
+    pub client_id: &'a str,
+    /// The address that he came from; `None` for a Unix socket, and while he is away.
+    pub source: Option<IpAddr>,
+    /// Whether who brings no credentials may be there.
+    pub may_be_anonymous: bool,
+}
+
 /// Why a client is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -88,8 +99,8 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
 
     /// Who a session goes on as that was authenticated earlier: before the broker started, or
     /// before what holds changed. `None`: it does not go on, since he would not be let in now.
-    fn remembered(&self, principal: &Principal, client_id: &str) -> Option<Principal> {
-        let _ = client_id;
+    fn remembered(&self, principal: &Principal, presence: &Presence<'_>) -> Option<Principal> {
+        let _ = presence;
         Some(principal.clone())
     }
 

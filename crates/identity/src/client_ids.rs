@@ -5,6 +5,10 @@ use std::fmt;
 
 use crate::rule::{Placeholder, Subject};
 
+/// What the identifiers begin with that the server assigns. They cannot be guessed, and so they are
+/// nobody else's.
+pub const ASSIGNED: &str = "auto-";
+
 /// A client identifier in which `{agent_id}` and other names of who uses it are put in; with `*` at
 /// its end, whatever begins so.
 #[derive(Debug, Clone, PartialEq, Eq)]

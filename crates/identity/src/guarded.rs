@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use agentmq_codec::ReasonCode;
 
 use crate::authenticate::{
-    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Refusal, Work,
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Outcome, Presence, Refusal, Work,
 };
 use crate::policy::Policy;
 use crate::principal::Principal;
@@ -41,11 +41,12 @@ impl WallClock for NoClock {
     }
 }
 
-/// Who asks to be let in.
+/// Who asks to be let in, and what was in force when he began to.
 #[derive(Debug, Clone)]
 struct Asking {
     client_id: Box<str>,
     source: Option<IpAddr>,
+    in_force: Arc<InForce>,
 }
 
 impl Guarded {
@@ -65,12 +66,20 @@ impl Guarded {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is in force when the last step is done counts.
+    /// What is in force when the last step is done counts: who began under something else, with
+    /// other users and keys, begins again.
     fn guard(&self, outcome: Outcome, asking: Asking) -> Outcome {
         match outcome {
             Outcome::Accepted(acceptance) => {
-                let Asking { client_id, source } = &asking;
-                match self.in_force().admitted(&acceptance.principal, client_id, *source) {
+                let Asking { client_id, source, in_force } = &asking;
+                if !Arc::ptr_eq(in_force, &self.in_force()) {
+                    let why = "the rules of access have changed in between: connect again";
+                    return Outcome::Refused(Refusal {
+                        reason: ReasonCode::ServerBusy,
+                        why: why.into(),
+                    });
+                }
+                match in_force.admitted(&acceptance.principal, client_id, *source) {
                     Ok(principal) => Outcome::Accepted(Acceptance { principal, ..acceptance }),
                     Err(refusal) => Outcome::Refused(refusal),
                 }
@@ -122,14 +131,15 @@ impl InForce {
 impl Authenticator for Guarded {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
         let Credentials { client_id, source, .. } = *credentials;
-        let outcome = self.in_force().authenticator.authenticate(credentials);
-        self.guard(outcome, Asking { client_id: client_id.into(), source })
+        let in_force = self.in_force();
+        let outcome = in_force.authenticator.authenticate(credentials);
+        self.guard(outcome, Asking { client_id: client_id.into(), source, in_force })
     }
 
-    fn remembered(&self, principal: &Principal, client_id: &str) -> Option<Principal> {
+    fn remembered(&self, principal: &Principal, presence: &Presence<'_>) -> Option<Principal> {
         let in_force = self.in_force();
-        let principal = in_force.authenticator.remembered(principal, client_id)?;
-        in_force.admitted(&principal, client_id, None).ok()
+        let principal = in_force.authenticator.remembered(principal, presence)?;
+        in_force.admitted(&principal, presence.client_id, presence.source).ok()
     }
 
     fn lasts_secs(&self, principal: &Principal) -> u64 {
@@ -187,6 +197,26 @@ mod tests {
         }
     }
 
+    fn remembered(guarded: &Guarded, principal: &Principal, client_id: &str) -> Option<Principal> {
+        guarded.remembered(principal, &Presence { client_id, ..Presence::default() })
+    }
+
+    /// Lets everybody in, once somebody has had time for it.
+    #[derive(Debug, Clone)]
+    struct Slow;
+
+    impl Authenticator for Slow {
+        fn authenticate(&self, _: &Credentials<'_>) -> Outcome {
+            Outcome::Later(Box::new(self.clone()))
+        }
+    }
+
+    impl Work for Slow {
+        fn run(self: Box<Self>) -> Outcome {
+            Outcome::Accepted(Principal::named("slow").into())
+        }
+    }
+
     fn may(principal: &Principal, topic: &str) -> bool {
         principal.authorize(Action::Publish, topic).allowed
     }
@@ -195,14 +225,31 @@ mod tests {
     fn another_policy_counts_for_who_comes_then_and_who_is_here_can_be_asked_about() {
         let guarded = Guarded::new(in_force(None, None));
         assert!(publishes(&guarded, "a"), "without a policy everything is allowed");
-        let before = guarded.remembered(&Principal::ANONYMOUS, "a").expect("may stay");
+        let before = remembered(&guarded, &Principal::ANONYMOUS, "a").expect("may stay");
         guarded.replace(in_force(Some(Policy::new(Vec::new(), Effect::Deny)), None));
         assert!(!publishes(&guarded, "a"));
         assert!(may(&before, "a"), "it keeps what it had");
-        let after = guarded.remembered(&before, "a").expect("may stay");
+        let after = remembered(&guarded, &before, "a").expect("may stay");
         assert!(!may(&after, "a"));
         guarded.replace(in_force(None, None));
-        assert!(may(&guarded.remembered(&after, "a").expect("may stay"), "a"));
+        assert!(may(&remembered(&guarded, &after, "a").expect("may stay"), "a"));
+    }
+
+    #[test]
+    fn what_was_begun_under_other_users_and_keys_is_begun_again() {
+        let slow = || InForce::new(Arc::new(Slow), None);
+        let guarded = Guarded::new(slow());
+        let begun = || match guarded.authenticate(&Credentials::default()) {
+            Outcome::Later(work) => work,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(begun().run(), Outcome::Accepted(_)));
+        let work = begun();
+        guarded.replace(slow());
+        match work.run() {
+            Outcome::Refused(refusal) => assert_eq!(refusal.reason, ReasonCode::ServerBusy),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -212,7 +259,7 @@ mod tests {
             |client_id| guarded.authenticate(&Credentials { client_id, ..Credentials::default() });
         assert!(matches!(outcome("good"), Outcome::Accepted(_)));
         assert!(matches!(outcome("bad"), Outcome::Refused(_)));
-        assert!(guarded.remembered(&Principal::ANONYMOUS, "good").is_some());
-        assert!(guarded.remembered(&Principal::ANONYMOUS, "bad").is_none());
+        assert!(remembered(&guarded, &Principal::ANONYMOUS, "good").is_some());
+        assert!(remembered(&guarded, &Principal::ANONYMOUS, "bad").is_none());
     }
 }

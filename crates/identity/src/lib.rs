@@ -36,13 +36,14 @@ mod tokens;
 mod users;
 
 pub use authenticate::{
-    Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Refusal, Work,
+    Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Presence, Refusal,
+    Work,
 };
 pub use authorize::{Action, Decision};
 pub use certificates::{CertificatePart, Certificates};
 pub use claim_mapping::ClaimMapping;
 pub use claims::{CLAIM_NAMES, ClaimError, Claims};
-pub use client_ids::{ClientIdPattern, ClientIdPatternError};
+pub use client_ids::{ASSIGNED, ClientIdPattern, ClientIdPatternError};
 pub use guarded::{Guarded, InForce};
 pub use keys::{KeyError, KeySet};
 pub use organization::{HashedSecret, Organization, Organizations, Provider};

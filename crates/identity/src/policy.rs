@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
-use crate::client_ids::ClientIdPattern;
+use crate::client_ids::{ASSIGNED, ClientIdPattern};
 use crate::grants::Grants;
 use crate::rule::{Effect, Rule, Subject};
 
@@ -50,10 +50,10 @@ impl Policy {
         Self { client_ids: Some(patterns), ..self }
     }
 
-    /// Whether the subject may use its client identifier. One that the server is to assign is
-    /// nobody else's.
+    /// Whether the subject may use its client identifier. One that the server assigns is nobody
+    /// else's.
     pub(crate) fn admits(&self, subject: &Subject<'_>) -> bool {
-        let is_assigned = subject.client_id.is_empty();
+        let is_assigned = subject.client_id.is_empty() || subject.client_id.starts_with(ASSIGNED);
         let is_one = |all: &Vec<ClientIdPattern>| all.iter().any(|it| it.is_of(subject));
         is_assigned || self.client_ids.as_ref().is_none_or(is_one)
     }

@@ -2,7 +2,7 @@
 
 use agentmq_codec::ReasonCode;
 
-use crate::authenticate::{Authenticator, Credentials, Outcome, Refusal};
+use crate::authenticate::{Authenticator, Credentials, Outcome, Presence, Refusal};
 use crate::principal::Principal;
 
 /// One kind of proof: tokens, say, or passwords.
@@ -66,10 +66,10 @@ impl Authenticator for ProofChain {
         }
     }
 
-    /// Who has no name may stay; who has one needs somebody who vouches for it.
-    fn remembered(&self, principal: &Principal, _: &str) -> Option<Principal> {
+    /// Who has no name may stay where such may be; who has one needs somebody who vouches for it.
+    fn remembered(&self, principal: &Principal, presence: &Presence<'_>) -> Option<Principal> {
         match principal.name() {
-            None => Some(principal.clone()),
+            None => presence.may_be_anonymous.then(|| principal.clone()),
             Some(_) => self.proofs.iter().find_map(|proof| proof.remembered(principal)),
         }
     }
@@ -122,6 +122,16 @@ mod tests {
         assert_eq!(outcome(with(b"b")), Ok(Some("known".into())));
         assert_eq!(outcome(with(b"bad")), Err(ReasonCode::Banned));
         assert_eq!(outcome(with(b"c")), Err(ReasonCode::BadUserNameOrPassword));
+    }
+
+    #[test]
+    fn who_brought_nothing_stays_where_that_is_allowed() {
+        let chain = ProofChain::default();
+        let stays = |may_be_anonymous| {
+            let presence = Presence { may_be_anonymous, ..Presence::default() };
+            chain.remembered(&Principal::ANONYMOUS, &presence).is_some()
+        };
+        assert!(stays(true) && !stays(false));
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub struct Connection {
     pub(crate) phase: Phase,
     pub(crate) session: u32,
     pub(crate) principal: Principal,
+    /// The listener that it came through, by its place in the settings.
+    pub(crate) door: u16,
+    /// Its address; `None` for a Unix socket.
+    pub(crate) source: Option<IpAddr>,
     /// What it was allowed lately, where it is not allowed everything.
     pub(crate) permits: Option<Box<Permits>>,
     pub(crate) outbox: Outbox,
@@ -131,6 +135,8 @@ impl Connection {
             phase: Phase::Authenticating,
             session: NO_SESSION,
             principal: Principal::ANONYMOUS,
+            door: 0,
+            source: None,
             permits: None,
             outbox: Outbox::default(),
             acks: PendingAcks::default(),

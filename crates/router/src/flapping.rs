@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentmq_session::Time;
 
@@ -26,17 +26,34 @@ struct Connects {
 }
 
 impl Flapping {
-    /// Counts one connect; true when the client is to be turned away. `limit` is in connects a
-    /// minute; 0 turns the check off.
-    pub(crate) fn is_banned(&self, client_id: &str, limit: u32, now: Time) -> bool {
-        // Counts that a panic left half done are still counts.
-        let mut connects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        limit > 0 && connects.is_banned(client_id, limit, now)
+    /// Whether a client is to be turned away, whatever it shows.
+    pub(crate) fn is_banned(&self, client_id: &str, now: Time) -> bool {
+        self.connects().is_banned(client_id, now)
+    }
+
+    /// Counts one client that is let in; true when it has come too often. `limit` is in connects a
+    /// minute; 0 turns the check off. Who is not let in does not count: anybody could name others'
+    /// identifiers.
+    pub(crate) fn comes_too_often(&self, client_id: &str, limit: u32, now: Time) -> bool {
+        limit > 0 && self.connects().comes_too_often(client_id, limit, now)
+    }
+
+    /// Counts that a panic left half done are still counts.
+    fn connects(&self) -> MutexGuard<'_, Connects> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connects {
-    fn is_banned(&mut self, client_id: &str, limit: u32, now: Time) -> bool {
+    fn is_banned(&self, client_id: &str, now: Time) -> bool {
+        if self.bans.is_empty() {
+            return false; // spares the hash
+        }
+        let until = self.bans.get(&self.hasher.hash_one(client_id));
+        until.is_some_and(|until| *until > now)
+    }
+
+    fn comes_too_often(&mut self, client_id: &str, limit: u32, now: Time) -> bool {
         let minute = now.as_millis() / 60_000;
         if minute != self.minute {
             self.minute = minute;
@@ -45,16 +62,10 @@ impl Connects {
             self.bans.retain(|_, until| *until > now);
         }
         self.connects = self.connects.saturating_add(1);
-        if self.connects <= BUSY && self.bans.is_empty() {
-            return false; // spares the hash
-        }
-        let hash = self.hasher.hash_one(client_id);
-        if self.bans.get(&hash).is_some_and(|until| *until > now) {
-            return true;
-        }
         if self.connects <= BUSY {
             return false;
         }
+        let hash = self.hasher.hash_one(client_id);
         let count = self.counts.entry(hash).or_default();
         *count += 1;
         if *count <= limit {
@@ -73,36 +84,44 @@ const BAN_SECS: u32 = 300;
 mod tests {
     use super::*;
 
+    const LIMIT: u32 = 15;
+
+    fn busy() -> Flapping {
+        let flapping = Flapping::default();
+        for client in 0..BUSY {
+            assert!(!flapping.comes_too_often(&client.to_string(), LIMIT, Time::ZERO));
+        }
+        flapping
+    }
+
     #[test]
     fn an_idle_broker_bans_nobody() {
         let flapping = Flapping::default();
         for _ in 0..BUSY {
-            assert!(!flapping.is_banned("a", 15, Time::ZERO));
+            assert!(!flapping.comes_too_often("a", LIMIT, Time::ZERO));
         }
     }
 
     #[test]
     fn a_busy_broker_bans_who_flaps_for_five_minutes() {
-        let flapping = Flapping::default();
-        for client in 0..BUSY {
-            flapping.is_banned(&client.to_string(), 15, Time::ZERO);
+        let flapping = busy();
+        for _ in 0..LIMIT {
+            assert!(!flapping.comes_too_often("flapper", LIMIT, Time::ZERO));
         }
-        for _ in 0..15 {
-            assert!(!flapping.is_banned("flapper", 15, Time::ZERO));
-        }
-        assert!(flapping.is_banned("flapper", 15, Time::ZERO));
-        assert!(!flapping.is_banned("other", 15, Time::ZERO));
+        assert!(!flapping.is_banned("flapper", Time::ZERO));
+        assert!(flapping.comes_too_often("flapper", LIMIT, Time::ZERO));
+        assert!(!flapping.comes_too_often("other", LIMIT, Time::ZERO));
         let later = |secs| Time::ZERO.after_secs(secs);
-        assert!(flapping.is_banned("flapper", 15, later(299)));
-        assert!(!flapping.is_banned("flapper", 15, later(301)));
+        assert!(flapping.is_banned("flapper", later(299)));
+        assert!(!flapping.is_banned("flapper", later(301)));
     }
 
     #[test]
     fn a_ban_of_one_makes_nobody_else_count() {
-        let flapping = Flapping::default();
-        while !flapping.is_banned("flapper", 15, Time::ZERO) {}
+        let flapping = busy();
+        while !flapping.comes_too_often("flapper", LIMIT, Time::ZERO) {}
         let quiet = Time::ZERO.after_secs(61);
-        assert!(flapping.is_banned("flapper", 15, quiet));
-        assert!((0..100).all(|_| !flapping.is_banned("other", 15, quiet)));
+        assert!(flapping.is_banned("flapper", quiet));
+        assert!((0..100).all(|_| !flapping.comes_too_often("other", LIMIT, quiet)));
     }
 }

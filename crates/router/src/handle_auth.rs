@@ -32,6 +32,7 @@ impl Router {
             }
             (ReasonCode::ReAuthenticate, None) if phase == Phase::Connected => {
                 let method = state.method.clone();
+                let source = connection.source;
                 if !state.takes_another(now) {
                     let what = "more than ten authentications in a minute";
                     return self.refuse(id, ReasonCode::QuotaExceeded, what, now);
@@ -40,6 +41,7 @@ impl Router {
                 let credentials = Credentials {
                     client_id: client_id.as_deref().unwrap_or_default(),
                     method: method.as_deref().map(|method| (method, data)),
+                    source,
                     ..Credentials::default()
                 };
                 let outcome = self.authenticator.authenticate(&credentials);
@@ -98,7 +100,9 @@ impl Router {
         match outcome {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
             Outcome::Later(work) => self.await_verdict(id, work),
-            Outcome::Refused(refusal) => self.disconnect(id, refusal.reason, &refusal.why, now),
+            Outcome::Refused(refusal) => {
+                self.disconnect(id, ending_reason(refusal.reason), &refusal.why, now);
+            }
             Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
                 if self.connection_mut(id).is_some_and(|it| !it.principal.is_same(&principal)) {
                     // [MQTT-4.12.1-1] for the method; that it is still the same one is ours.
@@ -110,6 +114,18 @@ impl Router {
                 self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }
         }
+    }
+}
+
+/// The reason of a CONNACK, as DISCONNECT may have it [MQTT-3.14.2-1].
+fn ending_reason(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::BadUserNameOrPassword | ReasonCode::ClientIdentifierNotValid => {
+            ReasonCode::NotAuthorized
+        }
+        ReasonCode::Banned => ReasonCode::NotAuthorized,
+        ReasonCode::ServerUnavailable => ReasonCode::ServerBusy,
+        other => other,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentmq_codec::{
     ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
-use agentmq_identity::{Acceptance, Action, Credentials, Outcome, Principal};
+use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
 use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
@@ -34,10 +34,10 @@ impl Router {
             connect.properties.integer(P::MaximumPacketSize).unwrap_or(u32::MAX);
         connection.wants_problems =
             connect.properties.byte(P::RequestProblemInformation).unwrap_or(1) == 1;
-        let limit = self.settings.limits.flapping_connects;
-        if !connect.client_id.is_empty() && self.flapping.is_banned(connect.client_id, limit, now) {
-            let why = "this client identifier connects too often: banned for five minutes";
-            return self.refuse_connect(id, connect.client_id, ReasonCode::Banned, why);
+        let is_checked =
+            self.settings.limits.flapping_connects > 0 && !connect.client_id.is_empty();
+        if is_checked && self.flapping.is_banned(connect.client_id, now) {
+            return self.refuse_connect(id, connect.client_id, ReasonCode::Banned, FLAPS);
         }
         if let Err((reason, why)) = self.check_connect(connect) {
             return self.refuse_connect(id, connect.client_id, reason, &why);
@@ -45,13 +45,15 @@ impl Router {
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
         let arrival = std::mem::take(&mut self.arrival);
-        let door = self.settings.doors.get(usize::from(arrival.door));
+        if let Some(connection) = self.connection_mut(id) {
+            (connection.door, connection.source) = (arrival.door, arrival.source);
+        }
         let credentials = Credentials {
             client_id: connect.client_id,
             username: connect.username,
             password: connect.password,
             method: method.map(|method| (method, data)),
-            may_be_anonymous: door.is_some_and(|door| door.lets_anonymous_in),
+            may_be_anonymous: self.settings.lets_anonymous_in(arrival.door),
             certificate: arrival.certificate.as_deref(),
             source: arrival.source,
         };
@@ -75,7 +77,8 @@ impl Router {
             Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
                 let checked = self
                     .check_owner(connect.client_id, &principal)
-                    .and_then(|()| self.check_will(connect, &principal));
+                    .and_then(|()| self.check_will(connect, &principal))
+                    .and_then(|()| self.check_flapping(connect.client_id, now));
                 if let Err((reason, why)) = checked {
                     return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
@@ -123,6 +126,14 @@ impl Router {
         if session.principal.claims().is_some() && !session.principal.is_same(principal) {
             let why = "this client identifier has a session of somebody else: choose another";
             return Err((ReasonCode::NotAuthorized, why.into()));
+        }
+        Ok(())
+    }
+
+    fn check_flapping(&self, client_id: &str, now: Time) -> Result<(), Refused> {
+        let limit = self.settings.limits.flapping_connects;
+        if !client_id.is_empty() && self.flapping.comes_too_often(client_id, limit, now) {
+            return Err((ReasonCode::Banned, FLAPS.into()));
         }
         Ok(())
     }
@@ -318,7 +329,8 @@ impl Router {
 
     fn new_client_id(&mut self) -> String {
         loop {
-            let id = format!("auto-{:016x}{:08x}", self.entropy.next(), self.entropy.next() as u32);
+            let (first, second) = (self.entropy.next(), self.entropy.next() as u32);
+            let id = format!("{ASSIGNED}{first:016x}{second:08x}");
             if !self.by_client.contains_key(id.as_str()) {
                 return id;
             }
@@ -335,3 +347,4 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
         (false, false) => u32::MAX,
     }
 }
+const FLAPS: &str = "this client identifier connects too often: banned for five minutes";

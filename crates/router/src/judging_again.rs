@@ -2,9 +2,10 @@
 //! at a time. Who lost a right loses it where it is, and not when its client comes back.
 
 use agentmq_codec::ReasonCode;
-use agentmq_session::Time;
+use agentmq_identity::{Presence, Principal};
+use agentmq_session::{Session, Time};
 
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
 use crate::router::Router;
 use crate::timers::Due;
 
@@ -25,18 +26,40 @@ impl Router {
         }
     }
 
-    fn judge_session(&mut self, index: u32, now: Time) {
-        let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        let principal = self.authenticator.remembered(&session.principal, &session.client_id);
-        let Some(principal) = principal else { return self.put_out(index, now) };
-        match session.connection {
-            Some(connection) => self.acts_as(ConnectionId(connection), &principal),
-            None => {
-                session.principal = principal;
-                self.end_forbidden_subscriptions(index);
-            }
+    /// Asks about the session of a connection.
+    pub(crate) fn judge_connection(&mut self, id: ConnectionId, now: Time) {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        if let Some(index) = connection.and_then(Connection::session) {
+            self.judge_session(index, now);
         }
     }
+
+    fn judge_session(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let connection = session.connection;
+        let Some(principal) = self.remembered(session) else { return self.put_out(index, now) };
+        if let Some(connection) = connection {
+            return self.acts_as(ConnectionId(connection), &principal);
+        }
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.principal = principal;
+        }
+        self.end_forbidden_subscriptions(index);
+    }
+
+    /// As whom a session goes on; `None`: he would not be let in now.
+    pub(crate) fn remembered(&self, session: &Session) -> Option<Principal> {
+        let id = session.connection.map(|id| id as usize);
+        let connection = id.and_then(|id| self.connections.get(id)?.as_ref());
+        let presence = Presence {
+            client_id: &session.client_id,
+            source: connection.and_then(|it| it.source),
+            // Who is away is asked when he comes.
+            may_be_anonymous: connection.is_none_or(|it| self.settings.lets_anonymous_in(it.door)),
+        };
+        self.authenticator.remembered(&session.principal, &presence)
+    }
+
     /// Ends a session whose client would not be let in any more: at once, with all that waits for
     /// it, and without its will.
     fn put_out(&mut self, index: u32, now: Time) {

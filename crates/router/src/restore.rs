@@ -18,7 +18,7 @@ impl Router {
         let RestoredSession { was_connected, is_replaced, waiting, releasing, .. } = restored;
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
-        let remembered = self.authenticator.remembered(&session.principal, &client_id);
+        let remembered = self.remembered(&session);
         session.principal = remembered.unwrap_or_else(|| session.principal.without_rights());
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;

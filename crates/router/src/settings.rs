@@ -89,6 +89,11 @@ impl Settings {
         }
     }
 
+    /// Whether who brings no credentials may come through a listener.
+    pub(crate) fn lets_anonymous_in(&self, door: u16) -> bool {
+        self.doors.get(usize::from(door)).is_some_and(|door| door.lets_anonymous_in)
+    }
+
     /// Whether any shared group may ask for a publisher's client identifier.
     pub(crate) fn any_hash_client(&self) -> bool {
         self.any_strategy(ShareStrategy::HashClient)

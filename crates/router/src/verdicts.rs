@@ -44,6 +44,8 @@ impl Router {
             Some(body) => self.go_on_with_connect(id, body, outcome, now),
             None => self.reauthenticated(id, outcome, now),
         }
+        // What holds may have changed while the outcome was on its way.
+        self.judge_connection(id, now);
     }
 
     pub(crate) fn await_verdict(&mut self, id: ConnectionId, work: Box<dyn Work>) {
