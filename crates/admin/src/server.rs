@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::Refusal;
 use crate::doorkeeper::{Doorkeeper, keep};
 use crate::health::{health, public_keys};
+use crate::places::{CONNECTIONS, Places};
 use crate::rate::Rate;
 use crate::services::Services;
 use crate::tls::TlsIdentity;
@@ -147,9 +148,9 @@ async fn accept(bound: TcpListener, tls: Option<TlsAcceptor>, routes: Router) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the HTTP server cannot start"),
     };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (room, places) = (Arc::new(Semaphore::new(CONNECTIONS)), Places::default());
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(room) = Arc::clone(&room).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -158,6 +159,10 @@ async fn accept(bound: TcpListener, tls: Option<TlsAcceptor>, routes: Router) {
                 continue;
             }
         };
+        let Some(place) = places.take(peer.ip()) else {
+            tracing::debug!(%peer, "an HTTP connection too many of one address is closed");
+            continue;
+        };
         let (tls, routes) = (tls.clone(), routes.clone());
         tokio::spawn(async move {
             let served =
@@ -165,7 +170,7 @@ async fn accept(bound: TcpListener, tls: Option<TlsAcceptor>, routes: Router) {
             if served.await.is_err() {
                 tracing::debug!(%peer, "an HTTP connection took too long");
             }
-            drop(place);
+            drop((room, place));
         });
     }
 }
@@ -200,8 +205,6 @@ async fn serve(
     }
 }
 
-/// Connections at once; the next one waits.
-const CONNECTIONS: usize = 256;
 /// For a handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection ends then, whatever happens on it.

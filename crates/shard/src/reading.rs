@@ -203,7 +203,7 @@ impl Shard {
         let id = ConnectionId(key as u32);
         if is_connecting {
             let peer = conn.link.peer();
-            let source = peer.address.map(|address| address.ip());
+            let source = peer.address.map(|address| address.ip().to_canonical());
             let certificate = peer.tls.and_then(|tls| tls.certificates.into_iter().next());
             self.router.arrives(Arrival { door: conn.door, source, certificate });
         }
