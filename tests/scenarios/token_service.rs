@@ -159,8 +159,16 @@ fn the_http_side_answers_its_own_names_only() {
     assert_eq!((status, providers.as_str()), (200, "{\"providers\":[]}"));
     assert_eq!(get("/", local).0, 404);
     let long = "x".repeat(100_000);
-    let (status, _) = http(&broker, "POST", "/v2/tokens/create", local, &long);
-    assert_eq!(status, 413);
+    for (method, path, body, status) in [
+        ("POST", "/v2/tokens/create", long.as_str(), 413),
+        ("POST", "/v2/tokens/create", "[\"acme\", \"x\", \"y\"]", 400),
+        ("GET", "/v2/tokens/create", "", 405),
+        ("GET", "/v2/providers", "", 400),
+    ] {
+        let (got, answer) = http(&broker, method, path, local, body);
+        assert_eq!(got, status, "{method} {path}");
+        assert!(answer.starts_with("{\"error\":\""), "{method} {path}: {answer}");
+    }
 }
 
 /// Some clients ask again at once, for ever.

@@ -33,7 +33,9 @@ impl Doorkeeper {
             (None, _) => authority.map(Authority::as_str).unwrap_or_default(),
             _ => "",
         };
-        if !self.is_ours(host) {
+        // Whoever names a server in the request line means that one, whatever Host says.
+        let is_meant = authority.is_none_or(|authority| self.is_ours(authority.as_str()));
+        if !is_meant || !self.is_ours(host) {
             let why = "this server does not have the name in Host: use another address, or add the \
                        name to admin.hosts";
             return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", why));
@@ -114,6 +116,10 @@ mod tests {
         twice.append(header::HOST, "localhost".parse().unwrap());
         twice.append(header::HOST, "evil.test".parse().unwrap());
         assert!(Doorkeeper::default().check(&twice, None).is_err());
+        let mut local = HeaderMap::new();
+        local.insert(header::HOST, "localhost".parse().unwrap());
+        let check = |line| Doorkeeper::default().check(&local, Some(&Authority::from_static(line)));
+        assert!(check("localhost").is_ok() && check("evil.test").is_err());
     }
 
     #[test]

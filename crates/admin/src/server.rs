@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::http::StatusCode;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -124,6 +125,7 @@ fn routes(services: Services, doorkeeper: Doorkeeper) -> Router {
         .merge(tokens)
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(middleware::map_response(in_json))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(doorkeeper, keep))
 }
@@ -137,6 +139,24 @@ async fn in_time(request: Request, next: Next) -> Response {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", why).into_response()
         }
     }
+}
+
+/// What is refused before it comes to us is told in the same words.
+async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|it| it == "application/json");
+    if is_json || !status.is_client_error() {
+        return response;
+    }
+    let (error, why) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is longer than 64 KiB"),
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "see Allow for what is"),
+        _ => ("invalid_request", "the body or the query of the request cannot be read"),
+    };
+    let allowed = response.headers().get(ALLOW).cloned();
+    let mut answer = Refusal::new(status, error, why).into_response();
+    answer.headers_mut().extend(allowed.map(|methods| (ALLOW, methods)));
+    answer
 }
 
 async fn nothing() -> Refusal {

@@ -114,11 +114,15 @@ impl TokenDesk {
     }
 }
 
-/// The clients' bodies are JSON, whatever their Content-Type says.
+/// The clients' bodies are JSON objects, whatever their Content-Type says.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", format!("the body: {error}"))
-    })
+    let bad = |why: &dyn std::fmt::Display| {
+        Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", format!("the body: {why}"))
+    };
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad(&"it is no JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| bad(&error))
 }
 
 /// Makes a token aside: it may wait for a disk, or for the keys of an issuer.

@@ -106,8 +106,8 @@ pub(crate) fn environment() -> Environment {
 pub(crate) fn config_failure(error: ConfigError) -> Failure {
     let fix = match &error {
         ConfigError::Unreadable { source, .. } if source.kind() == ErrorKind::NotFound => {
-            "check the path; `agentmq config print --default > agentmq.toml` writes a file to \
-             start from"
+            "check the path; `agentmq config print --default` prints a configuration to start \
+             from, `agentmq keys create` makes keys, `agentmq user add` users"
         }
         ConfigError::Unreadable { .. } | ConfigError::TooLong { .. } => {
             "check that it is the right file and that it may be read"
