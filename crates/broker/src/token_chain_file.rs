@@ -12,14 +12,7 @@ use serde_json::{Value, json};
 
 /// Takes up what an earlier run has left in a folder, and goes on in its file.
 pub(crate) fn take_up(folder: &Path, chains: &TokenChains) -> io::Result<()> {
-    let path = folder.join(NAME);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
-    };
-    let ends: BTreeMap<String, u64> = text.lines().filter_map(line).collect();
-    let journal = ChainFile::begin(path, ends)?;
+    let journal = ChainFile::open(folder)?;
     chains.take_up(journal.ends.clone(), Box::new(journal));
     Ok(())
 }
@@ -33,12 +26,28 @@ fn line(text: &str) -> Option<(String, u64)> {
 struct ChainFile {
     path: PathBuf,
     file: File,
+    /// What its lines come to.
     ends: BTreeMap<String, u64>,
     /// Lines in the file.
     lines: usize,
+    /// Lines from which on it is written anew; 0: before anything else, since what an attempt that
+    /// failed has left at its end is not known.
+    most_lines: usize,
 }
 
 impl ChainFile {
+    /// Goes on with the file of a folder, or begins one.
+    fn open(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(NAME);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let ends = String::from_utf8_lossy(&bytes).lines().filter_map(line).collect();
+        Self::begin(path, ends)
+    }
+
     /// Writes a new file of what is still good.
     fn begin(path: PathBuf, mut ends: BTreeMap<String, u64>) -> io::Result<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -56,29 +65,35 @@ impl ChainFile {
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { lines: ends.len(), path, file, ends })
+        let lines = ends.len();
+        Ok(Self { path, file, ends, lines, most_lines: 2 * lines + SPARE })
     }
-}
 
-impl ChainJournal for ChainFile {
-    fn record(&mut self, chain: &str, ends: u64) -> io::Result<()> {
-        if self.lines > 2 * self.ends.len() + SPARE {
-            *self = Self::begin(self.path.clone(), std::mem::take(&mut self.ends))?;
+    /// Adds a line, in one write.
+    fn append(&mut self, chain: &str, ends: u64) -> io::Result<()> {
+        if self.lines >= self.most_lines {
+            *self = Self::begin(self.path.clone(), self.ends.clone())?;
         }
-        // In one write, whatever an earlier one that failed has left behind.
         let line = format!("{}\n", json!({ "chain": chain, "ends": ends }));
-        self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()).map_err(|error| {
-            tracing::error!(%error, file = %self.path.display(), "a token could not be refreshed");
-            error
-        })?;
+        self.file.write_all(line.as_bytes())?;
+        self.file.sync_data()?;
         self.ends.insert(chain.to_owned(), ends);
         self.lines += 1;
         Ok(())
     }
 }
 
+impl ChainJournal for ChainFile {
+    fn record(&mut self, chain: &str, ends: u64) -> io::Result<()> {
+        self.append(chain, ends).inspect_err(|error| {
+            self.most_lines = 0;
+            tracing::error!(%error, file = %self.path.display(), "a token could not be refreshed");
+        })
+    }
+}
+
 const NAME: &str = "token-chains.jsonl";
-/// Lines of chains that have gone on, beyond which the file is written anew.
+/// Lines beside twice those that were good, beyond which the file is written anew.
 const SPARE: usize = 1_000;
 
 #[cfg(test)]
@@ -88,8 +103,7 @@ mod tests {
     const FUTURE: u64 = 4_000_000_000;
 
     fn journal(folder: &Path) -> ChainFile {
-        let text = std::fs::read_to_string(folder.join(NAME)).unwrap_or_default();
-        ChainFile::begin(folder.join(NAME), text.lines().filter_map(line).collect()).unwrap()
+        ChainFile::open(folder).unwrap()
     }
 
     #[test]
@@ -100,9 +114,9 @@ mod tests {
             file.record(chain, ends).unwrap();
         }
         drop(file);
-        // Half a line of a crash.
+        // Half a line of a crash, which ends in half a letter.
         let mut torn = OpenOptions::new().append(true).open(folder.path().join(NAME)).unwrap();
-        torn.write_all(b"{\"chain\":\"d\",\"en").unwrap();
+        torn.write_all(b"{\"chain\":\"d\xc3").unwrap();
         let again = journal(folder.path());
         let expected = [("a".to_owned(), FUTURE + 1), ("c\n\"".to_owned(), FUTURE)];
         assert_eq!(again.ends, expected.into());
@@ -117,5 +131,45 @@ mod tests {
             file.record("a", FUTURE + ends).unwrap();
         }
         assert!(file.lines <= SPARE + 3, "{}", file.lines);
+    }
+
+    #[test]
+    fn neither_file_nor_memory_grows_with_chains_that_have_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = journal(folder.path());
+        for chain in 0..3 * SPARE {
+            file.record(&chain.to_string(), 1).unwrap();
+            assert!(file.lines <= SPARE && file.ends.len() <= SPARE, "{chain}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_forgotten_when_no_new_file_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = journal(folder.path());
+        file.record("a", FUTURE).unwrap();
+        let in_the_way = folder.path().join(NAME).with_extension("new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        file.most_lines = 1;
+        assert!(file.record("b", FUTURE).is_err());
+        std::fs::remove_dir(in_the_way).unwrap();
+        file.record("c", FUTURE).unwrap();
+        let expected = ["a", "c"].map(|chain| (chain.to_owned(), FUTURE));
+        assert_eq!(journal(folder.path()).ends, expected.into());
+    }
+
+    #[test]
+    fn what_follows_half_a_line_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = journal(folder.path());
+        file.record("a", FUTURE).unwrap();
+        file.file.write_all(b"{\"chain\":\"b\",").unwrap();
+        let writable = file.file.try_clone().unwrap();
+        file.file = File::open(&file.path).unwrap();
+        assert!(file.record("b", FUTURE).is_err(), "nothing more can be written");
+        file.file = writable;
+        file.record("c", FUTURE).unwrap();
+        let expected = ["a", "c"].map(|chain| (chain.to_owned(), FUTURE));
+        assert_eq!(journal(folder.path()).ends, expected.into());
     }
 }
