@@ -1,7 +1,7 @@
 //! Who has guessed wrong too often is not listened to for some time: by name and address, and by
 //! address alone, so that neither one account nor one list of accounts can be tried through.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 
 /// Failed logins.
@@ -60,10 +60,22 @@ impl Lockout {
 
 /// What a guess counts for, and how many wrong ones are too many.
 fn pair(name: &str, source: Option<IpAddr>) -> [(Guesser, u32); 2] {
+    let source = source.map(network);
     [
         (Guesser { source, name: Some(name.into()) }, FOR_ONE_NAME),
         (Guesser { source, name: None }, FOR_ALL_NAMES),
     ]
+}
+
+/// Whose an address is, as far as can be told: an IPv6 host has a network of 2^64 addresses to
+/// itself.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
+    }
 }
 
 const FOR_ONE_NAME: u32 = 5;
@@ -104,6 +116,23 @@ mod tests {
             assert!(!lockout.is_locked("a", None, 1));
             lockout.succeeded("a", None);
         }
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let mut lockout = Lockout::default();
+        let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
+        for host in 0..5 {
+            lockout.failed("a", address(&format!("2001:db8:0:1::{host}")), 1);
+            lockout.failed("a", address(&format!("::ffff:192.0.2.{}", host % 2)), 1);
+        }
+        assert!(lockout.is_locked("a", address("2001:db8:0:1:ffff::"), 1));
+        assert!(!lockout.is_locked("a", address("2001:db8:0:2::1"), 1), "another network");
+        assert!(!lockout.is_locked("a", address("192.0.2.1"), 1), "two of five");
+        for _ in 0..2 {
+            lockout.failed("a", address("192.0.2.0"), 1);
+        }
+        assert!(lockout.is_locked("a", address("::ffff:192.0.2.0"), 1), "the same one");
     }
 
     #[test]
