@@ -210,6 +210,10 @@ struct ScramExchange {
 impl Exchange for ScramExchange {
     fn step(self: Box<Self>, data: &[u8]) -> Outcome {
         let Self { shared, name, source, server } = *self;
+        // Others may have guessed since it began.
+        if shared.memory().lockout.is_locked(&name, source, shared.clock.unix_secs()) {
+            return Outcome::Refused(locked());
+        }
         let answer = server.finish(data);
         shared.count(&name, source, answer.is_some());
         match answer {

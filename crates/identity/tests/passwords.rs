@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Claims, Credentials, Entropy, HashedPassword, Outcome, Passwords,
+    Acceptance, Authenticator, Claims, Credentials, Entropy, Exchange, HashedPassword, Outcome, Passwords,
     ProofChain, ScramVerifier, User, Users, WallClock,
 };
 use aws_lc_rs::{digest, hmac, pbkdf2};
@@ -69,13 +69,18 @@ impl World {
     }
 
     fn scram(&self, name: &str, password: &[u8]) -> Result<String, ReasonCode> {
+        self.open_scram(name, password)?.finish()
+    }
+
+    /// Goes as far as the client's last message.
+    fn open_scram(&self, name: &str, password: &[u8]) -> Result<OpenScram, ReasonCode> {
         let bare = format!("n={name},r=nonce");
         let first = format!("n,,{bare}");
         let method = Some(("SCRAM-SHA-256", first.as_bytes()));
         let credentials = Credentials { method, source: HERE, ..Credentials::default() };
         let challenge = match self.chain.authenticate(&credentials) {
             Outcome::Continue(challenge) => challenge,
-            other => return verdict(other),
+            other => return Err(verdict(other).expect_err("without a proof")),
         };
         let server_first = String::from_utf8(challenge.data).expect("a text");
         let attribute = |name: &str| {
@@ -98,11 +103,25 @@ impl World {
         let signature = mac(stored.as_ref(), signed.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(key, it)| key ^ it).collect();
         let last = format!("{unsigned},p={}", STANDARD.encode(proof));
-        let outcome = challenge.exchange.step(last.as_bytes());
+        let server = mac(&mac(&salted, b"Server Key"), signed.as_bytes());
+        let expected = format!("v={}", STANDARD.encode(server));
+        Ok(OpenScram { exchange: challenge.exchange, last, expected })
+    }
+}
+
+/// A login by SCRAM of which the last message is to be sent.
+struct OpenScram {
+    exchange: Box<dyn Exchange>,
+    last: String,
+    /// What the server says if it knows the password too.
+    expected: String,
+}
+
+impl OpenScram {
+    fn finish(self) -> Result<String, ReasonCode> {
+        let outcome = self.exchange.step(self.last.as_bytes());
         if let Outcome::Accepted(Acceptance { data: Some(data), .. }) = &outcome {
-            let server = mac(&mac(&salted, b"Server Key"), signed.as_bytes());
-            let expected = format!("v={}", STANDARD.encode(server));
-            assert_eq!(String::from_utf8_lossy(data), expected, "the server knows it too");
+            assert_eq!(String::from_utf8_lossy(data), self.expected, "the server knows it too");
         }
         verdict(outcome)
     }
@@ -161,6 +180,17 @@ fn scram_lets_in_and_the_server_proves_itself() {
         assert_eq!(world.scram("me", b"Pencil"), WRONG);
     }
     assert_eq!(world.scram("me", b"pencil"), LOCKED);
+}
+
+#[test]
+fn many_open_exchanges_are_no_more_guesses() {
+    let world = World::new();
+    let mut open: Vec<_> = (0..8).map(|_| world.open_scram("me", b"Pencil")).collect();
+    open.push(world.open_scram("me", b"pencil"));
+    let verdicts: Vec<_> =
+        open.into_iter().map(|it| it.expect("is listened to").finish()).collect();
+    assert_eq!(verdicts[..5], [WRONG, WRONG, WRONG, WRONG, WRONG]);
+    assert_eq!(verdicts[5..], [LOCKED, LOCKED, LOCKED, LOCKED], "the right one too");
 }
 
 #[test]
