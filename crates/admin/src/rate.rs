@@ -22,11 +22,11 @@ impl Rate {
     /// Whether one more request of this address is answered now.
     pub(crate) fn allows(&self, source: IpAddr, now: Instant) -> bool {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MOST {
+        if buckets.len() >= MOST && !buckets.contains_key(&source) {
             buckets.retain(|_, bucket| bucket.refilled(now).left < BURST);
-        }
-        if buckets.len() >= MOST {
-            return false;
+            if buckets.len() >= MOST {
+                return false;
+            }
         }
         let full = Bucket { left: BURST, at: now };
         let bucket = buckets.entry(source).or_insert(full);
@@ -77,6 +77,8 @@ mod tests {
             rate.allows(IpAddr::from(number.to_be_bytes()), now);
         }
         assert_eq!(rate.buckets.lock().unwrap().len(), MOST);
+        assert!(rate.allows(IpAddr::from([0; 4]), now), "a known one is answered all the same");
+        assert!(!rate.allows(IpAddr::from([10, 0, 0, 1]), now), "a new one is not");
         let later = now + Duration::from_secs(60);
         assert!(rate.allows(IpAddr::from([10, 0, 0, 1]), later), "the others are forgotten");
     }
