@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::claims::Claims;
 use crate::rule::{Effect, Pattern, Rule};
 
 /// The rules of a claim. Whatever is not understood could have made a rule narrower, and so makes
@@ -14,6 +15,22 @@ pub(crate) fn rules(claim: &Value) -> Result<Vec<Rule>, &'static str> {
         Value::Array(entries) => entries.iter().map(entry).collect(),
         _ => Err("is neither an object nor a list"),
     }
+}
+
+/// Refuses rules that would cost too much for who has these claims.
+pub(crate) fn check_size(rules: &[Rule], claims: &Claims) -> Result<(), &'static str> {
+    let (mut filters, mut bytes) = (0, 0);
+    for pattern in rules.iter().flat_map(|rule| &rule.topics) {
+        let (more, longer) = pattern.size_for(claims);
+        (filters, bytes) = (filters + more, bytes + longer);
+        if filters > MOST_FILTERS {
+            return Err("comes to more than 1000 filters (one for each tool where it names them)");
+        }
+        if bytes > MOST_BYTES {
+            return Err("comes to filters of more than 2 MiB, if all names in it are long");
+        }
+    }
+    Ok(())
 }
 
 fn by_action(lists: &Map<String, Value>) -> Result<Vec<Rule>, &'static str> {
@@ -59,6 +76,10 @@ fn pattern(topic: &Value) -> Result<Pattern, &'static str> {
 
 /// What decisions call such a rule.
 const NAME: &str = "the claim acl";
+/// Filters that one claim may come to.
+const MOST_FILTERS: usize = 1_000;
+/// Bytes of all of them: enough for some dozens that name the client, which may be called by 64 KiB.
+const MOST_BYTES: usize = 2 << 20;
 const MEMBERS: &[&str] = &["permission", "action", "topic"];
 
 #[cfg(test)]
@@ -98,5 +119,25 @@ mod tests {
         ] {
             assert!(rules(&claim).is_err(), "{claim}");
         }
+    }
+
+    #[test]
+    fn what_it_comes_to_is_bounded() {
+        let tools = |count: usize| (0..count).map(|it| it.to_string()).collect();
+        let size = |topics: Vec<String>, tool_ids| {
+            let claims = Claims { tool_ids, ..Claims::default() };
+            check_size(&rules(&json!({"all": topics})).unwrap(), &claims)
+        };
+        let each = |count: usize| vec!["t/{tool_id}".to_owned(); count];
+        assert_eq!(size(each(10), tools(100)), Ok(()));
+        assert!(size(each(10), tools(101)).unwrap_err().contains("1000 filters"));
+        assert!(size(each(600), tools(1024)).is_err());
+        assert_eq!(size(each(1001), tools(0)), Ok(()), "comes to nothing");
+        assert_eq!(size(vec!["a".into(); 1000], tools(1000)), Ok(()));
+        assert!(size(vec!["a".into(); 1001], tools(0)).is_err());
+        assert_eq!(size(vec!["{client_id}/a".into(); 30], tools(0)), Ok(()));
+        assert!(size(vec!["{client_id}/a".into(); 40], tools(0)).unwrap_err().contains("MiB"));
+        let long = vec!["{tool_id}/{tool_id}/{tool_id}/{tool_id}/{tool_id}".into()];
+        assert!(size(long, vec!["x".repeat(500); 1000]).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! What a proof of identity says of who brings it, by the names that MQTT.Agent has for it.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::acl_claim;
@@ -37,19 +39,21 @@ pub struct ClaimError {
 impl Claims {
     /// The claims of a JSON object; members of other names are no matter.
     pub fn read(object: &Map<String, Value>) -> Result<Self, ClaimError> {
-        let acl = match object.get(ACL) {
-            None | Some(Value::Null) => None,
-            Some(value) => Some((value.clone(), acl_claim::rules(value).map_err(of(ACL))?)),
-        };
-        Ok(Self {
+        let claims = Self {
             agent_id: text(object, AGENT_ID)?,
             tool_ids: texts(object, TOOL_ID)?,
             server_id: text(object, SERVER_ID)?,
             user_id: text(object, USER_ID)?,
             org_id: text(object, ORG_ID)?,
             roles: texts(object, ROLES)?,
-            acl,
-        })
+            acl: None,
+        };
+        let Some(value) = object.get(ACL).filter(|value| !value.is_null()) else {
+            return Ok(claims);
+        };
+        let rules = acl_claim::rules(value).map_err(of(ACL))?;
+        acl_claim::check_size(&rules, &claims).map_err(of(ACL))?;
+        Ok(Self { acl: Some((value.clone(), rules)), ..claims })
     }
 
     /// The object that [`Claims::read`] reads them from.
@@ -114,13 +118,17 @@ fn text(object: &Map<String, Value>, claim: &'static str) -> Result<Option<Strin
     }
 }
 
-/// A text, or a list of texts.
+/// A text, or a list of texts, each of which counts once.
 fn texts(object: &Map<String, Value>, claim: &'static str) -> Result<Vec<String>, ClaimError> {
     match object.get(claim) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(items)) if items.len() > MOST => Err(of(claim)("has too many values")),
         Some(Value::Array(items)) => {
-            items.iter().map(checked).collect::<Result<_, _>>().map_err(of(claim))
+            let mut texts: Vec<_> =
+                items.iter().map(checked).collect::<Result<_, _>>().map_err(of(claim))?;
+            let mut seen = HashSet::new();
+            texts.retain(|text| seen.insert(text.clone()));
+            Ok(texts)
         }
         Some(value) => checked(value).map(|text| vec![text]).map_err(of(claim)),
     }
@@ -146,7 +154,7 @@ const ORG_ID: &str = "org_id";
 const ROLES: &str = "roles";
 const ACL: &str = "acl";
 /// Bytes of a value at most.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 /// Values of a list at most.
 const MOST: usize = 1024;
 
@@ -177,6 +185,19 @@ mod tests {
         assert_eq!(one.agent_id, None);
     }
 
+    fn tools(count: usize) -> Vec<String> {
+        (0..count).map(|tool| tool.to_string()).collect()
+    }
+
+    #[test]
+    fn a_tool_that_is_named_twice_is_one() {
+        let acl = json!({"pub": vec!["{tool_id}/#"; 600]});
+        let claims = read(json!({"tool_id": vec!["echo"; MOST], "acl": acl})).unwrap();
+        assert_eq!(claims.tool_ids, ["echo"]);
+        let claims = read(json!({"tool_id": ["b", "a", "b"]})).unwrap();
+        assert_eq!(claims.tool_ids, ["b", "a"]);
+    }
+
     #[test]
     fn a_claim_that_is_none_is_refused_by_name() {
         for (object, expected) in [
@@ -187,6 +208,11 @@ mod tests {
             (json!({"org_id": "a\u{0}"}), "the claim `org_id` has control characters in it"),
             (json!({"user_id": "x".repeat(LONGEST + 1)}), "the claim `user_id` is too long"),
             (json!({"roles": vec!["r"; MOST + 1]}), "the claim `roles` has too many values"),
+            (
+                json!({"tool_id": tools(101), "acl": {"pub": vec!["{tool_id}/#"; 10]}}),
+                "the claim `acl` comes to more than 1000 filters (one for each tool where it names \
+                 them)",
+            ),
             (json!({"acl": 1}), "the claim `acl` is neither an object nor a list"),
         ] {
             assert_eq!(read(object.clone()), Err(expected.to_owned()), "{object}");

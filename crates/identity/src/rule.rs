@@ -4,7 +4,7 @@ use std::fmt;
 
 use agentmq_topic::{TopicError, TopicLimits, check_filter};
 
-use crate::claims::Claims;
+use crate::claims::{self, Claims};
 
 /// What a rule says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -195,13 +195,36 @@ impl Pattern {
         if !self.has_placeholders {
             return vec![self.text.clone()];
         }
-        let names_tools =
-            self.text.split('/').any(|level| Placeholder::of(level) == Some(Placeholder::ToolId));
-        if !names_tools {
+        if !self.names_tools() {
             return self.filter_for(subject, None).into_iter().collect();
         }
         let tools = subject.claims.map_or(&[][..], |claims| &claims.tool_ids);
         tools.iter().filter_map(|tool| self.filter_for(subject, Some(tool))).collect()
+    }
+
+    fn names_tools(&self) -> bool {
+        self.text.split('/').any(|level| Placeholder::of(level) == Some(Placeholder::ToolId))
+    }
+
+    /// How many filters it may come to for who has these claims, and their bytes. A name that is
+    /// not among the claims counts as the longest that there may be.
+    pub(crate) fn size_for(&self, claims: &Claims) -> (usize, usize) {
+        if !self.names_tools() {
+            return (1, self.bytes_for(claims, None));
+        }
+        let bytes = claims.tool_ids.iter().map(|tool| self.bytes_for(claims, Some(tool)));
+        (claims.tool_ids.len(), bytes.sum())
+    }
+
+    fn bytes_for(&self, claims: &Claims, tool: Option<&str>) -> usize {
+        let subject = Subject { claims: Some(claims), ..Subject::default() };
+        let bytes = |level: &str| match Placeholder::of(level) {
+            None => level.len(),
+            Some(Placeholder::ClientId) => usize::from(u16::MAX),
+            Some(Placeholder::User) => claims::LONGEST,
+            Some(known) => known.value(&subject, tool).map_or(0, str::len),
+        };
+        self.text.split('/').map(|level| bytes(level) + 1).sum()
     }
 
     fn filter_for<'a>(&'a self, subject: &Subject<'a>, tool: Option<&'a str>) -> Option<String> {

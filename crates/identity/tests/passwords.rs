@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Claims, Credentials, Entropy, Exchange, HashedPassword, Outcome, Passwords,
-    ProofChain, ScramVerifier, User, Users, WallClock,
+    Acceptance, Authenticator, Claims, Credentials, Entropy, Exchange, HashedPassword, Outcome,
+    Passwords, ProofChain, ScramVerifier, User, Users, WallClock,
 };
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
