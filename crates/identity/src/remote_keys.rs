@@ -22,11 +22,13 @@ struct State {
     keys: Arc<KeySet>,
     /// Fetches that have ended, well or not.
     ended: u64,
+    /// The fetch that somebody has waited for in vain, by its number: nobody else waits for it.
+    given_up: u64,
     /// Somebody is fetching, or is to.
     is_under_way: bool,
     /// Unix time of the last fetch that somebody has asked for.
     asked_at: u64,
-    /// Nobody needs them any more.
+    /// Nobody needs them any more, or can fetch them.
     is_closed: bool,
 }
 
@@ -37,6 +39,7 @@ impl RemoteKeys {
         let state = State {
             keys: Arc::default(),
             ended: 0,
+            given_up: 0,
             is_under_way: true,
             asked_at: 0,
             is_closed: false,
@@ -69,11 +72,28 @@ impl RemoteKeys {
         Some(state.ended + 1)
     }
 
-    /// Waits until this fetch has ended; not longer than somebody who logs in waits.
-    pub(crate) fn wait_for(&self, fetch: u64) {
+    /// Whether nobody waits for this fetch any more, though it has not ended.
+    pub(crate) fn is_hopeless(&self, fetch: u64) -> bool {
         let state = self.state();
-        let is_waiting = |state: &mut State| state.ended < fetch && !state.is_closed;
-        let _ = self.0.changed.wait_timeout_while(state, PATIENCE, is_waiting);
+        state.ended < fetch && !state.awaits(fetch)
+    }
+
+    /// Waits until this fetch has ended, but not for long: who waits keeps a thread from those who
+    /// bring passwords. False: it has not ended.
+    pub(crate) fn wait_for(&self, fetch: u64) -> bool {
+        self.wait(fetch, PATIENCE)
+    }
+
+    /// Whoever waits first waits for so long at most, and all others no longer than he.
+    fn wait(&self, fetch: u64, at_most: Duration) -> bool {
+        let is_waiting = |state: &mut State| state.awaits(fetch);
+        let waited = self.0.changed.wait_timeout_while(self.state(), at_most, is_waiting);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.awaits(fetch) {
+            state.given_up = fetch;
+            self.0.changed.notify_all();
+        }
+        state.ended >= fetch
     }
 
     /// For who fetches: waits until somebody asks, or for so long. False: nobody needs it any more.
@@ -97,10 +117,16 @@ impl RemoteKeys {
         self.0.changed.notify_all();
     }
 
-    /// Nobody needs them any more: whoever fetches them ends.
+    /// Nobody needs them any more, or can fetch them: whoever does ends, and nobody waits.
     pub fn close(&self) {
         self.state().is_closed = true;
         self.0.changed.notify_all();
+    }
+
+    /// Whether nobody fetches them any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().is_closed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,7 +134,45 @@ impl RemoteKeys {
     }
 }
 
+impl State {
+    fn awaits(&self, fetch: u64) -> bool {
+        self.ended < fetch && self.given_up < fetch && !self.is_closed
+    }
+}
+
 /// Seconds between two fetches for keys that are not known.
 const ASKED_EVERY_SECS: u64 = 30;
-/// How long a login waits for a fetch.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long logins wait for a fetch.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_fetch_that_hangs_holds_up_those_who_wait_once() {
+        let keys = RemoteKeys::new(String::new());
+        let fetch = keys.ask(0).expect("the first is under way");
+        let waiting = keys.clone();
+        let another = std::thread::spawn(move || waiting.wait(fetch, LONG));
+        assert!(!keys.wait(fetch, SHORT));
+        assert!(!another.join().expect("ends with the first one"));
+        assert_eq!(keys.ask(100), Some(fetch), "it is still under way");
+        assert!(keys.is_hopeless(fetch) && !keys.wait(fetch, LONG));
+        keys.fetched(None);
+        assert!(keys.wait(fetch, LONG) && !keys.is_hopeless(fetch), "it has ended");
+        let next = keys.ask(100).expect("another");
+        assert!(!keys.is_hopeless(next));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_nobody_fetches() {
+        let keys = RemoteKeys::new(String::new());
+        keys.close();
+        let fetch = keys.ask(0).expect("has not ended");
+        assert!(keys.is_hopeless(fetch) && !keys.wait(fetch, LONG));
+    }
+}

@@ -87,9 +87,12 @@ impl Proof for Tokens {
             // Perhaps the issuer has a new one.
             let ask = |remote: &RemoteKeys| Some((remote.clone(), remote.ask(now)?));
             let asked: Vec<_> = shared.remote.iter().filter_map(ask).collect();
-            if !asked.is_empty() {
+            if asked.iter().any(|(remote, fetch)| !remote.is_hopeless(*fetch)) {
                 let (shared, text) = (Arc::clone(shared), text.into());
                 return Some(Outcome::Later(Box::new(SecondLook { shared, text, asked })));
+            }
+            if !asked.is_empty() {
+                return Some(Outcome::Refused(no_keys_yet()));
             }
         }
         Some(shared.outcome(verified, now))
@@ -122,19 +125,24 @@ impl std::fmt::Debug for SecondLook {
 
 impl Work for SecondLook {
     fn run(self: Box<Self>) -> Outcome {
+        let mut have_ended = true;
         for (remote, fetch) in &self.asked {
-            remote.wait_for(*fetch);
+            have_ended &= remote.wait_for(*fetch);
         }
         let now = self.shared.clock.unix_secs();
         let verified = self.shared.verify(&self.text, now);
         let is_missing = self.asked.iter().any(|(remote, _)| remote.keys().is_empty());
-        if verified == Err(TokenError::UnknownKey) && is_missing {
-            return Outcome::Refused(Refusal {
-                reason: ReasonCode::ServerUnavailable,
-                why: "the keys of the token's issuer could not be fetched: try again".into(),
-            });
+        if verified == Err(TokenError::UnknownKey) && (is_missing || !have_ended) {
+            return Outcome::Refused(no_keys_yet());
         }
         self.shared.outcome(verified, now)
+    }
+}
+
+fn no_keys_yet() -> Refusal {
+    Refusal {
+        reason: ReasonCode::ServerUnavailable,
+        why: "the keys of the token's issuer could not be fetched: try again".into(),
     }
 }
 

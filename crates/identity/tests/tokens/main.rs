@@ -4,11 +4,12 @@
 mod forging;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Credentials, KeySet, Outcome, ProofChain, TokenChains, TokenRules,
-    Tokens, WallClock,
+    Acceptance, Authenticator, Credentials, KeySet, Outcome, ProofChain, RemoteKeys, TokenChains,
+    TokenRules, Tokens, WallClock,
 };
 use serde_json::{Value, json};
 
@@ -255,6 +256,36 @@ fn the_key_is_chosen_by_name_and_one_without_a_name_by_its_algorithm() {
     assert!(judge(&new.jwks(), &old.token(&good())).is_err(), "rotated out");
     let spelled = new.signed(&json!({ "alg": "Ed25519", "kid": "new" }), &good());
     assert!(judge(&both, &spelled).is_ok(), "RFC 9864");
+}
+
+#[test]
+fn an_issuer_that_hangs_keeps_no_thread_from_those_who_bring_passwords() {
+    let forger = Forger::of("EdDSA");
+    let remote = RemoteKeys::new("https://id.example/keys".to_owned());
+    let clock = Arc::new(Fixed);
+    let (rules, chains) = (TokenRules::default(), TokenChains::default());
+    let tokens = Tokens::new(KeySet::default(), vec![remote.clone()], rules, clock, chains);
+    let chain = ProofChain::new(vec![Box::new(tokens)]);
+    let token = forger.token(&good());
+    let login = || {
+        chain.authenticate(&Credentials { password: Some(token.as_bytes()), ..Default::default() })
+    };
+    let is_put_off = |outcome: &Outcome| match outcome {
+        Outcome::Refused(refusal) => refusal.reason == ReasonCode::ServerUnavailable,
+        _ => false,
+    };
+    let works = [login(), login()].map(|outcome| match outcome {
+        Outcome::Later(work) => work,
+        other => panic!("{other:?}"),
+    });
+    let began = Instant::now();
+    for work in works {
+        assert!(is_put_off(&work.run()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "they wait together");
+    assert!(is_put_off(&login()), "at once");
+    remote.fetched(Some(KeySet::read(&forger.jwks()).expect("keys")));
+    assert!(matches!(login(), Outcome::Accepted(_)));
 }
 
 #[test]
