@@ -156,10 +156,10 @@ mod tests {
     fn a_fetch_that_hangs_holds_up_those_who_wait_once() {
         let keys = RemoteKeys::new(String::new());
         let fetch = keys.ask(0).expect("the first is under way");
-        let waiting = keys.clone();
-        let another = std::thread::spawn(move || waiting.wait(fetch, LONG));
-        assert!(!keys.wait(fetch, SHORT));
-        assert!(!another.join().expect("ends with the first one"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(!keys.wait(fetch, LONG), "ends with the other one"));
+            assert!(!keys.wait(fetch, SHORT));
+        });
         assert_eq!(keys.ask(100), Some(fetch), "it is still under way");
         assert!(keys.is_hopeless(fetch) && !keys.wait(fetch, LONG));
         keys.fetched(None);
