@@ -78,7 +78,8 @@ fn pattern(topic: &Value) -> Result<Pattern, &'static str> {
 const NAME: &str = "the claim acl";
 /// Filters that one claim may come to.
 const MOST_FILTERS: usize = 1_000;
-/// Bytes of all of them: enough for some dozens that name the client, which may be called by 64 KiB.
+/// Bytes of all of them: enough for some dozens that name the client, whose identifier may have
+/// 64 KiB.
 const MOST_BYTES: usize = 2 << 20;
 const MEMBERS: &[&str] = &["permission", "action", "topic"];
 
