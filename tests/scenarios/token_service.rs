@@ -14,6 +14,7 @@ const SETTINGS: &str = r#"
 [access]
 policy = "policy.toml"
 users = "users.toml"
+revocations = "revocations.toml"
 tokens.keys = ["keys.json"]
 service.organizations = "organizations.toml"
 
@@ -21,7 +22,7 @@ service.organizations = "organizations.toml"
 url = "http://127.0.0.1:0"
 "#;
 const POLICY: &str = "[[rules]]\neffect = \"allow\"\ntopics = [\"{org_id}/{agent_id}/#\"]\n";
-const USERS: &str = "[\"scout@acme.test\"]\nagent_id = \"scout\"\n";
+const USERS: &str = "[\"scout@acme.test\"]\nagent_id = \"scout\"\norg_id = \"acme\"\n";
 
 /// A broker, and the secret key of the organisation `acme`.
 fn broker() -> (Broker, String) {
@@ -65,6 +66,19 @@ fn create(broker: &Broker, secret: &str) -> Value {
     answer
 }
 
+fn refresh(broker: &Broker, answer: &Value) -> (u16, Value) {
+    let body = json!({
+        "token_id": answer["token_id"], "current_token_password": answer["access_token"],
+    });
+    post(broker, "/v2/tokens/refresh", &body)
+}
+
+fn reload(broker: &Broker) {
+    let seen = broker.log().len();
+    broker.signal(Signal::HUP);
+    broker.wait_for_log("reload done", seen);
+}
+
 fn login(broker: &Broker, answer: &Value) -> (agentmq_testkit::RawClient, ReasonCode) {
     let credentials = &answer["mqtt_credentials"];
     let text = |name: &str| credentials[name].as_str().unwrap();
@@ -101,10 +115,7 @@ fn an_agent_gets_a_token_and_logs_in_with_it() {
     assert_eq!(client.subscribe("acme/scout/#", QoS::AtMostOnce), ReasonCode::Success);
     assert_eq!(client.subscribe("acme/+/#", QoS::AtMostOnce), ReasonCode::NotAuthorized);
     // Both tokens are good after a refresh, and after a restart too.
-    let refresh = json!({
-        "token_id": answer["token_id"], "current_token_password": answer["access_token"],
-    });
-    let (status, second) = post(&broker, "/v2/tokens/refresh", &refresh);
+    let (status, second) = refresh(&broker, &answer);
     assert_eq!(status, 200, "{second}");
     assert_eq!(second["token_id"], answer["token_id"]);
     let chains = broker.folder().join("agentmq-data/token-chains.jsonl");
@@ -115,6 +126,42 @@ fn an_agent_gets_a_token_and_logs_in_with_it() {
     for answer in [&answer, &second] {
         assert_eq!(login(&broker, answer).1, ReasonCode::Success);
     }
+}
+
+#[test]
+fn who_is_revoked_gets_no_token_for_the_one_that_he_has() {
+    let (broker, secret) = broker();
+    let first = create(&broker, &secret);
+    printed(broker.folder(), &["revoke", "--agent", "scout"]);
+    // Refreshed before the broker has read of it.
+    let second = loop {
+        let (status, second) = refresh(&broker, &first);
+        assert_eq!(status, 200, "{second}");
+        if second["expires_at"] != first["expires_at"] {
+            break second;
+        }
+    };
+    assert_eq!(login(&broker, &second).1, ReasonCode::Success);
+    reload(&broker);
+    for answer in [&first, &second] {
+        let (status, refused) = refresh(&broker, answer);
+        assert_eq!((status, &refused["error"]), (401, &json!("access_revoked")));
+        assert_eq!(login(&broker, answer).1, ReasonCode::NotAuthorized);
+    }
+    assert_eq!(login(&broker, &create(&broker, &secret)).1, ReasonCode::Success);
+}
+
+#[test]
+fn a_user_of_no_organisation_is_nobody_s() {
+    let (broker, secret) = broker();
+    let users = format!("{USERS}[root]\nagent_id = \"root\"\nroles = [\"admin\"]\n");
+    std::fs::write(broker.folder().join("users.toml"), users).unwrap();
+    reload(&broker);
+    let body = json!({
+        "organization_id": "acme", "secret_key": secret, "user_email": "root",
+    });
+    let (status, answer) = post(&broker, "/v2/tokens/create", &body);
+    assert_eq!((status, &answer["error"]), (403, &json!("wrong_organization")));
 }
 
 #[test]

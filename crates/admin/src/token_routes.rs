@@ -157,9 +157,11 @@ fn refusal(no_token: NoToken) -> Refusal {
         NoToken::WrongSecret => (StatusCode::UNAUTHORIZED, "invalid_secret"),
         NoToken::BadToken(TokenError::Expired) => (StatusCode::UNAUTHORIZED, "token_expired"),
         NoToken::BadToken(_) | NoToken::AnotherToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
+        NoToken::Revoked => (StatusCode::UNAUTHORIZED, "access_revoked"),
+        NoToken::NoUser => (StatusCode::UNAUTHORIZED, "user_not_found"),
         NoToken::AnotherOrganization => (StatusCode::FORBIDDEN, "wrong_organization"),
         NoToken::BadName => (StatusCode::BAD_REQUEST, "invalid_request"),
-        NoToken::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        NoToken::Ambiguous | NoToken::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
     };
     Refusal::new(status, error, no_token.to_string())
 }

@@ -257,7 +257,8 @@ impl AccessConfig {
             revocations: self.load_revocations()?,
             clock: Arc::new(SystemClock),
         };
-        Ok(Access { in_force, service: self.load_service(kept)? })
+        let service = self.load_service(kept, &in_force.revocations)?;
+        Ok(Access { in_force, service })
     }
 
     /// Reads every file that it names, to say what is wrong with them.
@@ -324,7 +325,11 @@ impl AccessConfig {
         Ok(Token::verify(text.as_bytes(), &keys, &self.tokens.rules(), now))
     }
 
-    fn load_service(&self, kept: &Kept) -> Result<Option<TokenService>, ConfigError> {
+    fn load_service(
+        &self,
+        kept: &Kept,
+        revocations: &Revocations,
+    ) -> Result<Option<TokenService>, ConfigError> {
         if self.service.organizations.as_os_str().is_empty() {
             return Ok(None);
         }
@@ -335,6 +340,7 @@ impl AccessConfig {
             lifetime_secs: self.service.lifetime_secs.into(),
             organizations: organizations_file::load(&self.service.organizations, &fetch)?,
             users: self.load_users()?.unwrap_or_default(),
+            revocations: revocations.clone(),
             chains: kept.chains.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),

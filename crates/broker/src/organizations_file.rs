@@ -32,6 +32,8 @@ struct ProviderTable {
     keys: String,
     #[serde(default)]
     claims: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    gives_rights: bool,
 }
 
 /// The organisations of a file, with the keys of their providers.
@@ -78,7 +80,8 @@ fn organization(table: Table, fetch: &dyn Fn(&str) -> RemoteKeys) -> Result<Orga
         ),
     };
     let mut providers = Vec::with_capacity(table.providers.len());
-    for ProviderTable { name, issuer, audience, keys, claims } in table.providers {
+    for table in table.providers {
+        let ProviderTable { name, issuer, audience, keys, claims, gives_rights } = table;
         let mut remote = None;
         let mut own = KeySet::default();
         if is_url(&keys) {
@@ -103,7 +106,10 @@ fn organization(table: Table, fetch: &dyn Fn(&str) -> RemoteKeys) -> Result<Orga
             claims: mapping,
             ..TokenRules::default()
         };
-        providers.push(Provider { name, keys: own, remote, rules });
+        if name == "secret_key" {
+            return Err("a provider cannot be called secret_key".into());
+        }
+        providers.push(Provider { name, keys: own, remote, rules, gives_rights });
     }
     Ok(Organization { secret, providers })
 }

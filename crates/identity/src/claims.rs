@@ -91,6 +91,11 @@ impl Claims {
         }
     }
 
+    /// The same ones, without those that give rights of their own.
+    pub(crate) fn without_rights(self) -> Self {
+        Self { roles: Vec::new(), acl: None, ..self }
+    }
+
     /// The rules of the claim `acl`.
     pub(crate) fn rules(&self) -> &[Rule] {
         self.acl.as_ref().map_or(&[], |(_, rules)| rules)

@@ -23,7 +23,7 @@ pub(crate) struct TokenMark {
     pub(crate) id: Option<String>,
     /// `chain`.
     pub(crate) chain: Option<String>,
-    /// `iat`, in Unix seconds; 0 when it does not say.
+    /// `iat` of the first of its chain, in Unix seconds; 0 when it does not say.
     pub(crate) made_at: u64,
 }
 

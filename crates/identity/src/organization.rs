@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::claims::Claims;
 use crate::keys::KeySet;
 use crate::remote_keys::RemoteKeys;
 use crate::token::{Token, TokenError, TokenRules};
@@ -31,9 +32,16 @@ pub struct Provider {
     pub remote: Option<RemoteKeys>,
     /// Which of its tokens are good, and where their claims are.
     pub rules: TokenRules,
+    /// Whether it also says what rights they have: `roles` and `acl`.
+    pub gives_rights: bool,
 }
 
 impl Provider {
+    /// What is believed of what its tokens claim.
+    pub(crate) fn believed(&self, claims: Claims) -> Claims {
+        if self.gives_rights { claims } else { claims.without_rights() }
+    }
+
     /// Verifies a token of its own. May wait until its keys have been fetched.
     pub(crate) fn verify(&self, token: &[u8], now: u64) -> Result<Token, TokenError> {
         let verified = Token::verify(token, &self.keys, &self.rules, now);

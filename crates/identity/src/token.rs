@@ -11,7 +11,9 @@ use serde_json::{Map, Value};
 use crate::authenticate::Refusal;
 use crate::claim_mapping::ClaimMapping;
 use crate::claims::{ClaimError, Claims};
+use crate::evidence::{Evidence, TokenMark};
 use crate::keys::KeySet;
+use crate::principal::Principal;
 use crate::strict_json;
 use crate::token_chains::TokenChains;
 
@@ -53,7 +55,7 @@ pub struct Token {
     pub expires_at: u64,
     /// `jti`, by which it can be revoked.
     pub id: Option<String>,
-    /// `iat`, in Unix seconds; 0 when it does not say.
+    /// `iat` of the first of its chain, in Unix seconds; 0 when it does not say.
     pub made_at: u64,
     /// `chain`: what it was refreshed from, and is good as long as.
     pub chain: Option<String>,
@@ -136,6 +138,11 @@ impl Token {
         now: u64,
         chains: &TokenChains,
     ) -> Result<Self, TokenError> {
+        Self::read(&Self::payload(text, keys)?, rules, now, chains)
+    }
+
+    /// The payload of a token whose signature is right.
+    pub(crate) fn payload(text: &[u8], keys: &KeySet) -> Result<Map<String, Value>, TokenError> {
         let text = std::str::from_utf8(text).map_err(|_| TokenError::Unreadable("no text"))?;
         if text.len() > LONGEST {
             return Err(TokenError::Unreadable("it is too long"));
@@ -148,11 +155,11 @@ impl Token {
         };
         let signed = &text.as_bytes()[..header.len() + 1 + payload.len()];
         check_signature(&part(header)?, signed, signature, keys)?;
-        Self::read(&part(payload)?, rules, now, chains)
+        part(payload)
     }
 
     /// What the payload of a token says whose signature is right.
-    fn read(
+    pub(crate) fn read(
         payload: &Map<String, Value>,
         rules: &TokenRules,
         now: u64,
@@ -191,7 +198,15 @@ impl Token {
         let name = name.ok_or(TokenError::Missing("name (sub)"))?.to_owned();
         let [id, chain] = [text(payload, "jti")?, chain].map(|it| it.map(str::to_owned));
         let made_at = date(payload, "iat")?.unwrap_or_default();
+        let made_at = date(payload, CHAIN_MADE_AT)?.map_or(made_at, |first| first.min(made_at));
         Ok(Self { name, claims, expires_at, id, made_at, chain })
+    }
+
+    /// Who brings it.
+    pub(crate) fn principal(&self) -> Principal {
+        let (id, chain) = (self.id.clone(), self.chain.clone());
+        let mark = TokenMark { id, chain, made_at: self.made_at };
+        Principal::verified(self.name.as_str(), self.claims.clone()).by(Evidence::Token(mark))
     }
 }
 
@@ -269,6 +284,8 @@ fn date(payload: &Map<String, Value>, claim: &'static str) -> Result<Option<u64>
     whole.filter(|seconds| *seconds < LATEST).map(Some).ok_or(TokenError::Malformed(claim))
 }
 
+/// When the first token of a chain was made, in those that come after it.
+pub(crate) const CHAIN_MADE_AT: &str = "chain_iat";
 /// Bytes of a token at most.
 const LONGEST: usize = 16 * 1024;
 /// Bytes of a name at most.

@@ -65,11 +65,8 @@ impl Shared {
             Ok(token) => token,
             Err(error) => return Outcome::Refused(error.into()),
         };
-        let Token { name, claims, expires_at, id, made_at, chain } = token;
-        let mark = TokenMark { id, chain, made_at };
-        let principal = Principal::verified(name, claims).by(Evidence::Token(mark));
-        let lasts_secs = Some(expires_at.saturating_sub(now));
-        Outcome::Accepted(Acceptance { lasts_secs, ..principal.into() })
+        let lasts_secs = Some(token.expires_at.saturating_sub(now));
+        Outcome::Accepted(Acceptance { lasts_secs, ..token.principal().into() })
     }
 }
 

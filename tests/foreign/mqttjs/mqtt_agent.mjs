@@ -29,10 +29,12 @@ url = "http://127.0.0.1:0"
 const USERS = `
 ["tools@acme.test"]
 server_id = "tool-srv"
+org_id = "acme"
 tool_id = ["echo", "fail", "slow"]
 
 ["a@acme.test"]
 agent_id = "agent-a"
+org_id = "acme"
 `;
 const POLICY = `
 profiles = ["mqtt-agent"]
