@@ -139,14 +139,28 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_gives_rights_if_its_table_says_so() {
+        for (line, expected) in [("", false), ("gives_rights = true", true)] {
+            let keys = "keys = 'https://idp/keys'";
+            let text = format!(
+                "[[a.providers]]\nname = 'p'\nissuer = 'i'\naudience = ''\n{keys}\n{line}\n"
+            );
+            assert_eq!(read(&text).unwrap()["a"].providers[0].gives_rights, expected);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let provider =
             "[[a.providers]]\nname = 'p'\nissuer = 'i'\naudience = ''\nkeys = 'none.json'";
+        let by_secret = "[[a.providers]]\nname = 'secret_key'\nissuer = 'i'\naudience = ''\n\
+                         keys = 'https://idp/keys'";
         for (text, expected) in [
             ("[acme]\nsecret = 'sk_1'", "o.toml:1:1: acme: secret is no hash of a secret key"),
             ("[acme]\nsecrt = ''", "o.toml:2:1: unknown field `secrt`"),
             ("[acme", "o.toml:1:"),
             (provider, "a: cannot read none.json"),
+            (by_secret, "a: a provider cannot be called secret_key"),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.starts_with("o.toml:") && error.contains(expected), "{text}: {error}");
