@@ -24,7 +24,7 @@ pub struct Organization {
 /// Who else says who somebody is.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// What it is called.
+    /// What it is called: not `secret_key`, which stands for that.
     pub name: String,
     /// Its keys.
     pub keys: KeySet,
