@@ -191,7 +191,7 @@ impl Token {
         check_audience(payload.get("aud"), &rules.audience)?;
         let claims = rules.claims.claims(payload)?;
         let subject = text(payload, "sub")?;
-        if subject == Some("") {
+        if subject.is_some_and(|name| name.is_empty() || name.contains(char::is_control)) {
             return Err(TokenError::Malformed("sub"));
         }
         let name = subject.or_else(|| claims.name());

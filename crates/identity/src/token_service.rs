@@ -94,7 +94,7 @@ pub enum NoToken {
     )]
     Ambiguous,
     /// The name of the user cannot be one.
-    #[error("user_email is empty or too long")]
+    #[error("user_email is empty, too long, or has control characters in it")]
     BadName,
     /// There is no key, or what must be kept cannot be.
     #[error("the server cannot make tokens: its log says why")]
@@ -113,7 +113,7 @@ impl TokenService {
         if !known.secret.as_ref().is_some_and(|hash| hash.is_of(secret)) {
             return Err(NoToken::WrongSecret);
         }
-        if user.is_empty() || user.len() > LONGEST_NAME {
+        if user.is_empty() || user.len() > LONGEST_NAME || user.contains(char::is_control) {
             return Err(NoToken::BadName);
         }
         let claims = self.user_of(organization, user)?.unwrap_or_default();

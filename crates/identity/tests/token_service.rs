@@ -188,6 +188,7 @@ fn a_secret_key_makes_tokens_for_users_of_its_organisation() {
         ("closed", "sk_1", "scout@acme.test", NoToken::WrongSecret),
         ("nobody", "sk_1", "scout@acme.test", NoToken::NoOrganization),
         ("acme", "sk_1", "", NoToken::BadName),
+        ("acme", "sk_1", "a\nb", NoToken::BadName),
         ("acme", "sk_1", "spy@acme.test", NoToken::AnotherOrganization),
         ("acme", "sk_1", "root", NoToken::AnotherOrganization),
     ] {

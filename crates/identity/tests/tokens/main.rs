@@ -202,6 +202,7 @@ fn claims_that_are_not_good_are_refused_with_the_reason() {
         (json!({ "aud": null }), "the token has no audience (aud)"),
         (json!({ "aud": { "agentmq": true } }), "the token is for another audience (aud)"),
         (json!({ "sub": "" }), "the token's claim `sub` is not what it must be"),
+        (json!({ "sub": "a\nb" }), "the token's claim `sub` is not what it must be"),
         (json!({ "sub": 7 }), "the token's claim `sub` is not what it must be"),
         (json!({ "sub": null }), "the token has no name (sub)"),
         (json!({ "agent_id": "" }), "in the token the claim `agent_id` is empty"),
