@@ -8,6 +8,8 @@ use agentmq_testkit::codec::{
 };
 use agentmq_testkit::{Broker, RawClient};
 
+use crate::program::printed;
+
 const POLICY: &str = "policy.toml";
 const SETTINGS: &str = "access.policy = \"policy.toml\"\n";
 const OWN_TOPICS: &str = "[[rules]]\nname = \"own topics\"\neffect = \"allow\"\n\
@@ -160,6 +162,40 @@ fn what_the_rules_come_to_can_be_asked() {
     let no = ask("subscribe", "agents/+/a");
     assert_eq!(no.status.code(), Some(4));
     assert!(text(&no).contains("no rule allows all that this filter matches"), "{}", text(&no));
+}
+
+#[test]
+fn all_that_somebody_may_do_can_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = r##"
+client_ids = ["{agent_id}", "{agent_id}:*"]
+[[rules]]
+name = "own"
+effect = "allow"
+topics = ["agents/{agent_id}/#", "tools/{tool_id}/call"]
+[[rules]]
+name = "no secrets"
+effect = "deny"
+actions = ["subscribe"]
+topics = ["secret/#"]
+[[rules]]
+name = "auditors"
+effect = "allow"
+roles = ["auditor"]
+topics = ["audit/#"]
+"##;
+    std::fs::write(folder.path().join(POLICY), rules).unwrap();
+    let about = ["acl", "explain", "--policy", POLICY, "--agent", "scout", "--tool", "echo"];
+    let explained = printed(folder.path(), &about);
+    let expected = [
+        "client identifiers: {agent_id}, {agent_id}:*",
+        "deny subscribe: secret/#  [no secrets]",
+        "allow publish, subscribe: agents/scout/#, tools/echo/call  [own]",
+        "deny everything else",
+    ];
+    assert_eq!(explained.lines().collect::<Vec<_>>(), expected);
+    let other = printed(folder.path(), &[&about[..], &["--client-id", "ranger"]].concat());
+    assert!(other.contains("`ranger` is none of these: such a CONNECT is refused"), "{other}");
 }
 
 /// The rules in the README are what its text says.

@@ -42,8 +42,9 @@ pub use access_config::{
 };
 pub use admin_config::AdminConfig;
 pub use agentmq_identity::{
-    Action, ClaimError, Claims, HashedPassword, HashedSecret, Policy, Principal, Revocation,
-    Revocations, Revoked, ScramVerifier, SigningKey, Token, TokenError, User, Users,
+    Action, ClaimError, Claims, Effect, HashedPassword, HashedSecret, Policy, Principal,
+    Revocation, Revocations, Revoked, Rule, ScramVerifier, SigningKey, Token, TokenError, User,
+    Users,
 };
 pub use agentmq_router::{DeliveryPath, ShareStrategy};
 pub use agentmq_session::{LimitInfo, Limits};

@@ -6,6 +6,7 @@ use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
 use crate::client_ids::{ASSIGNED, ClientIdPattern};
 use crate::grants::Grants;
+use crate::principal::Principal;
 use crate::rule::{Effect, Rule, Subject};
 
 /// Who may do what.
@@ -56,6 +57,32 @@ impl Policy {
         let is_assigned = subject.client_id.is_empty() || subject.client_id.starts_with(ASSIGNED);
         let is_one = |all: &Vec<ClientIdPattern>| all.iter().any(|it| it.is_of(subject));
         is_assigned || self.client_ids.as_ref().is_none_or(is_one)
+    }
+
+    /// The client identifiers that may be used; `None`: any.
+    pub fn client_ids(&self) -> Option<&[ClientIdPattern]> {
+        self.client_ids.as_deref()
+    }
+
+    /// What holds where no rule speaks.
+    pub fn otherwise(&self) -> Effect {
+        self.otherwise
+    }
+
+    /// The rules that speak of somebody, those of his claim `acl` among them, each with its filters
+    /// in which his names are put in.
+    pub fn rules_about<'a>(
+        &'a self,
+        principal: &'a Principal,
+        client_id: &'a str,
+    ) -> impl Iterator<Item = (&'a Rule, Vec<String>)> {
+        let subject = principal.subject(client_id);
+        let brought = subject.claims.map_or(&[][..], Claims::rules);
+        let rules = self.rules.iter().chain(brought).filter(move |rule| rule.is_about(&subject));
+        let filters = move |rule: &Rule| -> Vec<String> {
+            rule.topics.iter().flat_map(|pattern| pattern.filters_for(&subject)).collect()
+        };
+        rules.map(move |rule| (rule, filters(rule))).filter(|(_, filters)| !filters.is_empty())
     }
 
     /// Its rules.

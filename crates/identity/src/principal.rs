@@ -70,7 +70,7 @@ impl Principal {
         policy.admits(&self.subject(client_id))
     }
 
-    fn subject<'a>(&'a self, client_id: &'a str) -> Subject<'a> {
+    pub(crate) fn subject<'a>(&'a self, client_id: &'a str) -> Subject<'a> {
         Subject { client_id, user: self.name(), claims: self.claims() }
     }
 

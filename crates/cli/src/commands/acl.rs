@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{AccessConfig, Action, Principal, profile, profile_names};
+use agentmq_broker::{
+    AccessConfig, Action, Effect, Policy, Principal, Rule, profile, profile_names,
+};
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::claim_args::ClaimArgs;
 use crate::commands::config::load;
@@ -23,6 +25,8 @@ pub(crate) struct Args {
 enum Question {
     /// Say whether somebody may do something, and which rule decides. Exit code 4: no.
     Test(Box<TestArgs>),
+    /// Say all that somebody may do and may not, by the rules that speak of him.
+    Explain(Box<Whom>),
     /// Print the rules of a profile that comes with the broker.
     Profile {
         /// Its name.
@@ -37,6 +41,13 @@ struct TestArgs {
     action: Wanted,
     /// The topic or filter.
     topic: String,
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Whom it is asked about, and by which rules.
+#[derive(Debug, clap::Args)]
+struct Whom {
     /// Client identifier.
     #[arg(long, default_value = "")]
     client_id: String,
@@ -65,19 +76,16 @@ enum Wanted {
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.question {
         Question::Test(args) => test(*args, output),
+        Question::Explain(whom) => explain(*whom, output),
         Question::Profile { name } => output.raw(profile(&name).unwrap_or_default().as_bytes()),
     }
 }
 
 fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
-    let TestArgs { action, topic, client_id, name, token, claims, policy, config } = args;
-    let mut access = load(config.as_deref())?.access;
+    let TestArgs { action, topic, whom } = args;
+    let (mut principal, policy) = whom.load()?;
     if let Some(policy) = policy {
-        access.policy = policy;
-    }
-    let mut principal = principal(name, token.as_deref(), &claims, &access)?;
-    if let Some(policy) = access.load_policy().map_err(config_failure)? {
-        principal = principal.under(&policy, &client_id);
+        principal = principal.under(&policy, &whom.client_id);
     }
     let (action, topic) = asked(action, &topic)
         .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
@@ -95,7 +103,79 @@ fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
     Err(Failure::with(Exit::Refused, what, "change the rules, or ask for less"))
 }
 
-/// Whom it is asked about.
+fn explain(whom: Whom, output: &Output) -> Result<(), Failure> {
+    let (principal, policy) = whom.load()?;
+    let Some(policy) = policy else {
+        return output.result(
+            "there are no rules (access.policy): everything is allowed",
+            &json!({
+                "otherwise": "allow", "rules": [],
+            }),
+        );
+    };
+    let client_id = whom.client_id.as_str();
+    let mut rules: Vec<_> = policy.rules_about(&principal, client_id).collect();
+    rules.sort_by_key(|(rule, _)| rule.effect == Effect::Allow); // one that denies goes first
+    let mut lines = Vec::new();
+    let patterns = policy.client_ids().map(|all| all.iter().map(ToString::to_string));
+    let patterns: Option<Vec<_>> = patterns.map(Iterator::collect);
+    if let Some(patterns) = &patterns {
+        lines.push(format!("client identifiers: {}", patterns.join(", ")));
+    }
+    if !principal.may_be(&policy, client_id) {
+        lines.push(format!("`{client_id}` is none of these: such a CONNECT is refused"));
+    }
+    for (rule, filters) in &rules {
+        let (effect, actions) = (effect(rule.effect), actions(rule).join(", "));
+        let note = match (rule.literal, rule.exact) {
+            (true, _) => " (these texts alone)",
+            (_, true) => " (without wildcards)",
+            _ => "",
+        };
+        lines.push(format!("{effect} {actions}: {}{note}  [{}]", filters.join(", "), rule.name));
+    }
+    let otherwise = effect(policy.otherwise());
+    lines.push(format!("{otherwise} everything else"));
+    let rules: Vec<_> = rules.iter().map(|(rule, filters)| as_json(rule, filters)).collect();
+    let object = json!({ "client_ids": patterns, "rules": rules, "otherwise": otherwise });
+    output.result(&lines.join("\n"), &object)
+}
+
+fn as_json(rule: &Rule, filters: &[String]) -> Value {
+    json!({
+        "rule": rule.name,
+        "effect": effect(rule.effect),
+        "actions": actions(rule),
+        "topics": filters,
+        "literal": rule.literal,
+        "exact": rule.exact,
+    })
+}
+
+fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+    }
+}
+
+fn actions(rule: &Rule) -> Vec<&'static str> {
+    let all = [(rule.publish, "publish"), (rule.subscribe, "subscribe")];
+    all.into_iter().filter(|(is_meant, _)| *is_meant).map(|(_, name)| name).collect()
+}
+
+impl Whom {
+    /// Who that is, and the rules; `None`: there are none.
+    fn load(&self) -> Result<(Principal, Option<Policy>), Failure> {
+        let mut access = load(self.config.as_deref())?.access;
+        if let Some(policy) = &self.policy {
+            access.policy.clone_from(policy);
+        }
+        let principal = principal(self.name.clone(), self.token.as_deref(), &self.claims, &access)?;
+        Ok((principal, access.load_policy().map_err(config_failure)?))
+    }
+}
+
 fn principal(
     name: Option<String>,
     token: Option<&str>,
