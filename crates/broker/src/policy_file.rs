@@ -1,6 +1,7 @@
 //! From the text of a policy file to rules, with the place of everything that is wrong.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use agentmq_identity::{CLAIM_NAMES, ClientIdPattern, Effect, Pattern, Policy, Rule};
 use toml::Spanned;
@@ -19,25 +20,93 @@ impl crate::AccessConfig {
         if self.policy.as_os_str().is_empty() {
             return Ok(None);
         }
-        parse(&read_at_most(&self.policy, LONGEST_FILE)?, &self.policy).map(Some)
+        if !self.policy.is_dir() {
+            return parse(&read_at_most(&self.policy, LONGEST_FILE)?, &self.policy).map(Some);
+        }
+        let mut all = Written::default();
+        for file in files_of(&self.policy)? {
+            let mut written = read(&read_at_most(&file, LONGEST_FILE)?, &file)?;
+            written.say_where(&file);
+            all.add(written);
+        }
+        Ok(Some(all.policy()))
     }
 }
 
 /// The policy in a text; `path` is only its name in messages. A text without rules is an error: it
 /// is more likely to be half written than meant to forbid everything.
 pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
+    read(text, path).map(Written::policy)
+}
+
+/// The files of a folder of policies, in the order of their names.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { file: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|it| it == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(unreadable(io::Error::other("the folder has no *.toml in it")));
+    }
+    Ok(files)
+}
+
+/// What one file says, or several.
+#[derive(Debug, Default)]
+struct Written {
+    rules: Vec<Rule>,
+    otherwise: Option<Effect>,
+    client_ids: Option<Vec<ClientIdPattern>>,
+}
+
+impl Written {
+    /// Puts the file's name before those of its rules, which others may use too.
+    fn say_where(&mut self, file: &Path) {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        for rule in &mut self.rules {
+            rule.name = format!("{stem}: {}", rule.name);
+        }
+    }
+
+    /// Beside this, what another file says. Where nothing else is said, one that denies is right.
+    fn add(&mut self, other: Self) {
+        self.rules.extend(other.rules);
+        self.otherwise = match (self.otherwise, other.otherwise) {
+            (Some(Effect::Deny), _) | (_, Some(Effect::Deny)) => Some(Effect::Deny),
+            (one, another) => one.or(another),
+        };
+        if let Some(patterns) = other.client_ids {
+            self.client_ids.get_or_insert_default().extend(patterns);
+        }
+    }
+
+    fn policy(self) -> Policy {
+        let policy = Policy::new(self.rules, self.otherwise.unwrap_or(Effect::Deny));
+        match self.client_ids {
+            Some(patterns) => policy.with_client_ids(patterns),
+            None => policy,
+        }
+    }
+}
+
+fn read(text: &str, path: &Path) -> Result<Written, ConfigError> {
     let mut reading = Reading { text, path, findings: Findings::default() };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
         reading.report(at, error.message().replace('\n', ", "));
     }
-    let policy = match errors.is_empty() {
-        true => reading.document(document.get_ref()),
-        false => Policy::new(Vec::new(), Effect::Deny),
-    };
+    let mut written = Written::default();
+    if errors.is_empty() {
+        written = reading.document(document.get_ref());
+    }
     reading.findings.into_result()?;
-    Ok(policy)
+    Ok(written)
 }
 
 /// The rules of a profile's text, which is right: a test reads them all.
@@ -57,14 +126,13 @@ impl Reading<'_> {
         self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
     }
 
-    fn document(&mut self, document: &DeTable<'_>) -> Policy {
-        let (mut otherwise, mut rules, mut read) = (Effect::Deny, None, Vec::new());
-        let mut client_ids = None;
+    fn document(&mut self, document: &DeTable<'_>) -> Written {
+        let (mut written, mut rules) = (Written::default(), None);
         for (key, value) in document {
             match key.get_ref().as_ref() {
-                "otherwise" => otherwise = self.effect("otherwise", value),
-                "client_ids" => client_ids = Some(self.client_ids(value)),
-                "profiles" => read.extend(self.profiles(value)),
+                "otherwise" => written.otherwise = Some(self.effect("otherwise", value)),
+                "client_ids" => written.client_ids = Some(self.client_ids(value)),
+                "profiles" => written.rules.extend(self.profiles(value)),
                 "rules" => rules = Some(value),
                 other => self.unknown(key.span().start, other, TOP_KEYS),
             }
@@ -73,7 +141,7 @@ impl Reading<'_> {
         match items {
             Some((_, Some(items))) => {
                 for (index, item) in items.iter().enumerate() {
-                    read.extend(self.rule(index, item));
+                    written.rules.extend(self.rule(index, item));
                 }
             }
             Some((value, None)) => {
@@ -81,17 +149,13 @@ impl Reading<'_> {
             }
             None => {}
         }
-        if read.is_empty() && self.findings.is_empty() {
+        if written.rules.is_empty() && self.findings.is_empty() {
             let at = rules.map_or(0, |value| value.span().start);
             let why = "there are no rules: write [[rules]] or profiles = [\"mqtt-agent\"], or do \
                        not set access.policy";
             self.report(at, why.into());
         }
-        let policy = Policy::new(read, otherwise);
-        match client_ids {
-            Some(patterns) => policy.with_client_ids(patterns),
-            None => policy,
-        }
+        written
     }
 
     fn client_ids(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<ClientIdPattern> {
@@ -262,6 +326,38 @@ mod tests {
         let refused = scout.authorize(Action::Publish, "news");
         assert_eq!((refused.rule, refused.reason), ("2", "rule `2` denies news"));
         assert!(!scout.authorize(Action::Publish, "agents/b/c").allowed);
+    }
+
+    #[test]
+    fn a_folder_is_all_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || {
+            let policy = folder.path().to_owned();
+            crate::AccessConfig { policy, ..Default::default() }.load_policy()
+        };
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        assert!(load().unwrap_err().to_string().contains("the folder has no *.toml in it"));
+        let rule = |effect: &str, topic: &str| {
+            format!("[[rules]]\neffect = '{effect}'\ntopics = ['{topic}']\n")
+        };
+        let ids = |id: &str| format!("client_ids = ['{id}']\n");
+        write("10-all.toml", &format!("{}otherwise = 'allow'\n{}", ids("a"), rule("deny", "x")));
+        write("20-team.toml", &format!("{}{}", ids("{user}"), rule("allow", "team/{user}")));
+        write("20-team.toml.orig", "what an editor leaves");
+        let policy = load().unwrap().expect("rules");
+        let decide = |topic| {
+            let scout = Principal::named("scout").under(&policy, "scout");
+            let decision = scout.authorize(Action::Publish, topic);
+            (decision.allowed, decision.rule.to_owned())
+        };
+        assert_eq!(decide("x"), (false, "10-all: 1".into()));
+        assert_eq!(decide("team/scout"), (true, "20-team: 1".into()));
+        assert!(decide("y").0 && Principal::named("scout").may_be(&policy, "scout"));
+        write("30.toml", &format!("otherwise = 'deny'\n{}", rule("deny", "z")));
+        assert_eq!(load().unwrap().expect("rules").otherwise(), Effect::Deny);
+        write("40.toml", "rules = 1");
+        assert!(load().unwrap_err().to_string().contains("40.toml:1:9: rules are tables"));
     }
 
     #[test]
