@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::private_file;
+use crate::private_file::{self, Exclusive};
 
 /// The file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,26 +77,31 @@ impl Contexts {
     /// Reads the file; empty when there is none.
     pub(crate) fn load() -> Result<Self, Failure> {
         let path = path()?;
-        match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| {
-                let fix = "correct or remove the file";
-                Failure::usage(format!("{}: {}", path.display(), error.to_string().trim()), fix)
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(unusable(&path, &error)),
-        }
+        Self::parse(private_file::read(&path)?, &path)
     }
 
-    /// Writes the file, readable by its owner only since it may hold passwords.
-    pub(crate) fn save(&self) -> Result<(), Failure> {
+    /// Changes the file, readable by its owner only since it may hold passwords.
+    pub(crate) fn change(
+        change: impl FnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let path = path()?;
-        let text = toml::to_string(self)
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| {
+            Failure::new(format!("cannot make the folder of {}: {error}", path.display()))
+        })?;
+        let file = Exclusive::open(&path)?;
+        let mut contexts = Self::parse(file.text()?, &path)?;
+        change(&mut contexts)?;
+        let text = toml::to_string(&contexts)
             .map_err(|error| Failure::new(format!("cannot write contexts: {error}")))?;
-        let written = path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| private_file::write(&path, &text));
-        written.map_err(|error| unusable(&path, &error))
+        file.write(&text)?;
+        Ok(contexts)
+    }
+
+    fn parse(text: Option<String>, path: &Path) -> Result<Self, Failure> {
+        toml::from_str(&text.unwrap_or_default()).map_err(|error| {
+            let fix = "correct or remove the file";
+            Failure::usage(format!("{}: {}", path.display(), error.to_string().trim()), fix)
+        })
     }
 
     /// The context of this name.
@@ -130,8 +135,4 @@ fn path() -> Result<PathBuf, Failure> {
             let fix = "set HOME or XDG_CONFIG_HOME to an absolute path";
             Failure::usage("no place for the contexts file", fix)
         })
-}
-
-fn unusable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot use {}: {error}", path.display()))
 }

@@ -51,6 +51,20 @@ impl SigningKey {
         if keys.is_empty() { Err(NoSigningKey) } else { Ok(keys) }
     }
 
+    /// The text of a key set with this key before the others. Keys to sign with stay if `stays` says
+    /// so, first to last; what else the set has stays as it is.
+    pub fn put_before(
+        &self,
+        text: &str,
+        mut stays: impl FnMut(&Self) -> bool,
+    ) -> Result<String, NoSigningKey> {
+        let mut set = strict_json::object(text.as_bytes()).map_err(|_| NoSigningKey)?;
+        let keys = set.get_mut("keys").and_then(Value::as_array_mut).ok_or(NoSigningKey)?;
+        keys.retain(|jwk| Self::of_jwk(jwk).is_none_or(|key| stays(&key)));
+        keys.insert(0, Value::Object(self.jwk.clone()));
+        Ok(format!("{:#}\n", Value::Object(set)))
+    }
+
     fn of_jwk(jwk: &Value) -> Option<Self> {
         if jwk.get("crv")?.as_str()? != "Ed25519" {
             return None;

@@ -38,35 +38,41 @@ enum Action {
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let mut contexts = Contexts::load()?;
     match args.action {
         Action::Add { name, context } => {
             let Some(url) = &context.url else {
                 return Err(Failure::usage("a context needs an address", "add --url mqtt://host"));
             };
             Endpoint::parse(url)?;
-            contexts.contexts.insert(name.clone(), *context);
-            contexts.current.get_or_insert_with(|| name.clone());
-            contexts.save()?;
+            Contexts::change(|contexts| {
+                contexts.contexts.insert(name.clone(), *context);
+                contexts.current.get_or_insert_with(|| name.clone());
+                Ok(())
+            })?;
             output.result(&format!("added {name}"), &json!({ "added": name }))
         }
         Action::Use { name } => {
-            contexts.get(&name)?;
-            contexts.current = Some(name.clone());
-            contexts.save()?;
+            Contexts::change(|contexts| {
+                contexts.get(&name)?;
+                contexts.current = Some(name.clone());
+                Ok(())
+            })?;
             output.result(&format!("using {name}"), &json!({ "current": name }))
         }
         Action::Rm { name } => {
-            contexts.get(&name)?;
-            contexts.contexts.remove(&name);
-            contexts.current = contexts.current.filter(|current| *current != name);
-            contexts.save()?;
+            let contexts = Contexts::change(|contexts| {
+                contexts.get(&name)?;
+                contexts.contexts.remove(&name);
+                contexts.current.take_if(|current| *current == name);
+                Ok(())
+            })?;
             if contexts.current.is_none() && !contexts.contexts.is_empty() {
                 output.note("no context is the current one now: agentmq ctx use NAME");
             }
             output.result(&format!("removed {name}"), &json!({ "removed": name }))
         }
         Action::Ls => {
+            let contexts = Contexts::load()?;
             if contexts.contexts.is_empty() {
                 output.note("no contexts; add one: agentmq ctx add NAME --url mqtt://host:1883");
             }

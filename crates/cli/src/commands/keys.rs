@@ -1,6 +1,5 @@
 //! `agentmq keys`: the keys that sign tokens.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use agentmq_broker::{Config, SigningKey};
@@ -11,7 +10,7 @@ use crate::clock::{ago, unix_secs};
 use crate::commands::config::load;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::private_file;
+use crate::private_file::{self, Exclusive};
 
 /// Make, list and renew the keys that sign tokens.
 #[derive(Debug, clap::Args)]
@@ -32,7 +31,8 @@ enum Action {
         #[command(flatten)]
         keys: KeyFile,
     },
-    /// Put a new key before the others, and leave out those whose tokens have all expired.
+    /// Put a new key before the others, and leave out those whose tokens have all expired. Keys
+    /// that only verify stay.
     Rotate {
         #[command(flatten)]
         keys: KeyFile,
@@ -95,12 +95,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn create(file: &Path, output: &Output) -> Result<(), Failure> {
-    if file.exists() {
-        let what = format!("{} is there already", file.display());
-        return Err(Failure::usage(what, "`agentmq keys rotate` adds a key to a file"));
-    }
     let key = new_key()?;
-    save(file, std::slice::from_ref(&key))?;
+    let text = SigningKey::write_all(std::slice::from_ref(&key));
+    private_file::create(file, &text, "`agentmq keys rotate` adds a key to a file")?;
     let shown = file.display();
     output.note(&format!("in agentmq.toml, below [access]: tokens.keys = [\"{shown}\"]"));
     output.result(&format!("{shown} has the key {}", key.id()), &json!({ "id": key.id() }))
@@ -121,21 +118,24 @@ fn rotate(keys: &SigningKeys, output: &Output) -> Result<(), Failure> {
     let tokens = &keys.config.access.tokens;
     let longest = u64::from(tokens.longest_secs) + u64::from(tokens.leeway_secs);
     let now = unix_secs();
-    let mut all = vec![new_key()?];
+    let file = Exclusive::open(&keys.file)?;
+    let new = new_key()?;
+    let (mut count, mut removed) = (1, 0);
     // A key has signed until the one before it was made.
     let mut signed_until = now;
-    for key in &keys.all {
-        if signed_until.saturating_add(longest) > now {
-            all.push(key.clone());
-        }
+    let text = new.put_before(&file.text()?.unwrap_or_default(), |key| {
+        let stays = signed_until.saturating_add(longest) > now;
         signed_until = key.made_at();
-    }
-    let removed = keys.all.len() + 1 - all.len();
-    save(&keys.file, &all)?;
+        (count, removed) = if stays { (count + 1, removed) } else { (count, removed + 1) };
+        stays
+    });
+    let text = text.map_err(|error| {
+        Failure::usage(format!("{}: {error}", keys.file.display()), HOW_TO_MAKE)
+    })?;
+    file.write(&text)?;
     output.note("reload the broker (kill -HUP) before you use tokens of the new key");
-    let id = all.first().map(SigningKey::id).unwrap_or_default();
-    let line = format!("{} signs from now on; {removed} removed", id);
-    output.result(&line, &json!({ "id": id, "keys": all.len(), "removed": removed }))
+    let line = format!("{} signs from now on; {removed} removed", new.id());
+    output.result(&line, &json!({ "id": new.id(), "keys": count, "removed": removed }))
 }
 
 /// The text of a file with a new key.
@@ -160,16 +160,8 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<(), Failure> {
 }
 
 fn text(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
-        let what = format!("cannot read {}: {error}", file.display());
-        let fix = if error.kind() == ErrorKind::NotFound { HOW_TO_MAKE } else { "check the file" };
-        Failure::usage(what, fix)
-    })
-}
-
-fn save(file: &Path, keys: &[SigningKey]) -> Result<(), Failure> {
-    private_file::write(file, &SigningKey::write_all(keys))
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))
+    private_file::read(file)?
+        .ok_or_else(|| Failure::usage(format!("{} is not there", file.display()), HOW_TO_MAKE))
 }
 
 const HOW_TO_MAKE: &str = "`agentmq keys create keys.json` makes one";

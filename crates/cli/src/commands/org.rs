@@ -1,7 +1,6 @@
 //! `agentmq org`: organisations whose agents get tokens over HTTP.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agentmq_broker::HashedSecret;
 use base64::Engine as _;
@@ -13,7 +12,7 @@ use crate::commands::config::load;
 use crate::commands::keys::random;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::private_file;
+use crate::private_file::{self, Exclusive};
 
 /// Add, list and remove organisations whose agents get tokens over HTTP.
 #[derive(Debug, clap::Args)]
@@ -79,40 +78,50 @@ impl OrganizationsFile {
 
     fn read(&self) -> Result<Table, Failure> {
         let path = self.path()?;
-        let shown = path.display();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => text.parse().map_err(|error: toml::de::Error| {
-                Failure::usage(format!("{shown}: {}", error.message()), "correct the file")
-            }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Table::new()),
-            Err(error) => Err(Failure::new(format!("cannot read {shown}: {error}"))),
-        }
+        organizations(private_file::read(&path)?, &path)
     }
 
-    fn write(&self, organizations: &Table, output: &Output) -> Result<(), Failure> {
+    /// Changes the file, which a new one may begin.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Table) -> Result<(), Failure>,
+        output: &Output,
+    ) -> Result<(), Failure> {
         let path = self.path()?;
-        let text = format!(
+        let file = Exclusive::open(&path)?;
+        let mut all = organizations(file.text()?, &path)?;
+        change(&mut all)?;
+        file.write(&format!(
             "# Organisations of an AgentMQ broker (access.service.organizations). `agentmq org` \
-             writes this file: what you change stays, comments do not.\n\n{organizations}"
-        );
-        private_file::write(&path, &text)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+             writes this file: what you change stays, comments do not.\n\n{all}"
+        ))?;
         output.note("reload a broker that runs: kill -HUP");
         Ok(())
     }
 
     /// Gives an organisation a new secret key, and prints it.
-    fn renew(&self, mut all: Table, name: &str, output: &Output) -> Result<(), Failure> {
+    fn renew(
+        &self,
+        name: &str,
+        check: impl FnOnce(&Table) -> Result<(), Failure>,
+        output: &Output,
+    ) -> Result<(), Failure> {
         let mut bytes = [0; 32];
         random(&mut bytes)?;
         let secret = format!("sk_{}", URL_SAFE_NO_PAD.encode(bytes));
-        let entry = all.entry(name).or_insert_with(|| Value::Table(Table::new()));
-        let Some(table) = entry.as_table_mut() else {
-            return Err(Failure::usage(format!("{name} is no table"), "correct the file"));
-        };
         let hash = HashedSecret::of(&secret).to_text();
-        table.insert("secret".into(), Value::String(hash));
-        self.write(&all, output)?;
+        self.change(
+            |all| {
+                check(all)?;
+                let entry = all.entry(name).or_insert_with(|| Value::Table(Table::new()));
+                let Some(table) = entry.as_table_mut() else {
+                    return Err(Failure::usage(format!("{name} is no table"), "correct the file"));
+                };
+                table.insert("secret".into(), Value::String(hash));
+                Ok(())
+            },
+            output,
+        )?;
         output.result(&secret, &json!({ "organization_id": name, "secret_key": secret }))
     }
 }
@@ -120,24 +129,23 @@ impl OrganizationsFile {
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.action {
         Action::Add { name, file } => {
-            let all = file.read()?;
-            if all.contains_key(&name) {
+            let is_new = |all: &Table| {
                 let fix = "`agentmq org secret` gives an organisation another secret key";
-                return Err(Failure::usage(format!("{name:?} is there already"), fix));
-            }
-            file.renew(all, &name, output)
+                let there = || Failure::usage(format!("{name:?} is there already"), fix);
+                if all.contains_key(&name) { Err(there()) } else { Ok(()) }
+            };
+            file.renew(&name, is_new, output)
         }
         Action::Secret { name, file } => {
-            let all = file.read()?;
-            if !all.contains_key(&name) {
-                return Err(unknown(&name));
-            }
-            file.renew(all, &name, output)
+            let is_known = |all: &Table| {
+                if all.contains_key(&name) { Ok(()) } else { Err(unknown(&name)) }
+            };
+            file.renew(&name, is_known, output)
         }
         Action::Rm { name, file } => {
-            let mut all = file.read()?;
-            all.remove(&name).ok_or_else(|| unknown(&name))?;
-            file.write(&all, output)?;
+            let remove =
+                |all: &mut Table| all.remove(&name).map(|_| ()).ok_or_else(|| unknown(&name));
+            file.change(remove, output)?;
             output.result(&format!("removed {name}"), &json!({ "removed": name }))
         }
         Action::Ls { file } => {
@@ -153,6 +161,13 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// The organisations in a text; a file that is not there has none.
+fn organizations(text: Option<String>, path: &Path) -> Result<Table, Failure> {
+    text.unwrap_or_default().parse().map_err(|error: toml::de::Error| {
+        Failure::usage(format!("{}: {}", path.display(), error.message()), "correct the file")
+    })
 }
 
 fn unknown(name: &str) -> Failure {

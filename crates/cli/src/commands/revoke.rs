@@ -1,13 +1,10 @@
 //! `agentmq revoke`: put out who must not be let in any more.
 
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agentmq_broker::{
-    Config, Revocation, Revocations, Revoked, parse_revocations, print_revocations,
-};
+use agentmq_broker::{Config, Revocation, Revoked, parse_revocations, print_revocations};
 use serde_json::json;
 
 use crate::clock::unix_secs;
@@ -15,7 +12,7 @@ use crate::commands::config::load;
 use crate::commands::serve::config_failure;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::private_file;
+use crate::private_file::Exclusive;
 
 /// Put out who must not be let in any more: his sessions end, without their wills.
 #[derive(Debug, clap::Args)]
@@ -92,13 +89,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         let fix = "give --revocations revocations.toml, and set access.revocations to it";
         return Err(Failure::usage("the configuration names no file of revocations", fix));
     }
-    let mut all = match std::fs::read_to_string(&path) {
-        Ok(text) => parse_revocations(&text, &path).map_err(config_failure)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => Revocations::default(),
-        Err(error) => {
-            return Err(Failure::new(format!("cannot read {}: {error}", path.display())));
-        }
-    };
+    let file = Exclusive::open(&path)?;
+    let text = file.text()?.unwrap_or_default();
+    let mut all = parse_revocations(&text, &path).map_err(config_failure)?;
     let Some((of, has_tokens)) = args.of.revoked() else {
         return Err(Failure::usage("nobody is named", "`agentmq revoke --help` lists how"));
     };
@@ -116,8 +109,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         all.0.push(revocation(of, args.ban || !has_tokens, args.duration, &config, now));
         "revoked"
     };
-    private_file::write(&path, &print_revocations(&all))
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    file.write(&print_revocations(&all))?;
     output.note("reload a broker that runs, it holds at once: kill -HUP");
     let line = format!("{what}; {} in all", all.0.len());
     output.result(&line, &json!({ "done": what, "revocations": all.0.len() }))

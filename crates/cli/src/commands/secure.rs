@@ -1,6 +1,6 @@
 //! `agentmq secure`: from an open broker to one with TLS, tokens and rules, in one step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -26,8 +26,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let folder = &args.folder;
     if let Some(there) = FILES.iter().find(|file| folder.join(file).exists()) {
         let what = format!("{} is there already", folder.join(there).display());
-        let fix = "nothing was written: move it away, or give another --folder";
-        return Err(Failure::usage(what, fix));
+        return Err(Failure::usage(what, format!("nothing was written: {FIX}")));
     }
     let year = 1970 + (unix_secs() / 31_556_952) as i32;
     let made = certificates::make(&args.host, year)
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         &made.server,
         &made.server_key,
     ]) {
-        write(&folder.join(file), text)?;
+        private_file::create(&folder.join(file), text, FIX)?;
     }
     // Clients are to read it, whoever runs them.
     #[cfg(unix)]
@@ -63,10 +62,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     output.result(&line, &json!({ "folder": folder, "files": FILES }))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    private_file::write(path, text)
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
-}
+const FIX: &str = "move it away, or give another --folder";
 
 const FILES: [&str; 7] = [
     "agentmq.toml",

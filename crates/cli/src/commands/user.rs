@@ -1,7 +1,7 @@
 //! `agentmq user`: users with passwords.
 
-use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use agentmq_broker::{HashedPassword, ScramVerifier, User, Users, parse_users, print_users};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -13,7 +13,7 @@ use crate::commands::keys::random;
 use crate::commands::serve::config_failure;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::private_file;
+use crate::private_file::{self, Exclusive};
 
 /// Add, list and remove users with passwords.
 #[derive(Debug, clap::Args)]
@@ -77,17 +77,22 @@ impl UsersFile {
         Ok(path)
     }
 
-    /// Changes the file, which a new one may begin.
+    fn read(&self) -> Result<Users, Failure> {
+        let path = self.path()?;
+        users(private_file::read(&path)?, &path)
+    }
+
+    /// Changes the file, which a new one may begin. Others wait: it asks for nothing meanwhile.
     fn change(
         &self,
         change: impl FnOnce(&mut Users) -> Result<(), Failure>,
         output: &Output,
     ) -> Result<(), Failure> {
         let path = self.path()?;
-        let mut users = read(&path)?;
+        let file = Exclusive::open(&path)?;
+        let mut users = users(file.text()?, &path)?;
         change(&mut users)?;
-        private_file::write(&path, &print_users(&users))
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        file.write(&print_users(&users))?;
         output.note("reload a broker that runs: kill -HUP");
         Ok(())
     }
@@ -97,13 +102,16 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.action {
         Action::Add { name, file, claims } => {
             let claims = claims.claims()?;
+            let is_new = |users: &Users| {
+                let fix = "`agentmq user passwd` gives a user another password";
+                let there = || Failure::usage(format!("{name:?} is there already"), fix);
+                if users.contains_key(&name) { Err(there()) } else { Ok(()) }
+            };
+            is_new(&file.read()?)?;
+            let user = User { claims, ..with_password(&read_password()?)? };
             file.change(
                 |users| {
-                    if users.contains_key(&name) {
-                        let fix = "`agentmq user passwd` gives a user another password";
-                        return Err(Failure::usage(format!("{name:?} is there already"), fix));
-                    }
-                    let user = User { claims, ..with_password(&read_password()?)? };
+                    is_new(users)?;
                     users.insert(name.clone(), user);
                     Ok(())
                 },
@@ -112,11 +120,12 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             output.result(&format!("added {name}"), &json!({ "added": name }))
         }
         Action::Passwd { name, file } => {
+            file.read()?.remove(&name).ok_or_else(|| unknown(&name))?;
+            let new = with_password(&read_password()?)?;
             file.change(
                 |users| {
                     let user = users.get_mut(&name).ok_or_else(|| unknown(&name))?;
-                    let claims = user.claims.clone();
-                    *user = User { claims, ..with_password(&read_password()?)? };
+                    *user = User { claims: user.claims.clone(), ..new };
                     Ok(())
                 },
                 output,
@@ -131,7 +140,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             output.result(&format!("removed {name}"), &json!({ "removed": name }))
         }
         Action::Ls { file } => {
-            for (name, user) in read(&file.path()?)? {
+            for (name, user) in file.read()? {
                 let claims = Value::Object(user.claims.to_object());
                 let object = json!({ "name": name, "claims": claims });
                 output.result(&format!("{name}  {claims}"), &object)?;
@@ -145,12 +154,9 @@ fn unknown(name: &str) -> Failure {
     Failure::usage(format!("there is no user {name:?}"), "`agentmq user ls` lists them")
 }
 
-fn read(path: &std::path::Path) -> Result<Users, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse_users(&text, path).map_err(config_failure),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Users::new()),
-        Err(error) => Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
-    }
+/// The users in a text; a file that is not there has none.
+fn users(text: Option<String>, path: &Path) -> Result<Users, Failure> {
+    text.map_or(Ok(Users::new()), |text| parse_users(&text, path).map_err(config_failure))
 }
 
 fn with_password(password: &str) -> Result<User, Failure> {
