@@ -14,6 +14,7 @@ mod interruption;
 mod json_indent;
 mod listen_args;
 mod memory;
+mod names;
 mod output;
 mod private_file;
 mod progress;

@@ -109,3 +109,62 @@ fn keys_that_only_verify_outlive_a_rotation() {
     assert_eq!(rest, [partner, &first, shared, unknown].map(Clone::clone));
     assert_eq!(after["more"], json!(true));
 }
+
+#[test]
+fn a_weaker_revocation_lifts_no_ban() {
+    let folder = tempfile::tempdir().unwrap();
+    let revoke = |arguments: &[&str]| -> Value {
+        let file = ["--json", "revoke", "--revocations", "r.toml"];
+        let line = printed(folder.path(), &[&file, arguments].concat());
+        serde_json::from_str(&line).unwrap()
+    };
+    let ban = ["--agent", "scout", "--ban"];
+    assert_eq!(revoke(&ban)["done"], "revoked");
+    let before = read(folder.path(), "r.toml");
+    for weaker in [&["--for", "1h", "--ban"][..], &["--for", "1h"], &[]] {
+        assert_eq!(revoke(&[&["--agent", "scout"], weaker].concat())["done"], "kept");
+        assert_eq!(read(folder.path(), "r.toml"), before, "{weaker:?}");
+    }
+    assert_eq!(revoke(&[&ban[..], &["--lift"]].concat())["revocations"], 0);
+    // What neither covers is there twice, and lifted at once.
+    revoke(&["--agent", "scout", "--ban", "--for", "1m"]);
+    assert_eq!(revoke(&["--agent", "scout", "--for", "1d"])["revocations"], 2);
+    revoke(&["--agent", "late", "--ban", "--for", "200000000000000d"]);
+    assert_eq!(revoke(&["--agent", "scout", "--lift"])["revocations"], 1);
+}
+
+#[test]
+fn an_address_is_written_as_connections_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapped = ["revoke", "--revocations", "r.toml", "--address", "::ffff:127.7.7.7"];
+    printed(folder.path(), &mapped);
+    let text = read(folder.path(), "r.toml");
+    assert!(text.contains("address = \"127.7.7.7\""), "{text}");
+}
+
+#[test]
+fn who_cannot_be_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(65_536);
+    let revoke = ["revoke", "--revocations", "f.toml"];
+    let (user, org) = (["user", "add", "--users", "f"], ["org", "add", "--organizations", "f"]);
+    for (command, arguments, why) in [
+        (&user[..], &[""][..], "the name is empty"),
+        (&user, &["a\nb"], "the name has control characters in it"),
+        (&user, &[&long], "the name is longer than 65535 bytes"),
+        (&org, &[""], "the name is empty"),
+        (&org, &["a\tb"], "the name has control characters in it"),
+        (&org, &[&long], "the name is longer than 65535 bytes"),
+        (&revoke, &["--agent", ""], "the name is empty"),
+        (&revoke, &["--name", "a\u{7f}"], "the name has control characters in it"),
+        (&revoke, &["--token", ""], "the identifier is empty"),
+        (&revoke, &["--client-id", ""], "the client identifier is empty"),
+        (&revoke, &["--agent", "a", "--for", "0s"], "--for is less than a second"),
+    ] {
+        let output = run(folder.path(), &[command, arguments].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?} {arguments:.9?} {error}");
+        assert!(error.contains(why), "{command:?}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -43,7 +43,30 @@ pub enum Revoked {
     Address(IpAddr),
 }
 
+impl Revocation {
+    /// Whether it is about the same, and puts out whoever the other one does for as long.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let reaches = |own: Option<u64>, other: Option<u64>| {
+            own.is_none_or(|own| other.is_some_and(|other| own >= other))
+        };
+        self.of == other.of
+            && reaches(self.made_until, other.made_until)
+            && reaches(self.ends, other.ends)
+    }
+}
+
 impl Revocations {
+    /// Adds one, in place of those that it covers. `false`: one that is there covers it, and stays.
+    pub fn add(&mut self, new: Revocation) -> bool {
+        if self.0.iter().any(|it| *it != new && it.covers(&new)) {
+            return false;
+        }
+        self.0.retain(|it| !new.covers(it));
+        self.0.push(new);
+        true
+    }
+
     /// Whether this one is out.
     pub(crate) fn hold_for(
         &self,
@@ -85,7 +108,9 @@ impl Revoked {
             Self::User(name) => claims.is_some_and(|it| it.user_id.as_ref() == Some(name)),
             Self::Organization(name) => claims.is_some_and(|it| it.org_id.as_ref() == Some(name)),
             Self::ClientId(id) => client_id == id,
-            Self::Address(address) => source == Some(*address),
+            Self::Address(address) => {
+                source.is_some_and(|source| source.to_canonical() == address.to_canonical())
+            }
         }
     }
 }
@@ -110,6 +135,40 @@ mod tests {
         let revocations = Revocations(vec![Revocation { of, made_until, ends }]);
         let source = Some(IpAddr::from([10, 0, 0, 1]));
         revocations.hold_for(&scout(100), "client", source, 1000)
+    }
+
+    #[test]
+    fn the_stronger_one_stays() {
+        let made = |made_until, ends| {
+            let of = Revoked::Agent("scout".into());
+            Revocation { of, made_until, ends }
+        };
+        let (ban, hour) = (made(None, None), made(None, Some(3600)));
+        let (tokens, later) = (made(Some(100), Some(9000)), made(Some(200), Some(9000)));
+        for (there, new, expected) in [
+            (&ban, &hour, vec![&ban]),
+            (&ban, &tokens, vec![&ban]),
+            (&hour, &ban, vec![&ban]),
+            (&tokens, &later, vec![&later]),
+            (&later, &tokens, vec![&later]),
+            (&ban, &ban, vec![&ban]),
+            // Neither covers the other.
+            (&hour, &tokens, vec![&hour, &tokens]),
+        ] {
+            let mut all = Revocations(vec![there.clone()]);
+            let is_added = all.add(new.clone());
+            assert_eq!(all.0.iter().collect::<Vec<_>>(), expected);
+            assert_eq!(is_added, all.0.last() == Some(new), "{there:?} {new:?}");
+        }
+        let mut all = Revocations(vec![ban]);
+        assert!(all.add(Revocation { of: Revoked::Agent("other".into()), ..hour }));
+        assert_eq!(all.0.len(), 2);
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_both_notations() {
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        assert!(holds(Revoked::Address(mapped), None, None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use crate::commands::config::load;
 use crate::commands::keys::random;
 use crate::failure::Failure;
+use crate::names;
 use crate::output::Output;
 use crate::private_file::{self, Exclusive};
 
@@ -129,6 +130,7 @@ impl OrganizationsFile {
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.action {
         Action::Add { name, file } => {
+            names::check("the name", &name)?;
             let is_new = |all: &Table| {
                 let fix = "`agentmq org secret` gives an organisation another secret key";
                 let there = || Failure::usage(format!("{name:?} is there already"), fix);

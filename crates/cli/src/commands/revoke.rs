@@ -11,6 +11,7 @@ use crate::clock::unix_secs;
 use crate::commands::config::load;
 use crate::commands::serve::config_failure;
 use crate::failure::Failure;
+use crate::names;
 use crate::output::Output;
 use crate::private_file::Exclusive;
 
@@ -76,7 +77,10 @@ impl Whom {
             self.user.map(Revoked::User),
             self.org.map(Revoked::Organization),
         ];
-        let by_place = [self.client_id.map(Revoked::ClientId), self.address.map(Revoked::Address)];
+        let by_place = [
+            self.client_id.map(Revoked::ClientId),
+            self.address.map(|it| Revoked::Address(it.to_canonical())),
+        ];
         let by_token = by_token.into_iter().flatten().map(|of| (of, true));
         by_token.chain(by_place.into_iter().flatten().map(|of| (of, false))).next()
     }
@@ -89,30 +93,54 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         let fix = "give --revocations revocations.toml, and set access.revocations to it";
         return Err(Failure::usage("the configuration names no file of revocations", fix));
     }
-    let file = Exclusive::open(&path)?;
-    let text = file.text()?.unwrap_or_default();
-    let mut all = parse_revocations(&text, &path).map_err(config_failure)?;
     let Some((of, has_tokens)) = args.of.revoked() else {
         return Err(Failure::usage("nobody is named", "`agentmq revoke --help` lists how"));
     };
+    if !args.lift {
+        check(&of, args.duration)?;
+    }
+    let file = Exclusive::open(&path)?;
+    let text = file.text()?.unwrap_or_default();
+    let mut all = parse_revocations(&text, &path).map_err(config_failure)?;
     let now = unix_secs();
-    // One that says the same of the same is replaced.
-    let before = all.0.len();
-    all.0.retain(|it| it.of != of && it.ends.is_none_or(|ends| ends > now));
+    all.0.retain(|it| it.ends.is_none_or(|ends| ends > now));
     let what = if args.lift {
+        let before = all.0.len();
+        all.0.retain(|it| it.of != of);
         if before == all.0.len() {
             let fix = format!("{} has those that there are", path.display());
             return Err(Failure::usage("there is no such revocation", fix));
         }
         "lifted"
-    } else {
-        all.0.push(revocation(of, args.ban || !has_tokens, args.duration, &config, now));
+    } else if all.add(revocation(of, args.ban || !has_tokens, args.duration, &config, now)) {
         "revoked"
+    } else {
+        output.note("one that lasts longer or is a ban is there already, and stays: see --lift");
+        "kept"
     };
     file.write(&print_revocations(&all))?;
     output.note("reload a broker that runs, it holds at once: kill -HUP");
     let line = format!("{what}; {} in all", all.0.len());
     output.result(&line, &json!({ "done": what, "revocations": all.0.len() }))
+}
+
+/// Refuses what would put out nobody.
+fn check(of: &Revoked, duration: Option<Duration>) -> Result<(), Failure> {
+    if duration.is_some_and(|duration| duration.as_secs() == 0) {
+        return Err(Failure::usage("--for is less than a second", "give a longer one"));
+    }
+    match of {
+        Revoked::Token(name) => names::check("the identifier", name),
+        Revoked::ClientId(id) if id.is_empty() => {
+            Err(Failure::usage("the client identifier is empty", "give another one"))
+        }
+        Revoked::Name(name)
+        | Revoked::Agent(name)
+        | Revoked::Server(name)
+        | Revoked::User(name)
+        | Revoked::Organization(name) => names::check("the name", name),
+        Revoked::ClientId(_) | Revoked::Address(_) => Ok(()),
+    }
 }
 
 fn revocation(
@@ -122,15 +150,17 @@ fn revocation(
     config: &Config,
     now: u64,
 ) -> Revocation {
+    // TOML has no larger numbers.
+    let after = |secs: u64| now.saturating_add(secs).min(i64::MAX as u64);
     let lasts = duration.map(|duration| duration.as_secs());
     if is_ban {
-        return Revocation { of, made_until: None, ends: lasts.map(|secs| now + secs) };
+        return Revocation { of, made_until: None, ends: lasts.map(after) };
     }
     // Tokens made until now have all expired by then, unless somebody goes on refreshing them.
     let tokens = &config.access.tokens;
     let is_chain = matches!(of, Revoked::Token(_));
     let longest = u64::from(tokens.longest_secs) + u64::from(tokens.leeway_secs);
-    let ends = lasts.or_else(|| (!is_chain).then_some(longest)).map(|secs| now + secs);
+    let ends = lasts.or_else(|| (!is_chain).then_some(longest)).map(after);
     // A token itself is meant whenever it was made.
     let made_until = (!is_chain).then_some(now);
     Revocation { of, made_until, ends }

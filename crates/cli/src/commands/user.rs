@@ -12,6 +12,7 @@ use crate::commands::config::load;
 use crate::commands::keys::random;
 use crate::commands::serve::config_failure;
 use crate::failure::Failure;
+use crate::names;
 use crate::output::Output;
 use crate::private_file::{self, Exclusive};
 
@@ -101,6 +102,7 @@ impl UsersFile {
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.action {
         Action::Add { name, file, claims } => {
+            names::check("the name", &name)?;
             let claims = claims.claims()?;
             let is_new = |users: &Users| {
                 let fix = "`agentmq user passwd` gives a user another password";
