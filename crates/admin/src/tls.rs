@@ -19,6 +19,11 @@ pub struct TlsIdentity {
 }
 
 impl TlsIdentity {
+    /// Reads the files, to say what is wrong with them.
+    pub fn check(&self) -> Result<(), String> {
+        self.load().map(|_| ())
+    }
+
     /// Reads the files; the error names file and cause.
     pub(crate) fn load(&self) -> Result<TlsAcceptor, String> {
         let (cert, key) = (self.cert.display(), self.key.display());

@@ -71,10 +71,16 @@ impl AdminConfig {
         rest.parse().map(|address| (address, is_https)).map_err(|_| how)
     }
 
+    /// Its certificate and key; `None`: it is not for TLS.
+    pub(crate) fn tls(&self) -> Option<TlsIdentity> {
+        let (_, is_https) = self.parse().ok()?;
+        is_https.then(|| TlsIdentity { cert: self.cert.clone(), key: self.key.clone() })
+    }
+
     /// What the server is started with; `None`: there is none.
     pub(crate) fn options(&self, services: &Services) -> Option<AdminOptions> {
-        let (address, is_https) = self.parse().ok()?;
-        let tls = is_https.then(|| TlsIdentity { cert: self.cert.clone(), key: self.key.clone() });
+        let (address, _) = self.parse().ok()?;
+        let tls = self.tls();
         let mut hosts = self.hosts.clone();
         if !address.ip().is_unspecified() {
             hosts.push(address.ip().to_string());

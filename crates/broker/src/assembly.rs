@@ -67,6 +67,19 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, NetError> {
     Ok(bound)
 }
 
+impl Config {
+    /// Reads the certificates and keys that it names, to say what is wrong with them.
+    #[must_use]
+    pub fn tls_problems(&self) -> Vec<String> {
+        let listeners = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let of_listeners = listeners
+            .filter_map(|tls| TlsServer::load(tls_files(tls)).err())
+            .map(|error| error.to_string());
+        let of_admin = self.admin.tls().and_then(|tls| tls.check().err());
+        of_listeners.chain(of_admin).collect()
+    }
+}
+
 fn listener_options(
     listener: &ListenerConfig,
     packet_bytes: u32,

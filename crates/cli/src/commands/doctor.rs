@@ -1,8 +1,9 @@
 //! `agentmq doctor`: what of a broker is open, and how to close it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use agentmq_broker::Config;
+use agentmq_broker::{Action, Config, Policy, Principal};
 use serde_json::json;
 
 use crate::commands::config::load;
@@ -29,7 +30,14 @@ struct Finding {
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let config = load(args.config.as_deref())?;
     config.access.check().map_err(config_failure)?;
-    let findings = findings(&config);
+    let policy = config.access.load_policy().map_err(config_failure)?;
+    let file = args.config.unwrap_or_else(|| PathBuf::from("agentmq.toml"));
+    let mut findings = findings(&config);
+    findings.push(Finding {
+        what: "the rules are narrower than everything",
+        advice: policy.as_ref().and_then(too_wide),
+    });
+    findings.extend(findings_of_files(&config, file));
     let mut open = 0;
     for Finding { what, advice } in &findings {
         let (mark, text) = match advice {
@@ -78,12 +86,63 @@ fn findings(config: &Config) -> Vec<Finding> {
     let notices = config.notices();
     let in_the_clear = notices.iter().find(|notice| notice.contains("on the way"));
     findings.push(Finding { what: "secrets travel encrypted", advice: in_the_clear.cloned() });
-    let readable = secret_files(config).into_iter().find(|file| is_readable_by_others(file));
-    findings.push(Finding {
-        what: "secret files are the broker's own",
-        advice: readable.map(|file| format!("others may read {0}: chmod 600 {0}", file.display())),
-    });
     findings
+}
+
+/// What everybody may do, although there are rules, if it is everything.
+fn too_wide(policy: &Policy) -> Option<String> {
+    let everybody = Principal::ANONYMOUS.under(policy, "");
+    // The second one is for rules that forbid the first one by its text.
+    let asked = [(Action::Subscribe, "#"), (Action::Subscribe, "+/#"), (Action::Publish, PROBE)];
+    asked.into_iter().find_map(|(action, topic)| {
+        let decision = everybody.authorize(action, topic);
+        let what = match action {
+            Action::Publish => "publish to any topic",
+            _ => "subscribe to all topics",
+        };
+        let rule = decision.rule;
+        let advice = || format!("rule `{rule}` lets everybody {what}: name topics, or who may");
+        decision.allowed.then(advice)
+    })
+}
+
+fn findings_of_files(config: &Config, file: PathBuf) -> [Finding; 3] {
+    let readable = secret_files(config).into_iter().find(|file| is_readable_by_others(file));
+    let writable = files(config, file).iter().find_map(|file| writable_by_others(file));
+    let problems = config.tls_problems();
+    [
+        Finding {
+            what: "secret files are the broker's own",
+            advice: readable
+                .map(|file| format!("others may read {0}: chmod 600 {0}", file.display())),
+        },
+        Finding {
+            what: "others change no file of the broker",
+            advice: writable
+                .map(|path| format!("others may write to {0}: chmod go-w {0}", path.display())),
+        },
+        Finding {
+            what: "certificates and keys can be used",
+            advice: problems
+                .into_iter()
+                .next()
+                .map(|why| format!("the broker does not start: {why}")),
+        },
+    ]
+}
+
+/// Every file that says who is let in, and who may do what.
+fn files(config: &Config, file: PathBuf) -> Vec<PathBuf> {
+    let access = &config.access;
+    let mut files = vec![file, access.policy.clone(), access.revocations.clone()];
+    files.push(access.tokens.ca.clone());
+    for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+        files.push(tls.cert.clone());
+        files.extend(tls.client_ca.clone());
+    }
+    files.push(config.admin.cert.clone());
+    files.extend(secret_files(config));
+    files
 }
 
 fn secret_files(config: &Config) -> Vec<PathBuf> {
@@ -96,13 +155,23 @@ fn secret_files(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-#[cfg(unix)]
 fn is_readable_by_others(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
-#[cfg(not(unix))]
-fn is_readable_by_others(_: &Path) -> bool {
-    false
+/// What of a file and the folders around it others may write to. In a folder such as /tmp everybody
+/// keeps what is his.
+fn writable_by_others(file: &Path) -> Option<PathBuf> {
+    let path = file.canonicalize().ok()?;
+    let is_open = |path: &&Path| {
+        std::fs::metadata(path).is_ok_and(|metadata| {
+            let mode = metadata.permissions().mode();
+            mode & 0o022 != 0 && !(metadata.is_dir() && mode & STICKY != 0)
+        })
+    };
+    path.ancestors().find(is_open).map(Path::to_owned)
 }
+
+const STICKY: u32 = 0o1000;
+/// A topic that no rule is about by its name.
+const PROBE: &str = "b19c7a44/0e2f5d63";

@@ -1,5 +1,6 @@
 //! `agentmq secure`: from an open broker to one with TLS, tokens and rules, in one step.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -31,7 +32,12 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let year = 1970 + (unix_secs() / 31_556_952) as i32;
     let made = certificates::make(&args.host, year)
         .map_err(|error| Failure::usage(format!("no certificate: {error}"), "correct --host"))?;
-    std::fs::create_dir_all(folder.join("tls"))
+    // Others may read certificates there, whatever the umask says, and not exchange them.
+    let mut builder = std::fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o755)
+        .create(folder.join("tls"))
         .map_err(|error| Failure::new(format!("cannot make {}: {error}", folder.display())))?;
     let keys = keys::new_file()?;
     for (file, text) in FILES.iter().zip([
