@@ -168,3 +168,13 @@ fn who_cannot_be_is_refused() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn keys_of_others_are_no_file_to_sign_with() {
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let config = "[access]\ntokens.keys = [\"https://issuer.invalid/keys\", \"keys.json\"]\n";
+    std::fs::write(folder.path().join("agentmq.toml"), config).unwrap();
+    printed(folder.path(), &["keys", "rotate"]);
+    assert_eq!(printed(folder.path(), &["keys", "ls"]).lines().count(), 2);
+}

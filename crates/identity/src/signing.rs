@@ -51,8 +51,8 @@ impl SigningKey {
         if keys.is_empty() { Err(NoSigningKey) } else { Ok(keys) }
     }
 
-    /// The text of a key set with this key before the others. Keys to sign with stay if `stays` says
-    /// so, first to last; what else the set has stays as it is.
+    /// The text of a key set with this key before the others. Keys to sign with stay if `stays`
+    /// says so, first to last; what else the set has stays as it is.
     pub fn put_before(
         &self,
         text: &str,

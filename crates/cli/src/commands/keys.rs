@@ -72,7 +72,8 @@ impl KeyFile {
             })?;
             return Ok(SigningKeys { all, file: file.clone(), config });
         }
-        for file in &config.access.tokens.keys {
+        // Addresses have keys that others sign with.
+        for file in config.access.tokens.keys.iter().filter(|it| !it.contains("://")) {
             let file = PathBuf::from(file);
             if let Ok(all) = SigningKey::read_all(&text(&file)?) {
                 return Ok(SigningKeys { all, file, config });
