@@ -224,12 +224,17 @@ fn claims_survive_the_broker() {
         ..connect("agent", &watcher_token)
     });
     assert_eq!(connack.reason(), ReasonCode::Success);
-    let mut watcher = client(&broker, "watcher", &watcher_token);
-    watcher.subscribe("acme/agents/scout/status", QoS::AtLeastOnce);
+    let watch = |broker: &Broker| {
+        let mut watcher = broker.dial();
+        let connect = connect("watcher", &watcher_token);
+        let resumed = Connect { clean_start: false, properties: lasting.view(), ..connect };
+        assert_eq!(watcher.connect_with(resumed).reason(), ReasonCode::Success);
+        watcher
+    };
+    watch(&broker).subscribe("acme/agents/scout/status", QoS::AtLeastOnce);
     agent.ping();
     let broker = broker.restart();
-    let mut watcher = client(&broker, "watcher", &watcher_token);
-    watcher.subscribe("acme/agents/scout/status", QoS::AtLeastOnce);
+    let mut watcher = watch(&broker);
     assert_eq!(watcher.receive_publish().publish().payload, b"gone");
     let other = token(&broker, &["--agent", "other"]);
     let refused = broker.dial().connect_with(connect("agent", &other));
