@@ -62,6 +62,10 @@ fn guesses_are_locked_out_and_nothing_secret_is_written() {
     }
     let locked = login(&broker, ProtocolVersion::V5, "scout", "canary-secret");
     assert_eq!(locked, ReasonCode::QuotaExceeded);
+    broker.signal(Signal::HUP);
+    broker.wait_for_log("reload done", 0);
+    let locked = login(&broker, ProtocolVersion::V5, "scout", "canary-guess");
+    assert_eq!(locked, ReasonCode::QuotaExceeded, "a reload gives no new guesses");
     let nobody = login(&broker, ProtocolVersion::V5, "nobody", "canary-guess");
     assert_eq!(nobody, ReasonCode::BadUserNameOrPassword);
     let folder = broker.folder().to_owned();

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use agentmq_admin::Fetcher;
 use agentmq_identity::{
-    Authenticator, CertificatePart, Certificates, ClaimMapping, Entropy, InForce, KeySet, Open,
-    Passwords, Proof, ProofChain, RemoteKeys, Revocations, SigningKey, Token, TokenChains,
+    Authenticator, CertificatePart, Certificates, ClaimMapping, Entropy, InForce, KeySet, Lockout,
+    Open, Passwords, Proof, ProofChain, RemoteKeys, Revocations, SigningKey, Token, TokenChains,
     TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
@@ -224,6 +224,8 @@ pub(crate) struct Kept {
     pub(crate) chains: TokenChains,
     /// Keys that are fetched.
     pub(crate) key_sets: KeySets,
+    /// Passwords that were wrong.
+    pub(crate) lockout: Lockout,
 }
 
 /// Whether keys are to be fetched, and not in a file.
@@ -279,7 +281,8 @@ impl AccessConfig {
         }
         if let Some(users) = self.load_users()? {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-            proofs.push(Box::new(Passwords::new(users, clock, entropy)));
+            let lockout = kept.lockout.clone();
+            proofs.push(Box::new(Passwords::new(users, clock, entropy, lockout)));
         }
         if let Some(name) = self.certificates.agent_id.part() {
             let org = self.certificates.org_id.part().map(|part| ("org_id", part));

@@ -46,6 +46,7 @@ pub use claims::{CLAIM_NAMES, ClaimError, Claims};
 pub use client_ids::{ASSIGNED, ClientIdPattern, ClientIdPatternError};
 pub use guarded::{Guarded, InForce};
 pub use keys::{KeyError, KeySet};
+pub use lockout::Lockout;
 pub use organization::{HashedSecret, Organization, Organizations, Provider};
 pub use password::{HashError, HashedPassword};
 pub use passwords::{Entropy, Passwords};

@@ -3,12 +3,12 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Failed logins.
-#[derive(Debug, Default)]
-pub(crate) struct Lockout {
-    failures: HashMap<Guesser, Failures>,
-}
+/// Failed logins. They outlive the users that were guessed at: a reload gives no new guesses. Cheap
+/// to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Lockout(Arc<Mutex<HashMap<Guesser, Failures>>>);
 
 /// Where guesses come from, and at which name; `None`: at any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,22 +27,24 @@ struct Failures {
 impl Lockout {
     /// Whether the next guess is not even looked at.
     pub(crate) fn is_locked(&self, name: &str, source: Option<IpAddr>, now: u64) -> bool {
+        let all = self.failures();
         pair(name, source).iter().any(|(guesser, most)| {
-            let failures = self.failures.get(guesser);
+            let failures = all.get(guesser);
             failures.is_some_and(|it| it.count >= *most && now < it.last + LOCKED_SECS)
         })
     }
 
     /// A guess was wrong.
-    pub(crate) fn failed(&mut self, name: &str, source: Option<IpAddr>, now: u64) {
-        if self.failures.len() >= MOST {
-            self.failures.retain(|_, it| now < it.last + LOCKED_SECS);
+    pub(crate) fn failed(&self, name: &str, source: Option<IpAddr>, now: u64) {
+        let mut all = self.failures();
+        if all.len() >= MOST {
+            all.retain(|_, it| now < it.last + LOCKED_SECS);
         }
-        if self.failures.len() >= MOST {
-            self.failures.clear(); // from so many sources guessing cannot be held up by source
+        if all.len() >= MOST {
+            all.clear(); // from so many sources guessing cannot be held up by source
         }
         for (guesser, _) in pair(name, source) {
-            let failures = self.failures.entry(guesser).or_insert(Failures { count: 0, last: now });
+            let failures = all.entry(guesser).or_insert(Failures { count: 0, last: now });
             if now >= failures.last + LOCKED_SECS {
                 failures.count = 0;
             }
@@ -52,9 +54,14 @@ impl Lockout {
     }
 
     /// A guess was right: what its name has against it from there is forgotten.
-    pub(crate) fn succeeded(&mut self, name: &str, source: Option<IpAddr>) {
+    pub(crate) fn succeeded(&self, name: &str, source: Option<IpAddr>) {
         let [(guesser, _), _] = pair(name, source);
-        self.failures.remove(&guesser);
+        self.failures().remove(&guesser);
+    }
+
+    /// Counts that a panic left half done are still counts.
+    fn failures(&self) -> MutexGuard<'_, HashMap<Guesser, Failures>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn five_wrong_guesses_at_a_name_lock_it_for_where_they_came_from() {
-        let mut lockout = Lockout::default();
+        let lockout = Lockout::default();
         for guess in 0..5 {
             assert!(!lockout.is_locked("a", HERE, 100), "{guess}");
             lockout.failed("a", HERE, 100);
@@ -108,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_right_guess_forgets_the_wrong_ones() {
-        let mut lockout = Lockout::default();
+        let lockout = Lockout::default();
         for _ in 0..3 {
             for _ in 0..4 {
                 lockout.failed("a", None, 1);
@@ -120,7 +127,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_network_are_one() {
-        let mut lockout = Lockout::default();
+        let lockout = Lockout::default();
         let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
         for host in 0..5 {
             lockout.failed("a", address(&format!("2001:db8:0:1::{host}")), 1);
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_list_of_names_locks_where_it_comes_from() {
-        let mut lockout = Lockout::default();
+        let lockout = Lockout::default();
         for name in 0..100 {
             lockout.failed(&name.to_string(), HERE, 1);
         }
@@ -147,10 +154,10 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut lockout = Lockout::default();
+        let lockout = Lockout::default();
         for name in 0..MOST as u64 * 2 {
             lockout.failed(&name.to_string(), THERE, name / 100);
         }
-        assert!(lockout.failures.len() <= MOST + 2);
+        assert!(lockout.failures().len() <= MOST + 2);
     }
 }

@@ -37,37 +37,39 @@ struct Shared {
     decoy: Option<HashedPassword>,
     /// Of this run alone; for what must look random to others and the same to itself.
     secret: [u8; 32],
-    memory: Mutex<Memory>,
+    lockout: Lockout,
+    right: Mutex<Right>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    lockout: Lockout,
-    /// Passwords that were right, as their keyed hashes, and until when (Unix time) that counts: a
-    /// client that comes back does not cost a hash each time.
-    right: HashMap<[u8; 32], u64>,
-}
+/// Passwords that were right, as their keyed hashes, and until when (Unix time) that counts: a
+/// client that comes back does not cost a hash each time.
+type Right = HashMap<[u8; 32], u64>;
 
 impl Passwords {
-    /// These users.
-    pub fn new(users: Users, clock: Arc<dyn WallClock>, entropy: Arc<dyn Entropy>) -> Self {
+    /// These users, where so much has been guessed wrong.
+    pub fn new(
+        users: Users,
+        clock: Arc<dyn WallClock>,
+        entropy: Arc<dyn Entropy>,
+        lockout: Lockout,
+    ) -> Self {
         let (mut secret, mut salt, mut nobody) = ([0; 32], [0; 16], [0; 16]);
         entropy.fill(&mut secret);
         entropy.fill(&mut salt);
         entropy.fill(&mut nobody);
         let decoy = HashedPassword::new(&nobody, &salt);
-        let memory = Mutex::default();
-        Self(Arc::new(Shared { users, clock, entropy, decoy, secret, memory }))
+        let right = Mutex::default();
+        Self(Arc::new(Shared { users, clock, entropy, decoy, secret, lockout, right }))
     }
 
     fn plain(&self, name: &str, password: &[u8], source: Option<IpAddr>) -> Outcome {
         let shared = &self.0;
         let now = shared.clock.unix_secs();
-        if shared.memory().lockout.is_locked(name, source, now) {
+        if shared.lockout.is_locked(name, source, now) {
             return Outcome::Refused(locked());
         }
         let digest = shared.digest(name, password);
-        if shared.memory().right.get(&digest).is_some_and(|until| now < *until) {
+        if shared.right().get(&digest).is_some_and(|until| now < *until) {
             return shared.accepted(name, None);
         }
         let (shared, name) = (Arc::clone(shared), name.into());
@@ -84,7 +86,7 @@ impl Passwords {
             });
         };
         let name: Box<str> = first.name.as_str().into();
-        if shared.memory().lockout.is_locked(&name, source, shared.clock.unix_secs()) {
+        if shared.lockout.is_locked(&name, source, shared.clock.unix_secs()) {
             return Outcome::Refused(locked());
         }
         let known = shared.users.get(&*name).and_then(|user| user.scram.clone());
@@ -120,8 +122,8 @@ impl Proof for Passwords {
 }
 
 impl Shared {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn right(&self) -> MutexGuard<'_, Right> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn accepted(&self, name: &str, data: Option<Vec<u8>>) -> Outcome {
@@ -144,7 +146,7 @@ impl Shared {
     /// Counts a login, right or wrong.
     fn count(&self, name: &str, source: Option<IpAddr>, is_right: bool) {
         let now = self.clock.unix_secs();
-        let lockout = &mut self.memory().lockout;
+        let lockout = &self.lockout;
         match is_right {
             true => lockout.succeeded(name, source),
             false => lockout.failed(name, source, now),
@@ -153,7 +155,7 @@ impl Shared {
 
     fn remember(&self, digest: [u8; 32]) {
         let now = self.clock.unix_secs();
-        let right = &mut self.memory().right;
+        let mut right = self.right();
         if right.len() >= REMEMBERED {
             right.retain(|_, until| now < *until);
         }
@@ -183,7 +185,7 @@ impl Work for Comparison {
     fn run(self: Box<Self>) -> Outcome {
         let Self { shared, name, password, source, digest } = &*self;
         // Others may have guessed while this one waited.
-        if shared.memory().lockout.is_locked(name, *source, shared.clock.unix_secs()) {
+        if shared.lockout.is_locked(name, *source, shared.clock.unix_secs()) {
             return Outcome::Refused(locked());
         }
         let known = shared.users.get(&**name).and_then(|user| user.password.as_ref());
@@ -211,7 +213,7 @@ impl Exchange for ScramExchange {
     fn step(self: Box<Self>, data: &[u8]) -> Outcome {
         let Self { shared, name, source, server } = *self;
         // Others may have guessed since it began.
-        if shared.memory().lockout.is_locked(&name, source, shared.clock.unix_secs()) {
+        if shared.lockout.is_locked(&name, source, shared.clock.unix_secs()) {
             return Outcome::Refused(locked());
         }
         let answer = server.finish(data);

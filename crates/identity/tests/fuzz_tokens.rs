@@ -5,8 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use agentmq_identity::{
-    Authenticator, Claims, Credentials, Entropy, HashedPassword, KeySet, Outcome, Passwords,
-    Principal, ProofChain, ScramVerifier, SigningKey, Token, TokenRules, User, Users, WallClock,
+    Authenticator, Claims, Credentials, Entropy, HashedPassword, KeySet, Lockout, Outcome,
+    Passwords, Principal, ProofChain, ScramVerifier, SigningKey, Token, TokenRules, User, Users,
+    WallClock,
 };
 use serde_json::{Map, Value, json};
 
@@ -140,7 +141,7 @@ fn no_message_but_the_right_one_ends_a_scram_exchange_well() {
     let scram = Some(ScramVerifier::new(b"pencil", &[1; 16]));
     let user = User { scram, password: HashedPassword::new(b"p", &[2; 16]), ..User::default() };
     let users = Users::from([("me".to_owned(), user)]);
-    let passwords = Passwords::new(users, Arc::new(Still), Arc::new(Still));
+    let passwords = Passwords::new(users, Arc::new(Still), Arc::new(Still), Lockout::default());
     let chain = AssertUnwindSafe(ProofChain::new(vec![Box::new(passwords)]));
     let any = bolero::check!().with_type::<(Vec<Change>, Vec<Change>, Vec<u8>)>();
     any.with_iterations(3_000).for_each(|(first, last, bytes)| {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::ReasonCode;
 use agentmq_identity::{
-    Acceptance, Authenticator, Claims, Credentials, Entropy, Exchange, HashedPassword, Outcome,
-    Passwords, ProofChain, ScramVerifier, User, Users, WallClock,
+    Acceptance, Authenticator, Claims, Credentials, Entropy, Exchange, HashedPassword, Lockout,
+    Outcome, Passwords, ProofChain, ScramVerifier, User, Users, WallClock,
 };
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
@@ -50,7 +50,7 @@ impl World {
         let users = Users::from([("me".to_owned(), user)]);
         let clock = Hands::default();
         let entropy = Arc::new(Counting::default());
-        let passwords = Passwords::new(users, Arc::new(clock.clone()), entropy);
+        let passwords = Passwords::new(users, Arc::new(clock.clone()), entropy, Lockout::default());
         Self { chain: ProofChain::new(vec![Box::new(passwords)]), clock }
     }
 
