@@ -190,7 +190,7 @@ topics = ["audit/#"]
     let expected = [
         "client identifiers: {agent_id}, {agent_id}:*",
         "deny subscribe: secret/#  [no secrets]",
-        "allow publish, subscribe: agents/scout/#, tools/echo/call  [own]",
+        "allow publish, retain, subscribe: agents/scout/#, tools/echo/call  [own]",
         "deny everything else",
     ];
     assert_eq!(explained.lines().collect::<Vec<_>>(), expected);

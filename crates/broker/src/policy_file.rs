@@ -194,12 +194,17 @@ impl Reading<'_> {
         };
         let mut rule = Rule { name: format!("{}", index + 1), ..Rule::default() };
         let (mut has_effect, mut has_topics) = (false, false);
+        let mut refuses_to_retain = None;
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => rule.name = self.text(value),
                 "effect" => (rule.effect, has_effect) = (self.effect("effect", value), true),
                 "actions" => (rule.publish, rule.subscribe) = self.actions(value),
                 "topics" => (rule.topics, has_topics) = (self.patterns(value), true),
+                "retain" => {
+                    rule.retain = self.flag("retain", value);
+                    refuses_to_retain = Some(value.span().start).filter(|_| !rule.retain);
+                }
                 "literal" => rule.literal = self.flag("literal", value),
                 "exact" => rule.exact = self.flag("exact", value),
                 "silent" => rule.silent = self.flag("silent", value),
@@ -212,6 +217,12 @@ impl Reading<'_> {
         if !has_effect {
             let why = "the rule has no effect: write effect = \"allow\" or \"deny\"";
             self.report(item.span().start, why.into());
+        }
+        if let Some(offset) =
+            refuses_to_retain.filter(|_| has_effect && rule.effect == Effect::Deny)
+        {
+            let why = "retain = false narrows what a rule allows: this one denies";
+            self.report(offset, why.into());
         }
         if !has_topics {
             let why = "the rule has no topics: write topics = [\"a/#\"]";
@@ -298,7 +309,8 @@ impl Reading<'_> {
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
 const TOP_KEYS: &[&str] = &["client_ids", "otherwise", "profiles", "rules"];
 const KEYS: &[&str] = &[
-    "name", "effect", "actions", "topics", "literal", "exact", "silent", "users", "roles", "claims",
+    "name", "effect", "actions", "topics", "retain", "literal", "exact", "silent", "users",
+    "roles", "claims",
 ];
 const ACTIONS: &[&str] = &["publish", "subscribe"];
 
@@ -370,6 +382,10 @@ mod tests {
             ("rules = 1", "p.toml:1:9: rules are tables: write [[rules]]"),
             ("rules = [1]", "p.toml:1:10: a rule is a table"),
             ("profiles = ['mqtt']", "p.toml:1:12: there is no profile `mqtt`: mqtt-agent, mcp"),
+            (
+                "[[rules]]\neffect = 'deny'\ntopics = ['#']\nretain = false",
+                "p.toml:4:10: retain = false narrows what a rule allows",
+            ),
             ("client_ids = ['{agent}']", "p.toml:1:14: `{agent}`: `{agent}` is not one of"),
             ("rule = 1", "p.toml:1:1: `rule` is not known here; did you mean `rules`?"),
             ("[[rules]]\neffect = 'allow'", "p.toml:1:1: the rule has no topics"),

@@ -9,6 +9,8 @@ use crate::Principal;
 pub enum Action {
     /// Publish to a topic name, a will's topic included.
     Publish,
+    /// Publish to a topic name what its future subscribers get too, or take away what they would.
+    Retain,
     /// Subscribe to a topic filter; for a shared subscription, its inner filter.
     Subscribe,
     /// Get a message of a topic that was kept: it waited in a queue, or was in flight.
@@ -45,7 +47,7 @@ impl Principal {
     /// subscribe). `$SYS` is the broker's own: nobody publishes there.
     pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
         let system = topic == "$SYS" || topic.starts_with("$SYS/");
-        if system && action == Action::Publish {
+        if system && matches!(action, Action::Publish | Action::Retain) {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Decision::refused("$SYS", reason);
         }
@@ -63,7 +65,9 @@ mod tests {
     #[test]
     fn only_the_broker_publishes_to_sys() {
         let client = Principal::named("scout");
-        assert!(!client.authorize(Action::Publish, "$SYS/broker/uptime").allowed);
+        for action in [Action::Publish, Action::Retain] {
+            assert!(!client.authorize(action, "$SYS/broker/uptime").allowed);
+        }
         assert!(client.authorize(Action::Subscribe, "$SYS/#").allowed);
         assert!(client.authorize(Action::Publish, "$SYSTEM/a").allowed);
     }

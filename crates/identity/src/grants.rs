@@ -20,6 +20,7 @@ pub(crate) struct Grants {
 pub(crate) struct Grant {
     filter: String,
     publish: bool,
+    retain: bool,
     subscribe: bool,
     literal: bool,
     exact: bool,
@@ -53,7 +54,7 @@ impl Grants {
     pub(crate) fn denying(&self, action: Action, topic: &str) -> Option<&Grant> {
         let page = &self.denies;
         match action {
-            Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
+            Action::Publish | Action::Retain => page.first(topic, |it| it.publish && it.has(topic)),
             Action::Receive => page.first(topic, |it| it.subscribe && !it.literal),
             Action::Subscribe => page.asked(topic, overlaps),
         }
@@ -64,6 +65,7 @@ impl Grants {
         let page = &self.allows;
         match action {
             Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
+            Action::Retain => page.first(topic, |it| it.publish && it.retain && it.has(topic)),
             // Also through a literal rule: what may be subscribed to may come.
             Action::Receive => page.first(topic, |it| it.subscribe),
             Action::Subscribe => page.asked(topic, contains),
@@ -116,9 +118,9 @@ impl Grant {
         if rule.effect == Effect::Deny {
             let _ = write!(reason, "rule `{}` denies {filter}", rule.name);
         }
-        let Rule { publish, subscribe, literal, exact, silent, .. } = *rule;
+        let Rule { publish, retain, subscribe, literal, exact, silent, .. } = *rule;
         let name = rule.name.clone();
-        Self { filter, publish, subscribe, literal, exact, silent, rule: name, reason }
+        Self { filter, publish, retain, subscribe, literal, exact, silent, rule: name, reason }
     }
 
     pub(crate) fn refusal(&self) -> Decision<'_> {

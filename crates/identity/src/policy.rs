@@ -117,6 +117,7 @@ impl Rights {
         match (self.otherwise, action) {
             (Effect::Allow, _) => Decision::allowed(OTHERWISE),
             (Effect::Deny, Action::Publish) => Decision::refused(OTHERWISE, NOBODY_ALLOWS),
+            (Effect::Deny, Action::Retain) => Decision::refused(OTHERWISE, NOBODY_RETAINS),
             (Effect::Deny, _) => Decision::refused(OTHERWISE, NOBODY_ALLOWS_ALL),
         }
     }
@@ -124,6 +125,8 @@ impl Rights {
 
 const OTHERWISE: &str = "otherwise";
 const NOBODY_ALLOWS: &str = "no rule allows to publish to this topic";
+const NOBODY_RETAINS: &str = "no rule allows to retain messages of this topic: publish without \
+    RETAIN";
 const NOBODY_ALLOWS_ALL: &str = "no rule allows all that this filter matches: use a narrower one";
 
 #[cfg(test)]

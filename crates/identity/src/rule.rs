@@ -25,6 +25,8 @@ pub struct Rule {
     pub effect: Effect,
     /// Of publishing, wills included.
     pub publish: bool,
+    /// Of publishing messages that are retained, too. One that denies to publish denies both.
+    pub retain: bool,
     /// Of subscribing.
     pub subscribe: bool,
     /// Of which topics.
@@ -51,6 +53,7 @@ impl Default for Rule {
             name: String::new(),
             effect: Effect::Deny,
             publish: true,
+            retain: true,
             subscribe: true,
             topics: Vec::new(),
             literal: false,

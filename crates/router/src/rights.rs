@@ -49,6 +49,9 @@ impl Connection {
         if !self.principal.is_restricted() {
             return allowed(&self.principal.authorize(Action::Publish, topic), "");
         }
+        if publish.retain {
+            allowed(&self.principal.authorize(Action::Retain, topic), "")?;
+        }
         let permits = self.permits.get_or_insert_default();
         if !permits.topics.has(topic) {
             allowed(&self.principal.authorize(Action::Publish, topic), "")?;

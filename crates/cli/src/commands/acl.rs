@@ -37,7 +37,7 @@ enum Question {
 
 #[derive(Debug, clap::Args)]
 struct TestArgs {
-    /// To publish to a topic, or to subscribe to a filter.
+    /// To publish to a topic, also so that it is retained, or to subscribe to a filter.
     action: Wanted,
     /// The topic or filter.
     topic: String,
@@ -70,6 +70,7 @@ struct Whom {
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Wanted {
     Publish,
+    Retain,
     Subscribe,
 }
 
@@ -160,7 +161,11 @@ fn effect(effect: Effect) -> &'static str {
 }
 
 fn actions(rule: &Rule) -> Vec<&'static str> {
-    let all = [(rule.publish, "publish"), (rule.subscribe, "subscribe")];
+    let all = [
+        (rule.publish, "publish"),
+        (rule.publish && rule.retain, "retain"),
+        (rule.subscribe, "subscribe"),
+    ];
     all.into_iter().filter(|(is_meant, _)| *is_meant).map(|(_, name)| name).collect()
 }
 
@@ -201,6 +206,7 @@ fn asked(action: Wanted, topic: &str) -> Result<(Action, &str), TopicError> {
     let limits = TopicLimits::default();
     match action {
         Wanted::Publish => check_name(topic, &limits).map(|()| (Action::Publish, topic)),
+        Wanted::Retain => check_name(topic, &limits).map(|()| (Action::Retain, topic)),
         Wanted::Subscribe => {
             Subscription::parse(topic, &limits).map(|it| (Action::Subscribe, it.filter))
         }

@@ -63,6 +63,33 @@ fn publishing() {
     assert!(watcher.payloads().iter().all(|payload| payload == "y"));
 }
 
+/// Who may publish may not leave behind for others what he likes.
+#[test]
+fn retaining() {
+    let (broker, policy) = broker();
+    broker.connect("before").retain("kept/a", "old");
+    broker.connect("watcher").subscribe("#", 0);
+    let fleeting = Rule { retain: false, ..rule(Effect::Allow, &["#"]) };
+    let kept = rule(Effect::Allow, &["own/#"]);
+    policy.replace(Some(Policy::new(vec![fleeting, kept], Effect::Deny)));
+    let client = broker.connect("a");
+    for (topic, expected) in [("kept/a", FORBIDDEN), ("own/a", 0)] {
+        let id = client.publishing(topic, "new").qos(1).retain().send();
+        assert!(client.packets().contains(&Got::PubAck(id, expected)), "{topic}");
+        assert_eq!(client.publish(topic, "y", 1), 0, "{topic}");
+    }
+    let id = client.publishing("kept/a", "").qos(1).retain().send();
+    let got = client.packets();
+    assert!(got.contains(&Got::PubAck(id, FORBIDDEN)), "nor take it away: {got:?}");
+    assert_eq!(broker.client("b").will("kept/b", "x").will_retain().refused(), FORBIDDEN);
+    broker.client("b").will("own/b", "x").will_retain().connect();
+    let late = broker.connect("late");
+    late.subscribe("+/a", 1);
+    let mut payloads = late.payloads();
+    payloads.sort();
+    assert_eq!(payloads, ["new", "old"]);
+}
+
 #[test]
 fn a_will_at_connect_and_when_it_is_due() {
     let (broker, policy) = broker();
