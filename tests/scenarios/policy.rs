@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 
 use agentmq_testkit::codec::{
-    Connect, PropertiesBuf, Property, PropertyId, ProtocolVersion, QoS, ReasonCode, Will,
+    Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, QoS, ReasonCode, Will,
 };
 use agentmq_testkit::{Broker, RawClient};
 
@@ -39,6 +39,18 @@ fn an_agent_has_its_own_topics_and_no_others() {
     ] {
         assert_eq!(one.subscribe(filter, QoS::AtMostOnce), expected, "{filter}");
     }
+    // One that the broker has chosen counts too.
+    let mut any = broker.dial();
+    let connack = any.connect_with(Connect {
+        version: ProtocolVersion::V5,
+        clean_start: true,
+        ..Connect::default()
+    });
+    let Packet::ConnAck(packet) = connack.packet() else { panic!("{connack:?}") };
+    let chosen = packet.properties.text(PropertyId::AssignedClientIdentifier).unwrap();
+    let own = any.subscribe(&format!("agents/{chosen}/#"), QoS::AtMostOnce);
+    assert_eq!(own, ReasonCode::Success);
+    assert_eq!(any.subscribe("agents/one/#", QoS::AtMostOnce), ReasonCode::NotAuthorized);
     assert_eq!(two.publish("agents/one/inbox", b"x", QoS::AtLeastOnce), ReasonCode::NotAuthorized);
     assert_eq!(two.publish("news/today", b"x", QoS::AtLeastOnce), ReasonCode::NotAuthorized);
     assert_eq!(one.publish("agents/one/inbox", b"mine", QoS::AtLeastOnce), ReasonCode::Success);

@@ -84,6 +84,10 @@ impl Router {
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
                 self.watch_proof(id, lasts_secs, now);
+                if connect.client_id.is_empty() {
+                    // Rules may speak of the identifier that it has got.
+                    self.judge_connection(id, now);
+                }
             }
             Outcome::Refused(refusal) => {
                 self.refuse_connect(id, connect.client_id, refusal.reason, &refusal.why);
