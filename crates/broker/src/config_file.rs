@@ -86,8 +86,7 @@ pub(crate) fn apply(text: &str, path: &Path, reading: &mut Reading) {
     }
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let place = file.place(error.span().map_or(0, |span| span.start));
-        reading.findings.report(place, || error.message().replace('\n', ", "));
+        reading.findings.report_syntax(path, text, error);
     }
     if errors.is_empty() {
         file.document(document.get_ref(), reading);

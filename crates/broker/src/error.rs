@@ -124,6 +124,13 @@ impl Findings {
         }
     }
 
+    /// Notes what is no TOML, in one line.
+    pub(crate) fn report_syntax(&mut self, path: &Path, text: &str, error: &toml::de::Error) {
+        let at = error.span().map_or(0, |span| span.start);
+        let message = || error.message().replace('\n', ", ");
+        self.report(|| Place::in_file(path, text, at), message);
+    }
+
     /// Whether nothing is wrong.
     pub(crate) fn is_empty(&self) -> bool {
         self.problems.is_empty()

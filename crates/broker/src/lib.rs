@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access_config;
+mod access_text;
 mod admin_config;
 mod assembly;
 mod config;

@@ -47,9 +47,7 @@ pub(crate) fn load(
         match toml::from_str(&text) {
             Ok(tables) => tables,
             Err(error) => {
-                let at = error.span().map_or(0, |span| span.start);
-                let message = error.message().replace('\n', ", ");
-                findings.report(|| Place::in_file(path, &text, at), || message);
+                findings.report_syntax(path, &text, &error);
                 findings.into_result()?;
                 return Ok(Organizations::new());
             }

@@ -7,12 +7,12 @@ use agentmq_identity::{CLAIM_NAMES, ClientIdPattern, Effect, Pattern, Policy, Ru
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::ConfigError;
+use crate::access_text::{Reading, read};
 use crate::config_file::read_at_most;
-use crate::error::{Findings, quoted};
+use crate::error::quoted;
 use crate::profiles::{profile, profile_names};
-use crate::suggestion::nearest;
 use crate::value::{Allowed, Value};
-use crate::{ConfigError, Place};
 
 impl crate::AccessConfig {
     /// Reads the policy that it names; `None` when it names none.
@@ -25,7 +25,8 @@ impl crate::AccessConfig {
         }
         let mut all = Written::default();
         for file in files_of(&self.policy)? {
-            let mut written = read(&read_at_most(&file, LONGEST_FILE)?, &file)?;
+            let text = read_at_most(&file, LONGEST_FILE)?;
+            let mut written = read(&text, &file, Reading::policy)?;
             written.say_where(&file);
             all.add(written);
         }
@@ -36,7 +37,7 @@ impl crate::AccessConfig {
 /// The policy in a text; `path` is only its name in messages. A text without rules is an error: it
 /// is more likely to be half written than meant to forbid everything.
 pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
-    read(text, path).map(Written::policy)
+    read(text, path, Reading::policy).map(Written::policy)
 }
 
 /// The files of a folder of policies, in the order of their names.
@@ -94,39 +95,14 @@ impl Written {
     }
 }
 
-fn read(text: &str, path: &Path) -> Result<Written, ConfigError> {
-    let mut reading = Reading { text, path, findings: Findings::default() };
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
-        reading.report(at, error.message().replace('\n', ", "));
-    }
-    let mut written = Written::default();
-    if errors.is_empty() {
-        written = reading.document(document.get_ref());
-    }
-    reading.findings.into_result()?;
-    Ok(written)
-}
-
 /// The rules of a profile's text, which is right: a test reads them all.
 fn of_profile(name: &str, text: &str) -> Vec<Rule> {
     let parsed = parse(text, Path::new(name));
     parsed.map(|policy| policy.rules().to_vec()).unwrap_or_default()
 }
 
-struct Reading<'t> {
-    text: &'t str,
-    path: &'t Path,
-    findings: Findings,
-}
-
 impl Reading<'_> {
-    fn report(&mut self, offset: usize, message: String) {
-        self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
-    }
-
-    fn document(&mut self, document: &DeTable<'_>) -> Written {
+    fn policy(&mut self, document: &DeTable<'_>) -> Written {
         let (mut written, mut rules) = (Written::default(), None);
         for (key, value) in document {
             match key.get_ref().as_ref() {
@@ -149,7 +125,7 @@ impl Reading<'_> {
             }
             None => {}
         }
-        if written.rules.is_empty() && self.findings.is_empty() {
+        if written.rules.is_empty() && self.is_right() {
             let at = rules.map_or(0, |value| value.span().start);
             let why = "there are no rules: write [[rules]] or profiles = [\"mqtt-agent\"], or do \
                        not set access.policy";
@@ -296,12 +272,6 @@ impl Reading<'_> {
             }
         }
         patterns
-    }
-
-    fn unknown(&mut self, offset: usize, name: &str, known: &'static [&'static str]) {
-        let near = nearest(name, known.iter().copied());
-        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        self.report(offset, format!("{} is not known here{near}", quoted(name)));
     }
 }
 

@@ -35,9 +35,7 @@ struct Entry {
 pub fn parse(text: &str, path: &Path) -> Result<Revocations, ConfigError> {
     let mut findings = Findings::default();
     let document = toml::from_str::<Document>(text).unwrap_or_else(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        let message = error.message().replace('\n', ", ");
-        findings.report(|| Place::in_file(path, text, at), || message);
+        findings.report_syntax(path, text, &error);
         Document::default()
     });
     let mut all = Revocations::default();

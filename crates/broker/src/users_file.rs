@@ -6,33 +6,12 @@ use agentmq_identity::{CLAIM_NAMES, Claims, HashedPassword, ScramVerifier, User,
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Findings, quoted};
-use crate::suggestion::nearest;
-use crate::{ConfigError, Place};
+use crate::ConfigError;
+use crate::access_text::{Reading, read};
 
 /// The users in a text; `path` is only its name in messages.
 pub fn parse(text: &str, path: &Path) -> Result<Users, ConfigError> {
-    let mut reading = Reading { text, path, findings: Findings::default() };
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
-        reading.report(at, error.message().replace('\n', ", "));
-    }
-    let mut users = Users::new();
-    if errors.is_empty() {
-        for (name, value) in document.get_ref() {
-            let at = value.span().start;
-            let Some(table) = value.get_ref().as_table() else {
-                reading.report(at, "a user is a table: write [NAME]".into());
-                continue;
-            };
-            if let Some(user) = reading.user(at, table) {
-                users.insert(name.get_ref().to_string(), user);
-            }
-        }
-    }
-    reading.findings.into_result()?;
-    Ok(users)
+    read(text, path, Reading::users)
 }
 
 /// The text that [`parse`] reads.
@@ -60,15 +39,20 @@ pub fn print(users: &Users) -> String {
     text
 }
 
-struct Reading<'t> {
-    text: &'t str,
-    path: &'t Path,
-    findings: Findings,
-}
-
 impl Reading<'_> {
-    fn report(&mut self, offset: usize, message: String) {
-        self.findings.report(|| Place::in_file(self.path, self.text, offset), || message);
+    fn users(&mut self, document: &DeTable<'_>) -> Users {
+        let mut users = Users::new();
+        for (name, value) in document {
+            let at = value.span().start;
+            let Some(table) = value.get_ref().as_table() else {
+                self.report(at, "a user is a table: write [NAME]".into());
+                continue;
+            };
+            if let Some(user) = self.user(at, table) {
+                users.insert(name.get_ref().to_string(), user);
+            }
+        }
+        users
     }
 
     fn user(&mut self, at: usize, table: &DeTable<'_>) -> Option<User> {
@@ -76,9 +60,8 @@ impl Reading<'_> {
         for (key, value) in table {
             let (name, start) = (key.get_ref().as_ref(), value.span().start);
             if !CLAIM_NAMES.contains(&name) && ![PASSWORD, SCRAM].contains(&name) {
-                let near = nearest(name, CLAIM_NAMES.into_iter().chain([PASSWORD, SCRAM]));
-                let near = near.map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
-                self.report(key.span().start, format!("{} is not known here{near}", quoted(name)));
+                let known = [&CLAIM_NAMES[..], &[PASSWORD, SCRAM]].concat();
+                self.unknown(key.span().start, name, &known);
                 continue;
             }
             let Some(json) = json(value.get_ref()) else {
