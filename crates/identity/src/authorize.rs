@@ -17,6 +17,14 @@ pub enum Action {
     Receive,
 }
 
+impl Action {
+    /// To publish a message, which is retained or is not.
+    #[must_use]
+    pub fn to_publish(is_retained: bool) -> Self {
+        if is_retained { Self::Retain } else { Self::Publish }
+    }
+}
+
 /// The answer, with what led to it. Texts are the rule's own, so that a decision costs no copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision<'a> {

@@ -120,10 +120,9 @@ impl Router {
 /// The reason of a CONNACK, as DISCONNECT may have it [MQTT-3.14.2-1].
 fn ending_reason(reason: ReasonCode) -> ReasonCode {
     match reason {
-        ReasonCode::BadUserNameOrPassword | ReasonCode::ClientIdentifierNotValid => {
-            ReasonCode::NotAuthorized
-        }
-        ReasonCode::Banned => ReasonCode::NotAuthorized,
+        ReasonCode::BadUserNameOrPassword
+        | ReasonCode::ClientIdentifierNotValid
+        | ReasonCode::Banned => ReasonCode::NotAuthorized,
         ReasonCode::ServerUnavailable => ReasonCode::ServerBusy,
         other => other,
     }

@@ -154,8 +154,7 @@ impl Router {
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
-        let action = if will.retain { Action::Retain } else { Action::Publish };
-        let decision = principal.authorize(action, will.topic);
+        let decision = principal.authorize(Action::to_publish(will.retain), will.topic);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);
             return Err((ReasonCode::NotAuthorized, why.into()));

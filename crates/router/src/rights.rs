@@ -49,12 +49,13 @@ impl Connection {
         if !self.principal.is_restricted() {
             return allowed(&self.principal.authorize(Action::Publish, topic), "");
         }
-        if publish.retain {
-            allowed(&self.principal.authorize(Action::Retain, topic), "")?;
-        }
         let permits = self.permits.get_or_insert_default();
-        if !permits.topics.has(topic) {
-            allowed(&self.principal.authorize(Action::Publish, topic), "")?;
+        let is_known = permits.topics.has(topic);
+        if publish.retain || !is_known {
+            let action = Action::to_publish(publish.retain);
+            allowed(&self.principal.authorize(action, topic), "")?;
+        }
+        if !is_known {
             permits.topics.note(topic);
         }
         if !publish.properties.is_empty()

@@ -35,7 +35,7 @@ impl Router {
         let Some(will) = session.will.take() else { return };
         let will_of = session.key();
         let client_id = Arc::clone(&session.client_id);
-        let action = if will.retains() { Action::Retain } else { Action::Publish };
+        let action = Action::to_publish(will.retains());
         let allowed = session.principal.authorize(action, will.topic()).allowed;
         if !allowed || (will.retains() && !self.settings.retain_available) {
             self.counters.publish_refused += 1;
