@@ -114,11 +114,19 @@ impl Principal {
         if claims.is_none() && !name.starts_with('{') {
             return Some(name.into());
         }
+        Some(Value::Object(self.to_object()).to_string().into())
+    }
+
+    /// All that is known of it, as a JSON object; an empty one for an anonymous client.
+    #[must_use]
+    pub fn to_object(&self) -> Map<String, Value> {
+        let Some(name) = self.name() else { return Map::new() };
+        let claims = self.claims();
         let mut object = claims.map(Claims::to_object).unwrap_or_default();
         object.insert(NAME.into(), json!(name));
         object.insert(IS_VERIFIED.into(), json!(claims.is_some()));
         object.insert(EVIDENCE.into(), self.evidence().to_value());
-        Some(Value::Object(object).to_string().into())
+        object
     }
 
     /// Who a record speaks of. One that is damaged makes a client that has proved nothing.

@@ -60,6 +60,7 @@ impl Router {
                 self.write(id, |version, out| packet.encode(version, out));
             }
         }
+        self.audit_end(id, reason, why);
         self.detach(id, true, now);
     }
 
@@ -72,12 +73,14 @@ impl Router {
             Phase::Authenticating => Phase::Closing, // there is nobody to go on with
             ending => ending,
         };
+        self.audit_end(id, ReasonCode::UnspecifiedError, GONE);
         self.detach(id, true, now);
     }
 
     /// The socket is gone. Frees the connection's number; its session, if any, goes on by itself
     /// or ends, and its will is published by the standard's rules.
     pub fn closed(&mut self, id: ConnectionId, now: Time) {
+        self.audit_end(id, ReasonCode::UnspecifiedError, GONE);
         self.detach(id, true, now);
         if let Some(slot) = self.connections.get_mut(id.0 as usize)
             && let Some(connection) = slot.take()
@@ -99,3 +102,5 @@ impl Router {
         })
     }
 }
+
+const GONE: &str = "the connection ended without DISCONNECT";

@@ -66,7 +66,7 @@ pub struct Connection {
     /// The session's queue stopped for the outbox: go on when it is written.
     pub(crate) has_more: bool,
     /// Nothing is written before these gates are open: the will of the CONNECT is not safe yet,
-    /// or the end of the session before.
+    /// or the end of the session before, or what the audit log says of it.
     pub(crate) opens_at: Gates,
     /// When the proof of who it is ends; never, if it stays good.
     pub(crate) proof_ends: Time,

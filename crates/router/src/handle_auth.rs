@@ -2,7 +2,7 @@
 
 use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, ReasonCode};
 use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome};
-use agentmq_session::Time;
+use agentmq_session::{Attempt, Deed, Time};
 
 use crate::connection::{AuthState, ConnectionId, Phase, property_limits};
 use crate::router::Router;
@@ -101,6 +101,15 @@ impl Router {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
             Outcome::Later(work) => self.await_verdict(id, work),
             Outcome::Refused(refusal) => {
+                self.audit(
+                    id,
+                    Deed::Refused {
+                        attempt: Attempt::Authenticate,
+                        topic: "",
+                        reason: refusal.reason,
+                        why: &refusal.why,
+                    },
+                );
                 self.disconnect(id, ending_reason(refusal.reason), &refusal.why, now);
             }
             Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
@@ -110,6 +119,7 @@ impl Router {
                     return self.refuse(id, ReasonCode::ProtocolError, what, now);
                 }
                 self.acts_as(id, &principal);
+                self.audit(id, Deed::Authenticated);
                 self.watch_proof(id, lasts_secs, now);
                 self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }

@@ -7,9 +7,10 @@ use agentmq_codec::{
     ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
 use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
-use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
+use agentmq_session::{Attempt, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
+use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
 use crate::queue_drain::PORTION_BYTES;
@@ -41,6 +42,10 @@ impl Router {
         }
         if let Err((reason, why)) = self.check_connect(connect) {
             return self.refuse_connect(id, connect.client_id, reason, &why);
+        }
+        if self.cannot_audit() {
+            let reason = ReasonCode::ServerUnavailable;
+            return self.refuse_connect(id, connect.client_id, reason, CANNOT_AUDIT);
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
@@ -180,8 +185,12 @@ impl Router {
     ) {
         self.counters.connections_refused += 1;
         self.note_refusal(id, client_id, reason, why, true);
+        let deed = Deed::Refused { attempt: Attempt::Connect, topic: "", reason, why };
+        self.audit_as(id, client_id, &Principal::ANONYMOUS, deed);
+        let audit = self.audited;
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
+        connection.opens_at = Gates { audit, ..Gates::default() };
         let properties = reason_string(why, 2, connection.max_packet);
         if connack_len(&properties) > connection.max_packet as usize {
             return; // [MQTT-3.1.2-24]: closing says it too
@@ -237,7 +246,9 @@ impl Router {
         if commit > Ticket::default() {
             commit = self.commit.draw(commit);
         }
-        let opens_at = Gates { commit, mail, ..Gates::default() };
+        let deed = Deed::Connected { version: connect.version, session_present };
+        self.audit_as(id, client_id, &principal, deed);
+        let opens_at = Gates { commit, mail, audit: self.audited, ..Gates::default() };
         self.tell_dropped(index, id, &mut properties);
         self.tell_durability(id, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {

@@ -29,6 +29,7 @@ impl Router {
             connection.phase = Phase::Closing;
         }
         // [MQTT-3.1.2-10, 3.14.4-3]: only a normal disconnection takes the will back.
+        self.audit_end(id, packet.reason, "");
         self.detach(id, !normal, now);
     }
 }

@@ -6,13 +6,14 @@ use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, Qo
 use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::check_name;
 
+use crate::audit::CANNOT_AUDIT;
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
 use crate::mail::{Mail, Stamp};
 use crate::places::Place;
 use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
-use crate::route::Route;
+use crate::route::{Route, Traits};
 use crate::router::{Router, second_of};
 
 impl Router {
@@ -124,6 +125,8 @@ impl Router {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
         if let Err((reason, why)) = connection.permits(publish, topic) {
+            self.audit_refused_publish(id, topic, reason, &why);
+            let Some((connection, _)) = self.connected(id) else { return Ok(None) };
             let ack = connection.refusal(publish, reason, &why);
             if self.reply_refusal(id, publish, topic, &why, now) {
                 self.counters.publish_refused += 1;
@@ -145,17 +148,18 @@ impl Router {
             }
             Err(error) => return Err(error),
         };
-        let is_forgotten = arrived.is_some() && self.commit.condition() != Condition::Good;
-        if is_forgotten || self.cannot_keep(publish.qos, publish.retain, &route) {
-            if !is_v5 {
+        if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
+            if !is_v5 && publish.qos > QoS::AtMostOnce {
                 // Before version 5 every acknowledgement says success.
                 self.counters.publish_refused += 1;
-                return Err(DecodeError::with(ReasonCode::QuotaExceeded, CANNOT_KEEP));
+                return Err(DecodeError::with(ReasonCode::QuotaExceeded, why));
             }
             let connection = self.connection_mut(id);
-            let ack = connection
-                .and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));
+            let ack = connection.and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, why));
             return Ok(self.refuse_publish(id, ack));
+        }
+        if route.traits.is_audited {
+            self.audit_publish(id, publish, topic);
         }
         let changed = self.changed_properties(id, publish, &route);
         let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
@@ -183,6 +187,21 @@ impl Router {
         Ok(Some(reason))
     }
 
+    /// Why a message cannot be taken now, whoever publishes it: what it asks to be kept or put down
+    /// cannot be.
+    fn cannot_take(
+        &self,
+        publish: &Publish<'_>,
+        is_to_be_remembered: bool,
+        route: &Route,
+    ) -> Option<&'static str> {
+        let is_forgotten = is_to_be_remembered && self.commit.condition() != Condition::Good;
+        if is_forgotten || self.cannot_keep(publish.qos, publish.retain, route) {
+            return Some(CANNOT_KEEP);
+        }
+        (route.traits.is_audited && self.cannot_audit()).then_some(CANNOT_AUDIT)
+    }
+
     /// The properties that a message is forwarded with, where they are not those that it came
     /// with.
     fn changed_properties(
@@ -192,7 +211,7 @@ impl Router {
         route: &Route,
     ) -> Option<PropertiesBuf> {
         let properties = &publish.properties;
-        if route.is_identified
+        if route.traits.is_identified
             && let Some(connection) = self.connections.get(id.0 as usize)?.as_ref()
             && let Some(identified) = self.settings.identified(properties, &connection.principal)
         {
@@ -288,8 +307,10 @@ impl Router {
         }
         check_name(topic, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
         let bound = self.settings.limits.route_cache as usize;
-        let is_identified = self.settings.identifies(topic);
-        Ok(self.routes.resolve(topic, &self.subscriptions, bound, is_identified))
+        let (is_identified, is_audited) =
+            (self.settings.identifies(topic), self.settings.audits(topic));
+        let traits = Traits { is_identified, is_audited };
+        Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }
 
     /// A connection and the session that it serves.

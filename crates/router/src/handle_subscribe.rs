@@ -10,6 +10,7 @@ use agentmq_identity::Action;
 use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
 use agentmq_topic::Subscription;
 
+use crate::audit::CANNOT_AUDIT;
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
 use crate::reason_string::FilterAnswers;
@@ -42,10 +43,14 @@ impl Router {
             shares |= request.filter.starts_with("$share/");
             match self.subscribe(id, request, identifier.unwrap_or(0), cursors.len()) {
                 Ok((qos, cursor)) => {
+                    self.audit_subscribed(id, request.filter, qos);
                     answers.push(ReasonCode::granted(qos));
                     cursors.extend(cursor);
                 }
-                Err(NotSubscribed::Refused(code, why)) => answers.push_because(code, why),
+                Err(NotSubscribed::Refused(code, why)) => {
+                    self.audit_refused_subscribe(id, request.filter, code, &why);
+                    answers.push_because(code, why);
+                }
                 Err(NotSubscribed::Broken(error)) => {
                     return self.refuse(id, error.reason, error.what, now);
                 }
@@ -96,6 +101,7 @@ impl Router {
             return Err(refused(R::WildcardSubscriptionsNotSupported, WILDCARDS_ARE_OFF));
         }
         let is_refusing = self.commit.condition() != Condition::Good;
+        let cannot_audit = settings.audits_filter(subscription.filter) && self.cannot_audit();
         let limit = settings.limits.subscriptions_per_session as usize;
         let Some((connection, session)) = self.connected(id) else {
             return Err(refused(R::UnspecifiedError, ""));
@@ -106,6 +112,9 @@ impl Router {
         }
         if is_refusing && session.key().is_some() {
             return Err(refused(R::QuotaExceeded, CANNOT_KEEP));
+        }
+        if cannot_audit {
+            return Err(refused(R::QuotaExceeded, CANNOT_AUDIT));
         }
         let place = session.find_subscription(text);
         let wanted = match options.retain_handling {

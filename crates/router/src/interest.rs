@@ -94,6 +94,7 @@ impl Router {
             commit: self.commit.completed(),
             interest: self.peers.barrier.confirmed(),
             mail: self.mail_gate.passed(),
+            audit: self.audit.completed(),
         }
     }
 

@@ -71,7 +71,7 @@ mod tests {
     use agentmq_codec::SubscriptionOptions;
 
     use super::*;
-    use crate::route::Route;
+    use crate::route::{Route, Traits};
     use crate::subscriptions::Subscriptions;
 
     fn subscriber(session: u32, qos: QoS, no_local: bool, id: u32) -> Subscriber {
@@ -85,7 +85,7 @@ mod tests {
         subscriptions.insert("a/#", subscriber(1, QoS::AtMostOnce, false, 3));
         subscriptions.insert("a/+", subscriber(1, QoS::ExactlyOnce, true, 4));
         subscriptions.insert("a/b", subscriber(2, QoS::AtLeastOnce, true, 0));
-        let route = Route::resolve(&subscriptions, "a/b", false);
+        let route = Route::resolve(&subscriptions, "a/b", Traits::default());
         assert_eq!(route.receivers.len(), 2);
         let first = &route.receivers[0];
         assert_eq!((first.session, first.grant.qos), (1, QoS::ExactlyOnce));

@@ -18,12 +18,20 @@ pub(crate) struct Route {
     pub(crate) places: PlaceSet,
     /// Those of them that must keep what goes there.
     pub(crate) keeping: PlaceSet,
-    /// Messages say who has published them.
+    pub(crate) traits: Traits,
+}
+
+/// What holds for the messages of one topic, by the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Traits {
+    /// They say who has published them.
     pub(crate) is_identified: bool,
+    /// The audit log says who has.
+    pub(crate) is_audited: bool,
 }
 
 impl Route {
-    pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str, is_identified: bool) -> Self {
+    pub(crate) fn resolve(subscriptions: &Subscriptions, topic: &str, traits: Traits) -> Self {
         let (mut matches, mut groups) = (Vec::new(), Vec::new());
         let (mut places, mut keeping) = (PlaceSet::NONE, PlaceSet::NONE);
         subscriptions.for_each_match(topic, |entry| {
@@ -38,7 +46,7 @@ impl Route {
         let generation = subscriptions.generation(topic);
         let groups = groups.into_boxed_slice();
         let topic = topic.into();
-        Self { topic, generation, receivers, groups, places, keeping, is_identified }
+        Self { topic, generation, receivers, groups, places, keeping, traits }
     }
 
     /// The part of it that leads to one session of this shard.

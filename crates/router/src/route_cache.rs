@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use crate::route::Route;
+use crate::route::{Route, Traits};
 use crate::subscriptions::Subscriptions;
 
 /// Topic → route, valid while the generation of the subscriptions that concern the topic stands.
@@ -47,9 +47,9 @@ impl RouteCache {
         topic: &str,
         subscriptions: &Subscriptions,
         bound: usize,
-        is_identified: bool,
+        traits: Traits,
     ) -> Rc<Route> {
-        let route = Rc::new(Route::resolve(subscriptions, topic, is_identified));
+        let route = Rc::new(Route::resolve(subscriptions, topic, traits));
         let receivers = bound.saturating_mul(RECEIVERS_PER_TOPIC);
         if route.size() <= receivers {
             self.resize(bound);
@@ -157,7 +157,7 @@ mod tests {
         let mut cache = RouteCache::default();
         for number in 0..10_000 {
             let topic = format!("t/{number}");
-            cache.resolve(&topic, &subscriptions, bound, false);
+            cache.resolve(&topic, &subscriptions, bound, Traits::default());
             let found = cache.get(&topic, &subscriptions).expect("was just resolved");
             assert_eq!(&*found.topic, topic);
         }
@@ -171,7 +171,7 @@ mod tests {
         let mut cache = RouteCache::default();
         let topics: Vec<_> = (0..256).map(|number| format!("t/{number}")).collect();
         for topic in &topics {
-            cache.resolve(topic, &subscriptions, bound, false);
+            cache.resolve(topic, &subscriptions, bound, Traits::default());
         }
         let found = topics.iter().filter(|topic| cache.get(topic, &subscriptions).is_some());
         assert!(found.count() >= 240, "a set that is full by chance forgets one");
@@ -182,7 +182,8 @@ mod tests {
         let (subscriptions, bound) = (subscriptions(100), 64);
         let mut cache = RouteCache::default();
         for number in 0..1_000 {
-            let route = cache.resolve(&format!("t/{number}"), &subscriptions, bound, false);
+            let route =
+                cache.resolve(&format!("t/{number}"), &subscriptions, bound, Traits::default());
             assert_eq!(route.size(), 100);
             assert!(cache.receivers <= bound * RECEIVERS_PER_TOPIC);
         }
@@ -193,10 +194,10 @@ mod tests {
     fn a_changed_subscription_makes_a_route_stale() {
         let mut subscriptions = subscriptions(1);
         let mut cache = RouteCache::default();
-        cache.resolve("a/b", &subscriptions, 64, false);
+        cache.resolve("a/b", &subscriptions, 64, Traits::default());
         subscriptions.remove("#", 0);
         assert!(cache.get("a/b", &subscriptions).is_none());
-        assert_eq!(cache.resolve("a/b", &subscriptions, 64, false).size(), 0);
+        assert_eq!(cache.resolve("a/b", &subscriptions, 64, Traits::default()).size(), 0);
         assert_eq!((cache.len, cache.receivers), (1, 0), "took the stale one's place");
     }
 
@@ -205,9 +206,9 @@ mod tests {
         let subscriptions = subscriptions(1);
         let mut cache = RouteCache::default();
         for number in 0..1_000 {
-            cache.resolve(&format!("t/{number}"), &subscriptions, 4096, false);
+            cache.resolve(&format!("t/{number}"), &subscriptions, 4096, Traits::default());
         }
-        cache.resolve("a", &subscriptions, 1, false);
+        cache.resolve("a", &subscriptions, 1, Traits::default());
         assert_eq!(counted(&cache), (1, 1));
         assert!(cache.get("a", &subscriptions).is_some());
     }

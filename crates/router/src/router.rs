@@ -6,8 +6,8 @@ use std::sync::Arc;
 use agentmq_codec::{Connect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
 use agentmq_identity::Authenticator;
 use agentmq_session::{
-    CommitEngine, Condition, Gates, Outbox, OutboxPool, PendingAck, Recipient, Session, Slab,
-    Slots, Ticket, Time,
+    AuditTrail, CommitEngine, Condition, Gates, NoAudit, Outbox, OutboxPool, PendingAck, Recipient,
+    Session, Slab, Slots, Ticket, Time,
 };
 
 use crate::connection::{Arrival, Connection, ConnectionId, Phase, property_limits};
@@ -37,6 +37,7 @@ pub struct Router {
     pub(crate) settings: Arc<Settings>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) commit: Box<dyn CommitEngine>,
+    pub(crate) audit: Box<dyn AuditTrail>,
     pub(crate) connections: Slots<Option<Connection>>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: HashMap<Arc<str>, u32>,
@@ -70,6 +71,8 @@ pub struct Router {
     pub(crate) recipients: Vec<(u32, Recipient)>,
     /// The ticket of what the packet at hand has recorded.
     pub(crate) recorded: Ticket,
+    /// Where the audit log says what the packet at hand has brought about.
+    pub(crate) audited: Ticket,
     /// The position of the mail that it has posted and that others must keep.
     pub(crate) posted: Ticket,
     pub(crate) mail_gate: MailGate,
@@ -103,6 +106,7 @@ impl Router {
             settings,
             authenticator,
             commit,
+            audit: Box::new(NoAudit),
             connections: Slots::default(),
             sessions: Slab::default(),
             by_client: HashMap::new(),
@@ -128,6 +132,7 @@ impl Router {
             waiting: Vec::new(),
             recipients: Vec::new(),
             recorded: Ticket::default(),
+            audited: Ticket::default(),
             posted: Ticket::default(),
             mail_gate,
             undecided: Undecided::default(),
@@ -144,8 +149,10 @@ impl Router {
 
     /// Takes over new settings. Connections keep what their CONNACK told them.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
-        if settings.identity_topics != self.settings.identity_topics {
-            self.routes = RouteCache::default(); // which say whether messages say so
+        if settings.identity_topics != self.settings.identity_topics
+            || settings.audit_topics != self.settings.audit_topics
+        {
+            self.routes = RouteCache::default(); // which say what holds for their topics
         }
         self.settings = settings;
     }
@@ -154,7 +161,7 @@ impl Router {
     /// CONNECT [MQTT-3.1.0-1]; after that, whatever breaks the protocol ends the connection with
     /// the standard's reason code.
     pub fn packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
-        (self.recorded, self.posted) = Default::default();
+        (self.recorded, self.posted, self.audited) = Default::default();
         self.counters.packets_received += 1;
         self.counters.bytes_received += (1 + varint_len(body.len()) + body.len()) as u64;
         let Some(connection) = self.connection_mut(id) else {
@@ -313,11 +320,13 @@ impl Router {
     /// Hands over what was recorded since the last time.
     pub fn submit(&mut self, now: Time) {
         self.commit.submit(now);
+        self.audit.submit();
     }
 
-    /// Sends what waited for tickets, if the commit engine has completed more of them.
+    /// Sends what waited for tickets, if more of them are complete.
     pub fn committed(&mut self, now: Time) {
-        if self.commit.completed() == self.released.commit {
+        let Gates { commit, audit, .. } = self.released;
+        if (self.commit.completed(), self.audit.completed()) == (commit, audit) {
             return self.look_at_shut();
         }
         self.gates_moved(now);
@@ -457,7 +466,8 @@ impl Router {
     ) -> Ticket {
         let recorded = self.recorded.max(self.exchanges_of(id, &ack));
         let mail = self.arrivals_of(id, &ack);
-        let gates = Gates { commit: self.commit.draw(recorded), interest, mail };
+        let (commit, audit) = (self.commit.draw(recorded), self.audited);
+        let gates = Gates { commit, interest, mail, audit };
         let passed = self.passed();
         if let Some(connection) = self.dirty_connection(id) {
             let Connection { acks, outbox, version, .. } = connection;
@@ -465,7 +475,7 @@ impl Router {
             let is_sent = acks.push(gates, ack, passed, *version, outbox);
             self.counters.packets_sent += u64::from(is_sent);
             // One that waits for interest only is released by that.
-            if !waited && (gates.commit > passed.commit || gates.mail > passed.mail) {
+            if !waited && !(Gates { interest: Ticket::default(), ..gates }).are_open(passed) {
                 self.waiting.push(id);
             }
         }

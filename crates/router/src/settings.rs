@@ -45,6 +45,8 @@ pub struct Settings {
     pub identity_topics: Vec<Box<str>>,
     /// What the User Properties that say so begin with; nobody else may set such.
     pub identity_prefix: Box<str>,
+    /// Filters of topics that the audit log follows: who publishes and subscribes there.
+    pub audit_topics: Vec<Box<str>>,
 }
 
 /// What holds for those who come through one listener.
@@ -77,6 +79,7 @@ impl Default for Settings {
             refusal_replies: Vec::new(),
             identity_topics: Vec::new(),
             identity_prefix: "agentmq-".into(),
+            audit_topics: Vec::new(),
         }
     }
 }

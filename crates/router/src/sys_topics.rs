@@ -2,7 +2,7 @@
 //! `messages` are packets of any type, `publish/bytes` are payloads, `subscriptions` are those that
 //! are not shared. `heap` is missing: nothing here knows it without asking for each allocation.
 //! Ours beside them: `durability`, and `store/condition` (good, low, full or failed) with the
-//! numbers of the log that acknowledgements rely on.
+//! numbers of the log that acknowledgements rely on, `audit`, and `$SYS/audit/head`.
 
 use std::fmt::Write;
 
@@ -60,6 +60,7 @@ impl Router {
         let mut text = format!("{} seconds", report.uptime_secs);
         self.publish_statistic("uptime", &text, now);
         self.publish_store_statistics(now);
+        self.publish_audit_statistics(now);
         for (name, number) in numbers {
             text.clear();
             let _ = write!(text, "{number}");
@@ -100,12 +101,31 @@ impl Router {
         }
     }
 
+    /// How it is with the audit log; and its head, for whoever keeps it elsewhere: then nobody can
+    /// write another log in its place.
+    fn publish_audit_statistics(&mut self, now: Time) {
+        let Some(audit) = self.audit.statistics() else { return };
+        let condition = if audit.is_good { "good" } else { "failed" };
+        self.publish_statistic("audit/condition", condition, now);
+        for (name, number) in [
+            ("audit/rows", audit.rows),
+            ("audit/bytes", audit.bytes),
+            ("audit/left_out", audit.left_out),
+        ] {
+            self.publish_statistic(name, &number.to_string(), now);
+        }
+        self.publish_fact("$SYS/audit/head", &audit.head, now);
+    }
+
     fn publish_statistic(&mut self, name: &str, value: &str, now: Time) {
-        let topic = format!("$SYS/broker/{name}");
-        if self.retained.holds(&topic, value.as_bytes()) {
+        self.publish_fact(&format!("$SYS/broker/{name}"), value, now);
+    }
+
+    fn publish_fact(&mut self, topic: &str, value: &str, now: Time) {
+        if self.retained.holds(topic, value.as_bytes()) {
             return;
         }
-        let message = Message::plain(&topic, value.as_bytes(), QoS::AtMostOnce, true);
+        let message = Message::plain(topic, value.as_bytes(), QoS::AtMostOnce, true);
         self.publish_message(message, now);
     }
 }

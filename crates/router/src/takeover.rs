@@ -26,6 +26,12 @@ impl Router {
         };
         let is_same = session.principal.is_same(principal);
         let goes_on = session.is_persistent() && !clean_start && is_same;
+        if let Some(old) = session.connection {
+            self.audit_end(ConnectionId(old), ReasonCode::SessionTakenOver, TAKEN_OVER);
+        }
+        let Some(session) = self.sessions.get_mut(index as usize) else {
+            return Ticket::default();
+        };
         if let Some(old) = session.connection.take() {
             self.counters.dropped_offline += session.disconnect(self.settings.queue_qos0) as u64;
             self.counters.sessions_taken_over += 1;

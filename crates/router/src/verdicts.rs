@@ -31,7 +31,7 @@ impl Router {
     /// What came out of a connection's work. The caller knows that it is still the same
     /// connection.
     pub fn verdict(&mut self, id: ConnectionId, outcome: Outcome, now: Time) {
-        (self.recorded, self.posted) = Default::default();
+        (self.recorded, self.posted, self.audited) = Default::default();
         let Some(state) = self.connection_mut(id).and_then(|it| it.auth.as_mut()) else { return };
         if !std::mem::take(&mut state.awaits_verdict) {
             return;

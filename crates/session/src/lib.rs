@@ -5,6 +5,7 @@
 //! output goes into an [`Outbox`]. Knows nothing of other clients, subscriptions or sockets.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod away;
 mod change;
 mod in_flight;
@@ -25,6 +26,7 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
+pub use audit::{Attempt, AuditEvent, AuditStatistics, AuditTrail, Deed, NoAudit};
 pub use away::{Away, QueueMemory, Recall, Recalled};
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};

@@ -127,7 +127,8 @@ impl CommitEngine for MemoryEngine {
 
 /// What an acknowledgement waits for, and how far things have come: the commit of what it
 /// promises, the confirmation of the interest that a subscription has announced to other shards,
-/// and what other shards must keep of a message that went there.
+/// what other shards must keep of a message that went there, and the row in the audit log that says
+/// so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gates {
     /// Position in the commit order.
@@ -136,12 +137,17 @@ pub struct Gates {
     pub interest: Ticket,
     /// Position in the order of mail that other shards must keep; 0 where nothing went there.
     pub mail: Ticket,
+    /// Position in the audit log; 0 where nothing is put down.
+    pub audit: Ticket,
 }
 
 impl Gates {
-    /// Whether all three orders have come as far as `passed`.
+    /// Whether all four orders have come as far as `passed`.
     pub fn are_open(self, passed: Self) -> bool {
-        self.commit <= passed.commit && self.interest <= passed.interest && self.mail <= passed.mail
+        self.commit <= passed.commit
+            && self.interest <= passed.interest
+            && self.mail <= passed.mail
+            && self.audit <= passed.audit
     }
 }
 
@@ -306,7 +312,7 @@ mod tests {
         let gates = |commit, interest| Gates {
             commit: Ticket(commit),
             interest: Ticket(interest),
-            mail: Ticket(0),
+            ..Gates::default()
         };
         acks.push(gates(2, 0), ack(1), gates(1, 0), ProtocolVersion::V5, &mut out);
         acks.push(gates(0, 1), ack(2), gates(1, 0), ProtocolVersion::V5, &mut out);
@@ -322,12 +328,15 @@ mod tests {
     }
 
     #[test]
-    fn the_third_gate_counts_as_the_others_do() {
+    fn every_gate_counts() {
         let gates =
             |commit, mail| Gates { commit: Ticket(commit), mail: Ticket(mail), ..Gates::default() };
         assert!(gates(1, 2).are_open(gates(1, 2)));
         assert!(!gates(1, 2).are_open(gates(9, 1)));
         assert!(!gates(2, 1).are_open(gates(1, 9)));
+        let audited = |audit| Gates { audit: Ticket(audit), ..Gates::default() };
+        assert!(audited(1).are_open(audited(1)));
+        assert!(!audited(2).are_open(audited(1)));
         for (kind, is_of_publish) in [
             (AckKind::PubAck, true),
             (AckKind::PubRec, true),

@@ -1,6 +1,7 @@
 //! What a client sees of the router, one file per concept. Each test names the clause it is about;
 //! nothing here opens a socket or reads a clock.
 
+mod audit;
 mod commit_ticket;
 mod delivery_model;
 mod enhanced_auth;

@@ -4,6 +4,7 @@
 mod authenticators;
 mod client;
 mod connecting;
+mod diary;
 mod engine;
 mod got;
 mod publishing;
@@ -22,6 +23,7 @@ use agentmq_session::{CommitEngine, MemoryEngine};
 pub(crate) use authenticators::Riddle;
 pub(crate) use client::Client;
 pub(crate) use connecting::Connecting;
+pub(crate) use diary::Diary;
 pub(crate) use engine::{DelayedEngine, ShelfEngine};
 pub(crate) use got::{Got, Message};
 pub(crate) use publishing::Publishing;
@@ -117,6 +119,11 @@ impl Broker {
     /// Changes the settings while clients are connected.
     pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Settings)) {
         self.world.borrow_mut().reconfigure(change);
+    }
+
+    /// What clients do from now on is told to this one.
+    pub(crate) fn tell_audit(&self, diary: &Diary) {
+        self.world.borrow_mut().router.tell_audit(Box::new(diary.clone()));
     }
 
     /// The authenticator answers otherwise from now on.

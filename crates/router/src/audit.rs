@@ -1,0 +1,112 @@
+//! What the audit log is told: who came and went, what was refused, and what happens on the topics
+//! that it follows. What answers any of that waits until it is safe there.
+
+use agentmq_codec::{Publish, QoS, ReasonCode};
+use agentmq_identity::Principal;
+use agentmq_session::{Attempt, AuditEvent, AuditTrail, Deed};
+use agentmq_topic::{Subscription, matches, overlaps};
+
+use crate::connection::ConnectionId;
+use crate::router::Router;
+use crate::settings::Settings;
+
+impl Settings {
+    /// Whether the audit log follows a topic.
+    pub(crate) fn audits(&self, topic: &str) -> bool {
+        self.audit_topics.iter().any(|filter| matches(filter, topic))
+    }
+
+    /// Whether it follows any topic of a filter.
+    pub(crate) fn audits_filter(&self, filter: &str) -> bool {
+        self.audit_topics.iter().any(|audited| overlaps(audited, filter))
+    }
+}
+
+impl Router {
+    /// Tells this audit log from now on.
+    pub fn tell_audit(&mut self, trail: Box<dyn AuditTrail>) {
+        self.audit = trail;
+    }
+
+    /// Whether what must be in the audit log is to be refused, because it cannot be written.
+    pub(crate) fn cannot_audit(&self) -> bool {
+        !self.audit.is_ready()
+    }
+
+    /// Somebody is let in, as `principal`.
+    pub(crate) fn audit_as(
+        &mut self,
+        id: ConnectionId,
+        client_id: &str,
+        principal: &Principal,
+        deed: Deed<'_>,
+    ) {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let source = connection.and_then(|it| it.source);
+        let ticket = self.audit.record(&AuditEvent { client_id, principal, source, deed });
+        self.audited = self.audited.max(ticket);
+    }
+
+    /// The client of a connection has done something.
+    pub(crate) fn audit(&mut self, id: ConnectionId, deed: Deed<'_>) {
+        let Some(connection) = self.connections.get(id.0 as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let session = connection.session().and_then(|index| self.sessions.get(index as usize));
+        let event = AuditEvent {
+            client_id: session.map_or("", |it| &it.client_id),
+            principal: &connection.principal,
+            source: connection.source,
+            deed,
+        };
+        let ticket = self.audit.record(&event);
+        self.audited = self.audited.max(ticket);
+    }
+
+    /// A connection loses its session: with the code of the DISCONNECT that one of both has sent.
+    pub(crate) fn audit_end(&mut self, id: ConnectionId, reason: ReasonCode, why: &str) {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        if connection.is_some_and(|it| it.session().is_some()) {
+            self.audit(id, Deed::Disconnected { reason, why });
+        }
+    }
+
+    pub(crate) fn audit_refused_publish(
+        &mut self,
+        id: ConnectionId,
+        topic: &str,
+        reason: ReasonCode,
+        why: &str,
+    ) {
+        self.audit(id, Deed::Refused { attempt: Attempt::Publish, topic, reason, why });
+    }
+
+    pub(crate) fn audit_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str) {
+        let (qos, retain, bytes) = (publish.qos, publish.retain, publish.payload.len());
+        self.audit(id, Deed::Published { topic, qos, retain, bytes });
+    }
+
+    /// A subscription was granted, with `$share` in `text` if it has it.
+    pub(crate) fn audit_subscribed(&mut self, id: ConnectionId, text: &str, qos: QoS) {
+        let limits = self.settings.topic_limits();
+        let filter = Subscription::parse(text, &limits).map_or(text, |it| it.filter);
+        if self.settings.audits_filter(filter) {
+            self.audit(id, Deed::Subscribed { filter: text, qos });
+        }
+    }
+
+    pub(crate) fn audit_refused_subscribe(
+        &mut self,
+        id: ConnectionId,
+        filter: &str,
+        reason: ReasonCode,
+        why: &str,
+    ) {
+        let (attempt, topic) = (Attempt::Subscribe, filter);
+        self.audit(id, Deed::Refused { attempt, topic, reason, why });
+    }
+}
+
+/// To whom something is refused that must be in the audit log.
+pub(crate) const CANNOT_AUDIT: &str = "the audit log of this server cannot be written: try again \
+    later; who runs it finds the reason in its log";

@@ -1,0 +1,157 @@
+//! What the audit log is told, and what waits for it.
+
+use agentmq_codec::{PropertiesBuf, ReasonCode as R, SubscriptionOptions};
+use agentmq_identity::{Effect, Guarded, InForce, Pattern, Policy, Rule};
+
+use crate::harness::{Broker, Diary, Got, Tickets};
+
+const METHOD: &str = "ticket";
+
+fn broker() -> (Broker, Diary) {
+    let pattern = |text: &str| Pattern::parse(text).expect("a pattern");
+    let rule = |effect, topic| Rule { effect, topics: vec![pattern(topic)], ..Rule::default() };
+    let rules = vec![rule(Effect::Allow, "#"), rule(Effect::Deny, "secret")];
+    let policy = Policy::new(rules, Effect::Deny);
+    let guarded = Guarded::new(InForce::new(std::sync::Arc::new(Tickets), Some(policy)));
+    let broker = Broker::guarded(guarded);
+    broker.reconfigure(|settings| settings.audit_topics = vec!["calls/+".into()]);
+    let diary = Diary::default();
+    broker.tell_audit(&diary);
+    (broker, diary)
+}
+
+#[test]
+fn who_comes_and_goes() {
+    let (broker, diary) = broker();
+    let a = broker.client("a").method(METHOD, "scout 60").connect();
+    a.auth(R::ReAuthenticate, METHOD, "scout 60");
+    a.auth(R::ReAuthenticate, METHOD, "other 60");
+    assert_eq!(diary.rows(), ["a scout connect", "a scout authenticate", "a scout disconnect 82"]);
+    broker.client("a").method(METHOD, "scout 60").connect().disconnect();
+    assert_eq!(diary.rows(), ["a scout connect", "a scout disconnect 00"]);
+    broker.connect("a").disconnect_as(R::DisconnectWithWill, &PropertiesBuf::new());
+    broker.connect("a").vanish();
+    let first = broker.connect("a");
+    let second = broker.connect("a");
+    assert!(first.is_closed());
+    second.evict(R::ServerShuttingDown);
+    assert_eq!(
+        diary.rows(),
+        [
+            "a nobody connect",
+            "a nobody disconnect 04",
+            "a nobody connect",
+            "a nobody disconnect 80",
+            "a nobody connect",
+            "a nobody disconnect 8e",
+            "a nobody connect",
+            "a nobody disconnect 8b",
+        ]
+    );
+}
+
+#[test]
+fn a_proof_that_ends() {
+    let (broker, diary) = broker();
+    let _a = broker.client("a").method(METHOD, "scout 60").connect();
+    broker.wait(60);
+    assert_eq!(diary.rows(), ["a scout connect", "a scout disconnect 87"]);
+}
+
+#[test]
+fn what_is_refused() {
+    let (broker, diary) = broker();
+    let a = broker.client("a").connect();
+    for level in 0..=2 {
+        a.publish("secret", "x", level);
+    }
+    a.subscribe("secret", 0);
+    a.subscribe("$share/g/#", 0);
+    let refused = broker.client("b").will("secret", "x").refused();
+    assert_eq!(refused, R::NotAuthorized as u8);
+    assert_eq!(
+        diary.rows(),
+        [
+            "a nobody connect",
+            "a nobody refused publish secret 87",
+            "a nobody refused publish secret 87",
+            "a nobody refused publish secret 87",
+            "a nobody refused subscribe secret 87",
+            "a nobody refused subscribe $share/g/# 87",
+            "b nobody refused connect  87",
+        ]
+    );
+}
+
+#[test]
+fn the_topics_that_it_follows() {
+    let (broker, diary) = broker();
+    let a = broker.connect("a");
+    diary.rows();
+    for filter in ["calls/1", "$share/g/calls/+", "other", "calls/1/2"] {
+        a.subscribe(filter, 1);
+    }
+    for topic in ["calls/1", "other", "calls/1/2"] {
+        a.publish(topic, "four", 1);
+    }
+    assert_eq!(
+        diary.rows(),
+        [
+            "a nobody subscribe calls/1",
+            "a nobody subscribe $share/g/calls/+",
+            "a nobody publish calls/1 4",
+        ]
+    );
+    broker.reconfigure(|settings| settings.audit_topics.clear());
+    a.publish("calls/1", "x", 1);
+    assert!(diary.rows().is_empty());
+}
+
+#[test]
+fn nothing_is_answered_before_it_is_safe() {
+    let (broker, diary) = broker();
+    let a = broker.client("a").by_hand().connect();
+    diary.set_waiting(true);
+    let options = SubscriptionOptions::default();
+    let b = broker.client("b").attempt();
+    let c = broker.client("c").will("secret", "x").attempt();
+    a.send_subscribe(&[("calls/1", options)], None);
+    a.publishing("calls/1", "1").qos(1).id(2).send();
+    a.publishing("secret", "2").qos(1).id(3).send();
+    a.publishing("other", "3").qos(1).id(4).send();
+    // It is delivered, as before a commit: only what says so waits.
+    assert!(matches!(a.packets()[..], [Got::Publish(_)]), "the client waits for all its answers");
+    assert!(b.packets().is_empty() && c.packets().is_empty() && !c.is_closed());
+    diary.all_safe();
+    broker.committed();
+    assert!(matches!(b.packets()[..], [Got::ConnAck { code: 0, .. }]));
+    assert!(matches!(c.packets()[..], [Got::ConnAck { code: 0x87, .. }]) && c.is_closed());
+    let answers = a.packets();
+    assert!(
+        matches!(
+            answers[..],
+            [Got::SubAck(..), Got::PubAck(2, 0), Got::PubAck(3, 0x87), Got::PubAck(4, 0x10)]
+        ),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn while_it_cannot_be_written_what_must_be_in_it_is_refused() {
+    let (broker, diary) = broker();
+    let a = broker.connect("a");
+    let old = broker.client("old").v311().connect();
+    diary.set_broken(true);
+    assert_eq!(broker.client("b").refused(), R::ServerUnavailable as u8);
+    assert_eq!(a.publish("calls/1", "x", 1), R::QuotaExceeded as u8);
+    assert!(a.reason().starts_with("the audit log of this server cannot be written"));
+    assert_eq!(a.publish("calls/1", "x", 2), R::QuotaExceeded as u8);
+    assert_eq!(a.subscribe("calls/#", 0), R::QuotaExceeded as u8);
+    assert_eq!((a.subscribe("other", 0), a.publish("other", "x", 1)), (0, 0));
+    old.publish("calls/1", "x", 0);
+    assert!(!old.is_closed(), "QoS 0 is dropped");
+    assert!(a.payloads().iter().all(|it| it == "x"));
+    diary.set_broken(false);
+    broker.connect("b");
+    assert_eq!(a.publish("calls/1", "x", 1), 0x10);
+}
