@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helper functions too")]
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading in a passing test too")]
 
+mod audit;
 mod authority;
 mod chaos;
 mod connect_rate;

@@ -28,7 +28,10 @@ fn statistics_are_published_and_true() {
     while !true_now(&seen) || !seen.contains_key("version") || !seen.contains_key("uptime") {
         let received = watcher.receive_publish();
         let publish = received.publish();
-        let name = publish.topic.strip_prefix("$SYS/broker/").expect(publish.topic);
+        let Some(name) = publish.topic.strip_prefix("$SYS/broker/") else {
+            assert_eq!(publish.topic, "$SYS/audit/head");
+            continue;
+        };
         let value = std::str::from_utf8(publish.payload).unwrap();
         seen.insert(name.to_owned(), value.to_owned());
     }

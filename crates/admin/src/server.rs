@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use agentmq_audit::Trail;
 use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
@@ -41,6 +42,8 @@ pub struct AdminOptions {
     pub doorkeeper: Doorkeeper,
     /// What it answers with.
     pub services: Services,
+    /// Where it is told what was given out.
+    pub trail: Trail,
 }
 
 /// A running server. It ends when this is dropped.
@@ -73,7 +76,7 @@ pub enum AdminError {
 impl Admin {
     /// Binds the address and starts serving.
     pub fn start(options: AdminOptions) -> Result<Self, AdminError> {
-        let AdminOptions { address, tls, doorkeeper, services } = options;
+        let AdminOptions { address, tls, doorkeeper, services, trail } = options;
         let tls = tls.map(|files| files.load()).transpose().map_err(AdminError::Tls)?;
         let bound =
             TcpListener::bind(address).map_err(|source| AdminError::Bind { address, source })?;
@@ -81,7 +84,7 @@ impl Admin {
         let address = bound.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (end, ended) = oneshot::channel();
-        let routes = routes(services, doorkeeper);
+        let routes = routes(services, trail, doorkeeper);
         let thread = Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
@@ -110,8 +113,8 @@ impl Drop for Admin {
     }
 }
 
-fn routes(services: Services, doorkeeper: Doorkeeper) -> Router {
-    let desk = TokenDesk { services: services.clone(), rate: Arc::new(Rate::default()) };
+fn routes(services: Services, trail: Trail, doorkeeper: Doorkeeper) -> Router {
+    let desk = TokenDesk { services: services.clone(), rate: Arc::new(Rate::default()), trail };
     let tokens = Router::new()
         .route("/v2/tokens/create", post(create))
         .route("/v2/tokens/exchange", post(exchange))

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use agentmq_audit::{Row, Trail, TrailError};
 use agentmq_identity::{IssuedToken, NoToken, TokenError, TokenService};
 use axum::body::Bytes;
 use axum::extract::{Extension, Query, State};
@@ -12,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -29,6 +30,15 @@ pub(crate) struct Source(pub(crate) IpAddr);
 pub(crate) struct TokenDesk {
     pub(crate) services: Services,
     pub(crate) rate: Arc<Rate>,
+    pub(crate) trail: Trail,
+}
+
+/// Who asks for a token, and how.
+#[derive(Debug)]
+struct Asked {
+    way: &'static str,
+    organization: Option<String>,
+    source: Source,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,9 +73,10 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Create { organization_id, secret_key, user_email } = read(&body)?;
+    let asked = Asked { way: "create", organization: Some(organization_id.clone()), source };
     let create =
         move |service: &TokenService| service.create(&organization_id, &secret_key, &user_email);
-    answer(service, create).await
+    desk.answer(service, asked, create).await
 }
 
 /// `POST /v2/tokens/exchange`.
@@ -76,7 +87,8 @@ pub(crate) async fn exchange(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Exchange { organization_id, token } = read(&body)?;
-    answer(service, move |service| service.exchange(&organization_id, &token)).await
+    let asked = Asked { way: "exchange", organization: Some(organization_id.clone()), source };
+    desk.answer(service, asked, move |service| service.exchange(&organization_id, &token)).await
 }
 
 /// `POST /v2/tokens/refresh`.
@@ -87,7 +99,9 @@ pub(crate) async fn refresh(
 ) -> Result<Response, Refusal> {
     let service = desk.admit(source)?;
     let Refresh { token_id, current_token_password } = read(&body)?;
-    answer(service, move |service| service.refresh(&token_id, &current_token_password)).await
+    let asked = Asked { way: "refresh", organization: None, source };
+    let refresh = move |service: &TokenService| service.refresh(&token_id, &current_token_password);
+    desk.answer(service, asked, refresh).await
 }
 
 /// `GET /v2/providers?organization_id=`.
@@ -125,19 +139,67 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| bad(&error))
 }
 
-/// Makes a token aside: it may wait for a disk, or for the keys of an issuer.
-async fn answer(
-    service: Arc<TokenService>,
-    make: impl FnOnce(&TokenService) -> Result<IssuedToken, NoToken> + Send + 'static,
-) -> Result<Response, Refusal> {
-    let lifetime = service.lifetime_secs;
-    let made = tokio::task::spawn_blocking(move || make(&service)).await;
-    let issued = made.unwrap_or(Err(NoToken::Broken)).map_err(refusal)?;
+impl TokenDesk {
+    /// Makes a token aside: it may wait for a disk, or for the keys of an issuer.
+    async fn answer(
+        &self,
+        service: Arc<TokenService>,
+        asked: Asked,
+        make: impl FnOnce(&TokenService) -> Result<IssuedToken, NoToken> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let (lifetime, trail) = (service.lifetime_secs, self.trail.clone());
+        let make = move || {
+            let made = make(&service);
+            asked.put_down(&made, &trail).map(|()| made)
+        };
+        let made = tokio::task::spawn_blocking(make).await.unwrap_or(Ok(Err(NoToken::Broken)));
+        let made = made.map_err(|error| {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", error.to_string())
+        })?;
+        Ok(issued(made.map_err(refusal)?, lifetime))
+    }
+}
+
+impl Asked {
+    /// Tells the audit log what came of it.
+    fn put_down(
+        self,
+        made: &Result<IssuedToken, NoToken>,
+        trail: &Trail,
+    ) -> Result<(), TrailError> {
+        let mut says = Map::new();
+        let mut say = |name: &str, value: Value| {
+            says.insert(name.to_owned(), value);
+        };
+        say("source", json!(self.source.0));
+        say("way", json!(self.way));
+        if let Some(organization) = self.organization {
+            say("organization", json!(organization));
+        }
+        match made {
+            Ok(issued) => {
+                say("id", json!(issued.id));
+                say("user", json!(issued.user));
+                say("provider", json!(issued.provider));
+                say("expires_at", json!(date(issued.expires_at)));
+                trail.append(Row::new("token", says))
+            }
+            Err(no_token) => {
+                say("attempt", json!("token"));
+                say("why", json!(no_token.to_string()));
+                trail.refused(says);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn issued(issued: IssuedToken, lifetime: u64) -> Response {
     let IssuedToken { token, username, id, user, provider, made_at, expires_at } = issued;
     // Never left out, and never so far away that a timer of 2^31 milliseconds overflows: the
     // published clients would ask again at once, for ever.
     let refresh_at = made_at + lifetime * 9 / 10;
-    Ok(json_answer(&json!({
+    json_answer(&json!({
         "access_token": token,
         "token_type": "Bearer",
         "expires_in": lifetime,
@@ -147,7 +209,7 @@ async fn answer(
         "provider": provider,
         "expires_at": date(expires_at),
         "refresh_recommended_at": date(refresh_at),
-    })))
+    }))
 }
 
 fn refusal(no_token: NoToken) -> Refusal {

@@ -121,7 +121,7 @@ impl Default for IdentityConfig {
 }
 
 /// What is wrong with filters, as key and message.
-fn filter_problems(key: &str, filters: &[String]) -> Vec<(String, String)> {
+pub(crate) fn filter_problems(key: &str, filters: &[String]) -> Vec<(String, String)> {
     let problem = |filter: &String| {
         let error = check_filter(filter, &TopicLimits::default()).err()?;
         Some((key.to_owned(), format!("{}: {error}", quoted(filter))))

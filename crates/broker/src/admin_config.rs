@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use agentmq_admin::{AdminOptions, Doorkeeper, Services, TlsIdentity};
+use agentmq_audit::Trail;
 
 /// `[admin]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl AdminConfig {
     }
 
     /// What the server is started with; `None`: there is none.
-    pub(crate) fn options(&self, services: &Services) -> Option<AdminOptions> {
+    pub(crate) fn options(&self, services: &Services, trail: &Trail) -> Option<AdminOptions> {
         let (address, _) = self.parse().ok()?;
         let tls = self.tls();
         let mut hosts = self.hosts.clone();
@@ -86,7 +87,8 @@ impl AdminConfig {
             hosts.push(address.ip().to_string());
         }
         let (doorkeeper, services) = (Doorkeeper::new(hosts), services.clone());
-        Some(AdminOptions { address, tls, doorkeeper, services })
+        let trail = trail.clone();
+        Some(AdminOptions { address, tls, doorkeeper, services, trail })
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         refusal_replies: boxed(&config.access.refusal_replies.0),
         identity_topics: boxed(&config.access.identity.topics),
         identity_prefix: config.access.identity.prefix.as_str().into(),
+        audit_topics: boxed(&config.audit.topics),
         doors: config.listeners.iter().map(door_settings).collect(),
     }
 }

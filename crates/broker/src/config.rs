@@ -10,8 +10,8 @@ use crate::environment;
 use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
-    AccessConfig, AdminConfig, ConfigError, Environment, ListenerConfig, LogConfig, MqttConfig,
-    Place, SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
+    AccessConfig, AdminConfig, AuditConfig, ConfigError, Environment, ListenerConfig, LogConfig,
+    MqttConfig, Place, SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
 };
 
 /// Everything that can be said about a broker before it starts. The default is what
@@ -28,6 +28,8 @@ pub struct Config {
     pub disk: DiskConfig,
     /// Who is let in, and who may do what.
     pub access: AccessConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
     /// The HTTP side.
     pub admin: AdminConfig,
     /// What a client finds when it comes back.
@@ -116,6 +118,7 @@ impl Default for Config {
             durability: Durability::Fsync,
             disk: DiskConfig::default(),
             access: AccessConfig::default(),
+            audit: AuditConfig::default(),
             admin: AdminConfig::default(),
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
@@ -204,6 +207,7 @@ impl Config {
             problems.push(("mqtt.response_information".into(), why.into()));
         }
         problems.extend(self.admin.problems());
+        problems.extend(self.audit.problems());
         problems.extend(self.access.tokens.problems());
         problems.extend(self.access.identity.problems());
         problems.extend(self.access.refusal_replies.problems());

@@ -4,7 +4,9 @@ use agentmq_session::{LimitInfo, Limits};
 
 use crate::shared_config::STRATEGIES;
 use crate::value::{Allowed, Setting, Value, choices};
-use crate::{ClientPlacement, Config, Durability, LogFormat, LogLevel, QueuePolicy, limit_keys};
+use crate::{
+    AuditFailure, ClientPlacement, Config, Durability, LogFormat, LogLevel, QueuePolicy, limit_keys,
+};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +224,12 @@ static FIELDS: &[Field<Config>] = &[
     },
     field!(access.identity.topics, Allowed::List, AtOnce),
     field!(access.identity.prefix, Allowed::Text, AtOnce),
+    field!(audit.enabled, Allowed::Boolean, Restart),
+    field!(audit.connections, Allowed::Boolean, Restart),
+    field!(audit.refusals, Allowed::Boolean, Restart),
+    field!(audit.topics, Allowed::List, AtOnce),
+    field!(audit.max_bytes, Allowed::Integer { minimum: 1 << 20, maximum: LARGEST }, Restart),
+    field!(audit.on_failure, Allowed::Choice(AuditFailure::NAMES), Restart),
     field!(admin.url, Allowed::Text, Restart),
     field!(admin.cert, Allowed::Text, Restart),
     field!(admin.key, Allowed::Text, Restart),

@@ -9,6 +9,8 @@ mod access_config;
 mod access_text;
 mod admin_config;
 mod assembly;
+mod audit_config;
+mod auditing;
 mod config;
 mod config_file;
 mod data;
@@ -42,6 +44,10 @@ pub use access_config::{
     TokensConfig,
 };
 pub use admin_config::AdminConfig;
+pub use agentmq_audit::{
+    Appender as AuditAppender, Broken, Head, Row, RowOfFile, Rows, Verified, stamp as audit_time,
+    verify,
+};
 pub use agentmq_identity::{
     Action, ClaimError, Claims, Effect, HashedPassword, HashedSecret, Policy, Principal,
     Revocation, Revocations, Revoked, Rule, ScramVerifier, SigningKey, Token, TokenError, User,
@@ -52,6 +58,7 @@ pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
     Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
 };
+pub use audit_config::{AuditConfig, AuditFailure};
 pub use config::{
     ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,
 };

@@ -3,10 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use agentmq_admin::{Admin, AdminError, Services};
+use agentmq_audit::TrailError;
 use agentmq_identity::Guarded;
 use agentmq_net::{Endpoint, NetError, TlsServer};
 use agentmq_router::Counters;
@@ -19,6 +21,7 @@ use agentmq_store::{OpenError, Writer};
 
 use crate::access_config::{Access, Kept};
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
+use crate::auditing::Auditing;
 use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable, token_chain_file};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
@@ -39,6 +42,7 @@ pub struct Broker {
     board: Arc<ReportBoard>,
     /// Writes what must survive; it ends after the shards.
     writer: LastToEnd,
+    auditing: Auditing,
 }
 
 /// The writer goes on as long as the shards do: whoever drops a broker without waiting for it stops
@@ -66,6 +70,20 @@ pub enum BrokerError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] OpenError),
+    /// The audit log cannot be used.
+    #[error(
+        "the audit log in {} cannot be used: {source}; let this process read and write there \
+         (`agentmq audit verify` looks at it), or set audit.enabled = false", folder.display()
+    )]
+    Audit {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Unaudited(#[from] TrailError),
     /// An event loop failed.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -100,10 +118,13 @@ impl Broker {
             token_chain_file::take_up(&config.data_dir, &kept.chains)
                 .map_err(BrokerError::TokenChains)?;
         }
-        let admin = config.admin.options(&services).map(Admin::start).transpose()?;
         let board = Arc::new(ReportBoard::new(count));
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
+        let mut auditing = Auditing::start(&config, &mailboxes, count)?;
+        auditing.tell_start(&config)?;
+        let admin = config.admin.options(&services, &auditing.trail);
+        let admin = admin.map(Admin::start).transpose()?;
         let settings = shared_settings(&config);
         let mut survivors = opened.as_mut().map(data::take_restored);
         let (writer, mut engines) = data::start(opened, &mailboxes, count)?;
@@ -120,6 +141,7 @@ impl Broker {
                 settings: Arc::clone(&settings),
                 authenticator: Arc::new(access.clone()),
                 commit: engines.pop().unwrap_or_else(|| Box::new(MemoryEngine)),
+                audit: auditing.take_end(),
                 sessions,
                 retained,
                 wills,
@@ -159,6 +181,7 @@ impl Broker {
             watcher,
             board,
             writer,
+            auditing,
         })
     }
 
@@ -190,6 +213,7 @@ impl Broker {
         let plan = diff_reloadable(&self.config, new);
         let Access { in_force, service } = plan.effective.access.load(&self.kept)?;
         TlsServer::reload_all(&self.tls)?;
+        self.auditing.tell_reload(&plan)?;
         self.access.replace(in_force);
         self.services.replace(service);
         self.config = plan.effective.clone();
@@ -229,6 +253,8 @@ impl Broker {
             None => join(self.threads),
         };
         drop(self.writer.0.take());
+        drop(self.admin.take()); // nobody changes anything any more
+        self.auditing.end();
         ended
     }
 }

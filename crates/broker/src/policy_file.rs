@@ -40,6 +40,14 @@ pub fn parse(text: &str, path: &Path) -> Result<Policy, ConfigError> {
     read(text, path, Reading::policy).map(Written::policy)
 }
 
+/// The files that a policy is read from.
+pub(crate) fn policy_files(policy: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    if policy.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    if policy.is_dir() { files_of(policy) } else { Ok(vec![policy.to_owned()]) }
+}
+
 /// The files of a folder of policies, in the order of their names.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { file: folder.to_owned(), source };

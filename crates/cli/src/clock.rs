@@ -7,6 +7,12 @@ pub(crate) fn unix_secs() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Unix time in milliseconds.
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
 /// How long ago a Unix time is, in its largest unit.
 pub(crate) fn ago(then: u64, now: u64) -> String {
     format!("{} ago", span(now.saturating_sub(then)))

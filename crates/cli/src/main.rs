@@ -1,6 +1,7 @@
 //! The `agentmq` command. This file names the subcommands; each has a file of its own.
 #![deny(unsafe_code)]
 
+mod audited;
 mod bench;
 mod certificates;
 mod claim_args;
@@ -18,6 +19,7 @@ mod names;
 mod output;
 mod private_file;
 mod progress;
+mod time_arg;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,8 @@ enum Command {
     Keys(commands::keys::Args),
     /// Put out who must not be let in any more.
     Revoke(commands::revoke::Args),
+    /// Read the audit log, and check that it is as it was written.
+    Audit(commands::audit::Args),
     /// Look at a data directory, and copy it.
     Store(commands::store::Args),
     /// Print every bound of the broker and what happens beyond it.
@@ -128,6 +132,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Revoke(args) => commands::revoke::run(args, output),
         Command::Secure(args) => commands::secure::run(&args, output),
         Command::Doctor(args) => commands::doctor::run(args, output),
+        Command::Audit(args) => commands::audit::run(args, output),
         Command::Store(args) => commands::store::run(args, output),
         Command::Limits(args) => commands::limits::run(&args, output),
         Command::Pub(args) => run_async(commands::publish::run(args, output)),

@@ -180,7 +180,7 @@ fn payload_text(payload: &[u8]) -> String {
 
 /// Text without control characters but those allowed: a message must not be able to reprogram the
 /// terminal.
-fn harmless(text: &str, allowed: &str) -> String {
+pub(crate) fn harmless(text: &str, allowed: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && !allowed.contains(c) { '\u{FFFD}' } else { c })
         .collect()

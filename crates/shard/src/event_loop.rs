@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
-use agentmq_session::{CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time};
+use agentmq_session::{
+    AuditTrail, CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time,
+};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -40,6 +42,8 @@ pub struct ShardOptions {
     pub authenticator: Arc<dyn Authenticator>,
     /// What releases acknowledgements.
     pub commit: Box<dyn CommitEngine + Send>,
+    /// What clients do is told here.
+    pub audit: Box<dyn AuditTrail + Send>,
     /// Sessions that survived, for this shard.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages that survived.
@@ -174,6 +178,7 @@ impl Shard {
             options.commit,
             options.entropy,
         );
+        router.tell_audit(options.audit);
         if is_one_of_several {
             router = router.among(options.directory.neighborhood(place));
         }

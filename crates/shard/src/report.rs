@@ -174,6 +174,7 @@ mod tests {
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Open),
             commit: Box::new(MemoryEngine),
+            audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),
             retained: Vec::new(),
             wills: Vec::new(),

@@ -77,6 +77,7 @@ impl World {
             settings: Arc::new(settings),
             authenticator: Arc::new(slow),
             commit: Box::new(MemoryEngine),
+            audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),
             retained: Vec::new(),
             wills: Vec::new(),

@@ -61,20 +61,21 @@ fn report(file: &str, line: usize, what: String, why: &'static str) -> Violation
 
 /// Import order: a crate may import those before it.
 const ORDER: &[&str] = &[
-    "codec", "topic", "identity", "session", "router", "log", "store", "flow", "agents", "net",
-    "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway", "cli", "testkit",
+    "codec", "topic", "identity", "session", "router", "log", "store", "audit", "flow", "agents",
+    "net", "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway", "cli",
+    "testkit",
 ];
 
 /// Edges that the order would allow and the design does not.
 const SEVERED: &[(&[&str], &[&str], &str)] = &[
     (
         &["net"],
-        &["topic", "identity", "session", "router", "log", "store", "flow", "agents"],
+        &["topic", "identity", "session", "router", "log", "store", "audit", "flow", "agents"],
         "`net` moves bytes and never sees a topic",
     ),
     (
         &["client", "peer", "sdk", "gateway"],
-        &["router", "log", "store", "flow", "shard", "cluster", "admin", "broker"],
+        &["router", "log", "store", "audit", "flow", "shard", "cluster", "admin", "broker"],
         "what agents link must not carry the broker",
     ),
 ];

@@ -82,6 +82,11 @@ fn findings(config: &Config) -> Vec<Finding> {
             config.listeners.iter().any(|listener| listener.allow_anonymous),
             "remove allow_anonymous from the listeners",
         ),
+        advise(
+            "the audit log says who did what",
+            config.audit_folder().is_none(),
+            "nobody can tell afterwards: set audit.enabled, and durability to fsync",
+        ),
     ];
     let notices = config.notices();
     let in_the_clear = notices.iter().find(|notice| notice.contains("on the way"));

@@ -6,6 +6,7 @@ use agentmq_broker::{Config, SigningKey};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::json;
 
+use crate::audited::put_down;
 use crate::clock::{ago, unix_secs};
 use crate::commands::config::load;
 use crate::failure::Failure;
@@ -133,6 +134,8 @@ fn rotate(keys: &SigningKeys, output: &Output) -> Result<(), Failure> {
     let text = text.map_err(|error| {
         Failure::usage(format!("{}: {error}", keys.file.display()), HOW_TO_MAKE)
     })?;
+    let says = json!({ "file": keys.file, "id": new.id() });
+    put_down(&keys.config, "keys rotate", says, output)?;
     file.write(&text)?;
     output.note("reload the broker (kill -HUP) before you use tokens of the new key");
     let line = format!("{} signs from now on; {removed} removed", new.id());

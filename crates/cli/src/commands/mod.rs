@@ -1,6 +1,7 @@
 //! The subcommands.
 
 pub(crate) mod acl;
+pub(crate) mod audit;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod contexts;

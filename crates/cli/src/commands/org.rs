@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use toml::{Table, Value};
 
+use crate::audited::put_down_at;
 use crate::commands::config::load;
 use crate::commands::keys::random;
 use crate::failure::Failure;
@@ -85,6 +86,7 @@ impl OrganizationsFile {
     /// Changes the file, which a new one may begin.
     fn change(
         &self,
+        (what, name): (&str, &str),
         change: impl FnOnce(&mut Table) -> Result<(), Failure>,
         output: &Output,
     ) -> Result<(), Failure> {
@@ -92,6 +94,8 @@ impl OrganizationsFile {
         let file = Exclusive::open(&path)?;
         let mut all = organizations(file.text()?, &path)?;
         change(&mut all)?;
+        let says = json!({ "file": path, "organization": name });
+        put_down_at(self.config.as_deref(), &format!("org {what}"), says, output)?;
         file.write(&format!(
             "# Organisations of an AgentMQ broker (access.service.organizations). `agentmq org` \
              writes this file: what you change stays, comments do not.\n\n{all}"
@@ -112,6 +116,7 @@ impl OrganizationsFile {
         let secret = format!("sk_{}", URL_SAFE_NO_PAD.encode(bytes));
         let hash = HashedSecret::of(&secret).to_text();
         self.change(
+            ("secret", name),
             |all| {
                 check(all)?;
                 let entry = all.entry(name).or_insert_with(|| Value::Table(Table::new()));
@@ -147,7 +152,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         Action::Rm { name, file } => {
             let remove =
                 |all: &mut Table| all.remove(&name).map(|_| ()).ok_or_else(|| unknown(&name));
-            file.change(remove, output)?;
+            file.change(("rm", &name), remove, output)?;
             output.result(&format!("removed {name}"), &json!({ "removed": name }))
         }
         Action::Ls { file } => {

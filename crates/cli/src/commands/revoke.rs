@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentmq_broker::{Config, Revocation, Revoked, parse_revocations, print_revocations};
 use serde_json::json;
 
+use crate::audited::put_down;
 use crate::clock::unix_secs;
 use crate::commands::config::load;
 use crate::commands::serve::config_failure;
@@ -99,6 +100,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     if !args.lift {
         check(&of, args.duration)?;
     }
+    let shown = format!("{of:?}");
     let file = Exclusive::open(&path)?;
     let text = file.text()?.unwrap_or_default();
     let mut all = parse_revocations(&text, &path).map_err(config_failure)?;
@@ -118,6 +120,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         output.note("one that lasts longer or is a ban is there already, and stays: see --lift");
         "kept"
     };
+    let says = json!({ "file": path, "done": what, "of": shown });
+    put_down(&config, "revoke", says, output)?;
     file.write(&print_revocations(&all))?;
     output.note("reload a broker that runs, it holds at once: kill -HUP");
     let line = format!("{what}; {} in all", all.0.len());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentmq_broker::SigningKey;
 use serde_json::{Map, Value, json};
 
+use crate::audited::put_down;
 use crate::claim_args::ClaimArgs;
 use crate::clock::{span, unix_secs};
 use crate::commands::config::load;
@@ -113,6 +114,8 @@ fn create(args: &CreateArgs, output: &Output) -> Result<(), Failure> {
     payload.extend(tokens.issuers.first().map(|issuer| ("iss".to_owned(), json!(issuer))));
     let signed = keys.all.first().and_then(|key: &SigningKey| key.sign(&payload));
     let token = signed.ok_or_else(|| Failure::new("the key cannot sign: make another"))?;
+    let says = json!({ "id": id, "name": name, "expires_at": expires_at, "file": keys.file });
+    put_down(&keys.config, "token create", says, output)?;
     let object = json!({ "token": token, "name": name, "id": id, "expires_at": expires_at });
     output.result(&token, &object)
 }

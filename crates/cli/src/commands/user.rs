@@ -7,6 +7,7 @@ use agentmq_broker::{HashedPassword, ScramVerifier, User, Users, parse_users, pr
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
+use crate::audited::put_down_at;
 use crate::claim_args::ClaimArgs;
 use crate::commands::config::load;
 use crate::commands::keys::random;
@@ -86,6 +87,7 @@ impl UsersFile {
     /// Changes the file, which a new one may begin. Others wait: it asks for nothing meanwhile.
     fn change(
         &self,
+        (what, name): (&str, &str),
         change: impl FnOnce(&mut Users) -> Result<(), Failure>,
         output: &Output,
     ) -> Result<(), Failure> {
@@ -93,6 +95,8 @@ impl UsersFile {
         let file = Exclusive::open(&path)?;
         let mut users = users(file.text()?, &path)?;
         change(&mut users)?;
+        let says = json!({ "file": path, "name": name });
+        put_down_at(self.config.as_deref(), &format!("user {what}"), says, output)?;
         file.write(&print_users(&users))?;
         output.note("reload a broker that runs: kill -HUP");
         Ok(())
@@ -112,6 +116,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             is_new(&file.read()?)?;
             let user = User { claims, ..with_password(&read_password()?)? };
             file.change(
+                ("add", &name),
                 |users| {
                     is_new(users)?;
                     users.insert(name.clone(), user);
@@ -125,6 +130,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
             file.read()?.remove(&name).ok_or_else(|| unknown(&name))?;
             let new = with_password(&read_password()?)?;
             file.change(
+                ("passwd", &name),
                 |users| {
                     let user = users.get_mut(&name).ok_or_else(|| unknown(&name))?;
                     *user = User { claims: user.claims.clone(), ..new };
@@ -136,6 +142,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
         }
         Action::Rm { name, file } => {
             file.change(
+                ("rm", &name),
                 |users| users.remove(&name).map(|_| ()).ok_or_else(|| unknown(&name)),
                 output,
             )?;

@@ -166,6 +166,7 @@ impl World {
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Saboteur),
             commit: Box::new(fuse.clone()),
+            audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),
             retained: Vec::new(),
             wills: Vec::new(),

@@ -1,0 +1,100 @@
+//! The rows of a log, one after the other.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::folder::{Segment, TAIL, segments};
+
+/// Reads the rows of a folder in their order. It needs no more memory than a row.
+#[derive(Debug)]
+pub struct Rows {
+    segments: VecDeque<Segment>,
+    file: Option<(Arc<Path>, BufReader<File>)>,
+    line: u64,
+    unfinished: u64,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowOfFile {
+    /// Its file.
+    pub file: Arc<Path>,
+    /// Which line of it; the first is 1.
+    pub line: u64,
+    /// The line, without its end.
+    pub text: String,
+}
+
+impl Rows {
+    /// All rows of a folder.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let segments = segments(folder)?.into();
+        Ok(Self { segments, file: None, line: 0, unfinished: 0 })
+    }
+
+    /// The files from the last so many rows on, or a few more rows.
+    pub fn last(folder: &Path, rows: u64) -> io::Result<Self> {
+        let mut all = Self::of(folder)?;
+        let end = all.segments.back().map_or(0, |last| last.first);
+        while all.segments.get(1).is_some_and(|next| next.first + rows <= end) {
+            all.segments.pop_front();
+        }
+        Ok(all)
+    }
+
+    /// Goes on where it had ended: with rows that have been written since.
+    pub fn look_again(&mut self, folder: &Path) -> io::Result<()> {
+        let here = self.file.as_ref().map(|(path, _)| PathBuf::from(&**path));
+        let mut after = segments(folder)?;
+        if let Some(at) = after.iter().position(|segment| Some(&segment.path) == here.as_ref()) {
+            after.drain(..=at);
+        }
+        self.segments = after.into();
+        Ok(())
+    }
+
+    /// Bytes behind the last row, of one that is not finished.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
+    fn read(&mut self) -> io::Result<Option<RowOfFile>> {
+        loop {
+            if let Some((path, file)) = &mut self.file {
+                let mut bytes = Vec::new();
+                file.by_ref().take(TAIL).read_until(b'\n', &mut bytes)?;
+                let is_whole = bytes.pop_if(|last| *last == b'\n').is_some();
+                self.unfinished = if is_whole { 0 } else { bytes.len() as u64 };
+                if self.unfinished > 0 && self.segments.is_empty() {
+                    // It may be being written now: it is read when it is.
+                    file.seek_relative(-i64::try_from(self.unfinished).unwrap_or_default())?;
+                    return Ok(None);
+                }
+                if is_whole || !bytes.is_empty() {
+                    self.line += 1;
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    return Ok(Some(RowOfFile { file: Arc::clone(path), line: self.line, text }));
+                }
+            }
+            let Some(next) = self.segments.pop_front() else { return Ok(None) };
+            let file = match File::open(&next.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // removed
+                opened => opened?,
+            };
+            self.file = Some((next.path.into(), BufReader::new(file)));
+            self.line = 0;
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = io::Result<RowOfFile>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}

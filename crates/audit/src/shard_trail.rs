@@ -1,0 +1,75 @@
+//! A shard's end of the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentmq_session::{AuditEvent, AuditStatistics, AuditTrail, Deed, Ticket};
+
+use crate::inbox::{Asker, Batch, Shared};
+use crate::refusal_budget::RefusalBudget;
+use crate::row::Row;
+use crate::wall_time::now;
+
+/// Puts down what clients do.
+#[derive(Debug)]
+pub struct ShardTrail {
+    shared: Arc<Shared>,
+    completed: Arc<AtomicU64>,
+    place: usize,
+    rows: Vec<(u64, Row)>,
+    /// The ticket of what is in `rows`.
+    ticket: u64,
+    refusals: RefusalBudget,
+}
+
+impl ShardTrail {
+    pub(crate) fn new(shared: Arc<Shared>, completed: Arc<AtomicU64>, place: usize) -> Self {
+        let refusals = RefusalBudget::default();
+        Self { shared, completed, place, rows: Vec::new(), ticket: 1, refusals }
+    }
+}
+
+impl AuditTrail for ShardTrail {
+    fn is_ready(&self) -> bool {
+        self.shared.settings.goes_on || self.shared.takes_rows()
+    }
+
+    fn record(&mut self, event: &AuditEvent<'_>) -> Ticket {
+        let settings = &self.shared.settings;
+        let is_wanted = match event.deed {
+            Deed::Connected { .. } | Deed::Authenticated | Deed::Disconnected { .. } => {
+                settings.connections
+            }
+            Deed::Refused { .. } => settings.refusals,
+            Deed::Subscribed { .. } | Deed::Published { .. } => true,
+        };
+        if !is_wanted {
+            return Ticket::default();
+        }
+        let now = now();
+        let is_refusal = matches!(event.deed, Deed::Refused { .. });
+        if !self.shared.takes_rows() || is_refusal && !self.refusals.takes_one(now) {
+            self.shared.leave_out(1);
+            return Ticket::default();
+        }
+        self.rows.push((now, Row::of(event)));
+        Ticket(self.ticket)
+    }
+
+    fn submit(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let rows = std::mem::take(&mut self.rows);
+        self.shared.submit(Batch { rows, asker: Asker::Shard(self.place, Ticket(self.ticket)) });
+        self.ticket += 1;
+    }
+
+    fn completed(&self) -> Ticket {
+        Ticket(self.completed.load(Ordering::Acquire))
+    }
+
+    fn statistics(&self) -> Option<AuditStatistics> {
+        Some(self.shared.statistics())
+    }
+}
