@@ -55,6 +55,8 @@ pub struct Connection {
     pub(crate) keep_alive_at: Time,
     /// Retained messages wait for the SUBACK with this ticket.
     pub(crate) suback: Ticket,
+    /// And for what the audit log says of it.
+    pub(crate) suback_audited: Ticket,
     /// Receive Maximum and Topic Alias Maximum as CONNACK told them.
     pub(crate) receive_maximum: u16,
     pub(crate) topic_alias_maximum: u16,
@@ -148,6 +150,7 @@ impl Connection {
             last_packet: now,
             keep_alive_at: now,
             suback: Ticket::default(),
+            suback_audited: Ticket::default(),
             receive_maximum: u16::MAX,
             topic_alias_maximum: 0,
             is_dirty: false,

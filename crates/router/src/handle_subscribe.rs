@@ -61,8 +61,9 @@ impl Router {
         let suback = answers.to_ack(FilterAckKind::SubAck, packet.packet_id, connection);
         let interest = self.await_interest(id);
         let ticket = self.acknowledge_at(id, interest, suback);
+        let audited = self.audited;
         if let Some(connection) = self.connection_mut(id) {
-            connection.suback = ticket;
+            (connection.suback, connection.suback_audited) = (ticket, audited);
         }
         for mut cursor in cursors {
             cursor.interest = interest;

@@ -57,7 +57,7 @@ impl Router {
         portion: usize,
         now: Time,
     ) -> Result<(), Stop> {
-        let completed = self.commit.completed();
+        let (completed, audited) = (self.commit.completed(), self.audit.completed());
         let connection = self.connection_mut(id).ok_or(Stop::Wait)?;
         if connection.phase != Phase::Connected {
             return Err(Stop::Wait);
@@ -66,7 +66,7 @@ impl Router {
         if filled >= portion {
             return Err(Stop::Outbox);
         }
-        let is_promised = connection.suback <= completed;
+        let is_promised = connection.suback <= completed && connection.suback_audited <= audited;
         let session = self.sessions.get_mut(index as usize).ok_or(Stop::Wait)?;
         if now < session.hold_until {
             return Err(Stop::Until(session.hold_until));
