@@ -75,6 +75,8 @@ fn who_did_what() {
             of("connect", "0x86 Bad User Name or Password"),
         ]
     );
+    let row = &rows(folder, &["--kind", "refuse", "--user", "scout", "--client-id", "c2"])[0];
+    assert_eq!(row["who"]["verified"], false, "it says that it is scout");
     assert_eq!(rows(folder, &["--since", "2h", "--until", "1h"]).len(), 0);
     let all = printed(folder, &["audit", "tail", "-n", "1000"]);
     assert!(!all.contains("canary"), "{all}");

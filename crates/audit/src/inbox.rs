@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentmq_session::{AuditStatistics, Ticket};
+use agentmq_session::{AuditCondition, AuditStatistics, Ticket};
 
 use crate::chain::Head;
 use crate::refusal_budget::RefusalBudget;
@@ -75,10 +75,15 @@ impl Shared {
         }
     }
 
-    /// Whether rows are taken now: the log can be written, and the writer keeps up.
-    pub(crate) fn takes_rows(&self) -> bool {
-        !self.has_failed.load(Ordering::Acquire)
-            && self.waiting.load(Ordering::Relaxed) < MOST_WAITING
+    /// Whether the log can be written, and the writer keeps up.
+    pub(crate) fn condition(&self) -> AuditCondition {
+        if self.has_failed.load(Ordering::Acquire) {
+            AuditCondition::Failed
+        } else if self.waiting.load(Ordering::Relaxed) < MOST_WAITING {
+            AuditCondition::Good
+        } else {
+            AuditCondition::Behind
+        }
     }
 
     pub(crate) fn set_failed(&self, has_failed: bool) -> bool {
@@ -158,5 +163,5 @@ impl Shared {
     }
 }
 
-/// Rows that wait at most: some megabytes.
+/// With so many rows the writer does not keep up: they are some megabytes.
 const MOST_WAITING: usize = 16 * 1024;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::folder::{Segment, TAIL, segments};
@@ -13,6 +13,8 @@ use crate::folder::{Segment, TAIL, segments};
 pub struct Rows {
     segments: VecDeque<Segment>,
     file: Option<(Arc<Path>, BufReader<File>)>,
+    /// The first row of that.
+    first: u64,
     line: u64,
     unfinished: u64,
 }
@@ -32,7 +34,7 @@ impl Rows {
     /// All rows of a folder.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let segments = segments(folder)?.into();
-        Ok(Self { segments, file: None, line: 0, unfinished: 0 })
+        Ok(Self { segments, file: None, first: 0, line: 0, unfinished: 0 })
     }
 
     /// The files from the last so many rows on, or a few more rows.
@@ -47,12 +49,8 @@ impl Rows {
 
     /// Goes on where it had ended: with rows that have been written since.
     pub fn look_again(&mut self, folder: &Path) -> io::Result<()> {
-        let here = self.file.as_ref().map(|(path, _)| PathBuf::from(&**path));
-        let mut after = segments(folder)?;
-        if let Some(at) = after.iter().position(|segment| Some(&segment.path) == here.as_ref()) {
-            after.drain(..=at);
-        }
-        self.segments = after.into();
+        let after = segments(folder)?.into_iter();
+        self.segments = after.filter(|segment| segment.first > self.first).collect();
         Ok(())
     }
 
@@ -86,7 +84,7 @@ impl Rows {
                 opened => opened?,
             };
             self.file = Some((next.path.into(), BufReader::new(file)));
-            self.line = 0;
+            (self.first, self.line) = (next.first, 0);
         }
     }
 }

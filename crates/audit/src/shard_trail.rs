@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentmq_session::{AuditEvent, AuditStatistics, AuditTrail, Deed, Ticket};
+use agentmq_session::{AuditCondition, AuditEvent, AuditStatistics, AuditTrail, Deed, Ticket};
 
 use crate::inbox::{Asker, Batch, Shared};
 use crate::refusal_budget::RefusalBudget;
@@ -30,8 +30,11 @@ impl ShardTrail {
 }
 
 impl AuditTrail for ShardTrail {
-    fn is_ready(&self) -> bool {
-        self.shared.settings.goes_on || self.shared.takes_rows()
+    fn condition(&self) -> AuditCondition {
+        match self.shared.settings.goes_on {
+            true => AuditCondition::Good, // for those who ask: rows are left out
+            false => self.shared.condition(),
+        }
     }
 
     fn record(&mut self, event: &AuditEvent<'_>) -> Ticket {
@@ -48,7 +51,16 @@ impl AuditTrail for ShardTrail {
         }
         let now = now();
         let is_refusal = matches!(event.deed, Deed::Refused { .. });
-        if !self.shared.takes_rows() || is_refusal && !self.refusals.takes_one(now) {
+        let is_taken = match self.shared.condition() {
+            AuditCondition::Good => !is_refusal || self.refusals.takes_one(now),
+            // Of those a client brings one at a time, and waits.
+            AuditCondition::Behind => matches!(
+                event.deed,
+                Deed::Connected { .. } | Deed::Authenticated | Deed::Disconnected { .. }
+            ),
+            AuditCondition::Failed => false,
+        };
+        if !is_taken {
             self.shared.leave_out(1);
             return Ticket::default();
         }

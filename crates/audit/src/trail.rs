@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use agentmq_session::AuditCondition;
 use serde_json::{Map, Value};
 
 use crate::appender::{Appender, Bounds};
@@ -71,7 +72,7 @@ impl Trail {
         if !shared.settings.refusals {
             return;
         }
-        if !shared.takes_rows() || !shared.takes_refusal(at) {
+        if shared.condition() != AuditCondition::Good || !shared.takes_refusal(at) {
             return shared.leave_out(1);
         }
         let (answer, _) = sync_channel(1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use agentmq_audit::{Bounds, Row, Rows, Settings, ShardTrail, Trail, TrailError, Writer, verify};
 use agentmq_codec::ProtocolVersion;
 use agentmq_identity::Principal;
-use agentmq_session::{AuditEvent, AuditTrail, Deed, Ticket};
+use agentmq_session::{AuditCondition, AuditEvent, AuditTrail, Deed, Ticket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Map;
 
@@ -57,10 +57,10 @@ fn without_room_nothing_is_answered_or_everything_goes_on() {
     let (trail, mut shard, woken, writer) = start(&path, false);
     limit(Some(250)); // the first row has room, and a part of the next
     assert_eq!(trail.append(Row::new("token", Map::new())), Err(TrailError));
-    assert!(!shard.is_ready() && !shard.statistics().unwrap().is_good);
+    assert!(shard.condition() == AuditCondition::Failed && !shard.statistics().unwrap().is_good);
     assert_eq!(connect(&mut shard), Ticket(0), "it takes no rows");
     limit(None);
-    while !shard.is_ready() {
+    while shard.condition() != AuditCondition::Good {
         std::thread::yield_now(); // it tries again by itself
     }
     let ticket = connect(&mut shard);
@@ -77,7 +77,7 @@ fn without_room_nothing_is_answered_or_everything_goes_on() {
     let (trail, mut shard, _woken, writer) = start(&path, true);
     limit(Some(250));
     assert_eq!(trail.append(Row::new("token", Map::new())), Ok(()));
-    assert!(shard.is_ready() && !shard.statistics().unwrap().is_good);
+    assert!(shard.condition() == AuditCondition::Good && !shard.statistics().unwrap().is_good);
     assert_eq!(connect(&mut shard), Ticket(0));
     limit(None);
     drop(writer);

@@ -3,7 +3,7 @@
 
 use agentmq_codec::{Publish, QoS, ReasonCode};
 use agentmq_identity::Principal;
-use agentmq_session::{Attempt, AuditEvent, AuditTrail, Deed};
+use agentmq_session::{Attempt, AuditCondition, AuditEvent, AuditTrail, Deed};
 use agentmq_topic::{Subscription, matches, overlaps};
 
 use crate::connection::ConnectionId;
@@ -30,7 +30,7 @@ impl Router {
 
     /// Whether what must be in the audit log is to be refused, because it cannot be written.
     pub(crate) fn cannot_audit(&self) -> bool {
-        !self.audit.is_ready()
+        self.audit.condition() != AuditCondition::Good
     }
 
     /// Somebody is let in, as `principal`.

@@ -7,7 +7,9 @@ use agentmq_codec::{
     ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
 use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
-use agentmq_session::{Attempt, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
+use agentmq_session::{
+    Attempt, AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will,
+};
 use agentmq_topic::check_name;
 
 use crate::audit::CANNOT_AUDIT;
@@ -31,6 +33,10 @@ impl Router {
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.version = connect.version;
+        // What it says that it is called, until that is judged. A longer one may be a token.
+        if let Some(name) = connect.username.filter(|name| name.len() <= LONGEST_NAME) {
+            connection.principal = Principal::named(name);
+        }
         connection.max_packet =
             connect.properties.integer(P::MaximumPacketSize).unwrap_or(u32::MAX);
         connection.wants_problems =
@@ -43,7 +49,7 @@ impl Router {
         if let Err((reason, why)) = self.check_connect(connect) {
             return self.refuse_connect(id, connect.client_id, reason, &why);
         }
-        if self.cannot_audit() {
+        if self.audit.condition() == AuditCondition::Failed {
             let reason = ReasonCode::ServerUnavailable;
             return self.refuse_connect(id, connect.client_id, reason, CANNOT_AUDIT);
         }
@@ -186,7 +192,9 @@ impl Router {
         self.counters.connections_refused += 1;
         self.note_refusal(id, client_id, reason, why, true);
         let deed = Deed::Refused { attempt: Attempt::Connect, topic: "", reason, why };
-        self.audit_as(id, client_id, &Principal::ANONYMOUS, deed);
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let claimed = connection.map_or(Principal::ANONYMOUS, |it| it.principal.clone());
+        self.audit_as(id, client_id, &claimed, deed);
         let audit = self.audited;
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
@@ -363,3 +371,6 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
     }
 }
 const FLAPS: &str = "this client identifier connects too often: banned for five minutes";
+
+/// Bytes of a user name that the audit log has of who is refused.
+const LONGEST_NAME: usize = 64;

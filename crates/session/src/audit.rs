@@ -99,10 +99,9 @@ impl Attempt {
 
 /// A shard's end of the audit log.
 pub trait AuditTrail: fmt::Debug {
-    /// Whether it can take what must be in it before it is answered. If not, such things are
-    /// refused.
-    fn is_ready(&self) -> bool {
-        true
+    /// Whether it takes what must be in it. If not, such things are refused.
+    fn condition(&self) -> AuditCondition {
+        AuditCondition::Good
     }
     /// Puts down what has happened; returns the ticket with which it is safe.
     fn record(&mut self, event: &AuditEvent<'_>) -> Ticket {
@@ -119,6 +118,19 @@ pub trait AuditTrail: fmt::Debug {
     fn statistics(&self) -> Option<AuditStatistics> {
         None
     }
+}
+
+/// What the audit log takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditCondition {
+    /// Everything.
+    #[default]
+    Good,
+    /// It does not keep up: nothing about single messages and subscriptions, of which one client may
+    /// bring any number.
+    Behind,
+    /// Nothing.
+    Failed,
 }
 
 /// What is told of the audit log.

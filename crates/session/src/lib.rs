@@ -26,7 +26,7 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
-pub use audit::{Attempt, AuditEvent, AuditStatistics, AuditTrail, Deed, NoAudit};
+pub use audit::{Attempt, AuditCondition, AuditEvent, AuditStatistics, AuditTrail, Deed, NoAudit};
 pub use away::{Away, QueueMemory, Recall, Recalled};
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};

@@ -2,6 +2,7 @@
 
 use agentmq_codec::{PropertiesBuf, ReasonCode as R, SubscriptionOptions};
 use agentmq_identity::{Effect, Guarded, InForce, Pattern, Policy, Rule};
+use agentmq_session::AuditCondition;
 
 use crate::harness::{Broker, Diary, Got, Tickets};
 
@@ -67,8 +68,10 @@ fn what_is_refused() {
     }
     a.subscribe("secret", 0);
     a.subscribe("$share/g/#", 0);
-    let refused = broker.client("b").will("secret", "x").refused();
+    let refused = broker.client("b").username("scout 60").will("secret", "x").refused();
     assert_eq!(refused, R::NotAuthorized as u8);
+    let token = format!("{} 60", "x".repeat(100));
+    broker.client("b").username(&token).will("secret", "x").refused();
     assert_eq!(
         diary.rows(),
         [
@@ -78,6 +81,7 @@ fn what_is_refused() {
             "a nobody refused publish secret 87",
             "a nobody refused subscribe secret 87",
             "a nobody refused subscribe $share/g/# 87",
+            "b scout 60 refused connect  87",
             "b nobody refused connect  87",
         ]
     );
@@ -148,17 +152,21 @@ fn while_it_cannot_be_written_what_must_be_in_it_is_refused() {
     let (broker, diary) = broker();
     let a = broker.connect("a");
     let old = broker.client("old").v311().connect();
-    diary.set_broken(true);
+    diary.set_condition(AuditCondition::Behind);
+    broker.connect("c");
+    assert_eq!(a.publish("calls/1", "x", 1), R::QuotaExceeded as u8);
+    diary.set_condition(AuditCondition::Failed);
     assert_eq!(broker.client("b").refused(), R::ServerUnavailable as u8);
     assert_eq!(a.publish("calls/1", "x", 1), R::QuotaExceeded as u8);
-    assert!(a.reason().starts_with("the audit log of this server cannot be written"));
+    let reason = a.reasons().pop().unwrap_or_default();
+    assert!(reason.starts_with("the audit log of this server cannot be written"), "{reason}");
     assert_eq!(a.publish("calls/1", "x", 2), R::QuotaExceeded as u8);
     assert_eq!(a.subscribe("calls/#", 0), R::QuotaExceeded as u8);
     assert_eq!((a.subscribe("other", 0), a.publish("other", "x", 1)), (0, 0));
     old.publish("calls/1", "x", 0);
     assert!(!old.is_closed(), "QoS 0 is dropped");
     assert!(a.payloads().iter().all(|it| it == "x"));
-    diary.set_broken(false);
+    diary.set_condition(AuditCondition::Good);
     broker.connect("b");
     assert_eq!(a.publish("calls/1", "x", 1), 0x10);
 }

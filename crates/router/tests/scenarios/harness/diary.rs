@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use agentmq_session::{AuditEvent, AuditTrail, Deed, Ticket};
+use agentmq_session::{AuditCondition, AuditEvent, AuditTrail, Deed, Ticket};
 
 /// What was put down, in short. Nothing is safe before the test says so, unless it never waits.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Diary {
     drawn: Rc<Cell<u64>>,
     safe: Rc<Cell<u64>>,
     waits: Rc<Cell<bool>>,
-    is_broken: Rc<Cell<bool>>,
+    condition: Rc<Cell<AuditCondition>>,
 }
 
 impl Diary {
@@ -26,8 +26,8 @@ impl Diary {
         self.waits.set(waits);
     }
 
-    pub(crate) fn set_broken(&self, is_broken: bool) {
-        self.is_broken.set(is_broken);
+    pub(crate) fn set_condition(&self, condition: AuditCondition) {
+        self.condition.set(condition);
     }
 
     /// All rows so far are safe.
@@ -37,8 +37,8 @@ impl Diary {
 }
 
 impl AuditTrail for Diary {
-    fn is_ready(&self) -> bool {
-        !self.is_broken.get()
+    fn condition(&self) -> AuditCondition {
+        self.condition.get()
     }
 
     fn record(&mut self, event: &AuditEvent<'_>) -> Ticket {
