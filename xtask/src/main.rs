@@ -13,9 +13,11 @@ mod broker;
 mod compare;
 mod conformance;
 mod faults;
+mod lock_file;
 mod process;
 mod profile;
 mod run;
+mod sbom;
 mod simulate;
 mod test;
 mod tidy;
@@ -58,6 +60,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "compare" => compare::run(&workspace()?, rest),
         "profile" => profile::run(&workspace()?, rest),
         "faults" => faults::run(&workspace()?, rest),
+        "sbom" => sbom::run(&workspace()?, rest),
         "simulate" => simulate::run(&workspace()?, rest),
         other => bail!("no task named `{other}`; `cargo xtask help` lists them"),
     }
@@ -118,6 +121,7 @@ cargo xtask TASK
        --report           print the campaign's tables for docs/reliability.md
        --syscalls         count the system calls of AgentMQ, Mosquitto and nats-server, and the
                           publications that they acknowledge
+  sbom FILE             write what the binary is made of, as a CycloneDX document
   simulate              run the broker on a simulated disk, with crashes, and check its promises
        --seeds N          so many seeds (default 1000)
        --from SEED        from this one on (default 0)

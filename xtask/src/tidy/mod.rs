@@ -14,6 +14,7 @@ mod manifests;
 mod quarantine;
 mod sans_io;
 mod source;
+mod sources;
 mod spdx;
 mod words;
 
@@ -81,6 +82,9 @@ pub fn check(workspace: &Workspace) -> Result<Findings> {
     found.extend(edges::check(&workspace.packages, &files));
     found.extend(quarantine::check(&workspace.packages, &files));
     found.extend(licences::check(&workspace.packages, &workspace.linked));
+    let lock_file = std::fs::read_to_string(workspace.root.join("Cargo.lock"))?;
+    let ours: Vec<&str> = workspace.members().map(|package| package.name.as_str()).collect();
+    found.extend(sources::check(&lock_file, &ours));
     found.extend(manifests::check(&workspace.packages, &files));
     let found = exceptions::apply(found, exceptions::EXCEPTIONS);
     let (failures, warnings) =
