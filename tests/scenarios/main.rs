@@ -24,6 +24,7 @@ mod mischief;
 mod never_acking;
 mod newcomer_burst;
 mod offline_memory;
+mod organizations;
 mod passwords;
 mod path_matrix;
 mod pause;

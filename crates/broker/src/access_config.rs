@@ -25,6 +25,8 @@ use crate::{ConfigError, Place, organizations_file, revocations_file, users_file
 pub struct AccessConfig {
     /// The file of rules; empty: everybody may do everything.
     pub policy: PathBuf,
+    /// Whether those of an organisation have topics of their own.
+    pub isolate_organizations: bool,
     /// The file of users with passwords; empty: passwords let nobody in.
     pub users: PathBuf,
     /// Tokens that clients are let in with.
@@ -256,6 +258,7 @@ impl AccessConfig {
         let in_force = InForce {
             authenticator: self.load_authenticator(kept)?,
             policy: self.load_policy()?,
+            keeps_apart: self.isolate_organizations,
             revocations: self.load_revocations()?,
             clock: Arc::new(SystemClock),
         };

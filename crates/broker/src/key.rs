@@ -177,6 +177,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(disk.warn_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
     field!(disk.refuse_below, Allowed::Integer { minimum: 0, maximum: LARGEST }, Restart),
     field!(access.policy, Allowed::Text, AtOnce),
+    field!(access.isolate_organizations, Allowed::Boolean, AtOnce),
     field!(access.users, Allowed::Text, NewConnections),
     field!(access.tokens.keys, Allowed::List, NewConnections),
     field!(access.tokens.ca, Allowed::Text, NewConnections),

@@ -3,6 +3,8 @@
 use agentmq_codec::ReasonCode;
 
 use crate::Principal;
+use crate::mount::is_of_an_organization;
+use crate::policy::OTHERWISE;
 
 /// What a client wants to do with a topic or filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,23 +54,43 @@ impl<'a> Decision<'a> {
 
 impl Principal {
     /// Whether this principal may do `action` on `topic` (a name to publish, a filter to
-    /// subscribe). `$SYS` is the broker's own: nobody publishes there.
+    /// subscribe), by the name that it has in the broker: see [`Principal::mounted`]. `$SYS` is the
+    /// broker's own: nobody publishes there. Rules speak of topics as clients call them.
     pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
+        let topic = match self.mount().map(|mount| mount.seen(topic)) {
+            Some(Some(seen)) => seen,
+            Some(None) => return Decision::refused("organization", NOT_YOUR_ORGANIZATION),
+            None => topic,
+        };
         let system = topic == "$SYS" || topic.starts_with("$SYS/");
         if system && matches!(action, Action::Publish | Action::Retain) {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Decision::refused("$SYS", reason);
         }
-        match self.rights() {
+        let decision = match self.rights() {
             Some(rights) => rights.decide(action, topic),
-            None => Decision::allowed("open"),
+            None => Decision::allowed(OPEN),
+        };
+        // Nobody comes upon them because nobody has thought of them.
+        let is_by_default = [OPEN, OTHERWISE].contains(&decision.rule);
+        if is_by_default && !self.is_apart() && is_of_an_organization(topic) {
+            return Decision::refused("organization", NO_RULE_NAMES_IT);
         }
+        decision
     }
 }
+
+/// The rule where there is none.
+const OPEN: &str = "open";
+const NOT_YOUR_ORGANIZATION: &str = "this topic is none of your organisation: of $SYS it sees \
+    $SYS/organizations/ORG_ID/# and what is about its client";
+const NO_RULE_NAMES_IT: &str = "topics of organisations that are kept apart ($org, $org$) need a \
+    rule of the policy that names them";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Claims, Effect, Pattern, Policy, Rule};
 
     #[test]
     fn only_the_broker_publishes_to_sys() {
@@ -78,5 +100,46 @@ mod tests {
         }
         assert!(client.authorize(Action::Subscribe, "$SYS/#").allowed);
         assert!(client.authorize(Action::Publish, "$SYSTEM/a").allowed);
+    }
+
+    #[test]
+    fn who_is_kept_apart_has_the_topics_of_his_organization() {
+        let claims = |org: &str| Claims { org_id: Some(org.into()), ..Claims::default() };
+        let scout =
+            |org: &str| Principal::verified("scout", claims(org)).apart("c").expect("has topics");
+        let (acme, other) = (scout("acme"), scout("other"));
+        for topic in ["a", "$a2a/x"] {
+            let mounted = acme.mounted(topic);
+            assert!(acme.authorize(Action::Publish, &mounted).allowed);
+            assert!(!acme.authorize(Action::Publish, topic).allowed, "it is not where it is");
+            assert!(!other.authorize(Action::Subscribe, &mounted).allowed);
+            assert!(!Principal::ANONYMOUS.authorize(Action::Subscribe, &mounted).allowed);
+            assert_eq!((acme.seen(&mounted), other.seen(&mounted)), (topic, &*mounted));
+        }
+        assert!(!acme.authorize(Action::Subscribe, "$SYS/broker/uptime").allowed);
+        assert!(acme.authorize(Action::Subscribe, "$SYS/organizations/acme/#").allowed);
+        assert!(scout("acme").among_all().authorize(Action::Publish, "a").allowed);
+    }
+
+    #[test]
+    fn rules_speak_of_topics_as_clients_call_them() {
+        let pattern = |text| Pattern::parse(text).expect("a pattern");
+        let (effect, name) = (Effect::Allow, "r".to_owned());
+        let rule = |topic| {
+            let topics = vec![pattern(topic)];
+            Rule { name: name.clone(), effect, topics, ..Rule::default() }
+        };
+        let claims = Claims { org_id: Some("acme".into()), ..Claims::default() };
+        let policy = Policy::new(vec![rule("own/#"), rule("$org/acme/#")], Effect::Deny);
+        let operator = Principal::ANONYMOUS.under(&policy, "c");
+        let acme = Principal::verified("scout", claims).under(&policy, "c").apart("c");
+        let acme = acme.expect("has topics");
+        let may = |who: &Principal, topic: &str| who.authorize(Action::Subscribe, topic).allowed;
+        assert!(may(&acme, &acme.mounted("own/a")) && !may(&acme, &acme.mounted("a")));
+        assert_ne!(acme.mounted("$org/acme/a"), "$org/acme/a", "it cannot name where others are");
+        assert!(may(&operator, "$org/acme/own/a") && !may(&operator, "$org/other/own/a"));
+        let all = Policy::new(Vec::new(), Effect::Allow);
+        assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org/acme/own/a"));
+        assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org$/#"));
     }
 }

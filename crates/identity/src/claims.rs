@@ -56,6 +56,12 @@ impl Claims {
         Ok(Self { acl: Some((value.clone(), rules)), ..claims })
     }
 
+    /// Of somebody of whom only his organisation is known.
+    #[must_use]
+    pub fn of_organization(org_id: Option<String>) -> Self {
+        Self { org_id, ..Self::default() }
+    }
+
     /// The object that [`Claims::read`] reads them from.
     #[must_use]
     pub fn to_object(&self) -> Map<String, Value> {

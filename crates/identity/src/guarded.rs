@@ -25,6 +25,8 @@ pub struct InForce {
     pub authenticator: Arc<dyn Authenticator>,
     /// What they may do; `None`: everything.
     pub policy: Option<Policy>,
+    /// Whether those of an organisation have topics of their own.
+    pub keeps_apart: bool,
     /// Who is not let in whatever he shows.
     pub revocations: Revocations,
     /// The time of day, by which revocations end.
@@ -102,7 +104,8 @@ impl InForce {
     #[must_use]
     pub fn new(authenticator: Arc<dyn Authenticator>, policy: Option<Policy>) -> Self {
         let revocations = Revocations::default();
-        Self { authenticator, policy, revocations, clock: Arc::new(NoClock) }
+        let clock = Arc::new(NoClock);
+        Self { authenticator, policy, keeps_apart: false, revocations, clock }
     }
 
     /// The principal with its rights, if it is let in as this client.
@@ -116,6 +119,13 @@ impl InForce {
             let why = "access was revoked: ask who runs this server".into();
             return Err(Refusal { reason: ReasonCode::NotAuthorized, why });
         }
+        let placed =
+            if self.keeps_apart { principal.apart(client_id) } else { Some(principal.among_all()) };
+        let Some(principal) = placed else {
+            let why =
+                "the claim org_id cannot be a level of a topic: it has a / + # or is too long";
+            return Err(Refusal { reason: ReasonCode::NotAuthorized, why: why.into() });
+        };
         match &self.policy {
             Some(policy) if !principal.may_be(policy, client_id) => {
                 let why = "this client identifier is not one of yours: the policy says which are \

@@ -123,7 +123,7 @@ impl Rights {
     }
 }
 
-const OTHERWISE: &str = "otherwise";
+pub(crate) const OTHERWISE: &str = "otherwise";
 const NOBODY_ALLOWS: &str = "no rule allows to publish to this topic";
 const NOBODY_RETAINS: &str = "no rule allows to retain messages of this topic: publish without \
     RETAIN";

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::claims::Claims;
 use crate::evidence::Evidence;
+use crate::mount::Mount;
 use crate::policy::{Policy, Rights};
 use crate::rule::{Effect, Subject};
 
@@ -24,6 +25,8 @@ struct Known {
     evidence: Evidence,
     /// What a policy comes to for it; `None`: there is no policy.
     rights: Option<Rights>,
+    /// Where its topics are; `None`: where everybody's are.
+    mount: Option<Arc<Mount>>,
 }
 
 impl Principal {
@@ -76,7 +79,48 @@ impl Principal {
 
     /// The same one, without a policy.
     pub(crate) fn unrestricted(&self) -> Self {
-        if self.is_restricted() { self.with(None) } else { self.clone() }
+        if self.rights().is_some() { self.with(None) } else { self.clone() }
+    }
+
+    /// The same one, as the client `client_id` of an organisation that is kept apart from others,
+    /// if it is of one. `None`: the name of that cannot be a level of a topic.
+    #[must_use]
+    pub fn apart(&self, client_id: &str) -> Option<Self> {
+        let Some(org) = self.claims().and_then(|claims| claims.org_id.as_deref()) else {
+            return Some(self.among_all());
+        };
+        let mount = Some(Arc::new(Mount::of(org, client_id)?));
+        let known = self.0.as_deref().cloned().unwrap_or_default();
+        Some(Self(Some(Arc::new(Known { mount, ..known }))))
+    }
+
+    /// The same one, where organisations are not kept apart.
+    pub(crate) fn among_all(&self) -> Self {
+        match self.0.as_deref() {
+            Some(known) if known.mount.is_some() => {
+                Self(Some(Arc::new(Known { mount: None, ..known.clone() })))
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether it is of an organisation that is kept apart.
+    pub fn is_apart(&self) -> bool {
+        self.mount().is_some()
+    }
+
+    /// Where a topic or filter is that it names.
+    pub fn mounted<'t>(&self, topic: &'t str) -> Cow<'t, str> {
+        self.mount().map_or(Cow::Borrowed(topic), |mount| mount.mounted(topic))
+    }
+
+    /// What it calls a topic; one that is none of its own keeps its name.
+    pub fn seen<'t>(&self, topic: &'t str) -> &'t str {
+        self.mount().and_then(|mount| mount.seen(topic)).unwrap_or(topic)
+    }
+
+    pub(crate) fn mount(&self) -> Option<&Mount> {
+        self.0.as_ref()?.mount.as_deref()
     }
 
     fn with(&self, rights: Option<Rights>) -> Self {
@@ -84,9 +128,9 @@ impl Principal {
         Self(Some(Arc::new(Known { rights, ..known })))
     }
 
-    /// Whether a policy restricts it at all.
+    /// Whether anything restricts it at all.
     pub fn is_restricted(&self) -> bool {
-        self.rights().is_some()
+        self.rights().is_some() || self.is_apart()
     }
 
     /// Its name; `None` for an anonymous client.

@@ -250,7 +250,7 @@ impl Pattern {
 
 /// Whether a name is one level of a topic. Wildcards in it would open others' topics, and a `/`
 /// would move them.
-fn is_level(name: &str) -> bool {
+pub(crate) fn is_level(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '+', '#', '\0'])
 }
 

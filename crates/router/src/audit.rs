@@ -28,7 +28,8 @@ impl Router {
         self.audit = trail;
     }
 
-    /// Whether what must be in the audit log is to be refused, because it cannot be written.
+    /// Whether the audit log takes nothing about messages and subscriptions: those that must be in
+    /// it are refused.
     pub(crate) fn cannot_audit(&self) -> bool {
         self.audit.condition() != AuditCondition::Good
     }
@@ -78,12 +79,20 @@ impl Router {
         reason: ReasonCode,
         why: &str,
     ) {
+        let topic = self.seen(id, topic);
         self.audit(id, Deed::Refused { attempt: Attempt::Publish, topic, reason, why });
     }
 
     pub(crate) fn audit_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str) {
+        let topic = self.seen(id, topic);
         let (qos, retain, bytes) = (publish.qos, publish.retain, publish.payload.len());
         self.audit(id, Deed::Published { topic, qos, retain, bytes });
+    }
+
+    /// What a client calls a topic.
+    fn seen<'t>(&self, id: ConnectionId, topic: &'t str) -> &'t str {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.map_or(topic, |it| it.principal.seen(topic))
     }
 
     /// A subscription was granted, with `$share` in `text` if it has it.

@@ -32,6 +32,8 @@ pub struct Connection {
     pub(crate) phase: Phase,
     pub(crate) session: u32,
     pub(crate) principal: Principal,
+    /// It is of an organisation that is kept apart.
+    pub(crate) is_apart: bool,
     /// The listener that it came through, by its place in the settings.
     pub(crate) door: u16,
     /// Its address; `None` for a Unix socket.
@@ -137,6 +139,7 @@ impl Connection {
             phase: Phase::Authenticating,
             session: NO_SESSION,
             principal: Principal::ANONYMOUS,
+            is_apart: false,
             door: 0,
             source: None,
             permits: None,

@@ -155,16 +155,19 @@ struct LayoutKey {
     qos: QoS,
     retain: bool,
     ids: SubscriptionIds,
+    /// With the topic as those call it who are kept apart.
+    is_apart: bool,
 }
 
 impl LayoutKey {
-    fn fits(&self, version: ProtocolVersion, terms: &Terms<'_>) -> bool {
+    fn fits(&self, version: ProtocolVersion, is_apart: bool, terms: &Terms<'_>) -> bool {
         let same_ids = match (&self.ids, terms.ids) {
             (None, None) => true,
             (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours == theirs,
             _ => false,
         };
         self.is_v5 == version.is_v5()
+            && self.is_apart == is_apart
             && self.qos == terms.qos
             && self.retain == terms.retain
             && same_ids
@@ -369,7 +372,8 @@ impl Source<'_> {
 impl Connection {
     /// Whether a packet exceeds the client's Maximum Packet Size.
     fn has_no_room(&self, head: &PublishHead<'_>) -> bool {
-        self.max_packet < u32::MAX && head.packet_len(self.version) > self.max_packet as usize
+        let len = || self.seen(*head).packet_len(self.version);
+        self.max_packet < u32::MAX && len() > self.max_packet as usize
     }
 
     /// Appends a PUBLISH to the outbox.
@@ -384,20 +388,23 @@ impl Connection {
             source.message();
         }
         if self.aliases_out.is_some() {
-            let mut head = PublishHead { packet_id, ..source.head(terms) };
+            let mut head = self.seen(PublishHead { packet_id, ..source.head(terms) });
             self.apply_alias(&mut head);
             head.encode(self.version, self.outbox.bytes());
             return self.write_payload(source);
         }
-        let fits = layout.key.as_ref().is_some_and(|key| key.fits(self.version, terms));
+        let (version, is_apart) = (self.version, self.is_apart);
+        let fits = layout.key.as_ref().is_some_and(|key| key.fits(version, is_apart, terms));
         if !fits {
             layout.bytes.clear();
-            layout.id_at = source.head(terms).encode(self.version, &mut layout.bytes);
+            let head = self.seen(source.head(terms));
+            layout.id_at = head.encode(version, &mut layout.bytes);
             if source.payload.len() < REFERENCE_FROM {
                 layout.bytes.extend_from_slice(source.payload);
             }
             let (qos, retain, ids) = (terms.qos, terms.retain, terms.ids.clone());
-            layout.key = Some(LayoutKey { is_v5: self.version.is_v5(), qos, retain, ids });
+            let is_v5 = version.is_v5();
+            layout.key = Some(LayoutKey { is_v5, qos, retain, ids, is_apart });
         }
         let out = self.outbox.bytes();
         let at = out.len();

@@ -165,14 +165,16 @@ impl Router {
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
-        let decision = principal.authorize(Action::to_publish(will.retain), will.topic);
+        let topic = principal.mounted(will.topic);
+        let decision = principal.authorize(Action::to_publish(will.retain), &topic);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);
             return Err((ReasonCode::NotAuthorized, why.into()));
         }
         let response = will.properties.text(P::ResponseTopic);
         if let Some(response) = response.filter(|_| principal.is_restricted()) {
-            let decision = principal.authorize(Action::Subscribe, response);
+            let response = principal.mounted(response);
+            let decision = principal.authorize(Action::Subscribe, &response);
             if !decision.allowed {
                 let why = format!("the will's Response Topic is not allowed: {}", decision.reason);
                 return Err((ReasonCode::NotAuthorized, why.into()));
@@ -272,6 +274,7 @@ impl Router {
         connection.phase = Phase::Connected;
         connection.opens_at = opens_at;
         connection.session = index;
+        connection.is_apart = principal.is_apart();
         connection.principal = principal;
         connection.receive_maximum = receives;
         connection.topic_alias_maximum = aliases_in;
@@ -320,7 +323,8 @@ impl Router {
         let identified =
             is_identified.then(|| settings.identified(&will.properties, principal)).flatten();
         let properties = identified.as_ref().map_or(will.properties, PropertiesBuf::view);
-        Box::new(Will::new(&agentmq_codec::Will { properties, ..*will }))
+        let topic = &principal.mounted(will.topic);
+        Box::new(Will::new(&agentmq_codec::Will { topic, properties, ..*will }))
     }
 
     /// Goes on where the last connection of a session ended.
@@ -370,7 +374,7 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
         (false, false) => u32::MAX,
     }
 }
-const FLAPS: &str = "this client identifier connects too often: banned for five minutes";
 
 /// Bytes of a user name that the audit log has of who is refused.
 const LONGEST_NAME: usize = 64;
+const FLAPS: &str = "this client identifier connects too often: banned for five minutes";

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
+use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::check_name;
 
@@ -26,7 +27,10 @@ impl Router {
         }
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let routed = match self.resolve_topic(id, publish, &mut alias_topic) {
-            Ok(topic) => self.publish_from(id, publish, topic, now),
+            Ok(topic) => match self.mounted(id, topic) {
+                Some(topic) => self.publish_from(id, publish, &topic, now),
+                None => self.publish_from(id, publish, topic, now),
+            },
             Err(error) => Err(error),
         };
         self.alias_topic = alias_topic;
@@ -305,10 +309,14 @@ impl Router {
         if let Some(route) = self.routes.get(topic, &self.subscriptions) {
             return Ok(route);
         }
-        check_name(topic, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
+        let own = seen_by_its_own(topic);
+        check_name(own, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
+        if topic.len() > usize::from(u16::MAX) {
+            return Err(TOPIC_INVALID);
+        }
         let bound = self.settings.limits.route_cache as usize;
         let (is_identified, is_audited) =
-            (self.settings.identifies(topic), self.settings.audits(topic));
+            (self.settings.identifies(own), self.settings.audits(own));
         let traits = Traits { is_identified, is_audited };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }

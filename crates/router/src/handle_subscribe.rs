@@ -8,7 +8,7 @@ use agentmq_codec::{
 };
 use agentmq_identity::Action;
 use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
-use agentmq_topic::Subscription;
+use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::ConnectionId;
@@ -101,8 +101,13 @@ impl Router {
         if !settings.wildcard_subscriptions && subscription.filter.contains(['+', '#']) {
             return Err(refused(R::WildcardSubscriptionsNotSupported, WILDCARDS_ARE_OFF));
         }
-        let is_refusing = self.commit.condition() != Condition::Good;
         let cannot_audit = settings.audits_filter(subscription.filter) && self.cannot_audit();
+        let mounted = self.mounted_filter(id, text);
+        let text = mounted.as_deref().unwrap_or(text);
+        // What the client wrote is within the limits.
+        let subscription = Subscription::parse(text, &TopicLimits::NONE)
+            .map_err(|error| refused(R::TopicFilterInvalid, error.to_string()))?;
+        let is_refusing = self.commit.condition() != Condition::Good;
         let limit = settings.limits.subscriptions_per_session as usize;
         let Some((connection, session)) = self.connected(id) else {
             return Err(refused(R::UnspecifiedError, ""));
@@ -172,9 +177,8 @@ impl Router {
     /// Makes a session, of this shard or another, a member of a group of this shard; true when it
     /// was none.
     pub(crate) fn join_group(&mut self, text: &str, member: Subscriber) -> bool {
-        let limits = self.settings.topic_limits();
-        let Ok(Subscription { share: Some(share), filter }) = Subscription::parse(text, &limits)
-        else {
+        let parsed = Subscription::parse(text, &TopicLimits::NONE);
+        let Ok(Subscription { share: Some(share), filter }) = parsed else {
             return false;
         };
         let strategies = &self.settings.share_strategies;

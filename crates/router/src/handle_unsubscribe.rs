@@ -19,7 +19,8 @@ impl Router {
     pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, packet: &Unsubscribe<'_>) {
         let mut answers = FilterAnswers::default();
         for filter in packet.filters() {
-            match self.unsubscribe(id, filter) {
+            let mounted = self.mounted_filter(id, filter);
+            match self.unsubscribe(id, mounted.as_deref().unwrap_or(filter)) {
                 Ok(()) => answers.push(ReasonCode::Success),
                 Err((code, why)) => answers.push_because(code, why),
             }
@@ -61,7 +62,7 @@ impl Router {
     pub(crate) fn remove_subscription(&mut self, session: SessionName, text: &str) {
         let index = session.index;
         // The limits may have been lowered since it was made.
-        let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
+        let limits = TopicLimits::NONE;
         let Ok(subscription) = Subscription::parse(text, &limits) else { return };
         if subscription.share.is_none() {
             if let Some(wanted) = self.subscriptions.remove(subscription.filter, index) {

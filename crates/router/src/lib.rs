@@ -35,6 +35,7 @@ mod kept_elsewhere;
 mod load_average;
 mod mail;
 mod mail_gate;
+mod mounting;
 mod overlapping_subscriptions;
 mod places;
 mod proof_end;

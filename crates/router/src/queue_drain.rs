@@ -208,7 +208,8 @@ impl Router {
         let dup = path == DeliveryPath::Again;
         self.counters.sent_publish(path, delivery.message.payload().len());
         let Some(connection) = self.dirty_connection(id) else { return };
-        let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
+        let head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
+        let mut head = connection.seen(head);
         if connection.aliases_out.is_some() {
             connection.apply_alias(&mut head);
         }

@@ -3,7 +3,7 @@
 //! call is an error.
 
 use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS};
-use agentmq_identity::Action;
+use agentmq_identity::{Action, seen_by_its_own};
 use agentmq_session::{Message, MessageParts, Time};
 use agentmq_topic::matches;
 use serde_json::json;
@@ -23,10 +23,13 @@ impl Router {
         why: &str,
         now: Time,
     ) -> bool {
-        if !self.settings.refusal_replies.iter().any(|filter| matches(filter, topic)) {
+        let own = seen_by_its_own(topic);
+        if !self.settings.refusal_replies.iter().any(|filter| matches(filter, own)) {
             return false;
         }
         let Some(response) = publish.properties.text(P::ResponseTopic) else { return false };
+        let mounted = self.mounted(id, response);
+        let response = mounted.as_deref().unwrap_or(response);
         let Some(connection) = self.connection_mut(id) else { return false };
         let Some(caller) = connection.session() else { return false };
         if !connection.principal.authorize(Action::Subscribe, response).allowed {

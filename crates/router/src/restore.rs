@@ -36,7 +36,7 @@ impl Router {
             self.timers.arm(at.max(now), Due::Session(index, generation));
         }
         // Whatever the limits are now: these were granted.
-        let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
+        let limits = TopicLimits::NONE;
         for restored in subscriptions {
             let Ok(parsed) = Subscription::parse(&restored.filter, &limits) else { continue };
             let subscriber = Subscriber {

@@ -43,8 +43,9 @@ impl Recent {
 }
 
 impl Connection {
-    /// Whether its client may publish this: to its topic, and with its Response Topic, where
-    /// somebody else will publish because of it. Who may not receive there may not have it done.
+    /// Whether its client may publish this: to its topic, by its name in the broker, and with its
+    /// Response Topic, where somebody else will publish because of it. Who may not receive there
+    /// may not have it done.
     pub(crate) fn permits(&mut self, publish: &Publish<'_>, topic: &str) -> Result<(), Refused> {
         if !self.principal.is_restricted() {
             return allowed(&self.principal.authorize(Action::Publish, topic), "");
@@ -62,7 +63,8 @@ impl Connection {
             && let Some(response) = publish.properties.text(PropertyId::ResponseTopic)
             && !permits.response_topics.has(response)
         {
-            let decision = self.principal.authorize(Action::Subscribe, response);
+            let mounted = self.principal.mounted(response);
+            let decision = self.principal.authorize(Action::Subscribe, &mounted);
             allowed(&decision, "the Response Topic is none of your own: ")?;
             permits.response_topics.note(response);
         }
@@ -89,6 +91,7 @@ impl Router {
         }
         if let Some(connection) = self.connection_mut(id) {
             connection.principal = principal.clone();
+            connection.is_apart = principal.is_apart();
             connection.permits = None;
         }
     }
@@ -100,7 +103,7 @@ impl Router {
             return;
         }
         // The limits may have been lowered since they were made.
-        let limits = TopicLimits { max_levels: usize::MAX, max_bytes: usize::MAX };
+        let limits = TopicLimits::NONE;
         let is_forbidden = |text: &str| {
             let inner = Subscription::parse(text, &limits).map_or(text, |it| it.filter);
             !session.principal.authorize(Action::Subscribe, inner).allowed

@@ -16,6 +16,8 @@ pub struct TopicLimits {
 impl TopicLimits {
     /// What the protocol itself allows, in bytes [MQTT-4.7.3-3].
     pub const PROTOCOL_BYTES: usize = 65_535;
+    /// The protocol's own alone: for what was checked when it came in.
+    pub const NONE: Self = Self { max_levels: usize::MAX, max_bytes: usize::MAX };
 
     /// Checks what names and filters have in common: not empty, no U+0000, short enough.
     pub(crate) fn check_text(&self, text: &str) -> Result<(), TopicError> {

@@ -10,6 +10,7 @@ mod harness;
 mod keep_alive;
 mod message_expiry;
 mod ordering;
+mod organizations;
 mod packet_size;
 mod policy;
 mod proof_end;

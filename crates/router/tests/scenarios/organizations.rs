@@ -1,0 +1,221 @@
+//! Organisations that are kept apart: they use the same names and never meet.
+
+use std::sync::Arc;
+
+use agentmq_codec::{Property, PropertyId as P, ReasonCode as R};
+use agentmq_identity::{
+    Acceptance, Authenticator, Claims, Credentials, Effect, Guarded, InForce, Outcome, Pattern,
+    Policy, Principal, Rule,
+};
+
+use crate::harness::{Broker, Client};
+
+/// Lets in by a user name: a name and an organisation, or a name.
+#[derive(Debug, Clone, Copy)]
+struct Members;
+
+impl Authenticator for Members {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
+        let mut words = credentials.username.unwrap_or_default().split(' ');
+        let name = words.next().unwrap_or_default();
+        let org_id = words.next().map(str::to_owned);
+        let claims = Claims::of_organization(org_id);
+        Outcome::Accepted(Acceptance::from(Principal::verified(name, claims)))
+    }
+}
+
+fn rule(effect: Effect, topic: &str) -> Rule {
+    let pattern = Pattern::parse(topic).expect("a pattern");
+    Rule { name: topic.into(), effect, topics: vec![pattern], ..Rule::default() }
+}
+
+/// Of everybody everything is allowed but `secret`; operators get what organisations have.
+fn in_force(keeps_apart: bool) -> InForce {
+    let operators = Rule { users: Some(vec!["op".into()]), ..rule(Effect::Allow, "$org/#") };
+    let rules = vec![
+        rule(Effect::Allow, "#"),
+        rule(Effect::Allow, "$a2a/#"),
+        rule(Effect::Allow, "$SYS/#"),
+        rule(Effect::Deny, "secret"),
+        operators,
+    ];
+    let policy = Some(Policy::new(rules, Effect::Deny));
+    InForce { keeps_apart, ..InForce::new(Arc::new(Members), policy) }
+}
+
+fn broker() -> Broker {
+    Broker::guarded(Guarded::new(in_force(true)))
+}
+
+fn member(broker: &Broker, client_id: &str, name: &str) -> Client {
+    broker.client(client_id).username(name).connect()
+}
+
+fn got(client: &Client) -> Vec<(String, String)> {
+    client.messages().into_iter().map(|it| (it.topic, it.payload)).collect()
+}
+
+fn one(topic: &str, payload: &str) -> Vec<(String, String)> {
+    vec![(topic.to_owned(), payload.to_owned())]
+}
+
+#[test]
+fn the_same_names_and_nothing_in_common() {
+    let in_force = InForce::new(Arc::new(Members), None);
+    let broker = Broker::guarded(Guarded::new(InForce { keeps_apart: true, ..in_force }));
+    let [a1, a2] = ["a1", "a2"].map(|id| member(&broker, id, "scout acme"));
+    let [b1, b2] = ["b1", "b2"].map(|id| member(&broker, id, "scout other"));
+    let nobody = member(&broker, "n", "scout");
+    for client in [&a1, &b1, &nobody] {
+        assert_eq!(client.subscribe("#", 1), 1);
+        assert_eq!(client.subscribe("$a2a/#", 1), 1);
+    }
+    a2.publish("calls/echo", "from acme", 1);
+    b2.publish("$a2a/card", "from other", 2);
+    nobody.publish("calls/echo", "from nobody", 0);
+    assert_eq!(got(&a1), one("calls/echo", "from acme"));
+    assert_eq!(got(&b1), one("$a2a/card", "from other"));
+    assert_eq!(got(&nobody), one("calls/echo", "from nobody"));
+    assert_eq!(a1.unsubscribe("#"), 0);
+    a2.publish("calls/echo", "x", 1);
+    assert!(got(&a1).is_empty());
+}
+
+#[test]
+fn retained_messages_wills_and_shared_groups() {
+    let broker = broker();
+    let a = member(&broker, "a", "scout acme");
+    a.retain("status", "acme");
+    let b = member(&broker, "b", "scout other");
+    b.subscribe("status", 1);
+    assert!(got(&b).is_empty(), "what acme has retained is not there");
+    b.retain("status", "other");
+    b.publishing("status", "").retain().send(); // clears its own
+    let late = member(&broker, "late", "scout acme");
+    late.subscribe("status", 1);
+    assert_eq!(got(&late), one("status", "acme"));
+
+    let will = broker.client("w").username("scout acme").will("gone", "w").connect();
+    for client in [&late, &b] {
+        client.subscribe("gone", 0);
+    }
+    b.messages();
+    will.vanish();
+    assert_eq!((got(&late), got(&b)), (one("gone", "w"), vec![]));
+
+    let workers =
+        [("w1", "scout acme"), ("w2", "scout other")].map(|(id, name)| member(&broker, id, name));
+    for worker in &workers {
+        assert_eq!(worker.subscribe("$share/g/jobs", 1), 1);
+    }
+    for number in ["1", "2", "3", "4"] {
+        a.publish("jobs", number, 1);
+    }
+    assert_eq!(workers[0].payloads(), ["1", "2", "3", "4"], "its group has one member");
+    assert!(workers[1].payloads().is_empty());
+    assert_eq!(workers[0].unsubscribe("$share/g/jobs"), 0);
+}
+
+#[test]
+fn a_session_is_resumed_where_it_was() {
+    let broker = broker();
+    let session = || broker.returning("a").username("scout acme").connect_present();
+    let (a, _) = session();
+    a.subscribe("t/+", 2);
+    a.vanish();
+    let [same, other] =
+        [("p", "scout acme"), ("q", "scout other")].map(|(id, name)| member(&broker, id, name));
+    for qos in [1, 2] {
+        same.publish("t/1", "mine", qos);
+        other.publish("t/1", "not mine", qos);
+    }
+    let (a, was_there) = session();
+    assert!(was_there);
+    assert_eq!(got(&a), [one("t/1", "mine"), one("t/1", "mine")].concat());
+}
+
+#[test]
+fn rules_hold_for_names_as_clients_call_them() {
+    let broker = broker();
+    let a = member(&broker, "a", "scout acme");
+    for refused in ["secret", "$org/acme/secret", "$org/other/a", "$SYS/x"] {
+        assert_eq!(a.publish(refused, "x", 1), R::NotAuthorized as u8, "{refused}");
+    }
+    assert_eq!(a.subscribe("$SYS/#", 0), R::NotAuthorized as u8);
+    assert_eq!(a.subscribe("$SYS/broker/uptime", 0), R::NotAuthorized as u8);
+    assert_eq!(a.subscribe("$SYS/organizations/acme/#", 0), 0);
+    let refused = broker.client("w").username("scout acme").will("secret", "x").refused();
+    assert_eq!(refused, R::NotAuthorized as u8);
+    let reply = Property::Text(P::ResponseTopic, "secret");
+    a.publishing("calls", "x").qos(1).with(reply).send();
+    let reason = a.reasons().pop().unwrap_or_default();
+    assert!(reason.contains("Response Topic"), "{reason}");
+    let refused = broker.client("x").username("scout a/b").refused();
+    assert_eq!(refused, R::NotAuthorized as u8);
+}
+
+#[test]
+fn an_operator_sees_whose_it_is() {
+    let broker = broker();
+    let (operator, member) = (member(&broker, "o", "op"), member(&broker, "a", "scout acme"));
+    assert_eq!(operator.subscribe("$org/+/alarms", 1), 1);
+    member.subscribe("orders", 1);
+    member.publish("alarms", "fire", 1);
+    assert_eq!(got(&operator), one("$org/acme/alarms", "fire"));
+    operator.publish("$org/acme/orders", "out", 1);
+    assert_eq!(got(&member), one("orders", "out"));
+    let curious = self::member(&broker, "c", "scout");
+    assert_eq!(curious.subscribe("$org/#", 0), R::NotAuthorized as u8);
+}
+
+#[test]
+fn topics_are_as_long_as_clients_call_them() {
+    let broker = broker();
+    broker.reconfigure(|settings| {
+        (settings.limits.topic_levels, settings.limits.topic_bytes) = (4, 16);
+    });
+    let a = broker.client("a").username("scout acme").topic_alias_maximum(2).connect();
+    assert_eq!(a.subscribe("1/2/3", 1), 1);
+    assert_eq!(a.subscribe("$share/g/4/5", 1), 1);
+    for topic in ["1/2/3", "1/2/3", "4/5"] {
+        a.publish(topic, "x", 1);
+    }
+    assert_eq!(got(&a).len(), 3, "by alias, too");
+    assert_eq!(a.publish("1/2/3/4/5", "x", 1), R::TopicNameInvalid as u8);
+    assert_eq!(a.subscribe("1/2/3/4/5", 1), R::TopicFilterInvalid as u8);
+    assert_eq!(a.publish("12345678901234567", "x", 1), R::TopicNameInvalid as u8);
+    // The longest packet that it takes has its own name for the topic.
+    let small = broker.client("s").username("scout acme").maximum_packet_size(100).connect();
+    small.subscribe("t", 0);
+    for length in 80..110 {
+        a.publish("t", &"x".repeat(length), 0);
+    }
+    assert_eq!(small.longest(), 100);
+}
+
+#[test]
+fn a_reload_moves_nobody_into_the_topics_of_others() {
+    let guarded = Guarded::new(in_force(false));
+    let broker = Broker::guarded(guarded.clone());
+    let a = broker.returning("a").username("scout acme").connect();
+    let away = broker.returning("away").username("scout acme").connect();
+    let other = member(&broker, "b", "scout other");
+    for client in [&a, &away] {
+        client.subscribe("t", 1);
+    }
+    away.vanish();
+    other.publish("t", "together", 1);
+    assert_eq!(a.payloads(), ["together"]);
+    guarded.replace(in_force(true));
+    broker.judge_again();
+    other.publish("t", "apart", 1);
+    let away = broker.returning("away").username("scout acme").connect();
+    assert!(a.payloads().is_empty() && away.payloads().is_empty());
+    assert_eq!(a.subscribe("t", 1), 1);
+    member(&broker, "c", "scout acme").publish("t", "of acme", 1);
+    assert_eq!(a.payloads(), ["of acme"]);
+    guarded.replace(in_force(false));
+    broker.judge_again();
+    member(&broker, "d", "scout acme").publish("t", "together", 1);
+    assert!(a.payloads().is_empty(), "it subscribes again, and knows where");
+}

@@ -1,0 +1,95 @@
+//! Organisations that are kept apart, in the running broker: over a restart, and on two shards.
+
+use agentmq_testkit::codec::{
+    Connect, Packet, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish, QoS, ReasonCode,
+};
+use agentmq_testkit::{Broker, RawClient};
+
+use crate::program::printed;
+
+const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nisolate_organizations = true\n\
+                        [threads]\nshards = 2\nplacement = \"spread\"\n";
+
+fn broker() -> Broker {
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    Broker::start_in(crate::BINARY, &format!("{}{SETTINGS}", crate::TCP), folder)
+}
+
+/// A client of an organisation, or of none, with a session that lasts.
+fn connect(broker: &Broker, client_id: &str, org: Option<&str>) -> RawClient {
+    let arguments = ["token", "create", "--agent", client_id];
+    let of = org.map(|org| ["--org", org]);
+    let token =
+        printed(broker.folder(), &[&arguments[..], of.as_ref().map_or(&[], |it| it)].concat());
+    let mut client = broker.dial();
+    let hour = PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 3600));
+    let connack = client.connect_with(Connect {
+        client_id,
+        version: ProtocolVersion::V5,
+        password: Some(token.as_bytes()),
+        properties: hour.view(),
+        ..Connect::default()
+    });
+    assert_eq!(connack.reason(), ReasonCode::Success);
+    client
+}
+
+fn retain(client: &mut RawClient, topic: &str, payload: &[u8]) {
+    let publish = Publish {
+        topic,
+        payload,
+        qos: QoS::AtLeastOnce,
+        packet_id: 9,
+        retain: true,
+        ..Publish::default()
+    };
+    client.send(&Packet::Publish(publish));
+    client.wait_for(|packet| matches!(packet, Packet::Ack(_)));
+}
+
+/// What a client gets first: topic and payload.
+fn first(client: &mut RawClient) -> (String, Vec<u8>) {
+    let received = client.receive_publish();
+    let publish = received.publish();
+    (publish.topic.to_owned(), publish.payload.to_vec())
+}
+
+fn nothing_else(client: &mut RawClient) {
+    client.send(&Packet::PingReq);
+    let next = client.receive();
+    assert!(matches!(next.packet(), Packet::PingResp), "{next:?}");
+}
+
+#[test]
+fn they_stay_apart_on_every_shard_and_after_kill_nine() {
+    let broker = broker();
+    let orgs = [Some("acme"), Some("other"), None];
+    let names = ["a", "b", "c"];
+    for (name, org) in names.iter().zip(orgs) {
+        for number in 0..2 {
+            let mut client = connect(&broker, &format!("{name}{number}"), org);
+            assert!(!client.subscribe("tasks/+", QoS::AtLeastOnce).is_error());
+            client.disconnect();
+        }
+    }
+    for (name, org) in names.iter().zip(orgs) {
+        let mut publisher = connect(&broker, &format!("{name}-publisher"), org);
+        assert!(!publisher.publish("tasks/1", name.as_bytes(), QoS::AtLeastOnce).is_error());
+        retain(&mut publisher, "tasks/kept", name.as_bytes());
+    }
+    let broker = broker.restart();
+    for (name, org) in names.iter().zip(orgs) {
+        for number in 0..2 {
+            let mut client = connect(&broker, &format!("{name}{number}"), org);
+            for topic in ["tasks/1", "tasks/kept"] {
+                assert_eq!(first(&mut client), (topic.to_owned(), name.as_bytes().to_vec()));
+            }
+            nothing_else(&mut client);
+        }
+        let mut late = connect(&broker, &format!("{name}-late"), org);
+        assert!(!late.subscribe("#", QoS::AtMostOnce).is_error());
+        assert_eq!(first(&mut late), ("tasks/kept".to_owned(), name.as_bytes().to_vec()));
+        nothing_else(&mut late);
+    }
+}
