@@ -126,8 +126,8 @@ pub enum AuditCondition {
     /// Everything.
     #[default]
     Good,
-    /// It does not keep up: nothing about single messages and subscriptions, of which one client may
-    /// bring any number.
+    /// It does not keep up: nothing about single messages and subscriptions, of which one client
+    /// may bring any number.
     Behind,
     /// Nothing.
     Failed,
