@@ -35,6 +35,7 @@ EXPERIMENTS = [
     ("clock-jump", "clock_jump", "the wall clock jumps by hours", 8, 1),
     ("zero-fault", "zero_fault", "nothing goes wrong", 30, 1),
     ("ack-order", "ack_order", "no acknowledgement is written before its sync", 50, 4),
+    ("audit-order", "audit_order", "nobody is let in before the audit log has it", 50, 4),
 ]
 
 

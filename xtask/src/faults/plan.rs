@@ -48,6 +48,7 @@ pub const PLAN: &[Row] = &[
     row("clock-jump", 8, 8, 8, 5.0),
     row("zero-fault", 20, 10, 1, 5.0),
     row("ack-order", 100, 50, 1, 0.5),
+    row("audit-order", 100, 50, 1, 1.0),
 ];
 
 #[cfg(test)]
