@@ -61,16 +61,19 @@ fn report(file: &str, line: usize, what: String, why: &'static str) -> Violation
 
 /// Import order: a crate may import those before it.
 const ORDER: &[&str] = &[
-    "codec", "topic", "identity", "session", "router", "log", "store", "audit", "flow", "agents",
-    "net", "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway", "cli",
-    "testkit",
+    "codec", "topic", "identity", "quota", "session", "router", "log", "store", "audit", "flow",
+    "agents", "net", "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway",
+    "cli", "testkit",
 ];
 
 /// Edges that the order would allow and the design does not.
 const SEVERED: &[(&[&str], &[&str], &str)] = &[
     (
         &["net"],
-        &["topic", "identity", "session", "router", "log", "store", "audit", "flow", "agents"],
+        &[
+            "topic", "identity", "quota", "session", "router", "log", "store", "audit", "flow",
+            "agents",
+        ],
         "`net` moves bytes and never sees a topic",
     ),
     (
