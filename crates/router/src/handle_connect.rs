@@ -89,7 +89,8 @@ impl Router {
                 let checked = self
                     .check_owner(connect.client_id, &principal)
                     .and_then(|()| self.check_will(connect, &principal))
-                    .and_then(|()| self.check_flapping(connect.client_id, now));
+                    .and_then(|()| self.check_flapping(connect.client_id, now))
+                    .and_then(|()| self.take_seat(connect.client_id, &principal));
                 if let Err((reason, why)) = checked {
                     return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
@@ -192,6 +193,7 @@ impl Router {
         why: &str,
     ) {
         self.counters.connections_refused += 1;
+        self.seat = None;
         self.note_refusal(id, client_id, reason, why, true);
         let deed = Deed::Refused { attempt: Attempt::Connect, topic: "", reason, why };
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
@@ -250,6 +252,7 @@ impl Router {
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
         let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.settle(index);
         self.end_forbidden_subscriptions(index);
         self.record_session(index);
         let mut commit = if connect.will.is_some() { self.recorded } else { ended };

@@ -10,6 +10,7 @@ use agentmq_topic::check_name;
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
+use crate::handle_connect::Refused;
 use crate::mail::{Mail, Stamp};
 use crate::places::Place;
 use crate::recording::CANNOT_KEEP;
@@ -128,16 +129,11 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        if let Err((reason, why)) = connection.permits(publish, topic) {
-            self.audit_refused_publish(id, topic, reason, &why);
-            let Some((connection, _)) = self.connected(id) else { return Ok(None) };
-            let ack = connection.refusal(publish, reason, &why);
-            if self.reply_refusal(id, publish, topic, &why, now) {
-                self.counters.publish_refused += 1;
-                return Ok(Some(ReasonCode::Success));
-            }
-            return Ok(self.refuse_publish(id, ack));
+        if let Err(refused) = connection.permits(publish, topic) {
+            self.audit_refused_publish(id, topic, refused.0, &refused.1);
+            return Ok(self.refuse_call(id, publish, topic, &refused, now));
         }
+        let has_plan = session.member.is_some();
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
         let key = session.key();
         let arrived =
@@ -161,6 +157,10 @@ impl Router {
             let connection = self.connection_mut(id);
             let ack = connection.and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, why));
             return Ok(self.refuse_publish(id, ack));
+        }
+        if has_plan && let Err(exceeded) = self.count_use(id, publish, now) {
+            let refused = (ReasonCode::QuotaExceeded, exceeded.into());
+            return Ok(self.refuse_call(id, publish, topic, &refused, now));
         }
         if route.traits.is_audited {
             self.audit_publish(id, publish, topic);
@@ -225,6 +225,26 @@ impl Router {
         properties.has_per_hop().then(|| properties.forwarded())
     }
 
+    /// A publication that is refused: by an answer, if it is a call that is answered so, else by
+    /// its acknowledgement.
+    #[cold]
+    fn refuse_call(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        refused: &Refused,
+        now: Time,
+    ) -> Option<ReasonCode> {
+        if self.reply_refusal(id, publish, topic, refused, now) {
+            self.counters.publish_refused += 1;
+            return Some(ReasonCode::Success);
+        }
+        let (reason, why) = refused;
+        let ack = self.connection_mut(id).and_then(|it| it.refusal(publish, *reason, why));
+        self.refuse_publish(id, ack)
+    }
+
     /// A publication that is not routed; `ack` tells its publisher, if it expects an answer, and
     /// none is left to send.
     fn refuse_publish(&mut self, id: ConnectionId, ack: Option<PendingAck>) -> Option<ReasonCode> {
@@ -266,10 +286,11 @@ impl Router {
             messages: limits.retained_messages as usize,
             bytes: limits.retained_bytes,
         };
-        let now = source.now;
+        let (now, publisher) = (source.now, source.publisher);
         let message = source.message();
         let stamp = self.peers.stamp();
-        if !self.retained.has_room(message, bound) {
+        let has_room = self.retained.has_room(message, bound);
+        if !has_room || !self.may_retain(publisher, message, stamp) {
             self.counters.retained_refused += 1;
             // Better none than one that has been replaced [MQTT-3.3.1-5].
             let clearing = Message::plain(source.topic, b"", QoS::AtMostOnce, true);
@@ -287,6 +308,7 @@ impl Router {
     /// Takes a topic's retained message away, here and on the other shards.
     fn clear_retained(&mut self, clearing: Message, stamp: Stamp, now: Time) {
         self.record_clearing(clearing.topic());
+        self.quotas.retained.forget(clearing.topic(), stamp);
         if self.peers.is_alone() {
             return self.retained.store(&clearing, stamp);
         }
@@ -363,7 +385,7 @@ fn ack_kind(qos: QoS) -> Option<AckKind> {
 }
 
 const NOT_RETAINED: &str = "delivered but not retained: retained_messages or retained_bytes is \
-    reached; clear retained topics or raise the limit";
+    reached, of this server or of the plan; clear retained topics or raise the limit";
 
 const TOPIC_INVALID: DecodeError = DecodeError::with(
     ReasonCode::TopicNameInvalid,

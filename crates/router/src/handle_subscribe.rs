@@ -137,6 +137,10 @@ impl Router {
             if session.subscriptions.len() >= limit {
                 return Err(refused(R::QuotaExceeded, TOO_MANY_SUBSCRIPTIONS));
             }
+            if let Some(member) = &mut session.member {
+                let added = member.subscribe();
+                added.map_err(|exceeded| refused(R::QuotaExceeded, exceeded.to_string()))?;
+            }
             session.subscriptions.insert(at, text.into());
         }
         let index = connection.session;

@@ -51,6 +51,9 @@ impl Router {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let Ok(at) = session.find_subscription(text) else { return };
         session.subscriptions.remove(at);
+        if let Some(member) = &mut session.member {
+            member.unsubscribe();
+        }
         let (name, key) = (SessionName { index, generation: session.generation }, session.key());
         if key.is_some() {
             self.record(Change::Unsubscribed { session: key, filter: text });

@@ -44,6 +44,7 @@ impl Router {
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.principal = principal;
         }
+        self.settle(index);
         self.end_forbidden_subscriptions(index);
     }
 

@@ -2,7 +2,7 @@
 //! MQTT.Agent waits for the answer in any case, and its process ends when the acknowledgement of a
 //! call is an error.
 
-use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS};
+use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS, ReasonCode};
 use agentmq_identity::{Action, seen_by_its_own};
 use agentmq_session::{Message, MessageParts, Time};
 use agentmq_topic::matches;
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::connection::ConnectionId;
 use crate::fan_out::Source;
+use crate::handle_connect::Refused;
 use crate::router::Router;
 
 impl Router {
@@ -20,7 +21,7 @@ impl Router {
         id: ConnectionId,
         publish: &Publish<'_>,
         topic: &str,
-        why: &str,
+        (reason, why): &Refused,
         now: Time,
     ) -> bool {
         let own = seen_by_its_own(topic);
@@ -35,11 +36,13 @@ impl Router {
         if !connection.principal.authorize(Action::Subscribe, response).allowed {
             return false;
         }
+        let is_quota = *reason == ReasonCode::QuotaExceeded;
+        let kind = if is_quota { "quota_exceeded" } else { "unauthorized" };
         let correlation = publish.properties.binary(P::CorrelationData).unwrap_or_default();
         let payload = json!({
             "call_id": String::from_utf8_lossy(correlation),
             "status": "error",
-            "error": { "type": "unauthorized", "message": why },
+            "error": { "type": kind, "message": why },
         });
         let payload = payload.to_string();
         let properties =

@@ -28,6 +28,7 @@ impl Router {
             session.queue.survives(all);
         }
         let index = self.sessions.insert(session) as u32;
+        self.settle(index);
         if !is_replaced {
             self.note_session(&client_id, true);
             self.by_client.insert(client_id, index);

@@ -202,13 +202,13 @@ impl Retained {
         self.expiring > 0 || !self.cleared.is_empty()
     }
 
-    /// Removes expired messages among the next few topics; call it now and then.
-    pub(crate) fn sweep(&mut self, now: Time) -> usize {
+    /// Removes expired messages among the next few topics and answers which; call it now and then.
+    pub(crate) fn sweep(&mut self, now: Time) -> Vec<(Box<str>, Stamp)> {
         let (mut expired, mut last, mut visited) = (Vec::new(), None::<Box<str>>, 0);
         self.tree.for_each_after(self.sweep_after.as_deref(), |topic, stored| {
             visited += 1;
             if stored.message.is_expired(now) {
-                expired.push(Box::<str>::from(topic));
+                expired.push((Box::<str>::from(topic), stored.stamp));
             }
             if visited < SWEEP_VISITS {
                 return ControlFlow::Continue(());
@@ -217,13 +217,13 @@ impl Retained {
             ControlFlow::Break(())
         });
         self.sweep_after = last;
-        for topic in &expired {
+        for (topic, _) in &expired {
             if let Some(old) = self.tree.remove(topic) {
                 self.forget(&old);
             }
         }
         self.sweep_cleared(now);
-        expired.len()
+        expired
     }
 
     fn sweep_cleared(&mut self, now: Time) {

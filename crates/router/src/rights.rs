@@ -87,6 +87,7 @@ impl Router {
         if let Some((connection, session)) = self.connected(id) {
             session.principal = principal.clone();
             let index = connection.session;
+            self.settle(index);
             self.end_forbidden_subscriptions(index);
         }
         if let Some(connection) = self.connection_mut(id) {

@@ -1,10 +1,11 @@
 //! The router: its state, and the doors through which the shard drives it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use agentmq_codec::{Connect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
 use agentmq_identity::Authenticator;
+use agentmq_quota::Seat;
 use agentmq_session::{
     AuditTrail, CommitEngine, Condition, Gates, NoAudit, Outbox, OutboxPool, PendingAck, Recipient,
     Session, Slab, Slots, Ticket, Time,
@@ -18,6 +19,7 @@ use crate::load_average::LoadAverages;
 use crate::mail_gate::MailGate;
 use crate::places::{Peers, Place};
 use crate::queue_drain::PORTION_BYTES;
+use crate::quotas::Quotas;
 use crate::recall::Leaving;
 use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
@@ -52,8 +54,13 @@ pub struct Router {
     /// No sweep before this point.
     sweep_at: Time,
     pub(crate) flapping: Arc<Flapping>,
+    pub(crate) quotas: Arc<Quotas>,
+    /// What the client whose CONNECT is at hand has taken of its organisation's connections.
+    pub(crate) seat: Option<Seat>,
     pub(crate) counters: Counters,
     pub(crate) loads: LoadAverages,
+    /// The organisations whose numbers stand below `$SYS`.
+    pub(crate) shown_organizations: BTreeSet<Arc<str>>,
     pub(crate) refusal_log: RefusalLog,
     /// Verdicts that others are to find.
     pub(crate) work: Vec<WorkOf>,
@@ -120,8 +127,11 @@ impl Router {
             timers: Timers::default(),
             sweep_at: Time::ZERO,
             flapping: Arc::default(),
+            quotas: Arc::default(),
+            seat: None,
             counters: Counters::default(),
             loads: LoadAverages::default(),
+            shown_organizations: BTreeSet::new(),
             refusal_log: RefusalLog::default(),
             work: Vec::new(),
             arrival: Arrival::default(),
@@ -230,7 +240,9 @@ impl Router {
         }
         if self.next_sweep().is_some_and(|at| at <= now) {
             self.sweep_at = now.after_millis(SWEEP_MS);
-            self.retained.sweep(now);
+            for (topic, stamp) in self.retained.sweep(now) {
+                self.quotas.retained.forget(&topic, stamp);
+            }
             self.away_groups.sweep();
         }
     }

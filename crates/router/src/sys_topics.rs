@@ -61,6 +61,7 @@ impl Router {
         self.publish_statistic("uptime", &text, now);
         self.publish_store_statistics(now);
         self.publish_audit_statistics(now);
+        self.publish_organizations(now);
         for (name, number) in numbers {
             text.clear();
             let _ = write!(text, "{number}");

@@ -28,7 +28,7 @@ impl Router {
         }
     }
 
-    /// Publishes a session's will, if it has one and may still publish there.
+    /// Publishes a session's will, if it has one and may still publish there and as much.
     pub(crate) fn send_will(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.will_at = None;
@@ -37,7 +37,8 @@ impl Router {
         let client_id = Arc::clone(&session.client_id);
         let action = Action::to_publish(will.retains());
         let allowed = session.principal.authorize(action, will.topic()).allowed;
-        if !allowed || (will.retains() && !self.settings.retain_available) {
+        let is_off = will.retains() && !self.settings.retain_available;
+        if !allowed || is_off || !self.count_will(index, &will, now) {
             self.counters.publish_refused += 1;
             return;
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
+use agentmq_quota::{Holder, Waiting};
 
 use crate::kept::Kept;
 use crate::{Away, Delivery, QueueMemory, Recalled, RetainedCursor, Time};
@@ -16,7 +17,7 @@ use crate::{Away, Delivery, QueueMemory, Recalled, RetainedCursor, Time};
 #[derive(Debug)]
 pub struct Queue<C = RetainedCursor> {
     entries: VecDeque<Entry<C>>,
-    bytes: usize,
+    waiting: Waiting,
     /// Cursors among the entries; all others are messages.
     cursors: u32,
     /// QoS 0 messages among the messages.
@@ -65,7 +66,7 @@ impl<C> Default for Queue<C> {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
-            bytes: 0,
+            waiting: Waiting::default(),
             cursors: 0,
             qos0: 0,
             shared: 0,
@@ -88,7 +89,7 @@ impl<C> Queue<C> {
 
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.bytes()
     }
 
     /// Whether a cursor stands in line: then even QoS 0 must wait behind it, since retained
@@ -153,6 +154,17 @@ impl<C> Queue<C> {
     pub fn survives(&mut self, all: &Arc<QueueMemory>) {
         debug_assert!(self.kept.count() == 0, "what waits is counted elsewhere");
         self.kept.belongs_to(Arc::clone(all));
+    }
+
+    /// What waits counts for this client of an organisation from now on, or for none.
+    pub fn belong_to(&mut self, holder: Option<Holder>) {
+        self.waiting.belong_to(holder);
+    }
+
+    /// The bound where no more than `room` bytes may be added to all that waits.
+    pub fn bound_within(&self, bound: QueueBound, room: usize, is_durable: bool) -> QueueBound {
+        let (_, bytes) = self.of_kind(is_durable);
+        QueueBound { bytes: bound.bytes.min(bytes.saturating_add(room)), ..bound }
     }
 
     /// Bytes in memory of what survives the broker.
@@ -416,7 +428,7 @@ impl<C> Queue<C> {
     /// Messages and bytes of those that survive the broker, or of all others.
     fn of_kind(&self, is_durable: bool) -> (usize, usize) {
         let durable = (self.kept.count(), self.kept.bytes());
-        let others = (self.len() - durable.0, self.bytes - durable.1);
+        let others = (self.len() - durable.0, self.waiting.bytes() - durable.1);
         if is_durable { durable } else { others }
     }
 
@@ -433,7 +445,7 @@ impl<C> Queue<C> {
     }
 
     fn count_in(&mut self, delivery: &Delivery) {
-        self.bytes += delivery.message.size();
+        self.waiting.add(delivery.message.size());
         if delivery.ordinal > 0 {
             self.kept.add(delivery);
         }
@@ -442,7 +454,7 @@ impl<C> Queue<C> {
     }
 
     fn count_out(&mut self, delivery: &Delivery) {
-        self.bytes -= delivery.message.size();
+        self.waiting.take(delivery.message.size());
         if delivery.ordinal > 0 {
             self.kept.take(delivery);
         }
@@ -451,13 +463,13 @@ impl<C> Queue<C> {
     }
 
     fn count_in_away(&mut self, away: &Away) {
-        self.bytes += away.size as usize;
+        self.waiting.add(away.size as usize);
         self.kept.add_away(away);
         self.shared += u32::from(away.group.is_some());
     }
 
     fn count_out_away(&mut self, away: &Away) {
-        self.bytes -= away.size as usize;
+        self.waiting.take(away.size as usize);
         self.kept.take_away(away);
         self.shared -= u32::from(away.group.is_some());
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, QoS};
 use agentmq_identity::Principal;
+use agentmq_quota::{Account, Holder, Member};
 
 use crate::{
     Delivery, Overflow, Queue, QueueBound, SessionKey, Ticket, Time, Unreleased, Will, Window,
@@ -49,6 +50,8 @@ pub struct Session {
     pub is_known_full: bool,
     /// Messages that its queue could not hold, and that its client has not been told of.
     pub dropped: u64,
+    /// Its client as a member of an organisation; `None`: that has no plan.
+    pub member: Option<Box<Member>>,
 }
 
 /// How a session is kept where a crash cannot take it.
@@ -87,6 +90,7 @@ impl Session {
             expires_at: None,
             is_known_full: false,
             dropped: 0,
+            member: None,
         }
     }
 
@@ -121,6 +125,18 @@ impl Session {
         }
     }
 
+    /// What it holds counts in this account from now on, or in none.
+    pub fn count_in(&mut self, account: Option<Arc<Account>>) {
+        let counts_in = self.member.as_ref().map(|member| Arc::as_ptr(member.account()));
+        if counts_in == account.as_ref().map(Arc::as_ptr) {
+            return;
+        }
+        let holder = account.map(|account| Holder::new(account, &self.client_id));
+        self.queue.belong_to(holder.clone());
+        let count = self.subscriptions.len();
+        self.member = holder.map(|holder| Box::new(Member::new(holder, count)));
+    }
+
     /// The place of a filter among the subscriptions, or where it belongs.
     pub fn find_subscription(&self, text: &str) -> Result<usize, usize> {
         self.subscriptions.binary_search_by(|known| (**known).cmp(text))
@@ -138,6 +154,12 @@ impl Session {
 
     /// Puts a delivery in line, and says what made room for it.
     pub fn enqueue(&mut self, delivery: Delivery, bound: QueueBound, now: Time) -> Overflow {
+        let bound = match &self.member {
+            Some(member) => {
+                self.queue.bound_within(bound, member.queue_room(), delivery.ordinal > 0)
+            }
+            None => bound,
+        };
         let overflow = self.queue.push(delivery, bound, now);
         self.dropped += overflow.dropped as u64;
         overflow
@@ -148,6 +170,9 @@ impl Session {
     /// session (§4.1). Returns how many messages were dropped.
     pub fn disconnect(&mut self, keeps_qos0: bool) -> usize {
         self.connection = None;
+        if let Some(member) = &mut self.member {
+            member.stand_up();
+        }
         if keeps_qos0 {
             return 0;
         }

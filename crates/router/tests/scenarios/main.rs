@@ -16,6 +16,7 @@ mod policy;
 mod proof_end;
 mod properties;
 mod qos2;
+mod quotas;
 mod read_back;
 mod reason_strings;
 mod refusals;

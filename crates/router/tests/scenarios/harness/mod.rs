@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use agentmq_codec::ProtocolVersion;
 use agentmq_identity::{Authenticator, Open};
-use agentmq_router::{Counters, Settings};
+use agentmq_router::{Counters, Quotas, Settings};
 use agentmq_session::{CommitEngine, MemoryEngine};
 
 pub(crate) use authenticators::Riddle;
@@ -50,6 +50,16 @@ impl Broker {
     /// One with an authenticator of its own.
     pub(crate) fn guarded(authenticator: impl Authenticator + 'static) -> Self {
         Self::build(|_| {}, Arc::new(authenticator), Box::new(MemoryEngine))
+    }
+
+    /// One that counts for the organisations of its clients.
+    pub(crate) fn counting_in(
+        quotas: &Arc<Quotas>,
+        authenticator: impl Authenticator + 'static,
+    ) -> Self {
+        let broker = Self::guarded(authenticator);
+        broker.world.borrow_mut().count_in(Arc::clone(quotas));
+        broker
     }
 
     /// One whose acknowledgements wait until the test says [`DelayedEngine::complete`] and

@@ -5,9 +5,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode, frame};
-use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings, SysReport};
-use agentmq_session::{CommitEngine, Time};
+use agentmq_identity::{Authenticator, Open};
+use agentmq_router::{ConnectionId, PORTION_BYTES, Quotas, Router, Settings, SysReport};
+use agentmq_session::{CommitEngine, MemoryEngine, Time};
 
 use super::Got;
 use super::got::reason_string;
@@ -59,6 +59,13 @@ impl World {
             connections: 0,
             received: (0, 0),
         }
+    }
+
+    /// Before the first packet.
+    pub(crate) fn count_in(&mut self, quotas: Arc<Quotas>) {
+        let nothing = Router::new(Arc::default(), Arc::new(Open), Box::new(MemoryEngine), 1);
+        let router = std::mem::replace(&mut self.router, nothing);
+        self.router = router.counting_in(quotas);
     }
 
     /// A new connection; returns the number of its line.
