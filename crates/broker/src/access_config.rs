@@ -11,12 +11,15 @@ use agentmq_identity::{
     TokenError, TokenRules, TokenService, Tokens, Users, WallClock,
 };
 
+use agentmq_quota::Plans;
 use agentmq_topic::{TopicLimits, check_filter};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config_file::read_at_most;
 use crate::error::{Findings, quoted};
 use crate::key_sets::KeySets;
+use crate::organizations_file::OrganizationsFile;
+use crate::plans_file::PlansByName;
 use crate::value::choices;
 use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
 
@@ -33,6 +36,10 @@ pub struct AccessConfig {
     pub tokens: TokensConfig,
     /// The file of who is not let in any more; empty: nobody.
     pub revocations: PathBuf,
+    /// The file of plans; empty: those that come with the broker.
+    pub plans: PathBuf,
+    /// The plan of organisations that have none of their own; empty: they have no bounds.
+    pub default_plan: String,
     /// The service that makes tokens for others.
     pub service: ServiceConfig,
     /// Messages that say who has published them.
@@ -242,6 +249,8 @@ pub(crate) struct Access {
     pub(crate) in_force: InForce,
     /// Makes tokens; `None`: nobody gets any.
     pub(crate) service: Option<TokenService>,
+    /// What organisations may use.
+    pub(crate) plans: Plans,
 }
 
 impl AccessConfig {
@@ -262,13 +271,12 @@ impl AccessConfig {
             revocations: self.load_revocations()?,
             clock: Arc::new(SystemClock),
         };
-        let service = self.load_service(kept, &in_force.revocations)?;
-        Ok(Access { in_force, service })
-    }
-
-    /// Reads every file that it names, to say what is wrong with them.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.load(&Kept::default()).map(|_| ())
+        let by_name = self.load_plans()?;
+        let organizations = self.load_organizations(kept, &by_name)?;
+        let of = organizations.iter().flat_map(|it| it.plans.clone()).collect();
+        let plans = self.assign_plans(&by_name, of)?;
+        let service = self.load_service(kept, &in_force.revocations, organizations)?;
+        Ok(Access { in_force, service, plans })
     }
 
     fn load_authenticator(&self, kept: &Kept) -> Result<Arc<dyn Authenticator>, ConfigError> {
@@ -331,20 +339,34 @@ impl AccessConfig {
         Ok(Token::verify(text.as_bytes(), &keys, &self.tokens.rules(), now))
     }
 
+    fn load_organizations(
+        &self,
+        kept: &Kept,
+        plans: &PlansByName,
+    ) -> Result<Option<OrganizationsFile>, ConfigError> {
+        let path = &self.service.organizations;
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let fetch = |url: &str| kept.key_sets.get(url, self.tokens.ca());
+        organizations_file::load(path, &fetch, plans).map(Some)
+    }
+
+    /// None where the file of organisations only says which plans they have.
     fn load_service(
         &self,
         kept: &Kept,
         revocations: &Revocations,
+        organizations: Option<OrganizationsFile>,
     ) -> Result<Option<TokenService>, ConfigError> {
-        if self.service.organizations.as_os_str().is_empty() {
+        let Some(file) = organizations.filter(OrganizationsFile::needs_service) else {
             return Ok(None);
-        }
-        let fetch = |url: &str| kept.key_sets.get(url, self.tokens.ca());
+        };
         Ok(Some(TokenService {
             signing: self.load_signing_keys()?,
             rules: self.tokens.rules(),
             lifetime_secs: self.service.lifetime_secs.into(),
-            organizations: organizations_file::load(&self.service.organizations, &fetch)?,
+            organizations: file.organizations,
             users: self.load_users()?.unwrap_or_default(),
             revocations: revocations.clone(),
             chains: kept.chains.clone(),

@@ -11,7 +11,7 @@ use agentmq_shard::Mailboxes;
 use serde_json::{Map, Value, json};
 
 use crate::policy_file::policy_files;
-use crate::{BrokerError, Config, ReloadPlan};
+use crate::{AccessConfig, BrokerError, Config, ReloadPlan};
 
 /// The log of a broker.
 #[derive(Debug)]
@@ -87,7 +87,8 @@ impl Drop for Auditing {
 /// The files that say who may do what, with digests of what is in them.
 fn files(config: &Config) -> Map<String, Value> {
     let access = &config.access;
-    let named = [&access.users, &access.revocations, &access.service.organizations];
+    let AccessConfig { users, revocations, plans, .. } = access;
+    let named = [users, revocations, plans, &access.service.organizations];
     let keys = access.tokens.keys.iter().map(Path::new);
     let all = named.into_iter().map(PathBuf::as_path).chain(keys).map(Path::to_path_buf);
     let all = all.chain(policy_files(&access.policy).unwrap_or_default());

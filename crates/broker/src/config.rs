@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use agentmq_session::Limits;
 
+use crate::access_config::{Access, Kept};
 use crate::config_file::{self, Reading};
 use crate::environment;
 use crate::listener_address::ListenerAddress;
@@ -135,7 +136,7 @@ impl Default for Config {
 /// rule: what `agentmq config check` does.
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
     let config = Config::load(Some(path), &Environment::new())?;
-    config.access.check()?;
+    config.check_access()?;
     Ok(config)
 }
 
@@ -220,13 +221,27 @@ impl Config {
         problems
     }
 
+    /// Reads every file that `access` names.
+    pub(crate) fn load_access(&self, kept: &Kept) -> Result<Access, ConfigError> {
+        let access = self.access.load(kept)?;
+        if access.service.is_some() && !self.admin.is_on() {
+            let mut findings = crate::error::Findings::default();
+            let why = "the token service is reached over HTTP: set admin.url";
+            let place = || Place::Key("access.service.organizations".into());
+            findings.report(place, || why.into());
+            findings.into_result()?;
+        }
+        Ok(access)
+    }
+
+    /// Reads every file that `access` names, to say what is wrong with them.
+    pub fn check_access(&self) -> Result<(), ConfigError> {
+        self.load_access(&Kept::default()).map(|_| ())
+    }
+
     fn service_problems(&self) -> Vec<(String, String)> {
         let (service, tokens) = (&self.access.service, &self.access.tokens);
         let mut problems = Vec::new();
-        if !service.organizations.as_os_str().is_empty() && !self.admin.is_on() {
-            let why = "the token service is reached over HTTP: set admin.url";
-            problems.push(("access.service.organizations".into(), why.into()));
-        }
         if service.lifetime_secs > tokens.longest_secs {
             let why = "a token may not be good for so long: raise access.tokens.longest_secs";
             problems.push(("access.service.lifetime_secs".into(), why.into()));

@@ -201,6 +201,8 @@ static FIELDS: &[Field<Config>] = &[
     claim_field!("roles"),
     claim_field!("acl"),
     field!(access.revocations, Allowed::Text, AtOnce),
+    field!(access.plans, Allowed::Text, AtOnce),
+    field!(access.default_plan, Allowed::Text, AtOnce),
     field!(access.service.organizations, Allowed::Text, AtOnce),
     field!(
         access.service.lifetime_secs,

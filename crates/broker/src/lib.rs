@@ -14,6 +14,7 @@ mod auditing;
 mod config;
 mod config_file;
 mod data;
+mod day_ledger;
 mod default_file;
 mod environment;
 mod error;
@@ -27,6 +28,8 @@ mod listener_config;
 mod log_config;
 mod mqtt_config;
 mod organizations_file;
+mod plans_config;
+mod plans_file;
 mod policy_file;
 mod print;
 mod profiles;
@@ -53,6 +56,7 @@ pub use agentmq_identity::{
     Revocation, Revocations, Revoked, Rule, ScramVerifier, SigningKey, Token, TokenError, User,
     Users,
 };
+pub use agentmq_quota::{Bounds, Plan, Quantity};
 pub use agentmq_router::{DeliveryPath, ShareStrategy};
 pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
@@ -71,6 +75,7 @@ pub use lifecycle::{Broker, BrokerError};
 pub use listener_config::{ListenerConfig, TlsConfig};
 pub use log_config::{LogConfig, LogFormat, LogLevel};
 pub use mqtt_config::MqttConfig;
+pub use plans_file::{PlansByName, parse as parse_plans, print as print_plans};
 pub use policy_file::parse as parse_policy;
 pub use print::print;
 pub use profiles::{profile, profile_names};

@@ -11,7 +11,7 @@ use agentmq_admin::{Admin, AdminError, Services};
 use agentmq_audit::TrailError;
 use agentmq_identity::Guarded;
 use agentmq_net::{Endpoint, NetError, TlsServer};
-use agentmq_router::Counters;
+use agentmq_router::{Counters, Quotas};
 use agentmq_session::MemoryEngine;
 use agentmq_shard::{
     Clock, Command, Directory, Mailboxes, ReportBoard, Shard, ShardError, ShardHandle, ShardOptions,
@@ -22,6 +22,7 @@ use agentmq_store::{OpenError, Writer};
 use crate::access_config::{Access, Kept};
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
 use crate::auditing::Auditing;
+use crate::day_ledger::DayLedger;
 use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable, token_chain_file};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
@@ -40,17 +41,20 @@ pub struct Broker {
     /// Waits for the threads in place of [`Broker::wait`].
     watcher: Option<JoinHandle<Result<(), BrokerError>>>,
     board: Arc<ReportBoard>,
+    quotas: Arc<Quotas>,
+    /// Keeps what organisations have used today; it ends after the shards.
+    ledger: LastToEnd<DayLedger>,
     /// Writes what must survive; it ends after the shards.
-    writer: LastToEnd,
+    writer: LastToEnd<Writer>,
     auditing: Auditing,
 }
 
-/// The writer goes on as long as the shards do: whoever drops a broker without waiting for it stops
-/// neither.
+/// What writes goes on as long as the shards do: whoever drops a broker without waiting for it
+/// stops neither.
 #[derive(Debug)]
-struct LastToEnd(Option<Writer>);
+struct LastToEnd<T>(Option<T>);
 
-impl Drop for LastToEnd {
+impl<T> Drop for LastToEnd<T> {
     fn drop(&mut self) {
         std::mem::forget(self.0.take());
     }
@@ -90,6 +94,9 @@ pub enum BrokerError {
     /// The file of refreshed tokens cannot be used.
     #[error("token-chains.jsonl in data_dir cannot be used: {0}")]
     TokenChains(io::Error),
+    /// The file of what organisations have used today cannot be read.
+    #[error("quotas.jsonl in data_dir cannot be used: {0}")]
+    Quotas(io::Error),
     /// The HTTP side cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -106,7 +113,7 @@ impl Broker {
     pub fn start(config: Config) -> Result<Self, BrokerError> {
         config.validate()?;
         let kept = Kept::default();
-        let Access { in_force, service } = config.access.load(&kept)?;
+        let Access { in_force, service, plans } = config.load_access(&kept)?;
         let access = Guarded::new(in_force);
         let services = Services::default();
         services.replace(service);
@@ -118,6 +125,8 @@ impl Broker {
             token_chain_file::take_up(&config.data_dir, &kept.chains)
                 .map_err(BrokerError::TokenChains)?;
         }
+        let counting = DayLedger::start(&config, clock, plans);
+        let (ledger, quotas) = counting.map_err(BrokerError::Quotas)?;
         let board = Arc::new(ReportBoard::new(count));
         let directory = Arc::new(Directory::new(count));
         let mailboxes = Arc::new(Mailboxes::new(count));
@@ -140,6 +149,7 @@ impl Broker {
                 doors: doors.take_if(|_| number == 0).unwrap_or_default(),
                 settings: Arc::clone(&settings),
                 authenticator: Arc::new(access.clone()),
+                quotas: Arc::clone(&quotas),
                 commit: engines.pop().unwrap_or_else(|| Box::new(MemoryEngine)),
                 audit: auditing.take_end(),
                 sessions,
@@ -167,7 +177,7 @@ impl Broker {
             }
         }
         let (endpoints, tls) = (bound.endpoints, bound.tls);
-        let (watcher, writer) = (None, LastToEnd(writer));
+        let (watcher, ledger, writer) = (None, LastToEnd(Some(ledger)), LastToEnd(writer));
         Ok(Self {
             config,
             access,
@@ -180,6 +190,8 @@ impl Broker {
             threads,
             watcher,
             board,
+            quotas,
+            ledger,
             writer,
             auditing,
         })
@@ -211,10 +223,14 @@ impl Broker {
     pub fn reload(&mut self, new: &Config) -> Result<ReloadPlan, BrokerError> {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
-        let Access { in_force, service } = plan.effective.access.load(&self.kept)?;
+        let Access { in_force, service, plans } = plan.effective.load_access(&self.kept)?;
         TlsServer::reload_all(&self.tls)?;
         self.auditing.tell_reload(&plan)?;
         self.access.replace(in_force);
+        self.quotas.accounts.replace(plans);
+        if let Some(ledger) = &self.ledger.0 {
+            ledger.look_again();
+        }
         self.services.replace(service);
         self.config = plan.effective.clone();
         let settings = shared_settings(&self.config);
@@ -252,6 +268,7 @@ impl Broker {
             Some(watcher) => watcher.join().map_err(|_| BrokerError::Panicked)?,
             None => join(self.threads),
         };
+        drop(self.ledger.0.take());
         drop(self.writer.0.take());
         drop(self.admin.take()); // nobody changes anything any more
         self.auditing.end();

@@ -1,5 +1,7 @@
-//! The file of organisations that get tokens from the token service: TOML, a table for each.
+//! The file of organisations, which get tokens from the token service or have a plan: TOML, a table
+//! for each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use agentmq_admin::Fetcher;
@@ -12,12 +14,15 @@ use serde::Deserialize;
 use crate::access_config::is_url;
 use crate::config_file::read_at_most;
 use crate::error::Findings;
+use crate::plans_config::no_plan;
+use crate::plans_file::PlansByName;
 use crate::{ConfigError, Place};
 
 /// One table of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    plan: Option<String>,
     secret: Option<String>,
     #[serde(default)]
     providers: Vec<ProviderTable>,
@@ -31,38 +36,63 @@ struct ProviderTable {
     audience: String,
     keys: String,
     #[serde(default)]
-    claims: std::collections::BTreeMap<String, String>,
+    claims: BTreeMap<String, String>,
     #[serde(default)]
     gives_rights: bool,
 }
 
-/// The organisations of a file, with the keys of their providers.
+/// What the file says.
+#[derive(Debug, Default)]
+pub(crate) struct OrganizationsFile {
+    pub(crate) organizations: Organizations,
+    /// The names of their plans.
+    pub(crate) plans: BTreeMap<String, String>,
+}
+
+impl OrganizationsFile {
+    /// Whether anybody may get tokens by it, now or once there is an organisation. A file that
+    /// names none with a secret key or an identity provider only says which plans they have.
+    pub(crate) fn needs_service(&self) -> bool {
+        let gets_tokens = |it: &Organization| it.secret.is_some() || !it.providers.is_empty();
+        self.organizations.is_empty() || self.organizations.values().any(gets_tokens)
+    }
+}
+
+/// The organisations of a file, with the keys of their providers; these are the `plans` there are.
 pub(crate) fn load(
     path: &Path,
     fetch: &dyn Fn(&str) -> RemoteKeys,
-) -> Result<Organizations, ConfigError> {
+    plans: &PlansByName,
+) -> Result<OrganizationsFile, ConfigError> {
     let text = read_at_most(path, LONGEST_FILE)?;
     let mut findings = Findings::default();
-    let tables: std::collections::BTreeMap<String, toml::Spanned<Table>> =
-        match toml::from_str(&text) {
-            Ok(tables) => tables,
-            Err(error) => {
-                findings.report_syntax(path, &text, &error);
-                findings.into_result()?;
-                return Ok(Organizations::new());
-            }
-        };
-    let mut all = Organizations::new();
+    let tables: BTreeMap<String, toml::Spanned<Table>> = match toml::from_str(&text) {
+        Ok(tables) => tables,
+        Err(error) => {
+            findings.report_syntax(path, &text, &error);
+            findings.into_result()?;
+            return Ok(OrganizationsFile::default());
+        }
+    };
+    let mut all = OrganizationsFile::default();
     for (name, table) in tables {
         let at = table.span().start;
-        match organization(table.into_inner(), fetch) {
+        let mut report = |message: String| {
+            findings.report(|| Place::in_file(path, &text, at), || format!("{name}: {message}"));
+        };
+        let mut table = table.into_inner();
+        match table.plan.take() {
+            Some(plan) if !plans.contains_key(&plan) => report(no_plan(&plan, plans)),
+            Some(plan) => {
+                all.plans.insert(name.clone(), plan);
+            }
+            None => {}
+        }
+        match organization(table, fetch) {
             Ok(organization) => {
-                all.insert(name, organization);
+                all.organizations.insert(name, organization);
             }
-            Err(message) => {
-                findings
-                    .report(|| Place::in_file(path, &text, at), || format!("{name}: {message}"));
-            }
+            Err(message) => report(message),
         }
     }
     findings.into_result()?;
@@ -119,13 +149,34 @@ const LONGEST_FILE: usize = 16 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Organizations, String> {
+    fn read_file(text: &str) -> Result<OrganizationsFile, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("o.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path, &|url| RemoteKeys::new(url.to_owned())).map_err(|error| {
+        let fetch = |url: &str| RemoteKeys::new(url.to_owned());
+        load(&path, &fetch, &crate::plans_file::built_in()).map_err(|error| {
             error.to_string().replace(&format!("{}/", folder.path().display()), "")
         })
+    }
+
+    fn read(text: &str) -> Result<Organizations, String> {
+        read_file(text).map(|file| file.organizations)
+    }
+
+    #[test]
+    fn an_organisation_that_only_has_a_plan_needs_no_service() {
+        let file = read_file("[acme]\nplan = 'free'\n[other]\n").unwrap();
+        assert_eq!(file.plans.into_iter().collect::<Vec<_>>(), [("acme".into(), "free".into())]);
+        for (text, expected) in [
+            ("", true),
+            ("[acme]\nplan = 'free'\n", false),
+            (
+                "[[acme.providers]]\nname = 'p'\nissuer = 'i'\naudience = ''\nkeys = 'https://idp/k'",
+                true,
+            ),
+        ] {
+            assert_eq!(read_file(text).unwrap().needs_service(), expected, "{text}");
+        }
     }
 
     #[test]
@@ -157,6 +208,10 @@ mod tests {
             ("[acme]\nsecret = 'sk_1'", "o.toml:1:1: acme: secret is no hash of a secret key"),
             ("[acme]\nsecrt = ''", "o.toml:2:1: unknown field `secrt`"),
             ("[acme", "o.toml:1:"),
+            (
+                "[acme]\nplan = 'fre'",
+                "o.toml:1:1: acme: there is no plan `fre` (access.plans); did",
+            ),
             (provider, "a: cannot read none.json"),
             (by_secret, "a: a provider cannot be called secret_key"),
         ] {

@@ -1,11 +1,14 @@
-//! Fuzz target: any text as a file of users or revocations. It is read, or an error says where it
-//! is wrong; what was read is printed and read again. Runs as a plain test, or under a fuzzer.
+//! Fuzz target: any text as a file of users, revocations or plans. It is read, or an error says
+//! where it is wrong; what was read is printed and read again. Runs as a plain test, or under a
+//! fuzzer.
 
 use std::path::Path;
 
-use agentmq_broker::{parse_revocations, parse_users, print_revocations, print_users};
+use agentmq_broker::{
+    parse_plans, parse_revocations, parse_users, print_plans, print_revocations, print_users,
+};
 
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 29] = [
     "[scout]\n",
     "[\"a.b\"]\n",
     "password = ",
@@ -19,6 +22,11 @@ const WORDS: [&str; 24] = [
     "{ publish = ['a/#'] }\n",
     "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'\n",
     "7\n",
+    "[scout.client]\n",
+    "messages_per_day = ",
+    "queue_bytes = ",
+    "connections = ",
+    "client = ",
     "[[revoked]]\n",
     "agent = ",
     "token = ",
@@ -43,6 +51,13 @@ fn any_file_is_read_or_told_where_it_is_wrong() {
                 Ok(users) => {
                     let again = parse_users(&print_users(&users), Path::new("f"));
                     assert_eq!(again.expect("what was printed"), users);
+                }
+                Err(error) => assert!(error.to_string().starts_with("f:"), "{error}"),
+            }
+            match parse_plans(&text, Path::new("f")) {
+                Ok(plans) => {
+                    let again = parse_plans(&print_plans(&plans), Path::new("f"));
+                    assert_eq!(again.expect("what was printed"), plans);
                 }
                 Err(error) => assert!(error.to_string().starts_with("f:"), "{error}"),
             }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agentmq_identity::Authenticator;
-use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
+use agentmq_router::{ConnectionId, Mail, Place, Quotas, Router, Settings};
 use agentmq_session::{
     AuditTrail, CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time,
 };
@@ -40,6 +40,8 @@ pub struct ShardOptions {
     pub settings: Arc<Settings>,
     /// Who may come in.
     pub authenticator: Arc<dyn Authenticator>,
+    /// What organisations may use and use, of which all shards have one.
+    pub quotas: Arc<Quotas>,
     /// What releases acknowledgements.
     pub commit: Box<dyn CommitEngine + Send>,
     /// What clients do is told here.
@@ -177,7 +179,8 @@ impl Shard {
             options.authenticator,
             options.commit,
             options.entropy,
-        );
+        )
+        .counting_in(options.quotas);
         router.tell_audit(options.audit);
         if is_one_of_several {
             router = router.among(options.directory.neighborhood(place));

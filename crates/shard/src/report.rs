@@ -173,6 +173,7 @@ mod tests {
             doors: Vec::new(),
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Open),
+            quotas: Arc::default(),
             commit: Box::new(MemoryEngine),
             audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),

@@ -76,6 +76,7 @@ impl World {
             doors: vec![Door::new(listener)],
             settings: Arc::new(settings),
             authenticator: Arc::new(slow),
+            quotas: Arc::default(),
             commit: Box::new(MemoryEngine),
             audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),

@@ -29,7 +29,7 @@ struct Finding {
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let config = load(args.config.as_deref())?;
-    config.access.check().map_err(config_failure)?;
+    config.check_access().map_err(config_failure)?;
     let policy = config.access.load_policy().map_err(config_failure)?;
     let file = args.config.unwrap_or_else(|| PathBuf::from("agentmq.toml"));
     let mut findings = findings(&config);

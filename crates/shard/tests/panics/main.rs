@@ -165,6 +165,7 @@ impl World {
             doors: vec![Door::new(listener)],
             settings: Arc::new(Settings::default()),
             authenticator: Arc::new(Saboteur),
+            quotas: Arc::default(),
             commit: Box::new(fuse.clone()),
             audit: Box::new(agentmq_session::NoAudit),
             sessions: Vec::new(),
