@@ -140,7 +140,7 @@ fn findings_of_files(config: &Config, file: PathBuf) -> [Finding; 3] {
 fn files(config: &Config, file: PathBuf) -> Vec<PathBuf> {
     let access = &config.access;
     let mut files = vec![file, access.policy.clone(), access.revocations.clone()];
-    files.push(access.tokens.ca.clone());
+    files.extend([access.tokens.ca.clone(), access.plans.clone()]);
     for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
         files.push(tls.cert.clone());
         files.extend(tls.client_ca.clone());
