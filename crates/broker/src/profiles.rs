@@ -145,6 +145,31 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_an_organisation_are_its_own() {
+        for name in ["mqtt-agent", "a2a", "mcp"] {
+            let policy = policy(name);
+            let agent = client(&policy, &json!({ "agent_id": "a", "org_id": "o" }));
+            check(
+                &agent,
+                Action::Subscribe,
+                &["$SYS/organizations/o/#", "$SYS/organizations/o/messages/today"],
+                &[
+                    "$SYS/organizations/p/#",
+                    "$SYS/organizations/p/messages/today",
+                    "$SYS/organizations/+/plan",
+                    "$SYS/organizations/#",
+                    "$SYS/#",
+                ],
+            );
+            check(&agent, Action::Publish, &[], &["$SYS/organizations/o/plan"]);
+            for claims in [json!({ "agent_id": "a" }), json!({ "agent_id": "a", "org_id": "+" })] {
+                let nobody = client(&policy, &claims);
+                check(&nobody, Action::Subscribe, &[], &["$SYS/organizations/o/plan"]);
+            }
+        }
+    }
+
+    #[test]
     fn mcp_binds_topics_to_client_identifiers() {
         let policy = policy("mcp");
         let server = client(&policy, &json!({ "server_id": "s" }));
