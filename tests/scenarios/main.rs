@@ -32,6 +32,7 @@ mod policy;
 mod program;
 mod proxy;
 mod publish_rate;
+mod quotas;
 mod readme;
 mod refusal_log;
 mod reload;
