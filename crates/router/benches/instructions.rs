@@ -5,6 +5,7 @@ mod broker;
 
 use agentmq_codec::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
 use agentmq_identity::{Effect, Pattern, Policy, Rule};
+use agentmq_quota::{Bounds, Plan, Quantity};
 use agentmq_testkit::{Case, instructions};
 use broker::{Broker, CONNECT_311};
 
@@ -16,6 +17,7 @@ fn main() {
         Case::new("qos0-aliases", aliases),
         Case::new("qos0-5-rules", |n| under_rules(2, n)),
         Case::new("qos0-1000-rules", |n| under_rules(997, n)),
+        Case::new("qos0-plan", with_a_plan),
         Case::new("route-hit", |n| route(1, n)),
         Case::new("route-miss", |n| route(200, n)),
         Case::new("fan-out-10-64B", |n| fan_out(10, 64, n)),
@@ -74,6 +76,26 @@ fn under_rules(others: usize, count: usize) {
         let before = broker.written;
         broker.send(0, &publish);
         assert!(broker.written > before, "it is allowed");
+    }
+}
+
+/// QoS 0 of a client whose organisation has a plan, with a bound for each client too.
+fn with_a_plan(count: usize) {
+    let client = Bounds::default().with(Quantity::MessagesPerSecond, Bounds::LARGEST);
+    let organization = client
+        .clone()
+        .with(Quantity::MessagesPerDay, Bounds::LARGEST)
+        .with(Quantity::BytesPerDay, Bounds::LARGEST);
+    let plan = Plan { name: "plan".into(), organization, client };
+    let mut broker = Broker::counting(plan);
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    broker.subscribe(1, "sensors/#", AtMostOnce);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, false);
+    for _ in 0..count {
+        let before = broker.written;
+        broker.send(0, &publish);
+        assert!(broker.written > before, "it is within its bounds");
     }
 }
 

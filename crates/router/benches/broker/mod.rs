@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, Publish, QoS, frame};
-use agentmq_identity::{Authenticator, Guarded, InForce, Open, Policy};
-use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings};
+use agentmq_identity::{
+    Authenticator, Claims, Credentials, Guarded, InForce, Open, Outcome, Policy, Principal,
+};
+use agentmq_quota::{Plan, Plans};
+use agentmq_router::{ConnectionId, PORTION_BYTES, Quotas, Router, Settings};
 use agentmq_session::{MemoryEngine, Time};
 
 pub(crate) struct Broker {
@@ -12,6 +15,18 @@ pub(crate) struct Broker {
     dirty: Vec<ConnectionId>,
     /// Bytes that the clients have read.
     pub(crate) written: usize,
+}
+
+/// Takes everybody for one of the same organisation.
+#[derive(Debug)]
+struct Members;
+
+impl Authenticator for Members {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
+        let mut claims = Claims::default();
+        claims.org_id = Some("acme".to_owned());
+        Outcome::Accepted(Principal::verified(credentials.client_id, claims).into())
+    }
 }
 
 /// The start of a CONNECT of version 3.1.1 with a clean session; its client identifier follows.
@@ -32,6 +47,14 @@ impl Broker {
     pub(crate) fn under(policy: Policy) -> Self {
         let guarded = Guarded::new(InForce::new(Arc::new(Open), Some(policy)));
         Self::of(Settings::default(), Arc::new(guarded))
+    }
+
+    /// One whose clients are of one organisation, which has this plan.
+    pub(crate) fn counting(plan: Plan) -> Self {
+        let Self { router, dirty, written } = Self::of(Settings::default(), Arc::new(Members));
+        let quotas = Arc::new(Quotas::default());
+        quotas.accounts.replace(Plans { default: Some(Arc::new(plan)), ..Plans::default() });
+        Self { router: router.counting_in(quotas), dirty, written }
     }
 
     fn of(settings: Settings, authenticator: Arc<dyn Authenticator>) -> Self {
