@@ -3,7 +3,7 @@
 use agentmq_codec::ReasonCode;
 
 use crate::Principal;
-use crate::mount::is_of_an_organization;
+use crate::mount::{is_of_an_organization, is_some_client_s};
 use crate::policy::OTHERWISE;
 
 /// What a client wants to do with a topic or filter.
@@ -73,8 +73,14 @@ impl Principal {
         };
         // Nobody comes upon them because nobody has thought of them.
         let is_by_default = [OPEN, OTHERWISE].contains(&decision.rule);
-        if is_by_default && !self.is_apart() && is_of_an_organization(topic) {
-            return Decision::refused("organization", NO_RULE_NAMES_IT);
+        if !self.is_apart() && is_of_an_organization(topic) {
+            if is_by_default {
+                return Decision::refused("organization", NO_RULE_NAMES_IT);
+            }
+            let publishes = matches!(action, Action::Publish | Action::Retain);
+            if publishes && !is_some_client_s(topic) {
+                return Decision::refused("organization", NO_SUCH_TOPIC);
+            }
         }
         decision
     }
@@ -84,6 +90,8 @@ impl Principal {
 const OPEN: &str = "open";
 const NOT_YOUR_ORGANIZATION: &str = "this topic is none of your organisation: of $SYS it sees \
     $SYS/organizations/ORG_ID/# and what is about its client";
+const NO_SUCH_TOPIC: &str = "no client of an organisation has such a topic: $org/ORG_ID/TOPIC, and \
+    $org$/ORG_ID/TOPIC for one that begins with $";
 const NO_RULE_NAMES_IT: &str = "topics of organisations that are kept apart ($org, $org$) need a \
     rule of the policy that names them";
 
@@ -137,6 +145,11 @@ mod tests {
         let may = |who: &Principal, topic: &str| who.authorize(Action::Subscribe, topic).allowed;
         assert!(may(&acme, &acme.mounted("own/a")) && !may(&acme, &acme.mounted("a")));
         assert_ne!(acme.mounted("$org/acme/a"), "$org/acme/a", "it cannot name where others are");
+        let publishes = |topic: &str| operator.authorize(Action::Publish, topic).allowed;
+        assert!(publishes("$org/acme/own/a"));
+        for odd in ["$org/acme", "$org/acme/", "$org/acme/$SYS/x", "$org/acme/$a2a/x"] {
+            assert!(!publishes(odd), "{odd}");
+        }
         assert!(may(&operator, "$org/acme/own/a") && !may(&operator, "$org/other/own/a"));
         let all = Policy::new(Vec::new(), Effect::Allow);
         assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org/acme/own/a"));

@@ -69,6 +69,13 @@ pub(crate) fn is_of_an_organization(topic: &str) -> bool {
         .any(|place| topic.starts_with(place) || topic == &place[..place.len() - 1])
 }
 
+/// Whether a topic is one that clients of an organisation could have published to.
+pub(crate) fn is_some_client_s(topic: &str) -> bool {
+    let own = seen_by_its_own(topic);
+    let is_reserved = topic.starts_with(RESERVED);
+    own != topic && !own.is_empty() && own.starts_with('$') == is_reserved && !is_system(own)
+}
+
 fn is_system(topic: &str) -> bool {
     topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -163,10 +163,13 @@ impl Router {
         if will.qos > self.settings.maximum_qos {
             return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
         }
+        let topic = principal.mounted(will.topic);
+        if topic.len() > usize::from(u16::MAX) {
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
+        }
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
-        let topic = principal.mounted(will.topic);
         let decision = principal.authorize(Action::to_publish(will.retain), &topic);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);

@@ -37,7 +37,13 @@ impl Router {
     fn judge_session(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let connection = session.connection;
-        let Some(principal) = self.remembered(session) else { return self.put_out(index, now) };
+        let Some(principal) = self.remembered(session) else {
+            return self.put_out(index, PUT_OUT, now);
+        };
+        if !session.principal.is_same(&principal) {
+            // What the session has was for the one before.
+            return self.put_out(index, ANOTHER, now);
+        }
         if let Some(connection) = connection {
             return self.acts_as(ConnectionId(connection), &principal);
         }
@@ -63,7 +69,7 @@ impl Router {
 
     /// Ends a session whose client would not be let in any more: at once, with all that waits for
     /// it, and without its will.
-    fn put_out(&mut self, index: u32, now: Time) {
+    fn put_out(&mut self, index: u32, why: &str, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.will = None;
         session.expiry = 0; // ends with its connection
@@ -71,7 +77,7 @@ impl Router {
         match session.connection {
             Some(connection) => {
                 let id = ConnectionId(connection);
-                self.disconnect(id, ReasonCode::NotAuthorized, PUT_OUT, now);
+                self.disconnect(id, ReasonCode::NotAuthorized, why, now);
             }
             None => {
                 self.end_session(index, now);
@@ -80,6 +86,7 @@ impl Router {
     }
 }
 
+const ANOTHER: &str = "name or organisation are others from now on: connect again";
 const PUT_OUT: &str = "access was revoked: ask who runs this server";
 /// Sessions of one turn: 100 000 are through in less than half a second.
 const PORTION: u32 = 256;

@@ -3,7 +3,7 @@
 
 use agentmq_codec::PublishHead;
 use agentmq_identity::seen_by_its_own;
-use agentmq_topic::Subscription;
+use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::router::Router;
@@ -17,8 +17,8 @@ impl Router {
 
     /// The same for the filter of a subscription, which may be a shared one.
     pub(crate) fn mounted_filter(&self, id: ConnectionId, text: &str) -> Option<String> {
-        let limits = self.settings.topic_limits();
-        let filter = Subscription::parse(text, &limits).map_or(text, |it| it.filter);
+        // A filter that is beyond the limits may be one from before they were lowered.
+        let filter = Subscription::parse(text, &TopicLimits::NONE).map_or(text, |it| it.filter);
         let mounted = self.mounted(id, filter)?;
         let group = text.strip_suffix(filter).unwrap_or_default();
         Some(format!("{group}{mounted}"))

@@ -100,9 +100,6 @@ impl Router {
     /// Ends the subscriptions of a session that its principal may not have any more.
     pub(crate) fn end_forbidden_subscriptions(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index as usize) else { return };
-        if !session.principal.is_restricted() {
-            return;
-        }
         // The limits may have been lowered since they were made.
         let limits = TopicLimits::NONE;
         let is_forbidden = |text: &str| {
@@ -119,9 +116,7 @@ impl Router {
     /// Whether a message that was kept for a session may still go to it.
     pub(crate) fn may_receive(&self, index: u32, topic: &str) -> bool {
         let session = self.sessions.get(index as usize);
-        session.is_none_or(|it| {
-            !it.principal.is_restricted() || it.principal.authorize(Action::Receive, topic).allowed
-        })
+        session.is_none_or(|it| it.principal.authorize(Action::Receive, topic).allowed)
     }
 }
 

@@ -90,7 +90,7 @@ fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
     }
     let (action, topic) = asked(action, &topic)
         .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
-    let decision = principal.authorize(action, topic);
+    let decision = principal.authorize(action, &principal.mounted(topic));
     let object = json!({
         "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
     });
@@ -176,7 +176,14 @@ impl Whom {
         if let Some(policy) = &self.policy {
             access.policy.clone_from(policy);
         }
-        let principal = principal(self.name.clone(), self.token.as_deref(), &self.claims, &access)?;
+        let mut principal =
+            principal(self.name.clone(), self.token.as_deref(), &self.claims, &access)?;
+        if access.isolate_organizations {
+            principal = principal.apart(&self.client_id).ok_or_else(|| {
+                let what = "the organisation's name cannot be a level of a topic";
+                Failure::with(Exit::Refused, what, "such a client is not let in: give another name")
+            })?;
+        }
         Ok((principal, access.load_policy().map_err(config_failure)?))
     }
 }

@@ -219,3 +219,63 @@ fn a_reload_moves_nobody_into_the_topics_of_others() {
     member(&broker, "d", "scout acme").publish("t", "together", 1);
     assert!(a.payloads().is_empty(), "it subscribes again, and knows where");
 }
+
+#[test]
+fn who_leaves_an_organisation_takes_nothing_of_it_along() {
+    let guarded =
+        Guarded::new(InForce { keeps_apart: true, ..InForce::new(Arc::new(Members), None) });
+    let broker = Broker::guarded(guarded.clone());
+    let eve = broker.returning("eve").username("eve acme").connect();
+    let away = broker.returning("away").username("away acme").connect();
+    for client in [&eve, &away] {
+        client.subscribe("#", 1);
+    }
+    away.vanish();
+    let sender = member(&broker, "s", "scout acme");
+    sender.publish("t", "waits", 1);
+    assert_eq!(eve.payloads(), ["waits"]);
+    guarded.replace(InForce::new(Arc::new(Members), None));
+    broker.judge_again();
+    sender.publish("t", "together", 1);
+    member(&broker, "s2", "scout other").publish("$org/acme/t", "x", 1);
+    assert!(eve.payloads().is_empty());
+    let away = broker.returning("away").username("away acme").connect();
+    assert!(away.payloads().is_empty(), "nor what waited");
+}
+
+#[test]
+fn a_session_is_over_when_its_client_is_of_another_organisation() {
+    /// Calls whoever was of acme somebody of another one.
+    #[derive(Debug)]
+    struct Moved;
+    impl Authenticator for Moved {
+        fn authenticate(&self, credentials: &Credentials<'_>) -> Outcome {
+            Members.authenticate(credentials)
+        }
+
+        fn remembered(
+            &self,
+            principal: &Principal,
+            _: &agentmq_identity::Presence<'_>,
+        ) -> Option<Principal> {
+            let name = principal.name().unwrap_or_default();
+            Some(Principal::verified(name, Claims::of_organization(None)))
+        }
+    }
+    let guarded = Guarded::new(InForce::new(Arc::new(Members), None));
+    let broker = Broker::guarded(guarded.clone());
+    let eve = broker.returning("eve").username("eve acme").connect();
+    guarded.replace(InForce::new(Arc::new(Moved), None));
+    broker.judge_again();
+    assert_eq!(eve.closed_with(), R::NotAuthorized as u8);
+    assert_eq!(broker.memory_of("eve"), None);
+}
+
+#[test]
+fn a_will_is_not_longer_than_a_topic_can_be() {
+    let broker = broker();
+    broker.reconfigure(|settings| settings.limits.topic_bytes = u16::MAX);
+    let topic = "x".repeat(65_533);
+    let refused = broker.client("w").username("scout acme").will(&topic, "x").refused();
+    assert_eq!(refused, R::TopicNameInvalid as u8);
+}
