@@ -154,7 +154,9 @@ fn who_changes_it_is_found_out() {
     let other = format!("{row}:{}", hash.chars().rev().collect::<String>());
     assert_eq!(verify(&other).status.code(), Some(1));
 
-    let file = &log_files(folder)[0];
+    let folder = broker.kill(); // which writes no more
+    let verify = |head: &str| run(folder.path(), &["audit", "verify", "--head", head]);
+    let file = &log_files(folder.path())[0];
     let text = std::fs::read_to_string(file).unwrap();
     std::fs::write(file, text.replacen("127.0.0.1", "127.0.0.2", 1)).unwrap();
     let output = verify(&head);
@@ -173,4 +175,26 @@ fn a_log_that_cannot_be_used_is_no_start() {
     let output = run(folder.path(), &["serve"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("audit.enabled = false"), "{error}");
+}
+
+/// Who makes up a long name makes no row that others cannot read.
+#[test]
+fn what_clients_write_does_not_break_it() {
+    let broker = Broker::start(crate::BINARY, crate::TCP);
+    let name = "\u{1}\u{2028}".repeat(15_000);
+    let mut client = broker.dial();
+    let connack = client.connect_with(Connect {
+        client_id: "x reason=none",
+        username: Some(&name),
+        ..connect("", b"")
+    });
+    assert_eq!(connack.reason(), ReasonCode::Success);
+    let revoke = ["revoke", "--name", "nobody", "--revocations", "r.toml", "--ban"];
+    printed(broker.folder(), &revoke);
+    drop(client);
+    let broker = broker.restart();
+    printed(broker.folder(), &["audit", "verify"]);
+    assert_eq!(rows(broker.folder(), &["--kind", "change"]).len(), 1);
+    let shown = printed(broker.folder(), &["audit", "search", "--kind", "connect"]);
+    assert!(shown.contains("client_id=\"x reason=none\"") && !shown.contains('\u{1}'), "{shown}");
 }

@@ -147,17 +147,22 @@ impl TokenDesk {
         asked: Asked,
         make: impl FnOnce(&TokenService) -> Result<IssuedToken, NoToken> + Send + 'static,
     ) -> Result<Response, Refusal> {
+        if !self.trail.is_ready() {
+            return Err(unaudited(TrailError)); // a token that is refreshed lives on
+        }
         let (lifetime, trail) = (service.lifetime_secs, self.trail.clone());
         let make = move || {
             let made = make(&service);
             asked.put_down(&made, &trail).map(|()| made)
         };
         let made = tokio::task::spawn_blocking(make).await.unwrap_or(Ok(Err(NoToken::Broken)));
-        let made = made.map_err(|error| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", error.to_string())
-        })?;
+        let made = made.map_err(unaudited)?;
         Ok(issued(made.map_err(refusal)?, lifetime))
     }
+}
+
+fn unaudited(error: TrailError) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", error.to_string())
 }
 
 impl Asked {

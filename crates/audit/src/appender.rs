@@ -2,11 +2,12 @@
 //! processes may append: the broker, and commands that change who may do what. They take turns.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
 
@@ -191,27 +192,35 @@ impl Appender {
             head.append(&stamp(now()), Row::new(PRUNE, says).members(), &mut text);
             self.end.append(&text, head, true)?;
         }
-        self.end.segments.drain(..keeps).try_for_each(|segment| fs::remove_file(segment.path))
+        let gone = self.end.segments.drain(..keeps).map(|segment| fs::remove_file(segment.path));
+        gone.fold(Ok(()), Result::and)
     }
 }
 
 impl End {
-    /// The end of the log of a folder; `begins` it if there is none.
+    /// The end of the log of a folder. Who `begins` one if there is none puts aside what does not
+    /// belong there, too; nobody else changes more than a row that was not finished.
     fn find(folder: &Path, begins: bool) -> io::Result<Self> {
         let mut segments = VecDeque::from(segments(folder)?);
-        // A file of which nothing was finished is as good as none.
         while let Some(last) = segments.back_mut() {
             let mut file = options().append(true).open(&last.path)?;
-            if let Some(LastRow { head, end, foreign }) = last_row(&mut file)? {
-                if foreign > 0 {
-                    fs::copy(&last.path, last.path.with_extension("cut"))?;
-                }
-                file.set_len(end)?;
-                last.bytes = end;
-                return Ok(Self { segments, file, head, foreign });
+            let found = last_row(&mut file)?;
+            if !begins && found.is_none_or(|it| it.foreign > 0) {
+                let what = "its end is damaged: start the broker, which puts that aside";
+                return Err(io::Error::other(what));
             }
-            fs::remove_file(&last.path)?;
-            segments.pop_back();
+            let Some(LastRow { head, end, foreign }) = found else {
+                // A crash has left one without a row, or it is no file of the log.
+                fs::rename(&last.path, last.path.with_extension(ASIDE))?;
+                segments.pop_back();
+                continue;
+            };
+            if foreign > 0 {
+                fs::copy(&last.path, last.path.with_extension(ASIDE))?;
+            }
+            file.set_len(end)?;
+            last.bytes = end;
+            return Ok(Self { segments, file, head, foreign });
         }
         if !begins {
             return Err(ErrorKind::NotFound.into());
@@ -276,12 +285,25 @@ fn next_file(folder: &Path, mut head: Head) -> io::Result<(File, Segment, Head)>
     let says = Map::from_iter([(AFTER.to_owned(), json!(head.hash.to_string()))]);
     head.append(&stamp(now()), Row::new(BEGIN, says).members(), &mut text);
     let path = Segment::path(folder, first);
-    let mut file = options().create(true).append(true).open(&path)?;
+    let new = path.with_extension("new");
+    let begun = begin_file(folder, &new, &path, &text);
+    if begun.is_err() {
+        // Nobody may go on with it later.
+        let _ = fs::remove_file(&new);
+        let _ = fs::remove_file(&path);
+    }
+    Ok((begun?, Segment { first, path, bytes: text.len() as u64 }, head))
+}
+
+/// A file that is there under its name only when it is whole.
+fn begin_file(folder: &Path, new: &Path, path: &Path, text: &str) -> io::Result<File> {
+    let mut file = options().create(true).append(true).open(new)?;
     file.set_len(0)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
+    fs::rename(new, path)?;
     File::open(folder)?.sync_all()?;
-    Ok((file, Segment { first, path, bytes: text.len() as u64 }, head))
+    Ok(file)
 }
 
 fn options() -> OpenOptions {
@@ -294,9 +316,22 @@ fn options() -> OpenOptions {
 struct Turn<'a>(&'a File);
 
 impl<'a> Turn<'a> {
+    /// Waits for it, but not for ever: somebody may have stopped in his.
     fn take(lock: &'a File) -> io::Result<Self> {
-        lock.lock()?;
-        Ok(Self(lock))
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self(lock)),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::park_timeout(BETWEEN_LOOKS);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = "another process holds the file `lock` beside it, for seconds";
+                    return Err(io::Error::other(what));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
     }
 }
 
@@ -306,6 +341,11 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// How long one waits for the others, who write a few rows.
+const PATIENCE: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+/// What ends the names of files that are put aside.
+const ASIDE: &str = "cut";
 /// The first row of a file.
 pub(crate) const BEGIN: &str = "begin";
 /// The row that says which rows are removed.

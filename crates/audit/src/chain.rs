@@ -99,7 +99,8 @@ impl FromStr for Head {
 
     fn from_str(text: &str) -> Result<Self, NoHead> {
         let (row, hash) = text.split_once(':').ok_or(NoHead)?;
-        Ok(Self { row: row.parse().map_err(|_| NoHead)?, hash: hash.parse()? })
+        let row = row.parse().ok().filter(|row| *row > 0).ok_or(NoHead)?;
+        Ok(Self { row, hash: hash.parse()? })
     }
 }
 
@@ -135,9 +136,17 @@ mod tests {
         let head = Head { row: 7, hash: Hash::default().then(b"x") };
         assert_eq!(head.to_string().parse(), Ok(head));
         let digits = "0".repeat(64);
-        for bad in
-            ["", "7", ":", "7:00", "x:0", &format!("-1:{digits}"), &format!("1:{digits}0"), "1:+f"]
-        {
+        for bad in [
+            "",
+            "7",
+            ":",
+            "7:00",
+            &format!("0:{digits}"),
+            "x:0",
+            &format!("-1:{digits}"),
+            &format!("1:{digits}0"),
+            "1:+f",
+        ] {
             assert_eq!(bad.parse::<Head>(), Err(NoHead), "{bad}");
         }
         assert!(format!("1:{}", digits.replace('0', "A")).parse::<Head>().is_err());

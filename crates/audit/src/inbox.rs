@@ -11,6 +11,7 @@ use crate::chain::Head;
 use crate::refusal_budget::RefusalBudget;
 use crate::row::Row;
 use crate::trail::Settings;
+use crate::wall_time::now;
 
 /// What writer and others share.
 #[derive(Debug)]
@@ -20,8 +21,11 @@ pub(crate) struct Shared {
     arrived: Condvar,
     /// Rows cannot be written.
     has_failed: AtomicBool,
-    /// Rows that the writer has not finished with.
+    /// Bytes of rows that the writer has not finished with.
     waiting: AtomicUsize,
+    /// Since when the writer has written the rows that it is writing, in milliseconds since 1970;
+    /// 0: it waits for some.
+    busy_since: AtomicU64,
     /// Rows that were not taken, and those of them that no row tells of yet.
     left_out: AtomicU64,
     untold: AtomicU64,
@@ -60,6 +64,12 @@ pub(crate) enum Asker {
     Caller(SyncSender<bool>),
 }
 
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.rows.iter().map(|(_, row)| row.members().len()).sum()
+    }
+}
+
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
@@ -68,6 +78,7 @@ impl Shared {
             arrived: Condvar::new(),
             has_failed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            busy_since: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             untold: AtomicU64::new(0),
             refusals: Mutex::default(),
@@ -75,15 +86,27 @@ impl Shared {
         }
     }
 
-    /// Whether the log can be written, and the writer keeps up.
+    /// Whether the log can be written, and the writer keeps up. A disk that does not answer for
+    /// seconds is as good as one that cannot be written.
     pub(crate) fn condition(&self) -> AuditCondition {
-        if self.has_failed.load(Ordering::Acquire) {
-            AuditCondition::Failed
-        } else if self.waiting.load(Ordering::Relaxed) < MOST_WAITING {
-            AuditCondition::Good
-        } else {
-            AuditCondition::Behind
+        if self.has_failed.load(Ordering::Acquire) || self.is_stuck() {
+            return AuditCondition::Failed;
         }
+        match self.waiting.load(Ordering::Relaxed) {
+            0..MUCH => AuditCondition::Good,
+            MUCH..MOST => AuditCondition::Behind,
+            _ => AuditCondition::Failed,
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        let since = self.busy_since.load(Ordering::Relaxed);
+        since > 0 && now().saturating_sub(since) > PATIENCE_MS
+    }
+
+    /// The writer begins to write, or has written.
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.busy_since.store(if is_busy { now() } else { 0 }, Ordering::Relaxed);
     }
 
     pub(crate) fn set_failed(&self, has_failed: bool) -> bool {
@@ -112,14 +135,14 @@ impl Shared {
     }
 
     pub(crate) fn submit(&self, batch: Batch) {
-        self.waiting.fetch_add(batch.rows.len(), Ordering::Relaxed);
+        self.waiting.fetch_add(batch.bytes(), Ordering::Relaxed);
         self.lock().batches.push(batch);
         self.arrived.notify_one();
     }
 
-    /// The writer is through with so many rows.
-    pub(crate) fn done(&self, rows: usize) {
-        self.waiting.fetch_sub(rows, Ordering::Relaxed);
+    /// The writer is through with a batch.
+    pub(crate) fn done(&self, batch: &Batch) {
+        self.waiting.fetch_sub(batch.bytes(), Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self) {
@@ -150,7 +173,7 @@ impl Shared {
     pub(crate) fn statistics(&self) -> AuditStatistics {
         let Seen { head, bytes } = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         AuditStatistics {
-            is_good: !self.has_failed.load(Ordering::Acquire),
+            is_good: self.condition() != AuditCondition::Failed,
             rows: head.row,
             bytes,
             left_out: self.left_out.load(Ordering::Relaxed),
@@ -163,5 +186,8 @@ impl Shared {
     }
 }
 
-/// With so many rows the writer does not keep up: they are some megabytes.
-const MOST_WAITING: usize = 16 * 1024;
+/// Bytes of rows with which the writer does not keep up, and with which nothing more is taken.
+const MUCH: usize = 4 * 1024 * 1024;
+const MOST: usize = 16 * 1024 * 1024;
+/// How long the disk may take.
+const PATIENCE_MS: u64 = 10_000;

@@ -6,7 +6,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::folder::{Segment, TAIL, segments};
+use crate::folder::{Segment, segments};
+use crate::row::LONGEST_ROW;
 
 /// Reads the rows of a folder in their order. It needs no more memory than a row.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Rows {
     first: u64,
     line: u64,
     unfinished: u64,
+    has_missed: bool,
 }
 
 /// A line of the log.
@@ -33,8 +35,12 @@ pub struct RowOfFile {
 impl Rows {
     /// All rows of a folder.
     pub fn of(folder: &Path) -> io::Result<Self> {
-        let segments = segments(folder)?.into();
-        Ok(Self { segments, file: None, first: 0, line: 0, unfinished: 0 })
+        Ok(Self::in_files(segments(folder)?))
+    }
+
+    pub(crate) fn in_files(files: Vec<Segment>) -> Self {
+        let (segments, file) = (files.into(), None);
+        Self { segments, file, first: 0, line: 0, unfinished: 0, has_missed: false }
     }
 
     /// The files from the last so many rows on, or a few more rows.
@@ -60,17 +66,27 @@ impl Rows {
         self.unfinished
     }
 
+    /// A file was removed before it was read.
+    #[must_use]
+    pub fn has_missed(&self) -> bool {
+        self.has_missed
+    }
+
     fn read(&mut self) -> io::Result<Option<RowOfFile>> {
         loop {
             if let Some((path, file)) = &mut self.file {
                 let mut bytes = Vec::new();
-                file.by_ref().take(TAIL).read_until(b'\n', &mut bytes)?;
+                file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
                 let is_whole = bytes.pop_if(|last| *last == b'\n').is_some();
-                self.unfinished = if is_whole { 0 } else { bytes.len() as u64 };
+                let is_too_long = bytes.len() as u64 == LONGEST_LINE;
+                self.unfinished = if is_whole || is_too_long { 0 } else { bytes.len() as u64 };
                 if self.unfinished > 0 && self.segments.is_empty() {
                     // It may be being written now: it is read when it is.
                     file.seek_relative(-i64::try_from(self.unfinished).unwrap_or_default())?;
                     return Ok(None);
+                }
+                if is_too_long && !is_whole {
+                    file.skip_until(b'\n')?; // it is no row
                 }
                 if is_whole || !bytes.is_empty() {
                     self.line += 1;
@@ -80,7 +96,10 @@ impl Rows {
             }
             let Some(next) = self.segments.pop_front() else { return Ok(None) };
             let file = match File::open(&next.path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // removed
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.has_missed = true;
+                    continue;
+                }
                 opened => opened?,
             };
             self.file = Some((next.path.into(), BufReader::new(file)));
@@ -88,6 +107,9 @@ impl Rows {
         }
     }
 }
+
+/// Bytes of a line that is read: longer ones are no rows.
+const LONGEST_LINE: u64 = 2 * LONGEST_ROW as u64;
 
 impl Iterator for Rows {
     type Item = io::Result<RowOfFile>;

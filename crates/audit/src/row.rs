@@ -35,6 +35,8 @@ struct Members<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    will: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_present: Option<bool>,
@@ -68,7 +70,8 @@ impl Row {
                 members.kind = "subscribe";
                 (members.filter, members.qos) = (Some(beginning(filter)), Some(qos as u8));
             }
-            Deed::Published { topic, qos, retain, bytes } => {
+            Deed::Published { topic, qos, retain, bytes, is_will } => {
+                members.will = is_will.then_some(true);
                 members.kind = "publish";
                 (members.topic, members.qos) = (Some(beginning(topic)), Some(qos as u8));
                 (members.retain, members.bytes) = (retain.then_some(true), Some(bytes));
@@ -90,8 +93,10 @@ impl Row {
     #[must_use]
     pub fn new(kind: &str, mut says: Map<String, Value>) -> Self {
         for (_, value) in &mut says {
-            if let Value::String(text) = value {
-                text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            match value {
+                Value::String(text) => text.truncate(text.floor_char_boundary(LONGEST_TEXT)),
+                Value::Object(_) => {} // what the broker itself has put together
+                other => shorten(other),
             }
         }
         let mut row = Self::with(&Members { kind, ..Members::default() });
@@ -123,7 +128,21 @@ fn who(principal: &Principal) -> Map<String, Value> {
     let mut who = principal.to_object();
     who.remove("acl");
     who.retain(|_, value| !value.is_null());
+    who.values_mut().for_each(shorten);
     who
+}
+
+/// Cuts what a value says to what a row takes.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => text.truncate(text.floor_char_boundary(LONGEST_NAME)),
+        Value::Array(items) => {
+            items.truncate(MOST_ITEMS);
+            items.iter_mut().for_each(shorten);
+        }
+        Value::Object(members) => members.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A code that says that something is wrong.
@@ -151,6 +170,8 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
+/// Bytes that a row has at most, whatever clients say.
+pub(crate) const LONGEST_ROW: usize = 64 * 1024;
 /// Kinds of rows that the settings can leave out.
 pub(crate) const CONNECT: &str = "connect";
 /// See `CONNECT`.
@@ -160,6 +181,10 @@ pub(crate) const REFUSE: &str = "refuse";
 
 /// Bytes of a text in a row, at most: a row has a handful.
 const LONGEST_TEXT: usize = 1024;
+/// Bytes of what a client is called, and of each of its claims.
+const LONGEST_NAME: usize = 256;
+/// Items of a claim that is a list.
+const MOST_ITEMS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -180,7 +205,13 @@ mod tests {
         let mut claims = Claims::default();
         claims.agent_id = Some("scout".into());
         let scout = Principal::verified("scout", claims);
-        let deed = Deed::Published { topic: "a", qos: QoS::AtLeastOnce, retain: false, bytes: 3 };
+        let deed = Deed::Published {
+            topic: "a",
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            bytes: 3,
+            is_will: false,
+        };
         assert_eq!(
             row(&scout, deed),
             json!({
@@ -204,7 +235,13 @@ mod tests {
     #[test]
     fn a_row_is_one_short_line() {
         let topic = "\u{1}\n".repeat(40_000);
-        let deed = Deed::Published { topic: &topic, qos: QoS::AtMostOnce, retain: true, bytes: 0 };
+        let deed = Deed::Published {
+            topic: &topic,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            bytes: 0,
+            is_will: false,
+        };
         let event =
             AuditEvent { client_id: &topic, principal: &Principal::ANONYMOUS, source: None, deed };
         let row = Row::of(&event);

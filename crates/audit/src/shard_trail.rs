@@ -50,15 +50,13 @@ impl AuditTrail for ShardTrail {
             return Ticket::default();
         }
         let now = now();
-        let is_refusal = matches!(event.deed, Deed::Refused { .. });
-        let is_taken = match self.shared.condition() {
-            AuditCondition::Good => !is_refusal || self.refusals.takes_one(now),
-            // Of those a client brings one at a time, and waits.
-            AuditCondition::Behind => matches!(
-                event.deed,
-                Deed::Connected { .. } | Deed::Authenticated | Deed::Disconnected { .. }
-            ),
-            AuditCondition::Failed => false,
+        let is_taken = match event.deed {
+            Deed::Refused { .. } => {
+                self.shared.condition() == AuditCondition::Good && self.refusals.takes_one(now)
+            }
+            Deed::Disconnected { .. } => self.shared.condition() != AuditCondition::Failed,
+            // Who does such things has looked at the condition: what comes in between waits.
+            _ => !settings.goes_on || self.shared.condition() == AuditCondition::Good,
         };
         if !is_taken {
             self.shared.leave_out(1);

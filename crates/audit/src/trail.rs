@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use agentmq_session::AuditCondition;
 use serde_json::{Map, Value};
@@ -35,6 +36,9 @@ pub struct Settings {
 /// Puts rows down, from any thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Trail(Option<Arc<Shared>>);
+
+/// How long somebody waits for his row.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a row could not be put down: what it tells must not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,12 +84,20 @@ impl Trail {
         shared.submit(Batch { rows, asker: Asker::Caller(answer) });
     }
 
+    /// Whether what must be put down can be.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| {
+            shared.settings.goes_on || shared.condition() != AuditCondition::Failed
+        })
+    }
+
     /// Puts a row down and waits until it is safe.
     pub fn append(&self, row: Row) -> Result<(), TrailError> {
         let Some(shared) = &self.0 else { return Ok(()) };
         let (answer, answered) = sync_channel(1);
         shared.submit(Batch { rows: vec![(now(), row)], asker: Asker::Caller(answer) });
-        match answered.recv() {
+        match answered.recv_timeout(PATIENCE) {
             Ok(true) => Ok(()),
             _ if shared.settings.goes_on => Ok(()),
             _ => Err(TrailError),

@@ -38,36 +38,55 @@ pub struct Broken {
 
 /// Reads the log of a folder from its first row to its last. Besides the end that the folder tells,
 /// it must hold `heads`, which were noted elsewhere: who can write the folder can write both, but
-/// not those.
+/// not those. A head of which the row is gone, as the log says itself, proves nothing, and that is
+/// an answer too.
 pub fn verify(folder: &Path, heads: &[Head]) -> io::Result<Result<Verified, Broken>> {
-    // Before the rows: it may go on meanwhile.
-    let told = told_head(folder);
-    let heads = told.into_iter().chain(heads.iter().copied()).collect();
-    let mut verifying = Verifying { heads, ..Verifying::default() };
-    let Some(first) = segments(folder)?.into_iter().next() else {
-        return Ok(verifying.finish(folder, Head::default()));
-    };
-    verifying.at.row = first.first.saturating_sub(1);
-    let mut rows = Rows::of(folder)?;
-    for row in &mut rows {
-        if let Err(broken) = verifying.row(&row?, first.first) {
-            return Ok(Err(broken));
+    // A broker that runs may remove files meanwhile: then it is done again.
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = attempt(folder, heads)? {
+            return Ok(outcome);
         }
     }
+    Err(io::Error::other("files are removed faster than they can be read: see audit.max_bytes"))
+}
+
+fn attempt(folder: &Path, noted: &[Head]) -> io::Result<Option<Result<Verified, Broken>>> {
+    // Before the rows: it may go on meanwhile.
+    let told = told_head(folder);
+    let files = segments(folder)?;
+    let Some(first) = files.first().cloned() else {
+        let verifying = Verifying { told, noted: noted.to_vec(), ..Verifying::default() };
+        return Ok(Some(verifying.finish(folder)));
+    };
+    let at = Head { row: first.first.saturating_sub(1), ..Head::default() };
+    let mut verifying = Verifying { told, noted: noted.to_vec(), at, ..Verifying::default() };
+    let mut rows = Rows::in_files(files);
+    for row in &mut rows {
+        if let Err(broken) = verifying.row(&row?, first.first) {
+            return Ok((!rows.has_missed()).then_some(Err(broken)));
+        }
+    }
+    if rows.has_missed() {
+        return Ok(None);
+    }
     verifying.unfinished = rows.unfinished();
-    Ok(verifying.finish(&first.path, verifying.anchor))
+    Ok(Some(verifying.finish(&first.path)))
 }
 
 #[derive(Debug, Default)]
 struct Verifying {
+    /// The end that the folder tells.
+    told: Option<Head>,
     /// Rows that there must be.
-    heads: Vec<Head>,
+    noted: Vec<Head>,
     /// The last row that was right.
     at: Head,
     /// The row before the first.
     anchor: Head,
     /// The last row that was removed, as the last row about that says.
     removed: Option<Head>,
+    /// Where a row says that others before it were gone.
+    cut: Option<Broken>,
     unfinished: u64,
 }
 
@@ -101,14 +120,16 @@ impl Verifying {
             return broken(format!("row {number} was changed, or put in the place of another"));
         }
         self.at = Head { row: number, hash };
-        if self.heads.iter().any(|head| head.row == number && head.hash != hash) {
+        let heads = || self.told.iter().chain(&self.noted);
+        if heads().any(|head| head.row == number && head.hash != hash) {
             return broken(format!("row {number} is another one than was noted elsewhere"));
         }
-        self.about_others(row).or_else(broken)
+        self.about_others(row);
+        Ok(())
     }
 
     /// Rows that speak of rows that are not there.
-    fn about_others(&mut self, row: &RowOfFile) -> Result<(), String> {
+    fn about_others(&mut self, row: &RowOfFile) {
         // Within a text its quotation marks would be escaped.
         let text = &row.text;
         let is = |kind: &str| text.contains(&format!("\"kind\":\"{kind}\""));
@@ -117,35 +138,49 @@ impl Verifying {
             let hash = member(text, THROUGH_HASH).and_then(|it| it.parse().ok());
             self.removed = row_removed.zip(hash).map(|(row, hash)| Head { row, hash });
         }
-        if is(CUT) {
-            let row = self.at.row;
-            return Err(match member(text, TOLD) {
+        if is(CUT) && self.cut.is_none() {
+            let number = self.at.row;
+            let what = match member(text, TOLD) {
                 Some(told) => {
                     let told = told.split(':').next().unwrap_or_default().to_owned();
-                    format!("row {row} says that rows up to {told} were gone when it was written")
+                    format!(
+                        "row {number} says that rows up to {told} were gone when it was written"
+                    )
                 }
-                None => format!("row {row} says that what stood before it was no row"),
-            });
+                None => format!("row {number} says that what stood before it was no row"),
+            };
+            self.cut = Some(broken(number, &row.file, row.line, what));
         }
-        Ok(())
     }
 
-    fn finish(&self, file: &Path, anchor: Head) -> Result<Verified, Broken> {
+    fn finish(self, file: &Path) -> Result<Verified, Broken> {
+        let anchor = self.anchor;
         if anchor.row > 0 && self.removed.is_none_or(|it| it.row < anchor.row) {
             let (from, last) = (self.removed.map_or(0, |it| it.row) + 1, anchor.row);
             let what = format!("rows {from} to {last} are missing, and no row says why");
             return Err(broken(from, file, 1, what));
         }
-        if self.removed.is_some_and(|it| it.row == anchor.row && it.hash != anchor.hash) {
-            let what = format!("row {} is another one than the log has removed", anchor.row);
-            return Err(broken(anchor.row, file, 1, what));
+        let mut before = self.removed.into_iter().chain(self.noted.iter().copied());
+        if let Some(other) = before.rfind(|it| it.row == anchor.row && *it != anchor) {
+            let what = format!("row {} was another one than was removed or noted", other.row);
+            return Err(broken(other.row, file, 1, what));
         }
-        if let Some(head) = self.heads.iter().max_by_key(|head| head.row)
-            && head.row > self.at.row
-        {
+        let heads = || self.told.iter().chain(&self.noted);
+        if let Some(head) = heads().max_by_key(|head| head.row).filter(|it| it.row > self.at.row) {
             let (from, last) = (self.at.row + 1, head.row);
             let what = format!("rows {from} to {last} are missing at its end");
             return Err(broken(from, file, 1, what));
+        }
+        if let Some(old) = self.noted.iter().find(|head| head.row < anchor.row) {
+            let (old, first) = (old.row, anchor.row + 1);
+            let what = format!(
+                "row {old}, of --head, is not there any more: the log says that it has removed \
+                 rows before {first}; note a newer head"
+            );
+            return Err(broken(old, file, 1, what));
+        }
+        if let Some(cut) = self.cut {
+            return Err(cut);
         }
         let (first, head, unfinished) = (anchor.row + 1, self.at, self.unfinished);
         Ok(Verified { first, head, unfinished })
@@ -170,7 +205,17 @@ impl fmt::Display for Verified {
         let Self { first, head, .. } = self;
         match head.row {
             0 => write!(f, "the log is empty"),
-            last => write!(f, "rows {first} to {last} are as they were written; head {head}"),
+            last if *first == 1 => {
+                write!(f, "rows 1 to {last} are as they were written; head {head}")
+            }
+            last => write!(
+                f,
+                "rows {first} to {last} are as they were written, and the log says that it has \
+                 removed those before; head {head}"
+            ),
         }
     }
 }
+
+/// How often a log is read that is being pruned.
+const ATTEMPTS: usize = 5;

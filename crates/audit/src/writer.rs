@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
@@ -22,7 +23,8 @@ pub type Waker = Box<dyn Fn() + Send>;
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// Closes when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Writer {
@@ -41,16 +43,21 @@ impl Writer {
             looks_at: None,
             told_at: None,
         };
-        let thread = Builder::new().name("audit".into()).spawn(move || writing.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let (ends, ended) = channel();
+        Builder::new().name("audit".into()).spawn(move || {
+            writing.run();
+            drop(ends);
+        })?;
+        Ok(Self { shared, ended })
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.ended.recv_timeout(LAST_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let folder = self.shared.settings.folder.display();
+            tracing::error!("the end of the audit log in {folder} cannot be written in time");
         }
     }
 }
@@ -87,6 +94,10 @@ impl Writing {
                 self.look();
             }
             if is_closing {
+                let lost: usize = self.backlog.iter().map(|batch| batch.rows.len()).sum();
+                if lost > 0 {
+                    tracing::error!(rows = lost, "the last rows of the audit log are lost");
+                }
                 return;
             }
         }
@@ -101,7 +112,9 @@ impl Writing {
         }
         let rows = self.backlog.iter().flat_map(|batch| &batch.rows).chain(&resumes);
         let rows = rows.map(|(at, row)| (*at, row));
+        self.shared.set_busy(true);
         let written = self.appender.append(rows, self.shared.settings.syncs);
+        self.shared.set_busy(false);
         let folder = self.shared.settings.folder.display();
         match written {
             Ok(()) => {
@@ -143,7 +156,7 @@ impl Writing {
     }
 
     fn finish(&self, batch: Batch, is_safe: bool) {
-        self.shared.done(batch.rows.len());
+        self.shared.done(&batch);
         match batch.asker {
             Asker::Shard(place, ticket) => {
                 if let Some((completed, wake)) = self.shards.get(place) {
@@ -202,6 +215,8 @@ impl fmt::Debug for Writing {
 
 /// The row that says that the log could not be written for a while.
 const RESUME: &str = "resume";
+/// How long the end of a broker waits for its last rows.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// Between looks, while something is written.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between attempts to write, after one has failed.

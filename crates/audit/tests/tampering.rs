@@ -136,6 +136,103 @@ fn what_is_no_row_is_kept_aside_and_told() {
 }
 
 #[test]
+fn what_lies_behind_the_last_row_takes_no_row_with_it() {
+    let (folder, file, head) = log();
+    let text = fs::read_to_string(&file).unwrap();
+    // Of a write that was torn, and of somebody's.
+    for garbage in ["\0".repeat(700_000), format!("{}\n", "x".repeat(700_000))] {
+        fs::write(&file, format!("{text}{garbage}")).unwrap();
+        let log = Appender::open(folder.path(), Bounds::of(1 << 20)).unwrap();
+        assert!(log.head().row >= head.row);
+        assert!(fs::read_to_string(&file).unwrap().starts_with(&text));
+    }
+}
+
+#[test]
+fn what_is_no_file_of_the_log_is_left_alone() {
+    let (folder, _, head) = log();
+    for name in ["20261127.jsonl", "9.jsonl", "notes.txt"] {
+        fs::write(folder.path().join(name), "my notes\n").unwrap();
+    }
+    fs::create_dir(folder.path().join("00000000000000000099.jsonl")).unwrap();
+    let stranger = folder.path().join("18446744073709551615.jsonl");
+    fs::write(&stranger, "my notes\n").unwrap();
+    assert!(Appender::join(folder.path()).is_err(), "a command puts nothing aside");
+    assert_eq!(Appender::open(folder.path(), Bounds::of(1 << 20)).unwrap().head(), head);
+    assert_eq!(check(folder.path()).unwrap().head, head);
+    assert_eq!(fs::read_to_string(stranger.with_extension("cut")).unwrap(), "my notes\n");
+}
+
+#[test]
+fn a_file_that_could_not_be_begun_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = Bounds { all: 100_000, file: 2_000 };
+    let mut log = Appender::open(folder.path(), bounds).unwrap();
+    // In the way of the next one, whichever it is.
+    for row in 2..40_u64 {
+        fs::create_dir(folder.path().join(format!("{row:020}.new"))).unwrap();
+    }
+    append(&mut log, 0..20);
+    append(&mut log, 20..21);
+    assert_eq!(files(folder.path()).len(), 1);
+    for row in 2..40_u64 {
+        fs::remove_dir(folder.path().join(format!("{row:020}.new"))).unwrap();
+    }
+    append(&mut log, 21..60);
+    assert_eq!(files(folder.path()).len(), 2);
+    assert_eq!(check(folder.path()).unwrap().head, log.head());
+}
+
+#[test]
+fn a_log_written_anew_does_not_hide_behind_what_it_says_to_have_removed() {
+    let (folder, file, head) = log();
+    let forged = tempfile::tempdir().unwrap();
+    fs::write(forged.path().join("head"), fs::read(folder.path().join("head")).unwrap()).unwrap();
+    let mut log = Appender::open(forged.path(), Bounds::of(1 << 20)).unwrap();
+    let told = json!({ "through": head.row, "through_hash": head.hash.to_string() });
+    let prune = Row::new("prune", told.as_object().cloned().unwrap());
+    log.append([(0, &prune)].into_iter(), true).unwrap();
+    let verified = check(forged.path()).unwrap();
+    assert!(verified.to_string().contains("has removed those before"), "{verified}");
+    let early: Head = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .nth(4)
+        .map(|line| format!("5:{}", &line[line.len() - 66..line.len() - 2]).parse().unwrap())
+        .unwrap();
+    assert!(verify(folder.path(), &[early]).unwrap().is_ok());
+    let broken = verify(forged.path(), &[early]).unwrap().expect_err("it is not there");
+    assert!(broken.what.contains("row 5, of --head, is not there any more"), "{broken}");
+    assert!(verify(forged.path(), &[head]).unwrap().is_ok(), "that is what it follows");
+    let other = format!("{}:{}", head.row, "0".repeat(64)).parse().unwrap();
+    assert!(verify(forged.path(), &[other]).unwrap().is_err());
+}
+
+#[test]
+fn a_row_that_tells_of_a_cut_does_not_hide_what_comes_behind_it() {
+    let (folder, file, _) = log();
+    edit(&file, |lines| lines.truncate(6));
+    let mut log = Appender::open(folder.path(), Bounds::of(1 << 20)).unwrap();
+    append(&mut log, 0..3);
+    edit(&file, |lines| lines[8] = lines[8].replace("test", "toast"));
+    assert_eq!(check(folder.path()).expect_err("changed").row, 9);
+}
+
+#[test]
+fn who_has_stopped_in_his_turn_holds_nobody_up_for_ever() {
+    let (folder, _, _) = log();
+    let mut log = Appender::open(folder.path(), Bounds::of(1 << 20)).unwrap();
+    let lock = fs::File::open(folder.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let row = row(1);
+    let error = log.append([(0, &row)].into_iter(), true).expect_err("somebody has it");
+    assert!(error.to_string().contains("`lock`"), "{error}");
+    lock.unlock().unwrap();
+    log.append([(0, &row)].into_iter(), true).unwrap();
+    assert_eq!(check(folder.path()).unwrap().head, log.head());
+}
+
+#[test]
 fn the_oldest_files_go_and_the_chain_holds() {
     let folder = tempfile::tempdir().unwrap();
     let bounds = Bounds { all: 100_000, file: 20_000 };

@@ -37,8 +37,15 @@ impl Auditing {
             Box::new(move || mailboxes.wake(place))
         });
         let folder = settings.folder.clone();
-        let (trail, ends, writer) = Trail::start(settings, wakers.collect())
-            .map_err(|source| BrokerError::Audit { folder, source })?;
+        let goes_on = settings.goes_on;
+        let (trail, ends, writer) = match Trail::start(settings, wakers.collect()) {
+            Err(error) if goes_on => {
+                let folder = folder.display();
+                tracing::error!(%error, "there is no audit log: {folder} cannot be used");
+                return Ok(Self { trail: Trail::NONE, ends: Vec::new(), writer: None });
+            }
+            started => started.map_err(|source| BrokerError::Audit { folder, source })?,
+        };
         let ends = ends.into_iter().map(|end| -> Box<dyn AuditTrail + Send> { Box::new(end) });
         Ok(Self { trail, ends: ends.collect(), writer: Some(writer) })
     }
@@ -68,6 +75,12 @@ impl Auditing {
             ("files", Value::Object(files(&plan.effective))),
         ]);
         self.trail.append(Row::new("reload", says))
+    }
+
+    /// They do not hold after all.
+    pub(crate) fn tell_no_reload(&self, why: &str) {
+        let says = members([("undone", json!(true)), ("why", json!(why))]);
+        let _ = self.trail.append(Row::new("reload", says)); // the log of the broker says it, too
     }
 
     /// The broker has ended: nothing follows.

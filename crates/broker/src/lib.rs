@@ -54,7 +54,7 @@ pub use agentmq_audit::{
 pub use agentmq_identity::{
     Action, ClaimError, Claims, Effect, HashedPassword, HashedSecret, Policy, Principal,
     Revocation, Revocations, Revoked, Rule, ScramVerifier, SigningKey, Token, TokenError, User,
-    Users,
+    Users, seen_by_its_own,
 };
 pub use agentmq_quota::{Bounds, Plan, Quantity};
 pub use agentmq_router::{DeliveryPath, ShareStrategy};

@@ -224,8 +224,11 @@ impl Broker {
         new.validate()?;
         let plan = diff_reloadable(&self.config, new);
         let Access { in_force, service, plans } = plan.effective.load_access(&self.kept)?;
-        TlsServer::reload_all(&self.tls)?;
         self.auditing.tell_reload(&plan)?;
+        if let Err(error) = TlsServer::reload_all(&self.tls) {
+            self.auditing.tell_no_reload(&error.to_string());
+            return Err(error.into());
+        }
         self.access.replace(in_force);
         self.quotas.accounts.replace(plans);
         if let Some(ledger) = &self.ledger.0 {

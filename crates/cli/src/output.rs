@@ -182,8 +182,14 @@ fn payload_text(payload: &[u8]) -> String {
 /// terminal.
 pub(crate) fn harmless(text: &str, allowed: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && !allowed.contains(c) { '\u{FFFD}' } else { c })
+        .map(|c| if is_harmful(c) && !allowed.contains(c) { '\u{FFFD}' } else { c })
         .collect()
+}
+
+/// Whether a character moves the cursor, or changes in which order others are shown.
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
 }
 
 fn base64(bytes: &[u8]) -> String {

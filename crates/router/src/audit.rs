@@ -2,8 +2,8 @@
 //! that it follows. What answers any of that waits until it is safe there.
 
 use agentmq_codec::{Publish, QoS, ReasonCode};
-use agentmq_identity::Principal;
-use agentmq_session::{Attempt, AuditCondition, AuditEvent, AuditTrail, Deed};
+use agentmq_identity::{Principal, seen_by_its_own};
+use agentmq_session::{Attempt, AuditCondition, AuditEvent, AuditTrail, Deed, Message};
 use agentmq_topic::{Subscription, matches, overlaps};
 
 use crate::connection::ConnectionId;
@@ -16,9 +16,12 @@ impl Settings {
         self.audit_topics.iter().any(|filter| matches(filter, topic))
     }
 
-    /// Whether it follows any topic of a filter.
+    /// Whether it follows any topic of a filter, by the name that this has in the broker.
     pub(crate) fn audits_filter(&self, filter: &str) -> bool {
-        self.audit_topics.iter().any(|audited| overlaps(audited, filter))
+        let own = seen_by_its_own(filter);
+        // One that means the topics of organisations, and whatever they are.
+        let is_all = own == filter && filter.starts_with("$org");
+        self.audit_topics.iter().any(|audited| is_all || overlaps(audited, own))
     }
 }
 
@@ -72,6 +75,50 @@ impl Router {
         }
     }
 
+    /// Somebody is not let in, who says that he is whoever the connection acts as so far.
+    pub(crate) fn audit_refused_connect(
+        &mut self,
+        id: ConnectionId,
+        client_id: &str,
+        reason: ReasonCode,
+        why: &str,
+    ) {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let claimed = connection.map_or(Principal::ANONYMOUS, |it| it.principal.clone());
+        let deed = Deed::Refused { attempt: Attempt::Connect, topic: "", reason, why };
+        self.audit_as(id, client_id, &claimed, deed);
+    }
+
+    /// A will is sent to a topic that the log follows: false if it cannot be put down.
+    pub(crate) fn audit_will(
+        &mut self,
+        client_id: &str,
+        session: Option<u32>,
+        will: &Message,
+    ) -> bool {
+        if self.cannot_audit() {
+            return false;
+        }
+        let session = session.and_then(|index| self.sessions.get(index as usize));
+        let principal = session.map_or(&Principal::ANONYMOUS, |it| &it.principal);
+        let (qos, retain, bytes) = (will.qos(), will.retain(), will.payload().len());
+        let topic = principal.seen(will.topic());
+        let deed = Deed::Published { topic, qos, retain, bytes, is_will: true };
+        self.audit.record(&AuditEvent { client_id, principal, source: None, deed });
+        true
+    }
+
+    /// A session's will is not sent: its client may not publish there any more.
+    pub(crate) fn audit_refused_will(&mut self, index: u32, topic: &str) {
+        let Some(session) = self.sessions.get(index as usize) else { return };
+        let (attempt, reason) = (Attempt::Publish, ReasonCode::NotAuthorized);
+        let (principal, why) = (&session.principal, "the will may not be published there any more");
+        let topic = principal.seen(topic);
+        let deed = Deed::Refused { attempt, topic, reason, why };
+        let client_id = &session.client_id;
+        self.audit.record(&AuditEvent { client_id, principal, source: None, deed });
+    }
+
     pub(crate) fn audit_refused_publish(
         &mut self,
         id: ConnectionId,
@@ -86,7 +133,7 @@ impl Router {
     pub(crate) fn audit_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str) {
         let topic = self.seen(id, topic);
         let (qos, retain, bytes) = (publish.qos, publish.retain, publish.payload.len());
-        self.audit(id, Deed::Published { topic, qos, retain, bytes });
+        self.audit(id, Deed::Published { topic, qos, retain, bytes, is_will: false });
     }
 
     /// What a client calls a topic.

@@ -71,7 +71,7 @@ pub struct Connection {
     pub(crate) has_more: bool,
     /// Nothing is written before these gates are open: the will of the CONNECT is not safe yet,
     /// or the end of the session before, or what the audit log says of it.
-    pub(crate) opens_at: Gates,
+    pub(crate) opens_at: Option<Box<Gates>>,
     /// When the proof of who it is ends; never, if it stays good.
     pub(crate) proof_ends: Time,
     /// Publications since `second` began.
@@ -159,7 +159,7 @@ impl Connection {
             is_dirty: false,
             catches_up: false,
             has_more: false,
-            opens_at: Gates::default(),
+            opens_at: None,
             proof_ends: Time::NEVER,
             publishes: 0,
             second: 0,

@@ -2,8 +2,9 @@
 
 use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, ReasonCode};
 use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome};
-use agentmq_session::{Attempt, Deed, Time};
+use agentmq_session::{Attempt, AuditCondition, Deed, Gates, Time};
 
+use crate::audit::CANNOT_AUDIT;
 use crate::connection::{AuthState, ConnectionId, Phase, property_limits};
 use crate::router::Router;
 
@@ -118,8 +119,16 @@ impl Router {
                     let what = "AUTH of somebody else than CONNECT: connect again";
                     return self.refuse(id, ReasonCode::ProtocolError, what, now);
                 }
+                if self.audit.condition() == AuditCondition::Failed {
+                    return self.disconnect(id, ReasonCode::ServerBusy, CANNOT_AUDIT, now);
+                }
                 self.acts_as(id, &principal);
                 self.audit(id, Deed::Authenticated);
+                let audit = self.audited;
+                if let Some(connection) = self.connection_mut(id) {
+                    let before = connection.opens_at.as_deref().copied().unwrap_or_default();
+                    connection.opens_at = Gates { audit, ..before }.boxed();
+                }
                 self.watch_proof(id, lasts_secs, now);
                 self.send_auth(id, ReasonCode::Success, data.as_deref(), now);
             }

@@ -7,9 +7,7 @@ use agentmq_codec::{
     ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
 use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
-use agentmq_session::{
-    Attempt, AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will,
-};
+use agentmq_session::{AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::check_name;
 
 use crate::audit::CANNOT_AUDIT;
@@ -49,16 +47,12 @@ impl Router {
         if let Err((reason, why)) = self.check_connect(connect) {
             return self.refuse_connect(id, connect.client_id, reason, &why);
         }
-        if self.audit.condition() == AuditCondition::Failed {
-            let reason = ReasonCode::ServerUnavailable;
-            return self.refuse_connect(id, connect.client_id, reason, CANNOT_AUDIT);
+        if let Err((reason, why)) = self.check_audit() {
+            return self.refuse_connect(id, connect.client_id, reason, &why);
         }
         let method = connect.properties.text(P::AuthenticationMethod);
         let data = connect.properties.binary(P::AuthenticationData).unwrap_or_default();
         let arrival = std::mem::take(&mut self.arrival);
-        if let Some(connection) = self.connection_mut(id) {
-            (connection.door, connection.source) = (arrival.door, arrival.source);
-        }
         let credentials = Credentials {
             client_id: connect.client_id,
             username: connect.username,
@@ -90,6 +84,7 @@ impl Router {
                     .check_owner(connect.client_id, &principal)
                     .and_then(|()| self.check_will(connect, &principal))
                     .and_then(|()| self.check_flapping(connect.client_id, now))
+                    .and_then(|()| self.check_audit())
                     .and_then(|()| self.take_seat(connect.client_id, &principal));
                 if let Err((reason, why)) = checked {
                     return self.refuse_connect(id, connect.client_id, reason, &why);
@@ -146,6 +141,14 @@ impl Router {
         Ok(())
     }
 
+    /// Who is let in must be in the audit log. Asked before anybody is asked for a proof, too.
+    fn check_audit(&self) -> Result<(), Refused> {
+        match self.audit.condition() {
+            AuditCondition::Failed => Err((ReasonCode::ServerUnavailable, CANNOT_AUDIT.into())),
+            AuditCondition::Good | AuditCondition::Behind => Ok(()),
+        }
+    }
+
     fn check_flapping(&self, client_id: &str, now: Time) -> Result<(), Refused> {
         let limit = self.settings.limits.flapping_connects;
         if !client_id.is_empty() && self.flapping.comes_too_often(client_id, limit, now) {
@@ -160,12 +163,12 @@ impl Router {
         if check_name(will.topic, &self.settings.topic_limits()).is_err() {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
         }
-        if will.qos > self.settings.maximum_qos {
-            return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
-        }
         let topic = principal.mounted(will.topic);
         if topic.len() > usize::from(u16::MAX) {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
+        }
+        if will.qos > self.settings.maximum_qos {
+            return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
         }
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
@@ -198,14 +201,11 @@ impl Router {
         self.counters.connections_refused += 1;
         self.seat = None;
         self.note_refusal(id, client_id, reason, why, true);
-        let deed = Deed::Refused { attempt: Attempt::Connect, topic: "", reason, why };
-        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-        let claimed = connection.map_or(Principal::ANONYMOUS, |it| it.principal.clone());
-        self.audit_as(id, client_id, &claimed, deed);
+        self.audit_refused_connect(id, client_id, reason, why);
         let audit = self.audited;
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Closing;
-        connection.opens_at = Gates { audit, ..Gates::default() };
+        connection.opens_at = Gates { audit, ..Gates::default() }.boxed();
         let properties = reason_string(why, 2, connection.max_packet);
         if connack_len(&properties) > connection.max_packet as usize {
             return; // [MQTT-3.1.2-24]: closing says it too
@@ -278,7 +278,7 @@ impl Router {
         let keep_alive = if connect.version.is_v5() { keep_alive } else { connect.keep_alive };
         let Some(connection) = self.dirty_connection(id) else { return };
         connection.phase = Phase::Connected;
-        connection.opens_at = opens_at;
+        connection.opens_at = opens_at.boxed();
         connection.session = index;
         connection.is_apart = principal.is_apart();
         connection.principal = principal;

@@ -127,7 +127,15 @@ impl Router {
     ) -> Result<Option<ReasonCode>, DecodeError> {
         let Some((connection, session)) = self.connected(id) else { return Ok(None) };
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
-            return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
+            // [MQTT-4.3.3-10]: received, not again delivered. That it was may not be in the audit
+            // log, if the broker has ended in between.
+            let is_audited = self.route(topic).is_ok_and(|route| route.traits.is_audited);
+            if is_audited && self.cannot_audit() {
+                return Ok(None); // it comes again
+            } else if is_audited {
+                self.audit_publish(id, publish, topic);
+            }
+            return Ok(Some(ReasonCode::Success));
         }
         if let Err(refused) = connection.permits(publish, topic) {
             self.audit_refused_publish(id, topic, refused.0, &refused.1);

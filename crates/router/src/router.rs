@@ -201,7 +201,7 @@ impl Router {
             Ok(Packet::Ack(ack)) => self.handle_ack(id, ack),
             Ok(Packet::Subscribe(packet)) => self.handle_subscribe(id, packet, now),
             Ok(Packet::Unsubscribe(packet)) => self.handle_unsubscribe(id, packet),
-            Ok(Packet::PingReq) => self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0])),
+            Ok(Packet::PingReq) => self.handle_ping(id, now),
             Ok(Packet::Connect(_)) => {
                 // [MQTT-3.1.0-2]
                 self.refuse(id, ReasonCode::ProtocolError, SECOND_CONNECT, now);
@@ -211,6 +211,16 @@ impl Router {
                 self.refuse(id, ReasonCode::ProtocolError, what, now);
             }
         }
+    }
+
+    fn handle_ping(&mut self, id: ConnectionId, now: Time) {
+        let limit = self.settings.limits.outbox_bytes as usize;
+        let is_full = |it: &mut Connection| it.opens_at.is_some() && it.outbox.len() > limit;
+        if self.connection_mut(id).is_some_and(is_full) {
+            // Whoever asks and asks while nothing can be answered.
+            return self.refuse(id, ReasonCode::QuotaExceeded, "too many PINGREQ at once", now);
+        }
+        self.write(id, |_, out| out.extend_from_slice(&[0xD0, 0]));
     }
 
     /// What the shard knows of the connection whose first packet comes next.
@@ -288,17 +298,23 @@ impl Router {
 
     /// The bytes to write to a connection; `None` also while they must wait for a commit.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
-        let opens_at = self.connections.get(id.0 as usize)?.as_ref()?.opens_at;
-        let is_shut = opens_at != Gates::default() && !opens_at.are_open(self.passed());
-        let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
-        if opens_at != Gates::default() {
-            if is_shut && self.commit.condition() != Condition::Failed {
-                self.shut.push(id);
-                return None;
-            }
-            connection.opens_at = Gates::default();
+        let opens_at = self.connections.get(id.0 as usize)?.as_ref()?.opens_at.as_deref();
+        if opens_at.is_some_and(|gates| !gates.are_open(self.passed_at_last())) {
+            self.shut.push(id);
+            return None;
         }
+        let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
+        connection.opens_at = None;
         Some(&mut connection.outbox)
+    }
+
+    /// How far things have come, for what nobody can wait for any more: after the end of the store
+    /// nothing will be safe.
+    fn passed_at_last(&self) -> Gates {
+        match self.commit.condition() {
+            Condition::Failed => Gates { commit: Ticket(u64::MAX), ..self.passed() },
+            Condition::Good | Condition::Full => self.passed(),
+        }
     }
 
     /// Whether anything waits to be written to a connection.
@@ -534,13 +550,16 @@ impl Router {
         }
         let generation = self.next_generation();
         let version = ProtocolVersion::V311;
+        let mut connection = Connection::new(generation, version, now);
+        (connection.door, connection.source) = (self.arrival.door, self.arrival.source);
         if let Some(slot) = self.connections.get_mut(index) {
-            *slot = Some(Connection::new(generation, version, now));
+            *slot = Some(connection);
         }
         if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
             self.counters.protocol_errors += 1;
             let (reason, why) = (ReasonCode::ProtocolError, "the first packet is not CONNECT");
             self.note_refusal(id, "", reason, why, false);
+            self.audit_refused_connect(id, "", reason, why);
             return self.disconnect(id, reason, why, now);
         }
         let limits = property_limits(&self.settings.limits);
@@ -561,6 +580,7 @@ impl Router {
                     self.refuse_connect(id, "", reason, why);
                 } else {
                     self.note_refusal(id, "", reason, why, true);
+                    self.audit_refused_connect(id, "", reason, why);
                     self.disconnect(id, reason, why, now);
                 }
             }

@@ -37,6 +37,9 @@ impl Router {
         let client_id = Arc::clone(&session.client_id);
         let action = Action::to_publish(will.retains());
         let allowed = session.principal.authorize(action, will.topic()).allowed;
+        if !allowed {
+            self.audit_refused_will(index, will.topic());
+        }
         let is_off = will.retains() && !self.settings.retain_available;
         if !allowed || is_off || !self.count_will(index, &will, now) {
             self.counters.publish_refused += 1;

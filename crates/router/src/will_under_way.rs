@@ -35,6 +35,10 @@ impl Router {
         now: Time,
     ) {
         let Ok(route) = self.route(message.topic()) else { return };
+        if route.traits.is_audited && !self.audit_will(client_id, publisher, &message) {
+            self.counters.publish_refused += 1;
+            return;
+        }
         // A name of its own: its session's next one may come before this one has arrived.
         let new =
             |router: &mut Self| DueWill { of: will_of, key: router.commit.new_key(), client_id };

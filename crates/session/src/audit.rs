@@ -57,6 +57,8 @@ pub enum Deed<'a> {
         retain: bool,
         /// Bytes of its payload.
         bytes: usize,
+        /// It is a will.
+        is_will: bool,
     },
     /// It was refused something.
     Refused {

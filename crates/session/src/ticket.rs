@@ -142,6 +142,12 @@ pub struct Gates {
 }
 
 impl Gates {
+    /// For a place where there are seldom any; `None` where nothing need be waited for.
+    #[must_use]
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
     /// Whether all four orders have come as far as `passed`.
     pub fn are_open(self, passed: Self) -> bool {
         self.commit <= passed.commit

@@ -51,7 +51,9 @@ impl Shard {
         if conn.phase == Phase::Lingering {
             return;
         }
-        let Some(outbox) = self.router.outbox(id) else { return };
+        let Some(outbox) = self.router.outbox(id) else {
+            return self.blocks(key); // what it is to be told is not safe yet
+        };
         let (mut blocked, waiting) = (false, outbox.len());
         while !outbox.is_empty() && !conn.write_failed {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -77,19 +79,30 @@ impl Shard {
             outbox.clear(); // what it sent before it went is still read
         }
         let is_empty = outbox.is_empty();
-        if blocked && conn.blocked_since.is_none() && !conn.link.is_handshaking() {
-            conn.blocked_since = Some(self.now);
-            let timeout = u64::from(self.settings.limits.write_blocked_ms);
-            let (at, generation) = (self.now.after_millis(timeout), conn.generation);
-            self.blocked.push(Deadline { at, conn: key, generation });
-        }
+        let is_blocked = blocked && !conn.link.is_handshaking();
         if self.router.flushed(id, written) && !conn.is_unfinished {
             conn.is_unfinished = true;
             self.catching_up.push_unfinished(id);
         }
+        if is_blocked {
+            self.blocks(key);
+        }
         if is_empty && self.router.is_closing(id) {
             self.finish(key);
         }
+    }
+}
+
+impl Shard {
+    /// Nothing can be written to a connection now: not for ever.
+    fn blocks(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key).filter(|it| it.blocked_since.is_none()) else {
+            return;
+        };
+        conn.blocked_since = Some(self.now);
+        let timeout = u64::from(self.settings.limits.write_blocked_ms);
+        let (at, generation) = (self.now.after_millis(timeout), conn.generation);
+        self.blocked.push(Deadline { at, conn: key, generation });
     }
 }
 

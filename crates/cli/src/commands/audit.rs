@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
-use agentmq_broker::{Head, RowOfFile, Rows, verify};
+use agentmq_broker::{Head, RowOfFile, Rows, seen_by_its_own, verify};
 use agentmq_topic::{matches, overlaps};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde_json::{Map, Value, json};
@@ -168,6 +168,9 @@ fn follow_on(mut rows: Rows, folder: &Path, output: &Output) -> Result<(), Failu
         for row in &mut rows {
             print(&row.map_err(failed)?, output)?;
         }
+        if rows.has_missed() {
+            output.note("rows were removed before they could be read: see audit.max_bytes");
+        }
         events.next().map_err(|error| failed(error.into()))?;
     }
 }
@@ -199,9 +202,13 @@ impl Wanted {
         let is = |wanted: &Option<String>, values: &[Option<&str>]| {
             wanted.as_deref().is_none_or(|wanted| values.contains(&Some(wanted)))
         };
+        // An operator names topics of organisations otherwise than their clients.
         let is_about = |wanted: &str| {
-            text("topic").is_some_and(|topic| matches(wanted, topic))
-                || text("filter").is_some_and(|filter| overlaps(wanted, without_group(filter)))
+            let names = |text: &str| [text.to_owned(), seen_by_its_own(text).to_owned()];
+            let topics = text("topic").map(names).into_iter().flatten();
+            let filters = text("filter").map(without_group).map(names).into_iter().flatten();
+            topics.into_iter().any(|topic| matches(wanted, &topic))
+                || filters.into_iter().any(|filter| overlaps(wanted, &filter))
         };
         let at = text("at").unwrap_or_default();
         is(&self.kind, &[text("kind")])
@@ -247,10 +254,12 @@ fn print(row: &RowOfFile, output: &Output) -> Result<(), Failure> {
     output.raw(format!("{}\n", harmless(&line, "")).as_bytes())
 }
 
-/// A value as people read it: in quotation marks only where it has spaces.
+/// A value as people read it: in quotation marks where it could be taken for something else.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) if !text.contains([' ', '"']) => text.clone(),
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') => {
+            text.clone()
+        }
         other => other.to_string(),
     }
 }

@@ -170,3 +170,67 @@ fn while_it_cannot_be_written_what_must_be_in_it_is_refused() {
     broker.connect("b");
     assert_eq!(a.publish("calls/1", "x", 1), 0x10);
 }
+
+#[test]
+fn wills_are_publications() {
+    let (broker, diary) = broker();
+    let will = || broker.client("w").will("calls/1", "gone");
+    let watcher = broker.connect("watcher");
+    watcher.subscribe("calls/1", 0);
+    let first = will().connect();
+    diary.rows();
+    first.vanish();
+    assert_eq!(diary.rows(), ["w nobody disconnect 80", "w nobody will calls/1 4"]);
+    let second = will().connect();
+    diary.set_condition(AuditCondition::Behind);
+    second.vanish();
+    assert_eq!(watcher.payloads(), ["gone"], "one that cannot be put down is not sent");
+}
+
+#[test]
+fn a_repetition_is_not_acknowledged_without_a_row() {
+    let (broker, diary) = broker();
+    let session = || broker.returning("a").by_hand().connect();
+    let a = session();
+    diary.set_waiting(true);
+    a.publishing("calls/1", "x").qos(2).id(7).send();
+    assert!(a.packets().is_empty());
+    a.vanish();
+    let a = {
+        diary.all_safe();
+        diary.set_waiting(false);
+        let a = session();
+        diary.set_waiting(true);
+        a
+    };
+    diary.rows();
+    a.publishing("calls/1", "x").qos(2).id(7).dup().send();
+    assert!(a.packets().is_empty());
+    assert_eq!(diary.rows(), ["a nobody publish calls/1 1"]);
+    diary.all_safe();
+    broker.committed();
+    assert_eq!(a.packets(), [Got::PubRec(7, 0)]);
+}
+
+#[test]
+fn who_proves_himself_while_it_fails_is_not_let_in() {
+    let (broker, diary) = broker();
+    let a = broker.client("a").method(METHOD, "scout 60").connect();
+    diary.set_condition(AuditCondition::Failed);
+    a.auth(R::ReAuthenticate, METHOD, "scout 60");
+    assert_eq!(a.closed_with(), R::ServerBusy as u8);
+}
+
+#[test]
+fn who_asks_and_asks_while_nothing_can_be_answered_is_closed() {
+    let (broker, diary) = broker();
+    broker.reconfigure(|settings| settings.limits.outbox_bytes = 64);
+    diary.set_waiting(true);
+    let a = broker.client("a").attempt();
+    for _ in 0..40 {
+        a.ping();
+    }
+    diary.all_safe();
+    broker.committed();
+    assert_eq!(a.closed_with(), R::QuotaExceeded as u8);
+}

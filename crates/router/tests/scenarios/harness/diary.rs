@@ -47,6 +47,7 @@ impl AuditTrail for Diary {
             Deed::Authenticated => "authenticate".to_owned(),
             Deed::Disconnected { reason, .. } => format!("disconnect {:02x}", reason as u8),
             Deed::Subscribed { filter, .. } => format!("subscribe {filter}"),
+            Deed::Published { topic, bytes, is_will: true, .. } => format!("will {topic} {bytes}"),
             Deed::Published { topic, bytes, .. } => format!("publish {topic} {bytes}"),
             Deed::Refused { attempt, topic, reason, .. } => {
                 format!("refused {} {topic} {:02x}", attempt.name(), reason as u8)
