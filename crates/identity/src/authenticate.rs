@@ -89,6 +89,12 @@ pub enum Outcome {
 pub trait Work: Send + std::fmt::Debug {
     /// Does it, on a thread of its own. What comes out may be anything but more work.
     fn run(self: Box<Self>) -> Outcome;
+
+    /// Whether it waits for somebody else nearly all of its time. Such work is not done where
+    /// others compute: who is slow to answer holds up those only who wait for him, too.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// Decides who a client is. Implementations are shared by all shards.

@@ -185,6 +185,10 @@ impl Work for GuardedWork {
         let Self { inner, guarded, asking } = *self;
         guarded.guard(inner.run(), asking)
     }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Threads that do for shards what takes long: to hash a password, say. So few that a flood of
-//! logins takes neither all cores nor all memory.
+//! Threads that do for shards what takes long. To hash a password there are so few that a flood of
+//! logins takes neither all cores nor all memory; what only waits for others has more, of its own.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use agentmq_identity::{Outcome, Refusal, Work};
 
 use crate::command::{Command, ShardHandle};
 
-/// The door to the threads, which start with the first work and end when all doors are closed.
+/// The door to the threads, which start when there is work and end when all doors are closed.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Workers(Arc<Owner>);
@@ -18,6 +18,15 @@ pub struct Workers(Arc<Owner>);
 /// Ends the threads when it goes.
 #[derive(Debug)]
 struct Owner {
+    computing: Pool,
+    waiting: Pool,
+}
+
+/// Threads for one kind of work.
+#[derive(Debug)]
+struct Pool {
+    name: &'static str,
+    /// At most.
     threads: usize,
     desk: Arc<Desk>,
 }
@@ -34,6 +43,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Threads that were started.
     started: usize,
+    /// Those of them that have nothing to do.
+    idle: usize,
     is_closed: bool,
 }
 
@@ -55,18 +66,31 @@ pub struct Verdict {
 }
 
 impl Workers {
-    /// So many threads at most.
+    /// So many threads at most for what computes.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        Self(Arc::new(Owner { threads: threads.max(1), desk: Arc::default() }))
+        let computing = Pool::new("worker", threads.max(1));
+        Self(Arc::new(Owner { computing, waiting: Pool::new("asker", ASKERS) }))
     }
 
-    /// Has some work done; false when as much as may is `waiting` already, or there is no thread.
+    /// Has some work done; false when as much of its kind as may is `waiting` already, or there is
+    /// no thread.
     pub(crate) fn give(&self, job: Job, waiting: usize) -> bool {
-        let Owner { threads, desk } = &*self.0;
+        let pool = if job.work.waits() { &self.0.waiting } else { &self.0.computing };
+        pool.give(job, waiting)
+    }
+}
+
+impl Pool {
+    fn new(name: &'static str, threads: usize) -> Self {
+        Self { name, threads, desk: Arc::default() }
+    }
+
+    fn give(&self, job: Job, waiting: usize) -> bool {
+        let Self { name, threads, desk } = self;
         let mut state = desk.state();
-        if state.started < *threads {
-            let (desk, name) = (Arc::clone(desk), format!("worker-{}", state.started));
+        if state.started < *threads && state.idle <= state.jobs.len() {
+            let (desk, name) = (Arc::clone(desk), format!("{name}-{}", state.started));
             match std::thread::Builder::new().name(name).spawn(move || desk.work_off()) {
                 Ok(_) => state.started += 1, // it ends with the owner
                 Err(error) => tracing::error!(%error, "no thread for a login; see ulimit -u"),
@@ -84,8 +108,10 @@ impl Workers {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.desk.state().is_closed = true;
-        self.desk.changed.notify_all();
+        for pool in [&self.computing, &self.waiting] {
+            pool.desk.state().is_closed = true;
+            pool.desk.changed.notify_all();
+        }
     }
 }
 
@@ -117,7 +143,12 @@ impl Desk {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
+            state.idle += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 }
+
+/// Threads for work that waits for others: what is asked of another server at once, at most.
+const ASKERS: usize = 32;

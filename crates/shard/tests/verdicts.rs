@@ -1,5 +1,5 @@
 //! Logins whose verdict takes long: nobody else waits for them, and what comes behind a CONNECT
-//! waits for its verdict.
+//! waits for its verdict; who must wait for another server holds up nobody who need not.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -52,6 +52,10 @@ impl Work for Question {
             Ok(()) => Outcome::Accepted(Principal::named(self.name.as_str()).into()),
             Err(reason) => Outcome::Refused(Refusal { reason, why: "the test says so".into() }),
         }
+    }
+
+    fn waits(&self) -> bool {
+        self.name.starts_with("asked")
     }
 }
 
@@ -207,5 +211,22 @@ fn when_as_many_wait_as_may_the_next_is_told_to_come_again() {
     for _ in 0..2 {
         world.answers.send(Ok(())).unwrap();
         assert_eq!(told.recv().unwrap(), ReasonCode::Success);
+    }
+}
+
+#[test]
+fn who_waits_for_another_server_holds_up_nobody_who_does_not() {
+    let world = World::start(10);
+    let mut asked: Vec<_> = (0..3).map(|number| world.login(&format!("asked-{number}"))).collect();
+    for _ in 0..3 {
+        assert!(world.started.recv().unwrap().starts_with("asked"), "all of them at once");
+    }
+    let mut hashed = world.login("hashed");
+    assert_eq!(world.started.recv().unwrap(), "hashed", "on the only thread that computes");
+    for _ in 0..4 {
+        world.answers.send(Ok(())).unwrap();
+    }
+    for client in asked.iter_mut().chain([&mut hashed]) {
+        assert_eq!(reason(client), ReasonCode::Success);
     }
 }
