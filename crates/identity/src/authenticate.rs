@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::borrow::Cow;
 
-use agentmq_codec::ReasonCode;
+use agentmq_codec::{ProtocolVersion, ReasonCode};
 
 use crate::Principal;
 
@@ -24,6 +24,10 @@ pub struct Credentials<'a> {
     pub certificate: Option<&'a [u8]>,
     /// The address that it comes from; `None` for a Unix socket.
     pub source: Option<IpAddr>,
+    /// The listener that it comes by: its place in the configuration.
+    pub listener: u16,
+    /// What it speaks.
+    pub version: ProtocolVersion,
 }
 
 /// Where somebody is who was let in earlier.
@@ -44,6 +48,20 @@ pub struct Refusal {
     pub reason: ReasonCode,
     /// Reason string: says no more than the client may know.
     pub why: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// The same words whoever finds it out, and whether there is such a user or not.
+    pub(crate) fn wrong_password() -> Self {
+        let why = "the user name or password is wrong".into();
+        Self { reason: ReasonCode::BadUserNameOrPassword, why }
+    }
+
+    /// Five guesses were wrong, or a hundred; see [`crate::Lockout`].
+    pub(crate) fn locked_out() -> Self {
+        let why = "too many wrong passwords from here: try again in ten minutes".into();
+        Self { reason: ReasonCode::QuotaExceeded, why }
+    }
 }
 
 /// The server's next step in an exchange (AUTH 0x18), with the state that judges the answer.

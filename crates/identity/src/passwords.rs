@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentmq_codec::ReasonCode;
-use aws_lc_rs::hmac;
 
 use crate::authenticate::{Acceptance, Challenge, Credentials, Exchange, Outcome, Refusal, Work};
 use crate::evidence::Evidence;
+use crate::keyed_hash::keyed_hash;
 use crate::lockout::Lockout;
 use crate::password::HashedPassword;
 use crate::principal::Principal;
@@ -25,7 +25,10 @@ pub trait Entropy: Send + Sync + std::fmt::Debug {
 
 /// Lets in who knows the password of a user.
 #[derive(Debug, Clone)]
-pub struct Passwords(Arc<Shared>);
+pub struct Passwords {
+    shared: Arc<Shared>,
+    leaves_strangers: bool,
+}
 
 /// What outlives the users that it was made with.
 #[derive(Debug)]
@@ -59,14 +62,22 @@ impl Passwords {
         entropy.fill(&mut nobody);
         let decoy = HashedPassword::new(&nobody, &salt);
         let right = Mutex::default();
-        Self(Arc::new(Shared { users, clock, entropy, decoy, secret, lockout, right }))
+        let shared = Shared { users, clock, entropy, decoy, secret, lockout, right };
+        Self { shared: Arc::new(shared), leaves_strangers: false }
+    }
+
+    /// Judges only who says the name of a user: others may be known to the next kind of proof. How
+    /// long an answer takes then tells which names are here.
+    #[must_use]
+    pub fn leaving_strangers(self) -> Self {
+        Self { leaves_strangers: true, ..self }
     }
 
     fn plain(&self, name: &str, password: &[u8], source: Option<IpAddr>) -> Outcome {
-        let shared = &self.0;
+        let shared = &self.shared;
         let now = shared.clock.unix_secs();
         if shared.lockout.is_locked(name, source, now) {
-            return Outcome::Refused(locked());
+            return Outcome::Refused(Refusal::locked_out());
         }
         let digest = shared.digest(name, password);
         if shared.right().get(&digest).is_some_and(|until| now < *until) {
@@ -78,7 +89,7 @@ impl Passwords {
     }
 
     fn scram(&self, data: &[u8], source: Option<IpAddr>) -> Outcome {
-        let shared = &self.0;
+        let shared = &self.shared;
         let Some(first) = ClientFirst::read(data) else {
             return Outcome::Refused(Refusal {
                 reason: ReasonCode::NotAuthorized,
@@ -87,7 +98,7 @@ impl Passwords {
         };
         let name: Box<str> = first.name.as_str().into();
         if shared.lockout.is_locked(&name, source, shared.clock.unix_secs()) {
-            return Outcome::Refused(locked());
+            return Outcome::Refused(Refusal::locked_out());
         }
         let known = shared.users.get(&*name).and_then(|user| user.scram.clone());
         let verifier = known.unwrap_or_else(|| ScramVerifier::decoy(&shared.secret, &name));
@@ -106,7 +117,11 @@ impl Proof for Passwords {
         match method {
             Some((METHOD, data)) => Some(self.scram(data, source)),
             Some(_) => None,
-            None => Some(self.plain(username?, password?, source)),
+            None => {
+                let (name, password) = (username?, password?);
+                let is_left = self.leaves_strangers && !self.shared.users.contains_key(name);
+                (!is_left).then(|| self.plain(name, password, source))
+            }
         }
     }
 
@@ -116,7 +131,7 @@ impl Proof for Passwords {
             return None;
         }
         let name = principal.name()?;
-        let user = self.0.users.get(name)?;
+        let user = self.shared.users.get(name)?;
         Some(Principal::verified(name, user.claims.clone()).by(Evidence::Password))
     }
 }
@@ -127,20 +142,16 @@ impl Shared {
     }
 
     fn accepted(&self, name: &str, data: Option<Vec<u8>>) -> Outcome {
-        let Some(user) = self.users.get(name) else { return Outcome::Refused(wrong()) };
+        let Some(user) = self.users.get(name) else {
+            return Outcome::Refused(Refusal::wrong_password());
+        };
         let principal = Principal::verified(name, user.claims.clone()).by(Evidence::Password);
         Outcome::Accepted(Acceptance { data, ..principal.into() })
     }
 
     /// What a right password is remembered by. Nobody learns it from that.
     fn digest(&self, name: &str, password: &[u8]) -> [u8; 32] {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
-        let mut context = hmac::Context::with_key(&key);
-        context.update(&(name.len() as u64).to_le_bytes());
-        context.update(name.as_bytes());
-        context.update(password);
-        let tag = context.sign();
-        std::array::from_fn(|at| tag.as_ref().get(at).copied().unwrap_or_default())
+        keyed_hash(&self.secret, &[name.as_bytes(), password])
     }
 
     /// Counts a login, right or wrong.
@@ -186,14 +197,14 @@ impl Work for Comparison {
         let Self { shared, name, password, source, digest } = &*self;
         // Others may have guessed while this one waited.
         if shared.lockout.is_locked(name, *source, shared.clock.unix_secs()) {
-            return Outcome::Refused(locked());
+            return Outcome::Refused(Refusal::locked_out());
         }
         let known = shared.users.get(&**name).and_then(|user| user.password.as_ref());
         let compared = known.or(shared.decoy.as_ref()).is_some_and(|hash| hash.is_of(password));
         let is_right = compared && known.is_some();
         shared.count(name, *source, is_right);
         if !is_right {
-            return Outcome::Refused(wrong());
+            return Outcome::Refused(Refusal::wrong_password());
         }
         shared.remember(*digest);
         shared.accepted(name, None)
@@ -214,25 +225,15 @@ impl Exchange for ScramExchange {
         let Self { shared, name, source, server } = *self;
         // Others may have guessed since it began.
         if shared.lockout.is_locked(&name, source, shared.clock.unix_secs()) {
-            return Outcome::Refused(locked());
+            return Outcome::Refused(Refusal::locked_out());
         }
         let answer = server.finish(data);
         shared.count(&name, source, answer.is_some());
         match answer {
             Some(answer) => shared.accepted(&name, Some(answer.into_bytes())),
-            None => Outcome::Refused(wrong()),
+            None => Outcome::Refused(Refusal::wrong_password()),
         }
     }
-}
-
-fn wrong() -> Refusal {
-    let why = "the user name or password is wrong".into();
-    Refusal { reason: ReasonCode::BadUserNameOrPassword, why }
-}
-
-fn locked() -> Refusal {
-    let why = "too many wrong passwords from here: try again in ten minutes".into();
-    Refusal { reason: ReasonCode::QuotaExceeded, why }
 }
 
 /// The Authentication Method.

@@ -61,6 +61,8 @@ impl Router {
             may_be_anonymous: self.settings.lets_anonymous_in(arrival.door),
             certificate: arrival.certificate.as_deref(),
             source: arrival.source,
+            listener: arrival.door,
+            version: connect.version,
         };
         let outcome = self.authenticator.authenticate(&credentials);
         let takes_steps = method.is_some() || matches!(outcome, Outcome::Later(_));
