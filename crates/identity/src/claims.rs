@@ -125,7 +125,7 @@ fn of(claim: &'static str) -> impl Fn(&'static str) -> ClaimError {
 fn text(object: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, ClaimError> {
     match object.get(claim) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => checked(value).map(Some).map_err(of(claim)),
+        Some(value) => checked_text(value).map(Some).map_err(of(claim)),
     }
 }
 
@@ -136,16 +136,17 @@ fn texts(object: &Map<String, Value>, claim: &'static str) -> Result<Vec<String>
         Some(Value::Array(items)) if items.len() > MOST => Err(of(claim)("has too many values")),
         Some(Value::Array(items)) => {
             let mut texts: Vec<_> =
-                items.iter().map(checked).collect::<Result<_, _>>().map_err(of(claim))?;
+                items.iter().map(checked_text).collect::<Result<_, _>>().map_err(of(claim))?;
             let mut seen = HashSet::new();
             texts.retain(|text| seen.insert(text.clone()));
             Ok(texts)
         }
-        Some(value) => checked(value).map(|text| vec![text]).map_err(of(claim)),
+        Some(value) => checked_text(value).map(|text| vec![text]).map_err(of(claim)),
     }
 }
 
-fn checked(value: &Value) -> Result<String, &'static str> {
+/// A text that may be a name or another claim.
+pub(crate) fn checked_text(value: &Value) -> Result<String, &'static str> {
     match value {
         Value::String(text) if text.is_empty() => Err("is empty"),
         Value::String(text) if text.len() > LONGEST => Err("is too long"),

@@ -12,6 +12,8 @@ pub(crate) enum Evidence {
     Password,
     /// A client certificate.
     Certificate,
+    /// What a hook says.
+    Hook,
     /// A token.
     Token(TokenMark),
 }
@@ -34,6 +36,7 @@ impl Evidence {
             Self::Word => Value::Null,
             Self::Password => json!("password"),
             Self::Certificate => json!("certificate"),
+            Self::Hook => json!("hook"),
             Self::Token(TokenMark { id, chain, made_at }) => {
                 json!({ "jti": id, "chain": chain, "iat": made_at })
             }
@@ -44,6 +47,7 @@ impl Evidence {
         let text = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
         match value {
             Value::String(kind) if kind == "certificate" => Self::Certificate,
+            Value::String(kind) if kind == "hook" => Self::Hook,
             Value::String(_) => Self::Password,
             Value::Object(_) => Self::Token(TokenMark {
                 id: text("jti"),

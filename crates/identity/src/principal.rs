@@ -223,6 +223,8 @@ mod tests {
             Principal::named("{"),
             Principal::verified("scout", claims("acme")),
             Principal::verified("scout", claims("acme")).by(Evidence::Password),
+            Principal::verified("scout", claims("acme")).by(Evidence::Certificate),
+            Principal::verified("scout", claims("acme")).by(Evidence::Hook),
             Principal::verified("scout", claims("acme")).by(Evidence::Token(TokenMark {
                 id: Some("j".into()),
                 chain: None,

@@ -88,7 +88,7 @@ impl Revocations {
 fn made_at(principal: &Principal) -> u64 {
     match principal.evidence() {
         Evidence::Token(token) => token.made_at,
-        Evidence::Password | Evidence::Certificate | Evidence::Word => 0,
+        Evidence::Password | Evidence::Certificate | Evidence::Hook | Evidence::Word => 0,
     }
 }
 
@@ -100,7 +100,9 @@ impl Revoked {
                 Evidence::Token(token) => {
                     [&token.id, &token.chain].into_iter().flatten().any(|own| own == id)
                 }
-                Evidence::Password | Evidence::Certificate | Evidence::Word => false,
+                Evidence::Password | Evidence::Certificate | Evidence::Hook | Evidence::Word => {
+                    false
+                }
             },
             Self::Name(name) => principal.name() == Some(name),
             Self::Agent(name) => claims.is_some_and(|it| it.agent_id.as_ref() == Some(name)),
