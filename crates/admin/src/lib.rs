@@ -10,6 +10,7 @@ mod answer;
 mod doorkeeper;
 mod fetch;
 mod health;
+mod peer;
 mod places;
 mod rate;
 mod server;
