@@ -8,8 +8,10 @@
 
 mod answer;
 mod doorkeeper;
+mod fault_log;
 mod fetch;
 mod health;
+mod hook_client;
 mod peer;
 mod places;
 mod rate;
@@ -20,6 +22,7 @@ mod token_routes;
 
 pub use doorkeeper::Doorkeeper;
 pub use fetch::{Fetched, Fetcher};
+pub use hook_client::{HookClient, HookOptions};
 pub use server::{Admin, AdminError, AdminOptions};
 pub use services::Services;
 pub use tls::TlsIdentity;

@@ -101,7 +101,9 @@ fn trust(ca: Option<&Path>) -> Result<TlsConnector, String> {
             let all = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| format!("{shown}: {error}"))?;
-            roots.add_parsable_certificates(all);
+            if roots.add_parsable_certificates(all).0 == 0 {
+                return Err(format!("{shown}: there is no certificate in it"));
+            }
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

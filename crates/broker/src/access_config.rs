@@ -21,7 +21,7 @@ use crate::key_sets::KeySets;
 use crate::organizations_file::OrganizationsFile;
 use crate::plans_file::PlansByName;
 use crate::value::choices;
-use crate::{ConfigError, Place, organizations_file, revocations_file, users_file};
+use crate::{ConfigError, HookConfig, Place, organizations_file, revocations_file, users_file};
 
 /// `[access]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct AccessConfig {
     pub users: PathBuf,
     /// Tokens that clients are let in with.
     pub tokens: TokensConfig,
+    /// The service that is asked who a client is.
+    pub hook: HookConfig,
     /// The file of who is not let in any more; empty: nobody.
     pub revocations: PathBuf,
     /// The file of plans; empty: those that come with the broker.
@@ -259,6 +261,7 @@ impl AccessConfig {
     pub fn authenticates(&self) -> bool {
         !self.tokens.keys.is_empty()
             || !self.users.as_os_str().is_empty()
+            || self.hook.is_on()
             || self.certificates.agent_id != SubjectPart::None
     }
 
@@ -293,7 +296,15 @@ impl AccessConfig {
         if let Some(users) = self.load_users()? {
             let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
             let lockout = kept.lockout.clone();
-            proofs.push(Box::new(Passwords::new(users, clock, entropy, lockout)));
+            let passwords = Passwords::new(users, clock, entropy, lockout);
+            proofs.push(Box::new(match self.hook.is_on() {
+                true => passwords.leaving_strangers(),
+                false => passwords,
+            }));
+        }
+        if self.hook.is_on() {
+            let (clock, lockout) = (Arc::new(SystemClock), kept.lockout.clone());
+            proofs.push(Box::new(self.hook.load(clock, &SystemEntropy, lockout)?));
         }
         if let Some(name) = self.certificates.agent_id.part() {
             let org = self.certificates.org_id.part().map(|part| ("org_id", part));

@@ -210,6 +210,7 @@ impl Config {
         problems.extend(self.admin.problems());
         problems.extend(self.audit.problems());
         problems.extend(self.access.tokens.problems());
+        problems.extend(self.access.hook.problems(self.limits.connect_timeout_ms));
         problems.extend(self.access.identity.problems());
         problems.extend(self.access.refusal_replies.problems());
         problems.extend(self.service_problems());

@@ -200,6 +200,19 @@ static FIELDS: &[Field<Config>] = &[
     claim_field!("org_id"),
     claim_field!("roles"),
     claim_field!("acl"),
+    field!(access.hook.url, Allowed::Text, NewConnections),
+    field!(access.hook.ca, Allowed::Text, NewConnections),
+    field!(access.hook.secret, Allowed::Text, NewConnections),
+    field!(
+        access.hook.timeout_ms,
+        Allowed::Integer { minimum: 100, maximum: 60_000 },
+        NewConnections
+    ),
+    field!(
+        access.hook.remember_secs,
+        Allowed::Integer { minimum: 0, maximum: 86_400 },
+        NewConnections
+    ),
     field!(access.revocations, Allowed::Text, AtOnce),
     field!(access.plans, Allowed::Text, AtOnce),
     field!(access.default_plan, Allowed::Text, AtOnce),

@@ -76,5 +76,5 @@ fn warning_at(ends: Time) -> Time {
 }
 
 const WARNING_MS: u64 = 30_000;
-const ENDED: &str = "the token has expired: connect with a new one; who brings it by AUTH before \
-    that stays connected";
+const ENDED: &str = "the token has expired, or what else let you in: connect again; who brings a \
+    new token by AUTH before that stays connected";
