@@ -12,6 +12,8 @@ mod durability;
 mod fd_exhaustion;
 mod flapping;
 mod handoff;
+mod hook;
+mod hook_service;
 mod identity_stamp;
 mod idle_memory;
 mod issuer_keys;

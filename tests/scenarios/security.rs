@@ -9,6 +9,7 @@ use agentmq_testkit::codec::{
     ReasonCode,
 };
 
+use crate::hook_service::{Answer, Service};
 use crate::program::{printed, printed_with_input, run};
 
 /// S02: whoever has no right to a session does not disturb it, however often he tries.
@@ -98,6 +99,8 @@ fn access_that_cannot_be_read_is_no_start() {
         "users = \"half.toml\"",
         "revocations = \"half.toml\"",
         "policy = \"none.toml\"",
+        "hook = { url = \"https://127.0.0.1:1/\", secret = \"none.txt\" }",
+        "hook = { url = \"https://127.0.0.1:1/\", ca = \"none.pem\" }",
     ] {
         write("agentmq.toml", &format!("{}[access]\n{setting}\n", crate::TCP));
         let output = run(folder.path(), &["serve"]);
@@ -117,16 +120,29 @@ fn no_secret_is_written_anywhere() {
     std::fs::write(folder.path().join("users.toml"), "").unwrap();
     add_user(folder.path(), "scout", "canary-right");
     printed(folder.path(), &["keys", "create", "keys.json"]);
+    std::fs::write(folder.path().join("bearer"), "canary-bearer").unwrap();
+    let service = Service::start(serde_json::json!({"result": "deny"}));
     let config = format!(
         "{}[access]\nusers = \"users.toml\"\ntokens.keys = [\"keys.json\"]\n\
-         [log]\nlevel = \"trace\"\n",
-        crate::TCP
+         hook.url = \"{}\"\nhook.secret = \"bearer\"\n[log]\nlevel = \"trace\"\n",
+        crate::TCP,
+        service.url(),
     );
     let broker = Broker::start_in(crate::BINARY, &config, folder);
     let token = printed(broker.folder(), &["token", "create", "--agent", "canary"]);
-    for password in ["canary-right", "canary-wrong", &token, &format!("{token}x")] {
+    for (name, password) in [
+        ("scout", "canary-right"),
+        ("scout", "canary-wrong"),
+        ("scout", &*token),
+        ("scout", &format!("{token}x")),
+        ("asked", "canary-asked"),
+        ("asked", "canary-answer"),
+    ] {
+        if password == "canary-answer" {
+            service.answers(Answer::Raw("HTTP/1.1 200 canary-\r\n\r\ncanary-{".into()));
+        }
         let mut client = broker.dial();
-        client.connect_with(connect("c", Some(("scout", password.as_bytes()))));
+        client.connect_with(connect("c", Some((name, password.as_bytes()))));
         let secret = PropertiesBuf::new()
             .with(Property::Pair("a2a-authorization", "Bearer canary-property"));
         let publish = Publish { topic: "t", payload: b"canary-payload", ..Publish::default() };
@@ -146,7 +162,8 @@ fn no_secret_is_written_anywhere() {
         let _ = client.try_send_bytes(&bytes);
         while client.receive_or_end().is_some() {}
     }
-    let log = broker.log();
+    assert_eq!(service.asked().len(), 2);
+    let log = broker.wait_for_log("the hook does not say who a client is", 0);
     assert!(!log.contains("canary-") && !log.contains(&token), "{log}");
 }
 
