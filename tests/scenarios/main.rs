@@ -45,6 +45,7 @@ mod takeover_race;
 mod tls;
 mod token_service;
 mod tokens;
+mod topic_prefix;
 mod unix;
 mod websocket;
 

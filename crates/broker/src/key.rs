@@ -240,6 +240,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(mqtt.wildcard_subscriptions, Allowed::Boolean, NewConnections),
     field!(mqtt.subscription_identifiers, Allowed::Boolean, NewConnections),
     field!(mqtt.shared_subscriptions, Allowed::Boolean, NewConnections),
+    field!(mqtt.dollar_prefixes, Allowed::List, AtOnce),
     field!(mqtt.response_information, Allowed::Text, NewConnections),
     field!(shared.strategy, Allowed::Choice(STRATEGIES), AtOnce),
     field!(sys.interval_secs, Allowed::Integer { minimum: 0, maximum: 86_400 }, AtOnce),

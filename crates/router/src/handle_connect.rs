@@ -16,6 +16,7 @@ use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
+use crate::topic_prefix::NoRoute;
 
 /// Why a CONNECT is refused.
 pub(crate) type Refused = (ReasonCode, Cow<'static, str>);
@@ -147,6 +148,10 @@ impl Router {
         let Some(will) = &connect.will else { return Ok(()) };
         if check_name(will.topic, &self.settings.topic_limits()).is_err() {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
+        }
+        if !self.settings.knows_prefix(will.topic) {
+            let (reason, why) = NoRoute::Prefix.refusal(&self.settings);
+            return Err((reason, format!("Will Topic: {why}").into()));
         }
         if will.qos > self.settings.maximum_qos {
             return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));

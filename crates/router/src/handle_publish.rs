@@ -14,6 +14,7 @@ use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::{Router, second_of};
+use crate::topic_prefix::{self, NoRoute};
 
 impl Router {
     pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
@@ -97,7 +98,7 @@ impl Router {
         let Some(connection) = self.connection_mut(id) else { return Ok(publish.topic) };
         if !publish.topic.is_empty() && check_name(publish.topic, &topic_limits).is_err() {
             // With any QoS: the alias would go on to stand for the topic before.
-            return Err(TOPIC_INVALID);
+            return Err(BEYOND_LIMIT);
         }
         let maximum = connection.topic_alias_maximum;
         let topic =
@@ -124,12 +125,11 @@ impl Router {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
         if let Err((reason, why)) = connection.permits(publish, topic) {
-            let ack = connection.refusal(publish, reason, &why);
             if self.reply_refusal(id, publish, topic, &why, now) {
                 self.counters.publish_refused += 1;
                 return Ok(Some(ReasonCode::Success));
             }
-            return Ok(self.refuse_publish(id, ack));
+            return Ok(self.refuse_publish(id, publish, reason, &why));
         }
         let (publisher, is_v5) = (connection.session(), connection.version.is_v5());
         let key = session.key();
@@ -137,13 +137,14 @@ impl Router {
             (publish.qos == QoS::ExactlyOnce && key.is_some()).then_some((key, publish.packet_id));
         let route = match self.route(topic) {
             Ok(route) => route,
-            // An acknowledgement can say so: it costs this message, not the connection.
-            Err(error) if is_v5 && publish.qos > QoS::AtMostOnce => {
-                let connection = self.connection_mut(id);
-                let ack = connection.and_then(|it| it.refusal(publish, error.reason, error.what));
-                return Ok(self.refuse_publish(id, ack));
+            // Where no acknowledgement can say so it costs the connection, not the message alone.
+            Err(NoRoute::Limit) if !is_v5 || publish.qos == QoS::AtMostOnce => {
+                return Err(BEYOND_LIMIT);
             }
-            Err(error) => return Err(error),
+            Err(why) => {
+                let (reason, why) = why.refusal(&self.settings);
+                return Ok(self.refuse_publish(id, publish, reason, &why));
+            }
         };
         let is_forgotten = arrived.is_some() && self.commit.condition() != Condition::Good;
         if is_forgotten || self.cannot_keep(publish.qos, publish.retain, &route) {
@@ -152,10 +153,7 @@ impl Router {
                 self.counters.publish_refused += 1;
                 return Err(DecodeError::with(ReasonCode::QuotaExceeded, CANNOT_KEEP));
             }
-            let connection = self.connection_mut(id);
-            let ack = connection
-                .and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));
-            return Ok(self.refuse_publish(id, ack));
+            return Ok(self.refuse_publish(id, publish, ReasonCode::QuotaExceeded, CANNOT_KEEP));
         }
         let changed = self.changed_properties(id, publish, &route);
         let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
@@ -202,11 +200,18 @@ impl Router {
         properties.has_per_hop().then(|| properties.forwarded())
     }
 
-    /// A publication that is not routed; `ack` tells its publisher, if it expects an answer, and
-    /// none is left to send.
-    fn refuse_publish(&mut self, id: ConnectionId, ack: Option<PendingAck>) -> Option<ReasonCode> {
+    /// A publication that is not routed: tells its publisher, if it expects an answer. None is left
+    /// to send.
+    fn refuse_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        why: &str,
+    ) -> Option<ReasonCode> {
         self.counters.publish_refused += 1;
-        if let Some(ack) = ack {
+        let connection = self.connection_mut(id);
+        if let Some(ack) = connection.and_then(|it| it.refusal(publish, reason, why)) {
             self.acknowledge(id, ack);
         }
         None
@@ -281,12 +286,15 @@ impl Router {
         }
     }
 
-    /// The route of a topic. A name that exceeds the limits is found here, before it is cached.
-    pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, DecodeError> {
+    /// The route of a topic. A name that has none is found here, before it is cached.
+    pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, NoRoute> {
         if let Some(route) = self.routes.get(topic, &self.subscriptions) {
             return Ok(route);
         }
-        check_name(topic, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
+        check_name(topic, &self.settings.topic_limits()).map_err(|_| NoRoute::Limit)?;
+        if !self.settings.knows_prefix(topic) {
+            return Err(NoRoute::Prefix);
+        }
         let bound = self.settings.limits.route_cache as usize;
         let is_identified = self.settings.identifies(topic);
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, is_identified))
@@ -336,7 +344,5 @@ fn ack_kind(qos: QoS) -> Option<AckKind> {
 const NOT_RETAINED: &str = "delivered but not retained: retained_messages or retained_bytes is \
     reached; clear retained topics or raise the limit";
 
-const TOPIC_INVALID: DecodeError = DecodeError::with(
-    ReasonCode::TopicNameInvalid,
-    "topic name exceeds topic_levels or topic_bytes; `agentmq limits` shows them",
-);
+const BEYOND_LIMIT: DecodeError =
+    DecodeError::with(ReasonCode::TopicNameInvalid, topic_prefix::BEYOND_LIMIT);

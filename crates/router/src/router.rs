@@ -144,8 +144,10 @@ impl Router {
 
     /// Takes over new settings. Connections keep what their CONNACK told them.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
-        if settings.identity_topics != self.settings.identity_topics {
-            self.routes = RouteCache::default(); // which say whether messages say so
+        let told_by_routes =
+            |it: &Settings| (it.identity_topics.clone(), it.dollar_prefixes.clone());
+        if told_by_routes(&settings) != told_by_routes(&self.settings) {
+            self.routes = RouteCache::default();
         }
         self.settings = settings;
     }

@@ -6,6 +6,8 @@ use agentmq_codec::QoS;
 use agentmq_session::{Limits, QueueBound};
 use agentmq_topic::TopicLimits;
 
+use crate::topic_prefix::DOLLAR_PREFIXES;
+
 /// The router's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -39,6 +41,8 @@ pub struct Settings {
     pub share_strategies: BTreeMap<String, ShareStrategy>,
     /// What holds at each listener, in their order.
     pub doors: Vec<DoorSettings>,
+    /// First levels with `$` below which clients may publish; `*` stands for all.
+    pub dollar_prefixes: Vec<Box<str>>,
     /// Filters of topics of calls that are refused by an answer.
     pub refusal_replies: Vec<Box<str>>,
     /// Filters of topics whose messages say who has published them.
@@ -74,6 +78,7 @@ impl Default for Settings {
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
             doors: Vec::new(),
+            dollar_prefixes: DOLLAR_PREFIXES.map(Into::into).into(),
             refusal_replies: Vec::new(),
             identity_topics: Vec::new(),
             identity_prefix: "agentmq-".into(),

@@ -41,7 +41,6 @@ impl Router {
             self.counters.publish_refused += 1;
             return;
         }
-        self.counters.wills_sent += 1;
         self.publish_will(will.into_message(now), will_of, &client_id, Some(index), now);
     }
 }

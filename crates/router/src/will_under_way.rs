@@ -34,7 +34,11 @@ impl Router {
         publisher: Option<u32>,
         now: Time,
     ) {
-        let Ok(route) = self.route(message.topic()) else { return };
+        let Ok(route) = self.route(message.topic()) else {
+            self.counters.publish_refused += 1;
+            return;
+        };
+        self.counters.wills_sent += 1;
         // A name of its own: its session's next one may come before this one has arrived.
         let new =
             |router: &mut Self| DueWill { of: will_of, key: router.commit.new_key(), client_id };

@@ -244,7 +244,7 @@ fn text(id: u8, value: &str, list: &mut Vec<u8>) {
     counted(value.as_bytes(), list);
 }
 
-const TOPICS: &[&str] = &["a", "a/b", "a/b/c", "b", "/", "$a/b", "a/b/c/d/e/f"];
+const TOPICS: &[&str] = &["a", "a/b", "a/b/c", "b", "/", "$a/b", "$a2a/b", "a/b/c/d/e/f"];
 
 const FILTERS: &[&str] = &[
     "a",
@@ -255,7 +255,7 @@ const FILTERS: &[&str] = &[
     "a/+",
     "+/b",
     "/",
-    "$a/#",
+    "$a2a/#",
     "$share/g/a/#",
     "$share/g/#",
     "$share/h/+",

@@ -27,4 +27,5 @@ mod subscription_options;
 mod subscriptions;
 mod takeover;
 mod topic_alias;
+mod topic_prefix;
 mod will;
