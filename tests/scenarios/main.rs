@@ -34,6 +34,7 @@ mod readme;
 mod refusal_log;
 mod reload;
 mod reset_storm;
+mod retain_source;
 mod revocation;
 mod security;
 mod shards;

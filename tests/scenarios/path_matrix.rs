@@ -234,6 +234,8 @@ fn nothing_reaches_a_member_of_a_group_that_it_must_not() {
 enum Entry {
     Qos(QoS),
     Retained,
+    /// It was retained before, and is served now.
+    Served,
     Alias,
     Will,
     DelayedWill,
@@ -292,6 +294,16 @@ fn comes_in(entry: Entry, right: Right, transport: Transport) -> bool {
             world.turn(right);
             writer.send(&Packet::Publish(Publish { retain: true, ..publish }));
         }
+        Entry::Served => {
+            writer.send(&Packet::Publish(Publish { retain: true, ..publish }));
+            writer.ping();
+            world.turn(right);
+            let mut late = world.broker.client("late");
+            late.subscribe("writer/secret/a", QoS::AtLeastOnce);
+            late.subscribe(MARK, QoS::AtLeastOnce);
+            world.publish(MARK, QoS::AtLeastOnce, false);
+            return topics(&mut late).iter().any(|topic| topic == "writer/secret/a");
+        }
         Entry::Alias => {
             // What the alias stands for was told while it was allowed, or is now.
             let named = Publish { qos: QoS::AtMostOnce, properties: alias.view(), ..publish };
@@ -338,6 +350,7 @@ fn nothing_comes_in_that_must_not() {
         Entry::Qos(QoS::AtLeastOnce),
         Entry::Qos(QoS::ExactlyOnce),
         Entry::Retained,
+        Entry::Served,
         Entry::Alias,
         Entry::Will,
         Entry::DelayedWill,

@@ -39,6 +39,9 @@ pub struct AccessConfig {
     pub certificates: CertificatesConfig,
     /// Filters of topics of calls that are refused by an answer.
     pub refusal_replies: RefusalReplies,
+    /// Whether a retained message is served also when its author may not retain it any more: the
+    /// opposite of `access.check_retain_source`, so that nothing said means that it is checked.
+    pub ignores_retain_source: bool,
 }
 
 /// Filters of topics of calls that are refused by an answer, and not by their acknowledgement.

@@ -220,6 +220,16 @@ static FIELDS: &[Field<Config>] = &[
             Ok(())
         },
     },
+    Field {
+        name: "access.check_retain_source",
+        allowed: Allowed::Boolean,
+        reload: Reload::AtOnce,
+        get: |config| Some(Value::Boolean(!config.access.ignores_retain_source)),
+        set: |config, value| {
+            config.access.ignores_retain_source = !fitting::<bool>(value)?;
+            Ok(())
+        },
+    },
     field!(access.identity.topics, Allowed::List, AtOnce),
     field!(access.identity.prefix, Allowed::Text, AtOnce),
     field!(admin.url, Allowed::Text, Restart),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
+    Author, Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
 };
 
 use crate::connection::{Connection, ConnectionId};
@@ -43,6 +43,8 @@ pub(crate) struct Source<'a> {
     pub(crate) arrived: Option<(SessionKey, u16)>,
     /// Whose will it is, where that must survive a crash.
     pub(crate) will: Option<DueWill<'a>>,
+    /// Who has published it, where it is retained and there is anything to ask about him.
+    pub(crate) author: Option<Arc<Author>>,
 }
 
 /// How a delivery ended.
@@ -74,6 +76,7 @@ impl<'a> Source<'a> {
             is_for_one: false,
             arrived: None,
             will: None,
+            author: None,
         }
     }
 

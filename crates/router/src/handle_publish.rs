@@ -171,6 +171,7 @@ impl Router {
             is_for_one: false,
             arrived,
             will: None,
+            author: if publish.retain { self.author(id) } else { None },
         };
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
@@ -248,7 +249,7 @@ impl Router {
             messages: limits.retained_messages as usize,
             bytes: limits.retained_bytes,
         };
-        let now = source.now;
+        let (now, author) = (source.now, source.author.clone());
         let message = source.message();
         let stamp = self.peers.stamp();
         if !self.retained.has_room(message, bound) {
@@ -259,9 +260,9 @@ impl Router {
             return None;
         }
         if self.peers.is_alone() {
-            self.retained.store(message, stamp);
+            self.retained.store(message, stamp, author);
         } else {
-            self.retained.replicate(message, stamp, now);
+            self.retained.replicate(message, stamp, author, now);
         }
         Some(stamp)
     }
@@ -270,9 +271,9 @@ impl Router {
     fn clear_retained(&mut self, clearing: Message, stamp: Stamp, now: Time) {
         self.record_clearing(clearing.topic());
         if self.peers.is_alone() {
-            return self.retained.store(&clearing, stamp);
+            return self.retained.store(&clearing, stamp, None);
         }
-        self.retained.replicate(&clearing, stamp, now);
+        self.retained.replicate(&clearing, stamp, None, now);
         if self.peers.own != Place(0) {
             self.must_keep(Place(0), QoS::AtLeastOnce); // which records it
         }

@@ -46,6 +46,7 @@ mod refusal_log;
 mod refusal_reply;
 mod remote_member;
 mod restore;
+mod retain_source;
 mod retained;
 mod rights;
 mod route;

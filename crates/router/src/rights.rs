@@ -1,20 +1,25 @@
 //! What rights come to in a session: what its client may publish, and what it may still have when
 //! it comes back, or is served from its queue. Its rights may have become less since it subscribed.
 
+use std::sync::Arc;
+
 use agentmq_codec::{PropertyId, Publish};
 use agentmq_identity::{Action, Decision, Principal};
+use agentmq_session::Author;
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::handle_connect::Refused;
 use crate::router::Router;
 
-/// What a connection was allowed lately: most publish to a few topics again and again, and ask for
-/// answers at one, and looking through the rules costs as much as routing.
+/// What a connection was allowed lately, and as whom: most publish to a few topics again and again,
+/// and ask for answers at one, and looking through the rules costs as much as routing.
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
     topics: Recent,
     response_topics: Recent,
+    /// As whom it retains messages.
+    pub(crate) author: Option<Arc<Author>>,
 }
 
 /// The last few different texts.

@@ -22,6 +22,7 @@ use crate::recall::Leaving;
 use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
+use crate::retain_source::RetainSource;
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
 use crate::settings::Settings;
@@ -44,6 +45,7 @@ pub struct Router {
     pub(crate) routes: RouteCache,
     pub(crate) groups: SharedGroups,
     pub(crate) retained: Retained,
+    pub(crate) retain_source: RetainSource,
     pub(crate) peers: Peers,
     pub(crate) remote_members: RemoteMembers,
     pub(crate) away_groups: AwayGroups,
@@ -110,6 +112,7 @@ impl Router {
             routes: RouteCache::default(),
             groups: SharedGroups::default(),
             retained: Retained::new(),
+            retain_source: RetainSource::default(),
             peers: Peers::default(),
             remote_members: RemoteMembers::default(),
             away_groups: AwayGroups::default(),

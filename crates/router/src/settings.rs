@@ -17,6 +17,8 @@ pub struct Settings {
     pub maximum_qos: QoS,
     /// Whether retained messages are accepted.
     pub retain_available: bool,
+    /// Whether a retained message is served only while its author may retain it.
+    pub check_retain_source: bool,
     /// Whether filters may hold wildcards.
     pub wildcard_subscriptions: bool,
     /// Whether subscriptions may have identifiers.
@@ -66,6 +68,7 @@ impl Default for Settings {
             limits: Limits::default(),
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
+            check_retain_source: true,
             wildcard_subscriptions: true,
             subscription_identifiers: true,
             shared_subscriptions: true,

@@ -5,6 +5,7 @@
 //! output goes into an [`Outbox`]. Knows nothing of other clients, subscriptions or sockets.
 #![forbid(unsafe_code)]
 
+mod author;
 mod away;
 mod change;
 mod in_flight;
@@ -25,6 +26,7 @@ mod topic_alias;
 mod unreleased;
 mod will;
 
+pub use author::{Author, Authors};
 pub use away::{Away, QueueMemory, Recall, Recalled};
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};
@@ -33,7 +35,8 @@ pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
 pub use restored::{
-    RestoredEntry, RestoredSession, RestoredSubscription, RestoredWaiting, RestoredWill,
+    RestoredEntry, RestoredRetained, RestoredSession, RestoredSubscription, RestoredWaiting,
+    RestoredWill,
 };
 pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Router, Settings};
-use agentmq_session::{CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time};
+use agentmq_session::{CommitEngine, RestoredRetained, RestoredSession, RestoredWill, Slab, Time};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -43,7 +43,7 @@ pub struct ShardOptions {
     /// Sessions that survived, for this shard.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages that survived.
-    pub retained: Vec<Message>,
+    pub retained: Vec<RestoredRetained>,
     /// Wills that were on their way.
     pub wills: Vec<RestoredWill>,
     /// The broker's clock.
@@ -181,7 +181,7 @@ impl Shard {
             .then(|| Placer::new(options.placement, options.directory.shards()));
         let now = options.clock.now();
         router.submit(now); // the first time that it hears of the clock
-        options.retained.iter().for_each(|message| router.restore_retained(message));
+        options.retained.into_iter().for_each(|it| router.restore_retained(it));
         for session in options.sessions {
             router.restore(session, now);
         }
