@@ -33,6 +33,7 @@ mod publish_rate;
 mod readme;
 mod refusal_log;
 mod reload;
+mod reply_topics;
 mod reset_storm;
 mod retain_source;
 mod revocation;

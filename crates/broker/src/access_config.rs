@@ -118,7 +118,8 @@ pub struct IdentityConfig {
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        let topics = ["a2a/v1/#", "$a2a/#", "$mcp-server/#", "$mcp-client/#", "$mcp-rpc/#"];
+        let topics =
+            ["a2a/v1/#", "$a2a/#", "$mcp-server/#", "$mcp-client/#", "$mcp-rpc/#", "$reply/#"];
         Self { topics: topics.map(String::from).into(), prefix: "agentmq-".into() }
     }
 }

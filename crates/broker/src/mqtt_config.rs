@@ -23,7 +23,7 @@ pub struct MqttConfig {
     pub shared_subscriptions: bool,
     /// First levels with `$` below which clients may publish; `*` stands for all.
     pub dollar_prefixes: Vec<String>,
-    /// Response Information for clients that request it; empty: none.
+    /// Response Information for clients that request it; empty: that of their reply topics.
     pub response_information: String,
 }
 

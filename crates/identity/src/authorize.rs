@@ -1,6 +1,7 @@
 //! The one question that every delivery path asks.
 
 use agentmq_codec::ReasonCode;
+use agentmq_topic::ReplyTopic;
 
 use crate::Principal;
 
@@ -52,23 +53,43 @@ impl<'a> Decision<'a> {
 
 impl Principal {
     /// Whether this principal may do `action` on `topic` (a name to publish, a filter to
-    /// subscribe). `$SYS` is the broker's own: nobody publishes there.
+    /// subscribe). `$SYS` is the broker's own: nobody publishes there. Reply topics are allowed
+    /// where no rule denies them: the request that is answered gives the right to publish, and
+    /// [`Self::authorize_as`] says who may subscribe.
     pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
         let system = topic == "$SYS" || topic.starts_with("$SYS/");
         if system && matches!(action, Action::Publish | Action::Retain) {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Decision::refused("$SYS", reason);
         }
+        if action == Action::Retain && ReplyTopic::is_meant(topic) {
+            return Decision::refused(ReplyTopic::PREFIX, REPLY_RETAINED);
+        }
         match self.rights() {
             Some(rights) => rights.decide(action, topic),
             None => Decision::allowed("open"),
         }
     }
+
+    /// The same, where it is known which client it is: to the reply topics of a client nobody else
+    /// subscribes, whatever rules say.
+    pub fn authorize_as(&self, client_id: &str, action: Action, topic: &str) -> Decision<'_> {
+        let is_subscription = matches!(action, Action::Subscribe);
+        if is_subscription && ReplyTopic::is_meant(topic) && !ReplyTopic::is_own(topic, client_id) {
+            return Decision::refused(ReplyTopic::PREFIX, REPLY_OF_ANOTHER);
+        }
+        self.authorize(action, topic)
+    }
 }
+
+const REPLY_RETAINED: &str = "answers below $reply/ are not retained: publish without RETAIN";
+const REPLY_OF_ANOTHER: &str = "below $reply/ a client has only what begins with \
+    $reply/ITS-CLIENT-IDENTIFIER/, if that is one level";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Effect, Pattern, Policy, Rule};
 
     #[test]
     fn only_the_broker_publishes_to_sys() {
@@ -78,5 +99,35 @@ mod tests {
         }
         assert!(client.authorize(Action::Subscribe, "$SYS/#").allowed);
         assert!(client.authorize(Action::Publish, "$SYSTEM/a").allowed);
+    }
+
+    #[test]
+    fn reply_topics_need_no_rule_and_are_their_client_s_own() {
+        let rule = |effect, topics: &str| {
+            let topics = vec![Pattern::parse(topics).expect("a pattern")];
+            Rule { name: "r".into(), effect, topics, ..Rule::default() }
+        };
+        let nothing = Policy::new(Vec::new(), Effect::Deny);
+        let everything = vec![rule(Effect::Allow, "#"), rule(Effect::Allow, "$reply/#")];
+        let everything = Policy::new(everything, Effect::Allow);
+        let denying = Policy::new(vec![rule(Effect::Deny, "$reply/+/secret/#")], Effect::Allow);
+        let scout = Principal::named("scout");
+        let open = scout.clone();
+        let may = |of: &Principal, action, topic: &str| of.authorize_as("a", action, topic).allowed;
+        for of in [&open, &scout.under(&nothing, "a"), &scout.under(&everything, "a")] {
+            assert!(may(of, Action::Publish, "$reply/b/token"));
+            assert!(may(of, Action::Receive, "$reply/a/token"));
+            assert!(!may(of, Action::Retain, "$reply/b/token"), "never");
+            for own in ["$reply/a/token", "$reply/a/#", "$reply/a/+"] {
+                assert!(may(of, Action::Subscribe, own), "{own}");
+            }
+            for other in ["$reply/b/token", "$reply/+/token", "$reply/#", "$reply", "$reply/a"] {
+                assert!(!may(of, Action::Subscribe, other), "{other}");
+            }
+        }
+        let denied = scout.under(&denying, "a");
+        assert!(!may(&denied, Action::Publish, "$reply/b/secret/token"));
+        assert!(!may(&denied, Action::Subscribe, "$reply/a/#"));
+        assert!(may(&denied, Action::Subscribe, "$reply/a/public/#"));
     }
 }

@@ -178,6 +178,9 @@ impl Router {
     /// Delivers to everyone on the route. Returns whether there was anybody to take it.
     pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
         self.begin_message();
+        if route.is_reply {
+            return self.fan_out_reply(source, route);
+        }
         source.is_for_one = route.receivers.len() + route.groups.len() == 1;
         let mut taken = false;
         for receiver in &route.receivers {

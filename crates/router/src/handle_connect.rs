@@ -8,7 +8,7 @@ use agentmq_codec::{
 };
 use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
 use agentmq_session::{Gates, OutboundAliases, Session, Ticket, Time, Will};
-use agentmq_topic::check_name;
+use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
@@ -153,6 +153,9 @@ impl Router {
             let (reason, why) = NoRoute::Prefix.refusal(&self.settings);
             return Err((reason, format!("Will Topic: {why}").into()));
         }
+        if ReplyTopic::is_meant(will.topic) {
+            return Err((ReasonCode::NotAuthorized, WILL_IS_NO_REPLY.into()));
+        }
         if will.qos > self.settings.maximum_qos {
             return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
         }
@@ -165,6 +168,10 @@ impl Router {
             return Err((ReasonCode::NotAuthorized, why.into()));
         }
         let response = will.properties.text(P::ResponseTopic);
+        if response.is_some_and(ReplyTopic::is_meant) {
+            let why = "a will is no request: nobody would wait for answers below $reply/";
+            return Err((ReasonCode::NotAuthorized, why.into()));
+        }
         if let Some(response) = response.filter(|_| principal.is_restricted()) {
             let decision = principal.authorize(Action::Subscribe, response);
             if !decision.allowed {
@@ -356,4 +363,6 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
         (false, false) => u32::MAX,
     }
 }
+
+const WILL_IS_NO_REPLY: &str = "a will is no answer: its topic cannot be below $reply/";
 const FLAPS: &str = "this client identifier connects too often: banned for five minutes";

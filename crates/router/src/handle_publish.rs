@@ -124,7 +124,8 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        if let Err((reason, why)) = connection.permits(publish, topic) {
+        let permitted = connection.permits(publish, topic, &session.client_id);
+        if let Err((reason, why)) = permitted {
             if self.reply_refusal(id, publish, topic, &why, now) {
                 self.counters.publish_refused += 1;
                 return Ok(Some(ReasonCode::Success));
@@ -146,6 +147,12 @@ impl Router {
                 return Ok(self.refuse_publish(id, publish, reason, &why));
             }
         };
+        if route.is_reply
+            && let Err((reason, why)) = self.check_reply(&route, now)
+        {
+            self.counters.replies_dropped += 1;
+            return Ok(self.refuse_publish(id, publish, reason, &why));
+        }
         let is_forgotten = arrived.is_some() && self.commit.condition() != Condition::Good;
         if is_forgotten || self.cannot_keep(publish.qos, publish.retain, &route) {
             if !is_v5 {
@@ -173,6 +180,9 @@ impl Router {
             will: None,
             author: if publish.retain { self.author(id) } else { None },
         };
+        if permitted == Ok(true) {
+            self.open_request(id, publish, now);
+        }
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)

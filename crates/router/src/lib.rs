@@ -45,6 +45,7 @@ mod recovery;
 mod refusal_log;
 mod refusal_reply;
 mod remote_member;
+mod reply_topics;
 mod restore;
 mod retain_source;
 mod retained;

@@ -10,6 +10,7 @@ use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::handle_connect::Refused;
+use crate::reply_topics::asks_for_replies;
 use crate::router::Router;
 
 /// What a connection was allowed lately, and as whom: most publish to a few topics again and again,
@@ -50,9 +51,21 @@ impl Recent {
 impl Connection {
     /// Whether its client may publish this: to its topic, and with its Response Topic, where
     /// somebody else will publish because of it. Who may not receive there may not have it done.
-    pub(crate) fn permits(&mut self, publish: &Publish<'_>, topic: &str) -> Result<(), Refused> {
+    /// Answers whether it asks for answers below `$reply/`.
+    pub(crate) fn permits(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &str,
+        client_id: &str,
+    ) -> Result<bool, Refused> {
+        let response = match publish.properties.is_empty() {
+            true => None,
+            false => publish.properties.text(PropertyId::ResponseTopic),
+        };
+        let asks = response.map_or(Ok(false), |it| asks_for_replies(it, client_id))?;
         if !self.principal.is_restricted() {
-            return allowed(&self.principal.authorize(Action::Publish, topic), "");
+            let action = Action::to_publish(publish.retain);
+            return allowed(&self.principal.authorize(action, topic), "").map(|()| asks);
         }
         let permits = self.permits.get_or_insert_default();
         let is_known = permits.topics.has(topic);
@@ -63,15 +76,14 @@ impl Connection {
         if !is_known {
             permits.topics.note(topic);
         }
-        if !publish.properties.is_empty()
-            && let Some(response) = publish.properties.text(PropertyId::ResponseTopic)
+        if let Some(response) = response
             && !permits.response_topics.has(response)
         {
             let decision = self.principal.authorize(Action::Subscribe, response);
             allowed(&decision, "the Response Topic is none of your own: ")?;
             permits.response_topics.note(response);
         }
-        Ok(())
+        Ok(asks)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where the messages of one topic go.
 
+use agentmq_topic::ReplyTopic;
+
 use crate::overlapping_subscriptions::Receiver;
 use crate::places::PlaceSet;
 use crate::subscribers::Subscriber;
@@ -20,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) keeping: PlaceSet,
     /// Messages say who has published them.
     pub(crate) is_identified: bool,
+    /// It leads to one client, and only to what that has asked for.
+    pub(crate) is_reply: bool,
 }
 
 impl Route {
@@ -37,8 +41,8 @@ impl Route {
             matches.chunk_by(|a, b| a.session == b.session).map(Receiver::merge).collect();
         let generation = subscriptions.generation(topic);
         let groups = groups.into_boxed_slice();
-        let topic = topic.into();
-        Self { topic, generation, receivers, groups, places, keeping, is_identified }
+        let (topic, is_reply) = (topic.into(), ReplyTopic::is_meant(topic));
+        Self { topic, generation, receivers, groups, places, keeping, is_identified, is_reply }
     }
 
     /// The part of it that leads to one session of this shard.
@@ -46,7 +50,7 @@ impl Route {
         let receivers = self.receivers.iter().filter(|it| it.session == session).cloned().collect();
         let (groups, topic) = (Box::default(), self.topic.clone());
         let (places, keeping) = (PlaceSet::NONE, PlaceSet::NONE);
-        Self { topic, receivers, groups, places, keeping, ..*self }
+        Self { topic, receivers, groups, places, keeping, is_reply: false, ..*self }
     }
 
     /// Receivers and groups.

@@ -1,10 +1,11 @@
 //! What an operator may choose about the protocol, beside the limits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use agentmq_codec::QoS;
 use agentmq_session::{Limits, QueueBound};
-use agentmq_topic::TopicLimits;
+use agentmq_topic::{ReplyTopic, TopicLimits};
 
 use crate::topic_prefix::DOLLAR_PREFIXES;
 
@@ -35,7 +36,8 @@ pub struct Settings {
     pub queue_qos0: bool,
     /// Name of what an acknowledgement promises, told to clients and in `$SYS`; empty: not told.
     pub durability: &'static str,
-    /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: none.
+    /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: that of the
+    /// client's reply topics.
     pub response_information: Box<str>,
     /// How a shared group chooses the receiver.
     pub share_strategy: ShareStrategy,
@@ -95,6 +97,15 @@ impl Settings {
             max_levels: usize::from(self.limits.topic_levels),
             max_bytes: usize::from(self.limits.topic_bytes),
         }
+    }
+
+    /// What a client that asks is told to begin its response topics with.
+    pub(crate) fn response_information(&self, client_id: &str) -> Option<Cow<'_, str>> {
+        if !self.response_information.is_empty() {
+            return Some((&*self.response_information).into());
+        }
+        let own = ReplyTopic::beginning(client_id)?;
+        self.knows_prefix(&own).then(|| own.into())
     }
 
     /// Whether who brings no credentials may come through a listener.

@@ -2,13 +2,15 @@
 //! one that means nothing here.
 
 use agentmq_codec::ReasonCode;
+use agentmq_topic::ReplyTopic;
 
 use crate::handle_connect::Refused;
 use crate::settings::Settings;
 
 /// First levels with `$` that clients publish below, unless the settings say others: those of A2A
-/// and of MCP over MQTT.
-pub const DOLLAR_PREFIXES: [&str; 4] = ["$a2a", "$mcp-client", "$mcp-rpc", "$mcp-server"];
+/// and of MCP over MQTT, and of answers.
+pub const DOLLAR_PREFIXES: [&str; 5] =
+    ["$a2a", "$mcp-client", "$mcp-rpc", "$mcp-server", ReplyTopic::PREFIX];
 
 /// Why there is no way for messages of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,12 +7,14 @@
 //! is sent again if nothing says that it has arrived. One of QoS 2 is an exchange of that name, so
 //! that nobody has it before it has arrived; see [`Change::Arrived`].
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
 use agentmq_session::{Author, Change, Message, RestoredWill, SessionKey, Time};
 
 use crate::fan_out::Source;
+use crate::route::Route;
 use crate::router::Router;
 
 /// A will that must survive a crash, while it is being sent.
@@ -37,7 +39,7 @@ impl Router {
         author: Option<Arc<Author>>,
         now: Time,
     ) {
-        let Ok(route) = self.route(message.topic()) else {
+        let Some(route) = self.will_route(message.topic()) else {
             self.counters.publish_refused += 1;
             return;
         };
@@ -54,12 +56,17 @@ impl Router {
         self.publish(&mut source, &route);
     }
 
+    /// The route of a will; none where there are answers only, see `check_will`.
+    fn will_route(&mut self, topic: &str) -> Option<Rc<Route>> {
+        self.route(topic).ok().filter(|route| !route.is_reply)
+    }
+
     /// Sends a will again that was on its way when the broker ended: behind all sessions that
     /// survived, which are to get it.
     pub fn restore_will(&mut self, will: RestoredWill, now: Time) {
         let RestoredWill { key, client_id, message, author } = will;
         let is_allowed = !message.retain() || self.settings.retain_available;
-        if is_allowed && !message.is_expired(now) && self.route(message.topic()).is_ok() {
+        if is_allowed && !message.is_expired(now) && self.will_route(message.topic()).is_some() {
             let publisher = self.by_client.get(&*client_id).copied();
             let author = author.map(|author| self.retain_source.known(author));
             self.publish_will(message, key, &client_id, publisher, author, now);

@@ -12,6 +12,7 @@ mod in_flight;
 mod kept;
 mod limits;
 mod message;
+mod open_requests;
 mod outbox;
 mod queue;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUn
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
+pub use open_requests::OpenRequests;
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
 pub use restored::{

@@ -90,7 +90,7 @@ fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
     }
     let (action, topic) = asked(action, &topic)
         .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
-    let decision = principal.authorize(action, topic);
+    let decision = principal.authorize_as(&whom.client_id, action, topic);
     let object = json!({
         "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
     });

@@ -17,6 +17,7 @@ mod qos2;
 mod read_back;
 mod reason_strings;
 mod refusals;
+mod reply_topics;
 mod retain_source;
 mod retained;
 mod session_expiry;

@@ -19,7 +19,7 @@ fn nobody_publishes_below_an_unknown_prefix() {
         for level in 1..=2 {
             assert_eq!(client.publish(topic, "x", level), INVALID, "{topic}");
             let why = "of topics that begin with $ only these are known here: $a2a, $mcp-client, \
-                       $mcp-rpc, $mcp-server";
+                       $mcp-rpc, $mcp-server, $reply";
             assert_eq!(client.reason(), why);
         }
         client.publish(topic, "x", 0);
