@@ -11,7 +11,7 @@ use agentmq_session::{
 use crate::connection::{Connection, ConnectionId};
 use crate::delivery_path::DeliveryPath;
 use crate::group_mail::is_remote;
-use crate::overlapping_subscriptions::{Grant, Own};
+use crate::overlapping_subscriptions::{Grant, Own, Receiver};
 use crate::route::Route;
 use crate::router::Router;
 use crate::shared_group::{Able, Choice, Standing};
@@ -177,26 +177,31 @@ impl LayoutKey {
 impl Router {
     /// Delivers to everyone on the route. Returns whether there was anybody to take it.
     pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
-        self.begin_message();
         if route.is_reply {
             return self.fan_out_reply(source, route);
         }
+        self.begin_message();
         source.is_for_one = route.receivers.len() + route.groups.len() == 1;
         let mut taken = false;
         for receiver in &route.receivers {
-            let own = source.publisher == Some(receiver.session);
-            let grant = match (&receiver.own, own) {
-                (Own::Nothing, true) => continue,
-                (Own::Other(grant), true) => grant,
-                _ => &receiver.grant,
-            };
-            let delivered = self.deliver(source, receiver.session, &source.terms(grant, None));
-            taken |= delivered != Delivered::Nobody;
+            taken |= self.deliver_to(source, receiver);
         }
         for &group in &route.groups {
             taken |= self.deliver_to_group(source, group) != Delivered::Nobody;
         }
         taken
+    }
+
+    /// Delivers to one receiver of a route, unless it is the publisher and wants none of its own.
+    #[inline]
+    pub(crate) fn deliver_to(&mut self, source: &mut Source<'_>, receiver: &Receiver) -> bool {
+        let own = source.publisher == Some(receiver.session);
+        let grant = match (&receiver.own, own) {
+            (Own::Nothing, true) => return false,
+            (Own::Other(grant), true) => grant,
+            _ => &receiver.grant,
+        };
+        self.deliver(source, receiver.session, &source.terms(grant, None)) != Delivered::Nobody
     }
 
     /// Forgets the encodings of the message before.

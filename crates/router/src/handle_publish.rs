@@ -124,8 +124,7 @@ impl Router {
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             return Ok(Some(ReasonCode::Success)); // [MQTT-4.3.3-10]: received, not again delivered
         }
-        let permitted = connection.permits(publish, topic, &session.client_id);
-        if let Err((reason, why)) = permitted {
+        if let Err((reason, why)) = connection.permits(publish, topic, &session.client_id) {
             if self.reply_refusal(id, publish, topic, &why, now) {
                 self.counters.publish_refused += 1;
                 return Ok(Some(ReasonCode::Success));
@@ -180,7 +179,7 @@ impl Router {
             will: None,
             author: if publish.retain { self.author(id) } else { None },
         };
-        if permitted == Ok(true) {
+        if publish.properties.has(PropertyId::ResponseTopic) {
             self.open_request(id, publish, now);
         }
         let reason = self.publish(&mut source, &route);

@@ -12,11 +12,11 @@ use crate::handle_connect::Refused;
 use crate::route::Route;
 use crate::router::Router;
 
-/// Whether a client may ask for answers at this Response Topic, as far as that is not a matter of
-/// rules: `true` when it does so below `$reply/`.
-pub(crate) fn asks_for_replies(response: &str, client_id: &str) -> Result<bool, Refused> {
+/// Whether a client may ask for answers at this Response Topic, as far as that is no matter of
+/// rules: below `$reply/` it has topics of its own, with tokens that nobody guesses.
+pub(crate) fn check_response_topic(response: &str, client_id: &str) -> Result<(), Refused> {
     if !ReplyTopic::is_meant(response) {
-        return Ok(false);
+        return Ok(());
     }
     if !ReplyTopic::is_own(response, client_id) {
         return Err((ReasonCode::NotAuthorized, OF_ANOTHER.into()));
@@ -25,7 +25,7 @@ pub(crate) fn asks_for_replies(response: &str, client_id: &str) -> Result<bool, 
     if token.chars().count() < SHORTEST_TOKEN {
         return Err((ReasonCode::TopicNameInvalid, TOO_SHORT.into()));
     }
-    Ok(true)
+    Ok(())
 }
 
 impl Router {
@@ -44,7 +44,7 @@ impl Router {
         if is_open { Ok(()) } else { Err((ReasonCode::NotAuthorized, NOT_OPEN.into())) }
     }
 
-    /// A request with a Response Topic below `$reply/` is on its way: its answers come through.
+    /// A request is on its way: if it asks for answers below `$reply/`, they come through.
     pub(crate) fn open_request(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
         let response = publish.properties.text(PropertyId::ResponseTopic);
         let Some(reply) = response.and_then(ReplyTopic::parse) else { return };
@@ -60,6 +60,7 @@ impl Router {
 
     /// Delivers an answer to the client that has asked for it, if it is here and waits for it: to
     /// nobody else, whoever has subscribed.
+    #[cold]
     pub(crate) fn fan_out_reply(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
         let Some(ReplyTopic { client_id, token }) = ReplyTopic::parse(&route.topic) else {
             return false;
@@ -71,7 +72,10 @@ impl Router {
             self.counters.replies_dropped += 1;
             return false;
         }
-        self.fan_out(source, &route.only_to(index))
+        self.begin_message();
+        source.is_for_one = true;
+        let receiver = route.receivers.iter().find(|it| it.session == index);
+        receiver.is_some_and(|receiver| self.deliver_to(source, receiver))
     }
 }
 

@@ -97,6 +97,9 @@ impl Router {
     /// Who publishes on a connection; remembered there, since who retains one message retains more.
     pub(crate) fn author(&mut self, id: ConnectionId) -> Option<Arc<Author>> {
         let connection = self.connection_mut(id)?;
+        if connection.principal.name().is_none() && !connection.principal.is_restricted() {
+            return None; // as `Author::of` says, and most often so
+        }
         if let Some(author) = connection.permits.as_ref().and_then(|it| it.author.as_ref()) {
             return Some(Arc::clone(author));
         }

@@ -10,7 +10,7 @@ use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::handle_connect::Refused;
-use crate::reply_topics::asks_for_replies;
+use crate::reply_topics::check_response_topic;
 use crate::router::Router;
 
 /// What a connection was allowed lately, and as whom: most publish to a few topics again and again,
@@ -51,21 +51,22 @@ impl Recent {
 impl Connection {
     /// Whether its client may publish this: to its topic, and with its Response Topic, where
     /// somebody else will publish because of it. Who may not receive there may not have it done.
-    /// Answers whether it asks for answers below `$reply/`.
     pub(crate) fn permits(
         &mut self,
         publish: &Publish<'_>,
         topic: &str,
         client_id: &str,
-    ) -> Result<bool, Refused> {
-        let response = match publish.properties.is_empty() {
-            true => None,
-            false => publish.properties.text(PropertyId::ResponseTopic),
+    ) -> Result<(), Refused> {
+        let response = match publish.properties.has(PropertyId::ResponseTopic) {
+            true => publish.properties.text(PropertyId::ResponseTopic),
+            false => None,
         };
-        let asks = response.map_or(Ok(false), |it| asks_for_replies(it, client_id))?;
+        if let Some(response) = response {
+            check_response_topic(response, client_id)?;
+        }
         if !self.principal.is_restricted() {
             let action = Action::to_publish(publish.retain);
-            return allowed(&self.principal.authorize(action, topic), "").map(|()| asks);
+            return allowed(&self.principal.authorize(action, topic), "");
         }
         let permits = self.permits.get_or_insert_default();
         let is_known = permits.topics.has(topic);
@@ -83,7 +84,7 @@ impl Connection {
             allowed(&decision, "the Response Topic is none of your own: ")?;
             permits.response_topics.note(response);
         }
-        Ok(asks)
+        Ok(())
     }
 }
 

@@ -36,9 +36,11 @@ impl Settings {
     /// Whether a topic begins with no `$`, or with one that means something here. What may be
     /// published below `$SYS` is no question of this: only the broker does.
     pub(crate) fn knows_prefix(&self, topic: &str) -> bool {
-        if !topic.starts_with('$') {
-            return true;
-        }
+        !topic.starts_with('$') || self.is_known(topic)
+    }
+
+    #[cold]
+    fn is_known(&self, topic: &str) -> bool {
         let first = topic.split('/').next().unwrap_or_default();
         let is_it = |known: &str| known == first || known == ANY;
         first == "$SYS" || self.dollar_prefixes.iter().any(|known| is_it(known))

@@ -21,7 +21,8 @@ impl<'a> ReplyTopic<'a> {
 
     /// Whether a name, or a filter, is about topics with this first level.
     pub fn is_meant(text: &str) -> bool {
-        text == Self::PREFIX || below(text).is_some()
+        // Most texts begin otherwise, and are told by that.
+        text.starts_with('$') && (text == Self::PREFIX || below(text).is_some())
     }
 
     /// Whether all that a name or filter means is a reply topic of this client.
