@@ -74,7 +74,7 @@ impl RetainSource {
         if self.judged.len() >= JUDGED {
             self.judged.clear();
         }
-        let now = self.judged.entry(Arc::clone(&by.author)).or_insert_with(|| {
+        let author = self.judged.entry(Arc::clone(&by.author)).or_insert_with(|| {
             let presence = Presence {
                 client_id: &by.author.client_id,
                 source: None,
@@ -83,7 +83,8 @@ impl RetainSource {
             };
             authenticator.remembered(&by.author.principal(), &presence)
         });
-        let is_allowed = now.as_ref().is_some_and(|it| it.authorize(Action::Retain, topic).allowed);
+        let may = |it: &Principal| it.authorize(Action::Retain, topic).allowed;
+        let is_allowed = author.as_ref().is_some_and(may);
         by.asked.set((self.round, is_allowed));
         is_allowed
     }
