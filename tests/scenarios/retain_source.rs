@@ -5,7 +5,7 @@ use agentmq_testkit::codec::{Connect, Packet, ProtocolVersion, Publish, QoS, Rea
 use agentmq_testkit::{Broker, RawClient};
 use rustix::process::Signal;
 
-use crate::program::printed;
+use crate::program::{printed, printed_with_input};
 
 const SHARDS: usize = 3;
 
@@ -124,4 +124,47 @@ fn who_is_revoked_is_not_heard_any_more_until_he_speaks_again() {
     printed(broker.folder(), &["revoke", "--agent", "scout", "--ban", "--lift"]);
     reload(&broker);
     assert_eq!(served_now(&broker), ["from boss", "from scout"]);
+}
+
+#[test]
+fn who_was_removed_or_whose_organisation_was_revoked_is_not_heard_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    std::fs::write(folder.path().join("users.toml"), "").unwrap();
+    let config = format!(
+        "{}[access]\ntokens.keys = [\"keys.json\"]\nusers = \"users.toml\"\n\
+         revocations = \"revocations.toml\"\n",
+        crate::TCP
+    );
+    let mut broker = Broker::start_in(crate::BINARY, &config, folder);
+    let users = broker.folder().join("users.toml");
+    printed_with_input(broker.folder(), &["user", "add", "ada"], "secret");
+    reload(&broker);
+    let of_org = |agent: &str, org: &str| {
+        printed(broker.folder(), &["token", "create", "--agent", agent, "--org", org])
+    };
+    let (boss, scout) = (of_org("boss", "home"), of_org("scout", "acme"));
+    retain(&mut connect(&broker, "scout", &scout), "cards/scout", b"from scout");
+    retain(&mut connect(&broker, "boss", &boss), "cards/boss", b"from boss");
+    retain(&mut connect(&broker, "boss", &boss), "cards/~", b"x");
+    let mut ada = broker.dial();
+    let connack = ada.connect_with(Connect {
+        client_id: "ada",
+        version: ProtocolVersion::V5,
+        username: Some("ada"),
+        password: Some(b"secret"),
+        ..Connect::default()
+    });
+    assert_eq!(connack.reason(), ReasonCode::Success);
+    retain(&mut ada, "cards/ada", b"from ada");
+    let served_now = |broker: &Broker| served(&mut connect(broker, "reader", &boss));
+    assert_eq!(served_now(&broker), ["from ada", "from boss", "from scout"]);
+    std::fs::write(users, "").unwrap();
+    reload(&broker);
+    assert_eq!(served_now(&broker), ["from boss", "from scout"]);
+    printed(broker.folder(), &["revoke", "--org", "acme"]);
+    reload(&broker);
+    assert_eq!(served_now(&broker), ["from boss"]);
+    broker = broker.restart();
+    assert_eq!(served_now(&broker), ["from boss"]);
 }
