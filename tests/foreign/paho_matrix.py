@@ -255,7 +255,7 @@ def dollar_topics(opened, case):
     base = unique_topic("dollar")
     name = base.split("/")[1]
     subscriber.subscribe([(f"+/{name}/#", 1)])
-    publisher.publish(f"$foreign/{name}/hidden", b"hidden", 0)
+    publisher.publish(f"$a2a/{name}/hidden", b"hidden", 0)
     publisher.publish(f"{base}/seen", b"seen", 1)
     expect_equal(payloads(subscriber.receive(1)), [b"seen"], "+/… matched")
 

@@ -38,7 +38,9 @@ mod quotas;
 mod readme;
 mod refusal_log;
 mod reload;
+mod reply_topics;
 mod reset_storm;
+mod retain_source;
 mod revocation;
 mod security;
 mod shards;
@@ -50,6 +52,7 @@ mod takeover_race;
 mod tls;
 mod token_service;
 mod tokens;
+mod topic_prefix;
 mod unix;
 mod websocket;
 

@@ -15,6 +15,8 @@ use rustix::process::Signal;
 use crate::authority::Authority;
 
 const SECRET: &str = "secret/a";
+/// Where the watcher waits for answers.
+const ANSWER: &str = "$reply/watcher/secret/0123456789abcdef";
 /// What comes behind everything else, and to everybody.
 const MARK: &str = "mark";
 
@@ -49,7 +51,8 @@ fn policy(right: Right) -> String {
     format!(
         "[[rules]]\neffect = \"allow\"\ntopics = [\"#\", \"$SYS/#\"]\n\
          [[rules]]\neffect = \"deny\"\ntopics = [\"{{client_id}}/{denied}\"]\n\
-         [[rules]]\neffect = \"deny\"\nactions = [\"subscribe\"]\ntopics = [\"{denied}\"]\n"
+         [[rules]]\neffect = \"deny\"\nactions = [\"subscribe\"]\ntopics = [\"{denied}\"]\n\
+         [[rules]]\neffect = \"deny\"\nactions = [\"publish\"]\ntopics = [\"$reply/+/{denied}\"]\n"
     )
 }
 
@@ -234,10 +237,14 @@ fn nothing_reaches_a_member_of_a_group_that_it_must_not() {
 enum Entry {
     Qos(QoS),
     Retained,
+    /// It was retained before, and is served now.
+    Served,
     Alias,
     Will,
     DelayedWill,
     ResponseTopic,
+    /// To an open request.
+    Answer,
 }
 
 /// Whether what a client named `writer` publishes comes through.
@@ -246,6 +253,7 @@ fn comes_in(entry: Entry, right: Right, transport: Transport) -> bool {
     let mut watcher = world.broker.client("watcher");
     watcher.subscribe("writer/secret/a", QoS::AtLeastOnce);
     watcher.subscribe("asked", QoS::AtLeastOnce);
+    watcher.subscribe("$reply/watcher/#", QoS::AtLeastOnce);
     watcher.subscribe(MARK, QoS::AtLeastOnce);
     let delay = if entry == Entry::DelayedWill { 1 } else { 0 };
     let properties = PropertiesBuf::new().with(Property::U32(PropertyId::WillDelayInterval, delay));
@@ -292,6 +300,16 @@ fn comes_in(entry: Entry, right: Right, transport: Transport) -> bool {
             world.turn(right);
             writer.send(&Packet::Publish(Publish { retain: true, ..publish }));
         }
+        Entry::Served => {
+            writer.send(&Packet::Publish(Publish { retain: true, ..publish }));
+            writer.ping();
+            world.turn(right);
+            let mut late = world.broker.client("late");
+            late.subscribe("writer/secret/a", QoS::AtLeastOnce);
+            late.subscribe(MARK, QoS::AtLeastOnce);
+            world.publish(MARK, QoS::AtLeastOnce, false);
+            return topics(&mut late).iter().any(|topic| topic == "writer/secret/a");
+        }
         Entry::Alias => {
             // What the alias stands for was told while it was allowed, or is now.
             let named = Publish { qos: QoS::AtMostOnce, properties: alias.view(), ..publish };
@@ -325,6 +343,14 @@ fn comes_in(entry: Entry, right: Right, transport: Transport) -> bool {
             let asked = Publish { topic: "asked", properties: response.view(), ..publish };
             writer.send(&Packet::Publish(asked));
         }
+        Entry::Answer => {
+            let here = PropertiesBuf::new().with(Property::Text(PropertyId::ResponseTopic, ANSWER));
+            let asking = Publish { topic: "ask", properties: here.view(), ..publish };
+            watcher.send(&Packet::Publish(asking));
+            watcher.ping();
+            world.turn(right);
+            writer.send(&Packet::Publish(Publish { topic: ANSWER, ..publish }));
+        }
     }
     writer.ping();
     world.publish(MARK, QoS::AtLeastOnce, false);
@@ -338,10 +364,12 @@ fn nothing_comes_in_that_must_not() {
         Entry::Qos(QoS::AtLeastOnce),
         Entry::Qos(QoS::ExactlyOnce),
         Entry::Retained,
+        Entry::Served,
         Entry::Alias,
         Entry::Will,
         Entry::DelayedWill,
         Entry::ResponseTopic,
+        Entry::Answer,
     ];
     for entry in entries {
         for right in [Right::Given, Right::Missing, Right::TakenAway] {

@@ -50,6 +50,9 @@ pub struct AccessConfig {
     pub certificates: CertificatesConfig,
     /// Filters of topics of calls that are refused by an answer.
     pub refusal_replies: RefusalReplies,
+    /// Whether a retained message is served also when its author may not retain it any more: the
+    /// opposite of `access.check_retain_source`, so that nothing said means that it is checked.
+    pub ignores_retain_source: bool,
 }
 
 /// Filters of topics of calls that are refused by an answer, and not by their acknowledgement.
@@ -126,7 +129,8 @@ pub struct IdentityConfig {
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        let topics = ["a2a/v1/#", "$a2a/#", "$mcp-server/#", "$mcp-client/#", "$mcp-rpc/#"];
+        let topics =
+            ["a2a/v1/#", "$a2a/#", "$mcp-server/#", "$mcp-client/#", "$mcp-rpc/#", "$reply/#"];
         Self { topics: topics.map(String::from).into(), prefix: "agentmq-".into() }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         hold_on_resume_ms: config.session.hold_on_resume_ms,
         queue_qos0: config.session.queue_qos0_messages,
         durability: config.durability.name(),
+        check_retain_source: !config.access.ignores_retain_source,
+        dollar_prefixes: boxed(&mqtt.dollar_prefixes),
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),

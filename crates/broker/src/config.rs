@@ -8,6 +8,7 @@ use agentmq_session::Limits;
 use crate::access_config::{Access, Kept};
 use crate::config_file::{self, Reading};
 use crate::environment;
+use crate::error::quoted;
 use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
@@ -207,6 +208,12 @@ impl Config {
         if let Some(why) = mqtt_config::response_information_problem(response_information) {
             problems.push(("mqtt.response_information".into(), why.into()));
         }
+        for prefix in &self.mqtt.dollar_prefixes {
+            if let Some(why) = mqtt_config::dollar_prefix_problem(prefix) {
+                problems
+                    .push(("mqtt.dollar_prefixes".into(), format!("{}: {why}", quoted(prefix))));
+            }
+        }
         problems.extend(self.admin.problems());
         problems.extend(self.audit.problems());
         problems.extend(self.access.tokens.problems());
@@ -330,6 +337,10 @@ mod tests {
             ),
             ("data_dir = ''", "agentmq.toml:1:12: the folder's name is missing"),
             ("[shared.groups]\n'a/b' = 'random'", "agentmq.toml:2:9: a group's name holds"),
+            ("mqtt.dollar_prefixes = ['*', '$mine']", ""),
+            ("mqtt.dollar_prefixes = ['$SYS']", "agentmq.toml:1:24: `$SYS`: nobody publishes"),
+            ("mqtt.dollar_prefixes = ['mine']", "agentmq.toml:1:24: `mine`: one level"),
+            ("mqtt.dollar_prefixes = ['$a/b']", "agentmq.toml:1:24: `$a/b`: one level"),
             ("mqtt.response_information = '''\\\n'''", ""),
             ("mqtt.response_information = \"\\u0000\"", "agentmq.toml:1:29: an MQTT string"),
         ] {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentmq_log::RealDisk;
 use agentmq_router::Place;
-use agentmq_session::{CommitEngine, Message, RestoredSession, RestoredWill, Time};
+use agentmq_session::{CommitEngine, RestoredRetained, RestoredSession, RestoredWill, Time};
 use agentmq_shard::Mailboxes;
 use agentmq_store::{Clocks, OpenError, OpenedStore, Settings, Waker, Watermarks, Writer};
 
@@ -82,7 +82,7 @@ fn report(config: &Config, opened: &OpenedStore<RealDisk>) {
 /// Takes out what survived.
 pub(crate) fn take_restored(
     opened: &mut OpenedStore<RealDisk>,
-) -> (Vec<RestoredSession>, Vec<Message>, Vec<RestoredWill>) {
+) -> (Vec<RestoredSession>, Vec<RestoredRetained>, Vec<RestoredWill>) {
     let restored = &mut opened.restored;
     let (sessions, retained) = (&mut restored.sessions, &mut restored.retained);
     (take(sessions), take(retained), take(&mut restored.wills))

@@ -238,6 +238,16 @@ static FIELDS: &[Field<Config>] = &[
             Ok(())
         },
     },
+    Field {
+        name: "access.check_retain_source",
+        allowed: Allowed::Boolean,
+        reload: Reload::AtOnce,
+        get: |config| Some(Value::Boolean(!config.access.ignores_retain_source)),
+        set: |config, value| {
+            config.access.ignores_retain_source = !fitting::<bool>(value)?;
+            Ok(())
+        },
+    },
     field!(access.identity.topics, Allowed::List, AtOnce),
     field!(access.identity.prefix, Allowed::Text, AtOnce),
     field!(audit.enabled, Allowed::Boolean, Restart),
@@ -264,6 +274,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(mqtt.wildcard_subscriptions, Allowed::Boolean, NewConnections),
     field!(mqtt.subscription_identifiers, Allowed::Boolean, NewConnections),
     field!(mqtt.shared_subscriptions, Allowed::Boolean, NewConnections),
+    field!(mqtt.dollar_prefixes, Allowed::List, AtOnce),
     field!(mqtt.response_information, Allowed::Text, NewConnections),
     field!(shared.strategy, Allowed::Choice(STRATEGIES), AtOnce),
     field!(sys.interval_secs, Allowed::Integer { minimum: 0, maximum: 86_400 }, AtOnce),

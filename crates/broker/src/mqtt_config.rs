@@ -2,6 +2,7 @@
 //! (MQTT 5 §3.2.2.3).
 
 use agentmq_codec::QoS;
+use agentmq_router::DOLLAR_PREFIXES;
 
 use crate::value::{Setting, Value};
 
@@ -20,7 +21,9 @@ pub struct MqttConfig {
     pub subscription_identifiers: bool,
     /// Shared Subscription Available.
     pub shared_subscriptions: bool,
-    /// Response Information for clients that request it; empty: none.
+    /// First levels with `$` below which clients may publish; `*` stands for all.
+    pub dollar_prefixes: Vec<String>,
+    /// Response Information for clients that request it; empty: that of their reply topics.
     pub response_information: String,
 }
 
@@ -33,6 +36,7 @@ impl Default for MqttConfig {
             wildcard_subscriptions: true,
             subscription_identifiers: true,
             shared_subscriptions: true,
+            dollar_prefixes: DOLLAR_PREFIXES.map(String::from).into(),
             response_information: String::new(),
         }
     }
@@ -49,6 +53,20 @@ impl Setting for QoS {
             _ => None,
         }
     }
+}
+
+/// What is wrong with a prefix of topics that begin with `$`, if anything is.
+pub(crate) fn dollar_prefix_problem(prefix: &str) -> Option<&'static str> {
+    if prefix == "*" {
+        return None;
+    }
+    if prefix == "$SYS" || prefix == "$share" {
+        return Some("nobody publishes there: $SYS is the broker's, $share stands before filters");
+    }
+    if !prefix.starts_with('$') || prefix.contains(['/', '+', '#', '\0']) {
+        return Some("one level that begins with $, such as \"$mine\", or \"*\" for all");
+    }
+    None
 }
 
 /// What is wrong with a Response Information, if anything is: it is a UTF-8 Encoded String

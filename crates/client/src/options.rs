@@ -58,8 +58,8 @@ pub struct Options {
     pub resubscribe: bool,
     /// TLS settings for `mqtts` and `wss`.
     pub tls: Tls,
-    /// Where answers to [`crate::Client::request`] arrive; by default derived from the client id or
-    /// from the server's Response Information.
+    /// Where answers to [`crate::Client::request`] arrive; by default derived from the server's
+    /// Response Information (below `$reply/`, a topic that nobody can guess) or the client id.
     pub response_topic: Option<String>,
     /// Requests that may wait for an answer at once; a further one waits.
     pub max_requests: usize,

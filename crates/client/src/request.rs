@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agentmq_codec::{QoS, ReasonCode, SubscriptionOptions};
+use agentmq_topic::ReplyTopic;
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::reconnect::dice;
@@ -138,8 +139,20 @@ impl Client {
         }
         let server = self.server();
         match &server.response_information {
+            // Whoever knows the rest of it may answer, and nobody can guess it.
+            Some(prefix) if ReplyTopic::is_meant(prefix) => {
+                format!("{}/{}", prefix.trim_end_matches('/'), token())
+            }
             Some(prefix) => format!("{}/{}", prefix.trim_end_matches('/'), server.client_id),
             None => format!("response/{}", server.client_id),
         }
     }
+}
+
+/// 128 random bits.
+fn token() -> String {
+    let mut bytes = [0; 16];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).expect("the system gives random bytes once it has started");
+    format!("{:032x}", u128::from_ne_bytes(bytes))
 }

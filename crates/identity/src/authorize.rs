@@ -1,6 +1,7 @@
 //! The one question that every delivery path asks.
 
 use agentmq_codec::ReasonCode;
+use agentmq_topic::ReplyTopic;
 
 use crate::Principal;
 use crate::mount::{is_of_an_organization, is_some_client_s};
@@ -55,7 +56,9 @@ impl<'a> Decision<'a> {
 impl Principal {
     /// Whether this principal may do `action` on `topic` (a name to publish, a filter to
     /// subscribe), by the name that it has in the broker: see [`Principal::mounted`]. `$SYS` is the
-    /// broker's own: nobody publishes there. Rules speak of topics as clients call them.
+    /// broker's own: nobody publishes there. Rules speak of topics as clients call them. Reply
+    /// topics are allowed where no rule denies them: the request that is answered gives the right
+    /// to publish, and [`Self::authorize_as`] says who may subscribe.
     pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
         let topic = match self.mount().map(|mount| mount.seen(topic)) {
             Some(Some(seen)) => seen,
@@ -66,6 +69,9 @@ impl Principal {
         if system && matches!(action, Action::Publish | Action::Retain) {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Decision::refused("$SYS", reason);
+        }
+        if action == Action::Retain && ReplyTopic::is_meant(topic) {
+            return Decision::refused(ReplyTopic::PREFIX, REPLY_RETAINED);
         }
         let decision = match self.rights() {
             Some(rights) => rights.decide(action, topic),
@@ -84,6 +90,16 @@ impl Principal {
         }
         decision
     }
+
+    /// The same, where it is known which client it is: to the reply topics of a client nobody else
+    /// subscribes, whatever rules say.
+    pub fn authorize_as(&self, client_id: &str, action: Action, topic: &str) -> Decision<'_> {
+        let (is_subscription, own) = (matches!(action, Action::Subscribe), self.seen(topic));
+        if is_subscription && ReplyTopic::is_meant(own) && !ReplyTopic::is_own(own, client_id) {
+            return Decision::refused(ReplyTopic::PREFIX, REPLY_OF_ANOTHER);
+        }
+        self.authorize(action, topic)
+    }
 }
 
 /// The rule where there is none.
@@ -94,6 +110,9 @@ const NO_SUCH_TOPIC: &str = "no client of an organisation has such a topic: $org
     $org$/ORG_ID/TOPIC for one that begins with $";
 const NO_RULE_NAMES_IT: &str = "topics of organisations that are kept apart ($org, $org$) need a \
     rule of the policy that names them";
+const REPLY_RETAINED: &str = "answers below $reply/ are not retained: publish without RETAIN";
+const REPLY_OF_ANOTHER: &str = "below $reply/ a client has only what begins with \
+    $reply/ITS-CLIENT-IDENTIFIER/, if that is one level";
 
 #[cfg(test)]
 mod tests {
@@ -154,5 +173,35 @@ mod tests {
         let all = Policy::new(Vec::new(), Effect::Allow);
         assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org/acme/own/a"));
         assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org$/#"));
+    }
+
+    #[test]
+    fn reply_topics_need_no_rule_and_are_their_client_s_own() {
+        let rule = |effect, topics: &str| {
+            let topics = vec![Pattern::parse(topics).expect("a pattern")];
+            Rule { name: "r".into(), effect, topics, ..Rule::default() }
+        };
+        let nothing = Policy::new(Vec::new(), Effect::Deny);
+        let everything = vec![rule(Effect::Allow, "#"), rule(Effect::Allow, "$reply/#")];
+        let everything = Policy::new(everything, Effect::Allow);
+        let denying = Policy::new(vec![rule(Effect::Deny, "$reply/+/secret/#")], Effect::Allow);
+        let scout = Principal::named("scout");
+        let open = scout.clone();
+        let may = |of: &Principal, action, topic: &str| of.authorize_as("a", action, topic).allowed;
+        for of in [&open, &scout.under(&nothing, "a"), &scout.under(&everything, "a")] {
+            assert!(may(of, Action::Publish, "$reply/b/token"));
+            assert!(may(of, Action::Receive, "$reply/a/token"));
+            assert!(!may(of, Action::Retain, "$reply/b/token"), "never");
+            for own in ["$reply/a/token", "$reply/a/#", "$reply/a/+"] {
+                assert!(may(of, Action::Subscribe, own), "{own}");
+            }
+            for other in ["$reply/b/token", "$reply/+/token", "$reply/#", "$reply", "$reply/a"] {
+                assert!(!may(of, Action::Subscribe, other), "{other}");
+            }
+        }
+        let denied = scout.under(&denying, "a");
+        assert!(!may(&denied, Action::Publish, "$reply/b/secret/token"));
+        assert!(!may(&denied, Action::Subscribe, "$reply/a/#"));
+        assert!(may(&denied, Action::Subscribe, "$reply/a/public/#"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use agentmq_topic::ReplyTopic;
+
 use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
 use crate::client_ids::{ASSIGNED, ClientIdPattern};
@@ -109,6 +111,9 @@ impl Rights {
         let denied = self.common.denying(action, topic);
         if let Some(grant) = denied.or_else(|| self.own.denying(action, topic)) {
             return grant.refusal();
+        }
+        if ReplyTopic::is_meant(topic) {
+            return Decision::allowed(ReplyTopic::PREFIX);
         }
         let allowed = self.common.allowing(action, topic);
         if let Some(grant) = allowed.or_else(|| self.own.allowing(action, topic)) {

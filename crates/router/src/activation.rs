@@ -8,7 +8,7 @@
 
 use agentmq_session::Time;
 
-use crate::mail::{Mail, Welcome};
+use crate::mail::{Mail, Replica, Welcome};
 use crate::places::{Place, PlaceSet};
 use crate::router::Router;
 
@@ -68,8 +68,8 @@ impl Router {
         for (filter, wanted) in &welcome.filters {
             self.subscriptions.set_place(filter, from, *wanted);
         }
-        for (message, stamp) in &welcome.retained {
-            self.retained.replicate(message, *stamp, now);
+        for Replica { message, stamp, author } in welcome.retained {
+            self.retained.replicate(&message, stamp, author, now);
         }
         if welcome.is_last {
             self.peers.welcomes_due = self.peers.welcomes_due.without(from);

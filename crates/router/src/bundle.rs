@@ -186,6 +186,7 @@ impl Bundle {
             is_for_one: false,
             arrived: self.exchange(index),
             will: None,
+            author: None,
         };
         let member = match item.receiver {
             Receiver::Matching => None,
@@ -248,6 +249,7 @@ mod tests {
             is_for_one: false,
             arrived: None,
             will: None,
+            author: None,
         };
         let session = SessionName { index: 3, generation: 4 };
         let chosen = Chosen { session, expects_client: true };

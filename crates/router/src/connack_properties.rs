@@ -53,9 +53,11 @@ impl Router {
             properties.push(Property::U16(P::ServerKeepAlive, seconds));
         }
         let asks = connect.properties.byte(P::RequestResponseInformation) == Some(1);
-        if asks && !settings.response_information.is_empty() {
-            let information = &settings.response_information;
-            properties.push(Property::Text(P::ResponseInformation, information));
+        if asks {
+            let client_id = terms.assigned.unwrap_or(connect.client_id);
+            if let Some(information) = settings.response_information(client_id) {
+                properties.push(Property::Text(P::ResponseInformation, &information));
+            }
         }
         if let Some(method) = connect.properties.text(P::AuthenticationMethod) {
             properties.push(Property::Text(P::AuthenticationMethod, method));

@@ -62,6 +62,8 @@ counters! {
     slow_consumers: "Connections closed because their client did not read.";
     wills_sent: "Wills published.";
     retained_refused: "Retained messages that exceeded a limit and were only delivered.";
+    retained_withheld: "Retained messages not served because their author may not retain them now.";
+    replies_dropped: "Answers below $reply/ that no open request waits for.";
     shared_rerouted: "Messages given to another member of a shared group.";
     panics: "Pieces of work that ended in a panic and cost their connection: defects.";
     recalled: "Messages of session queues that were read back from the log.";

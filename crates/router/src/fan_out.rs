@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
+    Author, Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
 };
 
 use crate::connection::{Connection, ConnectionId};
 use crate::delivery_path::DeliveryPath;
 use crate::group_mail::is_remote;
-use crate::overlapping_subscriptions::{Grant, Own};
+use crate::overlapping_subscriptions::{Grant, Own, Receiver};
 use crate::route::Route;
 use crate::router::Router;
 use crate::shared_group::{Able, Choice, Standing};
@@ -43,6 +43,8 @@ pub(crate) struct Source<'a> {
     pub(crate) arrived: Option<(SessionKey, u16)>,
     /// Whose will it is, where that must survive a crash.
     pub(crate) will: Option<DueWill<'a>>,
+    /// Who has published it, where it is retained and there is anything to ask about him.
+    pub(crate) author: Option<Arc<Author>>,
 }
 
 /// How a delivery ended.
@@ -74,6 +76,7 @@ impl<'a> Source<'a> {
             is_for_one: false,
             arrived: None,
             will: None,
+            author: None,
         }
     }
 
@@ -177,23 +180,31 @@ impl LayoutKey {
 impl Router {
     /// Delivers to everyone on the route. Returns whether there was anybody to take it.
     pub(crate) fn fan_out(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
+        if route.traits.is_reply {
+            return self.fan_out_reply(source, route);
+        }
         self.begin_message();
         source.is_for_one = route.receivers.len() + route.groups.len() == 1;
         let mut taken = false;
         for receiver in &route.receivers {
-            let own = source.publisher == Some(receiver.session);
-            let grant = match (&receiver.own, own) {
-                (Own::Nothing, true) => continue,
-                (Own::Other(grant), true) => grant,
-                _ => &receiver.grant,
-            };
-            let delivered = self.deliver(source, receiver.session, &source.terms(grant, None));
-            taken |= delivered != Delivered::Nobody;
+            taken |= self.deliver_to(source, receiver);
         }
         for &group in &route.groups {
             taken |= self.deliver_to_group(source, group) != Delivered::Nobody;
         }
         taken
+    }
+
+    /// Delivers to one receiver of a route, unless it is the publisher and wants none of its own.
+    #[inline]
+    pub(crate) fn deliver_to(&mut self, source: &mut Source<'_>, receiver: &Receiver) -> bool {
+        let own = source.publisher == Some(receiver.session);
+        let grant = match (&receiver.own, own) {
+            (Own::Nothing, true) => return false,
+            (Own::Other(grant), true) => grant,
+            _ => &receiver.grant,
+        };
+        self.deliver(source, receiver.session, &source.terms(grant, None)) != Delivered::Nobody
     }
 
     /// Forgets the encodings of the message before.

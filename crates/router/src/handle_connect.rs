@@ -8,7 +8,7 @@ use agentmq_codec::{
 };
 use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
 use agentmq_session::{AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
-use agentmq_topic::check_name;
+use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
@@ -17,6 +17,7 @@ use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
+use crate::topic_prefix::NoRoute;
 
 /// Why a CONNECT is refused.
 pub(crate) type Refused = (ReasonCode, Cow<'static, str>);
@@ -165,6 +166,13 @@ impl Router {
         if check_name(will.topic, &self.settings.topic_limits()).is_err() {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
         }
+        if !self.settings.knows_prefix(will.topic) {
+            let (reason, why) = NoRoute::Prefix.refusal(&self.settings);
+            return Err((reason, format!("Will Topic: {why}").into()));
+        }
+        if ReplyTopic::is_meant(will.topic) {
+            return Err((ReasonCode::NotAuthorized, WILL_IS_NO_REPLY.into()));
+        }
         let topic = principal.mounted(will.topic);
         if topic.len() > usize::from(u16::MAX) {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
@@ -181,6 +189,10 @@ impl Router {
             return Err((ReasonCode::NotAuthorized, why.into()));
         }
         let response = will.properties.text(P::ResponseTopic);
+        if response.is_some_and(ReplyTopic::is_meant) {
+            let why = "a will is no request: nobody would wait for answers below $reply/";
+            return Err((ReasonCode::NotAuthorized, why.into()));
+        }
         if let Some(response) = response.filter(|_| principal.is_restricted()) {
             let response = principal.mounted(response);
             let decision = principal.authorize(Action::Subscribe, &response);
@@ -385,4 +397,5 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
 
 /// Bytes of a user name that the audit log has of who is refused.
 const LONGEST_NAME: usize = 64;
+const WILL_IS_NO_REPLY: &str = "a will is no answer: its topic cannot be below $reply/";
 const FLAPS: &str = "this client identifier connects too often: banned for five minutes";

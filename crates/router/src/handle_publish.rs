@@ -5,7 +5,7 @@ use std::rc::Rc;
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Condition, Message, PendingAck, Time};
-use agentmq_topic::check_name;
+use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::{Connection, ConnectionId};
@@ -17,6 +17,7 @@ use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
 use crate::route::{Route, Traits};
 use crate::router::{Router, second_of};
+use crate::topic_prefix::{self, NoRoute};
 
 impl Router {
     pub(crate) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Time) {
@@ -103,7 +104,7 @@ impl Router {
         let Some(connection) = self.connection_mut(id) else { return Ok(publish.topic) };
         if !publish.topic.is_empty() && check_name(publish.topic, &topic_limits).is_err() {
             // With any QoS: the alias would go on to stand for the topic before.
-            return Err(TOPIC_INVALID);
+            return Err(BEYOND_LIMIT);
         }
         let maximum = connection.topic_alias_maximum;
         let topic =
@@ -137,7 +138,7 @@ impl Router {
             }
             return Ok(Some(ReasonCode::Success));
         }
-        if let Err(refused) = connection.permits(publish, topic) {
+        if let Err(refused) = connection.permits(publish, topic, &session.client_id) {
             self.audit_refused_publish(id, topic, refused.0, &refused.1);
             return Ok(self.refuse_call(id, publish, topic, &refused, now));
         }
@@ -148,23 +149,29 @@ impl Router {
             (publish.qos == QoS::ExactlyOnce && key.is_some()).then_some((key, publish.packet_id));
         let route = match self.route(topic) {
             Ok(route) => route,
-            // An acknowledgement can say so: it costs this message, not the connection.
-            Err(error) if is_v5 && publish.qos > QoS::AtMostOnce => {
-                let connection = self.connection_mut(id);
-                let ack = connection.and_then(|it| it.refusal(publish, error.reason, error.what));
-                return Ok(self.refuse_publish(id, ack));
+            // Where no acknowledgement can say so it costs the connection, not the message alone.
+            Err(NoRoute::Limit) if !is_v5 || publish.qos == QoS::AtMostOnce => {
+                return Err(BEYOND_LIMIT);
             }
-            Err(error) => return Err(error),
+            Err(why) => {
+                let (reason, why) = why.refusal(&self.settings);
+                return Ok(self.refuse_publish(id, publish, reason, &why));
+            }
         };
+        if route.traits.is_reply
+            && let Err((reason, why)) = self.check_reply(&route, now)
+        {
+            self.counters.replies_dropped += 1;
+            self.audit_refused_publish(id, topic, reason, &why);
+            return Ok(self.refuse_publish(id, publish, reason, &why));
+        }
         if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
             if !is_v5 && publish.qos > QoS::AtMostOnce {
                 // Before version 5 every acknowledgement says success.
                 self.counters.publish_refused += 1;
                 return Err(DecodeError::with(ReasonCode::QuotaExceeded, why));
             }
-            let connection = self.connection_mut(id);
-            let ack = connection.and_then(|it| it.refusal(publish, ReasonCode::QuotaExceeded, why));
-            return Ok(self.refuse_publish(id, ack));
+            return Ok(self.refuse_publish(id, publish, ReasonCode::QuotaExceeded, why));
         }
         if has_plan && let Err(exceeded) = self.count_use(id, publish, now) {
             let refused = (ReasonCode::QuotaExceeded, exceeded.into());
@@ -189,7 +196,11 @@ impl Router {
             is_for_one: false,
             arrived,
             will: None,
+            author: if publish.retain { self.author(id) } else { None },
         };
+        if publish.properties.has(PropertyId::ResponseTopic) {
+            self.open_request(id, publish, now);
+        }
         let reason = self.publish(&mut source, &route);
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
@@ -249,15 +260,21 @@ impl Router {
             return Some(ReasonCode::Success);
         }
         let (reason, why) = refused;
-        let ack = self.connection_mut(id).and_then(|it| it.refusal(publish, *reason, why));
-        self.refuse_publish(id, ack)
+        self.refuse_publish(id, publish, *reason, why)
     }
 
-    /// A publication that is not routed; `ack` tells its publisher, if it expects an answer, and
-    /// none is left to send.
-    fn refuse_publish(&mut self, id: ConnectionId, ack: Option<PendingAck>) -> Option<ReasonCode> {
+    /// A publication that is not routed: tells its publisher, if it expects an answer. None is left
+    /// to send.
+    fn refuse_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        why: &str,
+    ) -> Option<ReasonCode> {
         self.counters.publish_refused += 1;
-        if let Some(ack) = ack {
+        let connection = self.connection_mut(id);
+        if let Some(ack) = connection.and_then(|it| it.refusal(publish, reason, why)) {
             self.acknowledge(id, ack);
         }
         None
@@ -294,7 +311,7 @@ impl Router {
             messages: limits.retained_messages as usize,
             bytes: limits.retained_bytes,
         };
-        let (now, publisher) = (source.now, source.publisher);
+        let (now, publisher, author) = (source.now, source.publisher, source.author.clone());
         let message = source.message();
         let stamp = self.peers.stamp();
         let has_room = self.retained.has_room(message, bound);
@@ -306,9 +323,9 @@ impl Router {
             return None;
         }
         if self.peers.is_alone() {
-            self.retained.store(message, stamp);
+            self.retained.store(message, stamp, author);
         } else {
-            self.retained.replicate(message, stamp, now);
+            self.retained.replicate(message, stamp, author, now);
         }
         Some(stamp)
     }
@@ -318,9 +335,9 @@ impl Router {
         self.record_clearing(clearing.topic());
         self.quotas.retained.forget(clearing.topic(), stamp);
         if self.peers.is_alone() {
-            return self.retained.store(&clearing, stamp);
+            return self.retained.store(&clearing, stamp, None);
         }
-        self.retained.replicate(&clearing, stamp, now);
+        self.retained.replicate(&clearing, stamp, None, now);
         if self.peers.own != Place(0) {
             self.must_keep(Place(0), QoS::AtLeastOnce); // which records it
         }
@@ -334,20 +351,25 @@ impl Router {
         }
     }
 
-    /// The route of a topic. A name that exceeds the limits is found here, before it is cached.
-    pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, DecodeError> {
+    /// The route of a topic. A name that has none is found here, before it is cached.
+    pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, NoRoute> {
         if let Some(route) = self.routes.get(topic, &self.subscriptions) {
             return Ok(route);
         }
         let own = seen_by_its_own(topic);
-        check_name(own, &self.settings.topic_limits()).map_err(|_| TOPIC_INVALID)?;
+        check_name(own, &self.settings.topic_limits()).map_err(|_| NoRoute::Limit)?;
         if topic.len() > usize::from(u16::MAX) {
-            return Err(TOPIC_INVALID);
+            return Err(NoRoute::Limit);
+        }
+        if !self.settings.knows_prefix(own) {
+            return Err(NoRoute::Prefix);
         }
         let bound = self.settings.limits.route_cache as usize;
-        let (is_identified, is_audited) =
-            (self.settings.identifies(own), self.settings.audits(own));
-        let traits = Traits { is_identified, is_audited };
+        let traits = Traits {
+            is_identified: self.settings.identifies(own),
+            is_audited: self.settings.audits(own),
+            is_reply: ReplyTopic::is_meant(own),
+        };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }
 
@@ -395,7 +417,5 @@ fn ack_kind(qos: QoS) -> Option<AckKind> {
 const NOT_RETAINED: &str = "delivered but not retained: retained_messages or retained_bytes is \
     reached, of this server or of the plan; clear retained topics or raise the limit";
 
-const TOPIC_INVALID: DecodeError = DecodeError::with(
-    ReasonCode::TopicNameInvalid,
-    "topic name exceeds topic_levels or topic_bytes; `agentmq limits` shows them",
-);
+const BEYOND_LIMIT: DecodeError =
+    DecodeError::with(ReasonCode::TopicNameInvalid, topic_prefix::BEYOND_LIMIT);

@@ -6,9 +6,9 @@ use agentmq_codec::{
     DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter,
 };
-use agentmq_identity::Action;
+use agentmq_identity::{Action, seen_by_its_own};
 use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
-use agentmq_topic::{Subscription, TopicLimits};
+use agentmq_topic::{ReplyTopic, Subscription, TopicLimits};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::ConnectionId;
@@ -112,7 +112,13 @@ impl Router {
         let Some((connection, session)) = self.connected(id) else {
             return Err(refused(R::UnspecifiedError, ""));
         };
-        let decision = connection.principal.authorize(Action::Subscribe, subscription.filter);
+        if subscription.share.is_some()
+            && ReplyTopic::is_meant(seen_by_its_own(subscription.filter))
+        {
+            return Err(refused(R::NotAuthorized, REPLIES_ARE_FOR_ONE));
+        }
+        let (principal, filter) = (&connection.principal, subscription.filter);
+        let decision = principal.authorize_as(&session.client_id, Action::Subscribe, filter);
         if !decision.allowed {
             return Err(refused(decision.code, decision.reason.to_owned()));
         }
@@ -215,6 +221,8 @@ impl Router {
 
 const SHARED_ARE_OFF: &str =
     "shared subscriptions are off on this broker: subscribe without $share/NAME/";
+const REPLIES_ARE_FOR_ONE: &str =
+    "answers below $reply/ are for one client: subscribe without $share/NAME/";
 const WILDCARDS_ARE_OFF: &str =
     "filters with + or # are off on this broker: subscribe to whole topic names";
 const TOO_MANY_SUBSCRIPTIONS: &str = "the session has as many subscriptions as \

@@ -61,6 +61,7 @@ impl Router {
         let publisher = publisher
             .and_then(|session| self.sessions.get(session as usize))
             .map(|session| Arc::clone(&session.client_id));
+        let author = source.author.clone().filter(|_| retained.is_some());
         let message = source.message();
         for place in places.iter() {
             if retained.is_some() && place == Place(0) {
@@ -69,17 +70,19 @@ impl Router {
                 self.must_keep(place, qos);
             }
             let (message, publisher) = (message.clone(), publisher.clone());
-            let exchange = exchange.map(Box::new);
-            let published = Published { message, retained, publisher, exchange };
+            let (exchange, author) = (exchange.map(Box::new), author.clone());
+            let published = Published { message, retained, author, publisher, exchange };
             self.peers.post(place, Mail::Publish(published));
         }
     }
 
     /// A message that another shard has accepted: retained here too, and delivered.
     pub(crate) fn deliver_published(&mut self, published: &Published, now: Time) {
-        let Published { message, retained, publisher, exchange } = published;
-        let is_newest = retained.is_some_and(|it| self.retained.replicate(message, it, now));
+        let Published { message, retained, author, publisher, exchange } = published;
+        let is_newest =
+            retained.is_some_and(|it| self.retained.replicate(message, it, author.clone(), now));
         let mut source = Source::of(message, now);
+        source.author = author.clone();
         source.publisher_id = publisher.as_deref();
         source.arrived = exchange.as_deref().copied();
         if let Ok(route) = self.route(source.topic) {

@@ -12,6 +12,7 @@ use crate::timers::Due;
 impl Router {
     /// The authenticator answers otherwise from now on.
     pub fn judge_again(&mut self, now: Time) {
+        self.retain_source.begin_round(now);
         self.timers.arm(now, Due::Judging(0));
     }
 

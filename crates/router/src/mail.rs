@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agentmq_session::{Arrival, Message, Ticket, Time};
+use agentmq_session::{Arrival, Author, Message, Ticket, Time};
 
 use crate::bundle::Bundle;
 use crate::places::Place;
@@ -71,6 +71,8 @@ pub struct Published {
     pub(crate) message: Message,
     /// Set where the message is to be retained, or clears what is.
     pub(crate) retained: Option<Stamp>,
+    /// Who has published it, where it is retained.
+    pub(crate) author: Option<Arc<Author>>,
     /// The publisher's client identifier, where a group may choose its members by it.
     pub(crate) publisher: Option<Arc<str>>,
     /// The QoS 2 PUBLISH that brought it, where that must survive a crash. Boxed: it is rare.
@@ -81,8 +83,17 @@ pub struct Published {
 #[derive(Debug, Clone, Default)]
 pub struct Welcome {
     pub(crate) filters: Vec<(Box<str>, Wanted)>,
-    pub(crate) retained: Vec<(Message, Stamp)>,
+    pub(crate) retained: Vec<Replica>,
     pub(crate) is_last: bool,
+}
+
+/// A topic's retained message as one shard tells another.
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    pub(crate) message: Message,
+    pub(crate) stamp: Stamp,
+    /// Who has published it.
+    pub(crate) author: Option<Arc<Author>>,
 }
 
 impl Router {
@@ -103,7 +114,7 @@ impl Router {
                 self.handle_mail(from, |router| router.deliver_published(&published, now));
             }
             Mail::Clear(message, stamp) => self.handle_mail(from, |router| {
-                if router.retained.replicate(&message, stamp, now) {
+                if router.retained.replicate(&message, stamp, None, now) {
                     router.record_clearing(message.topic());
                 }
             }),
@@ -150,7 +161,8 @@ impl Mail {
             Self::Arrived(exchanges) => size_of_val::<[Arrival]>(exchanges),
             Self::Welcome(welcome) => {
                 let filters: usize = welcome.filters.iter().map(|(it, _)| it.len() + 24).sum();
-                filters + welcome.retained.len() * 32 // the messages are kept in any case
+                // The messages are kept in any case.
+                filters + welcome.retained.len() * size_of::<Replica>()
             }
             Self::Group(mail) => mail.size(),
         };

@@ -8,6 +8,7 @@ use crate::delivery_path::DeliveryPath;
 use crate::fan_out::{Delivered, Source, Terms};
 use crate::group_mail::is_remote;
 use crate::recall::Head;
+use crate::retain_source::By;
 use crate::retained::Room;
 use crate::router::Router;
 use crate::timers::Due;
@@ -140,7 +141,15 @@ impl Router {
             return Err(Stop::Wait);
         }
         let mut found = Vec::with_capacity(count);
-        let more = self.retained.next(cursor, Room { count, bytes }, now, &mut found);
+        let Self { retain_source, authenticator, counters, settings, .. } = self;
+        let may_serve = |by: &By, topic: &str| {
+            let may = !settings.check_retain_source
+                || retain_source.may_serve(by, topic, &**authenticator, now);
+            counters.retained_withheld += u64::from(!may);
+            may
+        };
+        let room = Room { count, bytes };
+        let more = self.retained.next(cursor, room, now, &mut found, may_serve);
         let ids = cursor.ids.clone();
         if !more {
             session.queue.pop();

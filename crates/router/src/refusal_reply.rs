@@ -55,9 +55,8 @@ impl Router {
             retain: false,
             expires_at: None,
         });
-        if let Ok(route) = self.route(response) {
-            self.publish(&mut Source::of(&message, now), &route.only_to(caller));
-        }
+        let Ok(route) = self.route(response) else { return false };
+        self.publish(&mut Source::of(&message, now), &route.only_to(caller));
         true
     }
 }

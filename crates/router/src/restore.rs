@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
-use agentmq_session::{Message, RestoredSession, RestoredWaiting, Time, Window};
+use agentmq_session::{RestoredRetained, RestoredSession, RestoredWaiting, Time, Window};
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::router::Router;
@@ -79,8 +79,10 @@ impl Router {
     }
 
     /// Takes up a retained message that survived.
-    pub fn restore_retained(&mut self, message: &Message) {
+    pub fn restore_retained(&mut self, restored: RestoredRetained) {
+        let RestoredRetained { message, author } = restored;
+        let author = author.map(|author| self.retain_source.known(author));
         let stamp = self.peers.stamp();
-        self.retained.store(message, stamp);
+        self.retained.store(&message, stamp, author);
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use agentmq_session::{Message, RetainedCursor, Time};
+use agentmq_session::{Author, Message, RetainedCursor, Time};
 use agentmq_topic::TopicTree;
 
-use crate::mail::Stamp;
+use crate::mail::{Replica, Stamp};
 use crate::places::Place;
+use crate::retain_source::By;
 
 /// The newest retained message of each topic, in the order of topics.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ struct Stored {
     message: Message,
     stored_at: u64,
     stamp: Stamp,
+    /// `None`: nobody who could be asked about. Boxed, since there are many of these.
+    by: Option<Box<By>>,
 }
 
 impl Stored {
@@ -89,21 +93,27 @@ impl Retained {
 
     /// Stores the message as the topic's retained one; an empty payload clears it
     /// [MQTT-3.3.1-5, -6, -7].
-    pub(crate) fn store(&mut self, message: &Message, stamp: Stamp) {
+    pub(crate) fn store(&mut self, message: &Message, stamp: Stamp, author: Option<Arc<Author>>) {
         if message.payload().is_empty() {
             if let Some(old) = self.tree.remove(message.topic()) {
                 self.forget(&old);
             }
             return;
         }
-        self.put(message, stamp);
+        self.put(message, stamp, author);
     }
 
     /// Like [`Self::store`] where other shards are active: does nothing if the topic has a newer
     /// message, and remembers for a while what was cleared. The stamps make all shards agree on
     /// the newest message of a topic, in whatever order they learn of them. Returns whether it is
     /// the newest here.
-    pub(crate) fn replicate(&mut self, message: &Message, stamp: Stamp, now: Time) -> bool {
+    pub(crate) fn replicate(
+        &mut self,
+        message: &Message,
+        stamp: Stamp,
+        author: Option<Arc<Author>>,
+        now: Time,
+    ) -> bool {
         if self.tree.get(message.topic()).is_some_and(|stored| stored.stamp >= stamp) {
             return false;
         }
@@ -111,25 +121,26 @@ impl Retained {
             let until = now.after_millis(CLEARED_MS);
             self.cleared.push_back((until, stamp, message.topic().into()));
         }
-        self.put(message, stamp);
+        self.put(message, stamp, author);
         true
     }
 
     /// What arrived at one shard, cleared topics included.
-    pub(crate) fn arrived_at(
-        &self,
-        origin: Place,
-        now: Time,
-    ) -> impl Iterator<Item = (Message, Stamp)> {
+    pub(crate) fn arrived_at(&self, origin: Place, now: Time) -> impl Iterator<Item = Replica> {
         self.tree
             .iter()
             .filter(move |(_, it)| it.stamp.origin == origin && !it.message.is_expired(now))
-            .map(|(_, it)| (it.message.clone(), it.stamp))
+            .map(|(_, it)| Replica {
+                message: it.message.clone(),
+                stamp: it.stamp,
+                author: it.by.as_ref().map(|by| Arc::clone(by.author())),
+            })
     }
 
-    fn put(&mut self, message: &Message, stamp: Stamp) {
+    fn put(&mut self, message: &Message, stamp: Stamp, author: Option<Arc<Author>>) {
         self.clock += 1;
-        let stored = Stored { message: message.clone(), stored_at: self.clock, stamp };
+        let by = author.map(|author| Box::new(By::new(author)));
+        let stored = Stored { message: message.clone(), stored_at: self.clock, stamp, by };
         if stored.is_cleared() {
             self.cleared_now += 1;
         } else {
@@ -168,12 +179,14 @@ impl Retained {
     }
 
     /// The next messages for a cursor, until there is no room, and whether there may be more.
+    /// `may_serve` is asked about those that have an author.
     pub(crate) fn next(
         &self,
         cursor: &mut RetainedCursor,
         room: Room,
         now: Time,
         found: &mut Vec<Message>,
+        mut may_serve: impl FnMut(&By, &str) -> bool,
     ) -> bool {
         let (after, mut last, mut bytes) = (cursor.after.as_deref(), None, 0);
         let stopped =
@@ -182,7 +195,9 @@ impl Retained {
                     return ControlFlow::Break(()); // there is another one for the next step
                 }
                 let is_due = stored.stored_at <= cursor.up_to && !stored.is_cleared();
-                if is_due && !stored.message.is_expired(now) {
+                let may = |by: &By| may_serve(by, topic);
+                let is_there = is_due && !stored.message.is_expired(now);
+                if is_there && stored.by.as_deref().is_none_or(may) {
                     found.push(stored.message.clone());
                     bytes += topic.len() + stored.message.payload().len();
                 }

@@ -1,20 +1,26 @@
 //! What rights come to in a session: what its client may publish, and what it may still have when
 //! it comes back, or is served from its queue. Its rights may have become less since it subscribed.
 
+use std::sync::Arc;
+
 use agentmq_codec::{PropertyId, Publish};
 use agentmq_identity::{Action, Decision, Principal};
+use agentmq_session::Author;
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::{Connection, ConnectionId};
 use crate::handle_connect::Refused;
+use crate::reply_topics::check_response_topic;
 use crate::router::Router;
 
-/// What a connection was allowed lately: most publish to a few topics again and again, and ask for
-/// answers at one, and looking through the rules costs as much as routing.
+/// What a connection was allowed lately, and as whom: most publish to a few topics again and again,
+/// and ask for answers at one, and looking through the rules costs as much as routing.
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
     topics: Recent,
     response_topics: Recent,
+    /// As whom it retains messages.
+    pub(crate) author: Option<Arc<Author>>,
 }
 
 /// The last few different texts.
@@ -46,9 +52,22 @@ impl Connection {
     /// Whether its client may publish this: to its topic, by its name in the broker, and with its
     /// Response Topic, where somebody else will publish because of it. Who may not receive there
     /// may not have it done.
-    pub(crate) fn permits(&mut self, publish: &Publish<'_>, topic: &str) -> Result<(), Refused> {
+    pub(crate) fn permits(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &str,
+        client_id: &str,
+    ) -> Result<(), Refused> {
+        let response = match publish.properties.has(PropertyId::ResponseTopic) {
+            true => publish.properties.text(PropertyId::ResponseTopic),
+            false => None,
+        };
+        if let Some(response) = response {
+            check_response_topic(response, client_id)?;
+        }
         if !self.principal.is_restricted() {
-            return allowed(&self.principal.authorize(Action::Publish, topic), "");
+            let action = Action::to_publish(publish.retain);
+            return allowed(&self.principal.authorize(action, topic), "");
         }
         let permits = self.permits.get_or_insert_default();
         let is_known = permits.topics.has(topic);
@@ -59,8 +78,7 @@ impl Connection {
         if !is_known {
             permits.topics.note(topic);
         }
-        if !publish.properties.is_empty()
-            && let Some(response) = publish.properties.text(PropertyId::ResponseTopic)
+        if let Some(response) = response
             && !permits.response_topics.has(response)
         {
             let mounted = self.principal.mounted(response);

@@ -28,6 +28,8 @@ pub(crate) struct Traits {
     pub(crate) is_identified: bool,
     /// The audit log says who has.
     pub(crate) is_audited: bool,
+    /// It leads to one client, and only to what that has asked for.
+    pub(crate) is_reply: bool,
 }
 
 impl Route {
@@ -54,7 +56,8 @@ impl Route {
         let receivers = self.receivers.iter().filter(|it| it.session == session).cloned().collect();
         let (groups, topic) = (Box::default(), self.topic.clone());
         let (places, keeping) = (PlaceSet::NONE, PlaceSet::NONE);
-        Self { topic, receivers, groups, places, keeping, ..*self }
+        let traits = Traits { is_reply: false, ..self.traits };
+        Self { topic, receivers, groups, places, keeping, traits, ..*self }
     }
 
     /// Receivers and groups.

@@ -24,6 +24,7 @@ use crate::recall::Leaving;
 use crate::recording::HeldDelivery;
 use crate::refusal_log::RefusalLog;
 use crate::remote_member::{AwayGroups, RemoteMembers};
+use crate::retain_source::RetainSource;
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
 use crate::settings::Settings;
@@ -47,6 +48,7 @@ pub struct Router {
     pub(crate) routes: RouteCache,
     pub(crate) groups: SharedGroups,
     pub(crate) retained: Retained,
+    pub(crate) retain_source: RetainSource,
     pub(crate) peers: Peers,
     pub(crate) remote_members: RemoteMembers,
     pub(crate) away_groups: AwayGroups,
@@ -121,6 +123,7 @@ impl Router {
             routes: RouteCache::default(),
             groups: SharedGroups::default(),
             retained: Retained::new(),
+            retain_source: RetainSource::default(),
             peers: Peers::default(),
             remote_members: RemoteMembers::default(),
             away_groups: AwayGroups::default(),
@@ -159,10 +162,11 @@ impl Router {
 
     /// Takes over new settings. Connections keep what their CONNACK told them.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
-        if settings.identity_topics != self.settings.identity_topics
-            || settings.audit_topics != self.settings.audit_topics
-        {
-            self.routes = RouteCache::default(); // which say what holds for their topics
+        let told_by_routes = |it: &Settings| {
+            (it.identity_topics.clone(), it.audit_topics.clone(), it.dollar_prefixes.clone())
+        };
+        if told_by_routes(&settings) != told_by_routes(&self.settings) {
+            self.routes = RouteCache::default();
         }
         self.settings = settings;
     }

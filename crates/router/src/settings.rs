@@ -1,10 +1,13 @@
 //! What an operator may choose about the protocol, beside the limits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use agentmq_codec::QoS;
 use agentmq_session::{Limits, QueueBound};
-use agentmq_topic::TopicLimits;
+use agentmq_topic::{ReplyTopic, TopicLimits};
+
+use crate::topic_prefix::DOLLAR_PREFIXES;
 
 /// The router's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Settings {
     pub maximum_qos: QoS,
     /// Whether retained messages are accepted.
     pub retain_available: bool,
+    /// Whether a retained message is served only while its author may retain it.
+    pub check_retain_source: bool,
     /// Whether filters may hold wildcards.
     pub wildcard_subscriptions: bool,
     /// Whether subscriptions may have identifiers.
@@ -31,7 +36,8 @@ pub struct Settings {
     pub queue_qos0: bool,
     /// Name of what an acknowledgement promises, told to clients and in `$SYS`; empty: not told.
     pub durability: &'static str,
-    /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: none.
+    /// Basis for response topics, told to clients that ask (§3.2.2.3.15); empty: that of the
+    /// client's reply topics.
     pub response_information: Box<str>,
     /// How a shared group chooses the receiver.
     pub share_strategy: ShareStrategy,
@@ -39,6 +45,8 @@ pub struct Settings {
     pub share_strategies: BTreeMap<String, ShareStrategy>,
     /// What holds at each listener, in their order.
     pub doors: Vec<DoorSettings>,
+    /// First levels with `$` below which clients may publish; `*` stands for all.
+    pub dollar_prefixes: Vec<Box<str>>,
     /// Filters of topics of calls that are refused by an answer.
     pub refusal_replies: Vec<Box<str>>,
     /// Filters of topics whose messages say who has published them.
@@ -64,6 +72,7 @@ impl Default for Settings {
             limits: Limits::default(),
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
+            check_retain_source: true,
             wildcard_subscriptions: true,
             subscription_identifiers: true,
             shared_subscriptions: true,
@@ -76,6 +85,7 @@ impl Default for Settings {
             share_strategy: ShareStrategy::RoundRobin,
             share_strategies: BTreeMap::new(),
             doors: Vec::new(),
+            dollar_prefixes: DOLLAR_PREFIXES.map(Into::into).into(),
             refusal_replies: Vec::new(),
             identity_topics: Vec::new(),
             identity_prefix: "agentmq-".into(),
@@ -90,6 +100,15 @@ impl Settings {
             max_levels: usize::from(self.limits.topic_levels),
             max_bytes: usize::from(self.limits.topic_bytes),
         }
+    }
+
+    /// What a client that asks is told to begin its response topics with.
+    pub(crate) fn response_information(&self, client_id: &str) -> Option<Cow<'_, str>> {
+        if !self.response_information.is_empty() {
+            return Some((&*self.response_information).into());
+        }
+        let own = ReplyTopic::beginning(client_id)?;
+        self.knows_prefix(&own).then(|| own.into())
     }
 
     /// Whether who brings no credentials may come through a listener.

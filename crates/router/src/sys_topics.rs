@@ -28,7 +28,7 @@ impl Router {
     pub fn publish_sys(&mut self, report: &SysReport<'_>, now: Time) {
         let c = &report.counters;
         let absent = c.sessions_now.saturating_sub(c.connections_now);
-        let numbers: [(&str, u64); 26] = [
+        let numbers: [(&str, u64); 28] = [
             ("clients/total", c.sessions_now),
             ("clients/connected", c.connections_now),
             ("clients/active", c.connections_now),
@@ -42,6 +42,8 @@ impl Router {
             ("store/messages/count", c.queued_now + c.retained_now),
             ("store/messages/bytes", c.retained_bytes),
             ("retained messages/count", c.retained_now),
+            ("retained messages/withheld", c.retained_withheld),
+            ("replies/dropped", c.replies_dropped),
             ("subscriptions/count", c.subscriptions_now - c.shared_subscriptions_now),
             ("shared_subscriptions/count", c.shared_subscriptions_now),
             ("publish/messages/received", c.publish_received),

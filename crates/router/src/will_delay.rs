@@ -45,7 +45,8 @@ impl Router {
             self.counters.publish_refused += 1;
             return;
         }
-        self.counters.wills_sent += 1;
-        self.publish_will(will.into_message(now), will_of, &client_id, Some(index), now);
+        let author = if will.retains() { self.author_of(index) } else { None };
+        let message = will.into_message(now);
+        self.publish_will(message, will_of, &client_id, Some(index), author, now);
     }
 }

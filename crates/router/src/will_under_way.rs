@@ -7,10 +7,14 @@
 //! is sent again if nothing says that it has arrived. One of QoS 2 is an exchange of that name, so
 //! that nobody has it before it has arrived; see [`Change::Arrived`].
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use agentmq_codec::QoS;
-use agentmq_session::{Change, Message, RestoredWill, SessionKey, Time};
+use agentmq_session::{Author, Change, Message, RestoredWill, SessionKey, Time};
 
 use crate::fan_out::Source;
+use crate::route::Route;
 use crate::router::Router;
 
 /// A will that must survive a crash, while it is being sent.
@@ -32,13 +36,18 @@ impl Router {
         will_of: SessionKey,
         client_id: &str,
         publisher: Option<u32>,
+        author: Option<Arc<Author>>,
         now: Time,
     ) {
-        let Ok(route) = self.route(message.topic()) else { return };
+        let Some(route) = self.will_route(message.topic()) else {
+            self.counters.publish_refused += 1;
+            return;
+        };
         if route.traits.is_audited && !self.audit_will(client_id, publisher, &message) {
             self.counters.publish_refused += 1;
             return;
         }
+        self.counters.wills_sent += 1;
         // A name of its own: its session's next one may come before this one has arrived.
         let new =
             |router: &mut Self| DueWill { of: will_of, key: router.commit.new_key(), client_id };
@@ -47,17 +56,24 @@ impl Router {
         let arrived = will.filter(|_| is_exchange).map(|will| (will.key, 0));
         let publisher_id = Some(client_id);
         let source = Source::of(&message, now);
-        self.publish(&mut Source { publisher, publisher_id, arrived, will, ..source }, &route);
+        let mut source = Source { publisher, publisher_id, arrived, will, author, ..source };
+        self.publish(&mut source, &route);
+    }
+
+    /// The route of a will; none where there are answers only, see `check_will`.
+    fn will_route(&mut self, topic: &str) -> Option<Rc<Route>> {
+        self.route(topic).ok().filter(|route| !route.traits.is_reply)
     }
 
     /// Sends a will again that was on its way when the broker ended: behind all sessions that
     /// survived, which are to get it.
     pub fn restore_will(&mut self, will: RestoredWill, now: Time) {
-        let RestoredWill { key, client_id, message } = will;
+        let RestoredWill { key, client_id, message, author } = will;
         let is_allowed = !message.retain() || self.settings.retain_available;
-        if is_allowed && !message.is_expired(now) && self.route(message.topic()).is_ok() {
+        if is_allowed && !message.is_expired(now) && self.will_route(message.topic()).is_some() {
             let publisher = self.by_client.get(&*client_id).copied();
-            self.publish_will(message, key, &client_id, publisher, now);
+            let author = author.map(|author| self.retain_source.known(author));
+            self.publish_will(message, key, &client_id, publisher, author, now);
         } else {
             self.record(Change::Arrived { session: key, packet_id: 0 });
         }

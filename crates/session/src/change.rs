@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Properties, QoS, SubscriptionOptions};
 
-use crate::{Session, SubscriptionIds, Time};
+use crate::{Author, Session, SubscriptionIds, Time};
 
 /// Names a persistent session for as long as it lives, across restarts. 0 names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -124,6 +124,8 @@ pub struct RecordedMessage<'a> {
     pub recipients: &'a [Recipient],
     /// It is its topic's retained message now; one without payload clears the topic.
     pub is_retained: bool,
+    /// Who has published it, where it is retained, or a will that will be.
+    pub author: Option<&'a Author>,
     /// The QoS 2 PUBLISH that brought it: see [`Change::Arrived`].
     pub arrived: Option<Arrival>,
     /// The QoS 2 PUBLISH that brought it, which has not arrived before other shards have recorded

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod author;
 mod away;
 mod change;
 mod in_flight;
 mod kept;
 mod limits;
 mod message;
+mod open_requests;
 mod outbox;
 mod queue;
 #[cfg(test)]
@@ -27,15 +29,18 @@ mod unreleased;
 mod will;
 
 pub use audit::{Attempt, AuditCondition, AuditEvent, AuditStatistics, AuditTrail, Deed, NoAudit};
+pub use author::{Author, Authors};
 pub use away::{Away, QueueMemory, Recall, Recalled};
 pub use change::{Arrival, Change, Recipient, RecordedMessage, SessionKey, WillUnderWay};
 pub use in_flight::{AckOutcome, Window};
 pub use limits::{LimitInfo, Limits, UnknownLimit};
 pub use message::{Delivery, Message, MessageParts, SubscriptionIds};
+pub use open_requests::OpenRequests;
 pub use outbox::{Outbox, OutboxPool, REFERENCE_FROM};
 pub use queue::{Overflow, Queue, QueueBound};
 pub use restored::{
-    RestoredEntry, RestoredSession, RestoredSubscription, RestoredWaiting, RestoredWill,
+    RestoredEntry, RestoredRetained, RestoredSession, RestoredSubscription, RestoredWaiting,
+    RestoredWill,
 };
 pub use retained_cursor::RetainedCursor;
 pub use session::{Durable, Session};

@@ -101,6 +101,8 @@ limits! {
     publishes_per_second: u32 = 0, "publications a second of one client (0: no bound)", "its socket is not read until the second is over";
     retained_messages: u32 = 1_000_000, "retained messages", "PUBACK 0x97, the message is delivered but not retained";
     retained_bytes: u64 = 1_073_741_824, "bytes of retained messages", "PUBACK 0x97, the message is delivered but not retained";
+    open_requests: u32 = 1_024, "requests of a session that wait for answers below $reply/", "the one whose last answer is the oldest is closed, or else the oldest";
+    open_request_secs: u32 = 600, "seconds for which a request without Message Expiry Interval waits for an answer below $reply/, and then for the next", "late answers are PUBACK or PUBREC 0x87, or dropped";
     refusal_lines: u32 = 20, "log lines a second and shard about clients refused, closed or kept waiting", "they are counted in one line";
     route_cache: u32 = 131_072, "topics whose receivers are remembered", "another topic is forgotten";
 }

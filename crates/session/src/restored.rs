@@ -1,8 +1,10 @@
 //! What an earlier run of the broker has left of a session.
 
+use std::sync::Arc;
+
 use agentmq_codec::SubscriptionOptions;
 
-use crate::{Away, Delivery, Message, Session, SessionKey};
+use crate::{Author, Away, Delivery, Message, Session, SessionKey};
 
 /// A session that survived.
 #[derive(Debug)]
@@ -24,6 +26,15 @@ pub struct RestoredSession {
     pub releasing: Vec<u16>,
 }
 
+/// A retained message that survived.
+#[derive(Debug, Clone)]
+pub struct RestoredRetained {
+    /// The message.
+    pub message: Message,
+    /// Who has published it; `None`: nobody who could be asked about, or nobody has noted it.
+    pub author: Option<Arc<Author>>,
+}
+
 /// A will that was on its way when the broker ended, and is to be sent again.
 #[derive(Debug)]
 pub struct RestoredWill {
@@ -33,6 +44,8 @@ pub struct RestoredWill {
     pub client_id: Box<str>,
     /// What is sent.
     pub message: Message,
+    /// Whose it is, where there is anything to ask about him.
+    pub author: Option<Arc<Author>>,
 }
 
 /// A subscription that survived.

@@ -7,7 +7,8 @@ use agentmq_identity::Principal;
 use agentmq_quota::{Account, Holder, Member};
 
 use crate::{
-    Delivery, Overflow, Queue, QueueBound, SessionKey, Ticket, Time, Unreleased, Will, Window,
+    Delivery, OpenRequests, Overflow, Queue, QueueBound, SessionKey, Ticket, Time, Unreleased,
+    Will, Window,
 };
 
 /// One client's session, connected or not.
@@ -48,6 +49,8 @@ pub struct Session {
     pub expires_at: Option<Time>,
     /// Other shards that choose receivers for its shared groups know that its window is full.
     pub is_known_full: bool,
+    /// Its requests that wait for answers; made with the first.
+    pub open_requests: Option<Box<OpenRequests>>,
     /// Messages that its queue could not hold, and that its client has not been told of.
     pub dropped: u64,
     /// Its client as a member of an organisation; `None`: that has no plan.
@@ -89,6 +92,7 @@ impl Session {
             hold_until: Time::ZERO,
             expires_at: None,
             is_known_full: false,
+            open_requests: None,
             dropped: 0,
             member: None,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use agentmq_identity::Authenticator;
 use agentmq_router::{ConnectionId, Mail, Place, Quotas, Router, Settings};
 use agentmq_session::{
-    AuditTrail, CommitEngine, Message, RestoredSession, RestoredWill, Slab, Time,
+    AuditTrail, CommitEngine, RestoredRetained, RestoredSession, RestoredWill, Slab, Time,
 };
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -49,7 +49,7 @@ pub struct ShardOptions {
     /// Sessions that survived, for this shard.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages that survived.
-    pub retained: Vec<Message>,
+    pub retained: Vec<RestoredRetained>,
     /// Wills that were on their way.
     pub wills: Vec<RestoredWill>,
     /// The broker's clock.
@@ -189,7 +189,7 @@ impl Shard {
             .then(|| Placer::new(options.placement, options.directory.shards()));
         let now = options.clock.now();
         router.submit(now); // the first time that it hears of the clock
-        options.retained.iter().for_each(|message| router.restore_retained(message));
+        options.retained.into_iter().for_each(|it| router.restore_retained(it));
         for session in options.sessions {
             router.restore(session, now);
         }

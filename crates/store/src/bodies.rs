@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use agentmq_codec::{Publish, QoS};
 use agentmq_log::{Disk, Position, ReadError, SegmentReader, keep_segment};
-use agentmq_session::{Message, MessageParts, Recall, Recalled, SessionKey, Time};
+use agentmq_session::{Author, Message, MessageParts, Recall, Recalled, SessionKey, Time};
 
-use crate::record::publish_of;
+use crate::record::{author_of, publish_of};
 use crate::state::{Entry, State, StoredMessage};
 
 /// Where the packet of a message stands.
@@ -39,6 +39,15 @@ impl<'a, D: Disk> Reading<'a, D> {
         stored: &StoredMessage,
         expires_at: Option<Time>,
     ) -> Result<Message, ReadError> {
+        self.message_and_author(stored, expires_at).map(|(message, _)| message)
+    }
+
+    /// The same, and who has published it, where that is known.
+    pub(crate) fn message_and_author(
+        &mut self,
+        stored: &StoredMessage,
+        expires_at: Option<Time>,
+    ) -> Result<(Message, Option<Author>), ReadError> {
         let place = stored.packet;
         let position = place.record;
         let damaged = || ReadError::Damaged {
@@ -53,7 +62,8 @@ impl<'a, D: Disk> Reading<'a, D> {
         let content = open.read(position)?;
         let (from, to) = (place.at as usize, place.at as usize + place.len as usize);
         let publish = content.get(from..to).and_then(publish_of).ok_or_else(damaged)?;
-        Ok(message_of(&publish, stored.qos, expires_at))
+        let author = content.get(to..to + stored.author as usize).and_then(author_of);
+        Ok((message_of(&publish, stored.qos, expires_at), author))
     }
 }
 

@@ -12,7 +12,7 @@ use agentmq_session::{
 use crate::bodies::Bodies;
 use crate::inbox::Shared;
 use crate::record::{
-    MessageRecord, RecipientRecord, Record, SessionRecord, UnderWayRecord, WillRecord,
+    MessageRecord, RecipientRecord, Record, SessionRecord, UnderWayRecord, WillRecord, author_bytes,
 };
 
 /// Hands a shard's changes to the writer.
@@ -90,6 +90,7 @@ impl DiskEngine {
             will_of: message.will_of,
             recipients: recipients.collect(),
             packet: &packet,
+            author: &author_bytes(message.author.filter(|_| message.is_retained)),
         };
         Record::Message(record).encode(open_record(&mut self.batch, &mut self.open_at));
         self.packet = packet;
@@ -106,6 +107,7 @@ impl DiskEngine {
             qos: will.message.qos,
             expires_at: self.stored(will.message.expires_at),
             packet: &packet,
+            author: &author_bytes(will.message.author),
         };
         Record::Will(record).encode(open_record(&mut self.batch, &mut self.open_at));
         self.packet = packet;

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use agentmq_codec::{Properties, ProtocolVersion, QoS, SubscriptionOptions};
 use agentmq_log::{Fault, SimulatedDisk};
 use agentmq_session::{
-    Change, CommitEngine, Condition, Durable, Recall, Recipient, RecordedMessage, Session,
+    Author, Change, CommitEngine, Condition, Durable, Recall, Recipient, RecordedMessage, Session,
     SessionKey, Ticket, Time, WillUnderWay,
 };
 
 use crate::bodies::Reading;
-use crate::record::publish_of;
+use crate::record::{author_of, publish_of};
 use crate::state::State;
 use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 
@@ -21,9 +21,10 @@ use crate::{Clocks, Committer, DiskEngine, OpenedStore, Settings, Watermarks};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Model {
     sessions: BTreeMap<u64, ModelSession>,
-    retained: BTreeMap<String, Vec<u8>>,
-    /// Payloads of wills under way.
-    wills: BTreeMap<u64, Vec<u8>>,
+    /// Payloads and authors.
+    retained: BTreeMap<String, (Vec<u8>, Option<Author>)>,
+    /// Payloads of wills under way, and whose they are.
+    wills: BTreeMap<u64, (Vec<u8>, Option<Author>)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,9 +41,10 @@ struct ModelSession {
 
 impl Model {
     fn of(state: &State, disk: &SimulatedDisk) -> Self {
-        let payload = |id: &u64| {
-            let message = Reading::new(disk).message(&state.messages[id], None);
-            message.expect("what counts can be read").payload().to_vec()
+        let read = |id: &u64| {
+            let read = Reading::new(disk).message_and_author(&state.messages[id], None);
+            let (message, author) = read.expect("what counts can be read");
+            (message.payload().to_vec(), author)
         };
         let sessions = state.sessions.iter().map(|(key, it)| {
             let mut releasing: Vec<_> =
@@ -51,7 +53,7 @@ impl Model {
             let entries = it
                 .entries
                 .iter()
-                .map(|(ordinal, entry)| (*ordinal, (payload(&entry.message), entry.packet_id)));
+                .map(|(ordinal, entry)| (*ordinal, (read(&entry.message).0, entry.packet_id)));
             let subscriptions =
                 it.subscriptions.iter().map(|(filter, it)| (filter.to_string(), it.id));
             let session = ModelSession {
@@ -64,10 +66,11 @@ impl Model {
             };
             (key.0, session)
         });
-        let retained = state.retained.iter().map(|(topic, id)| (topic.to_string(), payload(id)));
+        let retained = state.retained.iter().map(|(topic, id)| (topic.to_string(), read(id)));
         let wills = state.wills.iter().map(|(key, it)| {
             let packet = &it.packet;
-            (key.0, publish_of(packet).expect("a message").payload.to_vec())
+            let payload = publish_of(packet).expect("a message").payload.to_vec();
+            (key.0, (payload, author_of(&it.author)))
         });
         let wills = wills.collect();
         Self { sessions: sessions.collect(), retained: retained.collect(), wills }
@@ -259,7 +262,7 @@ impl World {
         self.payloads += 1;
         let mut payload = format!("{} ", self.payloads).into_bytes();
         payload.resize(payload.len() + random.below(200), b'.');
-        let key = self.engine.new_key();
+        let (key, author) = (self.engine.new_key(), author(random));
         self.engine.record(Change::WillUnderWay(&WillUnderWay {
             key,
             will_of,
@@ -273,12 +276,13 @@ impl World {
                 expires_at: None,
                 recipients: &[],
                 is_retained: false,
+                author: author.as_ref(),
                 arrived: None,
                 depends_on: None,
                 will_of: SessionKey::NONE,
             },
         }));
-        self.model.wills.insert(key.0, payload);
+        self.model.wills.insert(key.0, (payload, author));
     }
 
     fn session(&mut self, key: Option<u64>, random: &mut Random) {
@@ -342,6 +346,7 @@ impl World {
             self.model.sessions.get_mut(&key).expect("there").arrived.insert(packet_id);
             (SessionKey(key), packet_id)
         });
+        let author = author(random).filter(|_| is_retained);
         self.engine.record(Change::Message(&RecordedMessage {
             topic: &topic,
             payload: &payload,
@@ -351,17 +356,25 @@ impl World {
             expires_at: None,
             recipients: &recipients,
             is_retained,
+            author: author.as_ref(),
             arrived,
             depends_on: None,
             will_of: SessionKey::NONE,
         }));
         match (is_retained, payload.is_empty()) {
             (true, true) => drop(self.model.retained.remove(&topic)),
-            (true, false) => drop(self.model.retained.insert(topic, payload)),
+            (true, false) => drop(self.model.retained.insert(topic, (payload, author))),
             _ => {}
         }
         self.note();
     }
+}
+
+/// Somebody, or nobody who is known.
+fn author(random: &mut Random) -> Option<Author> {
+    let principal = (random.below(2) == 0).then(|| "ada".into());
+    let client_id = format!("client-{}", random.below(3)).into();
+    (random.below(3) > 0).then_some(Author { client_id, principal })
 }
 
 fn run(seed: u64, syncs: bool) {

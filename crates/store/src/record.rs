@@ -7,7 +7,7 @@
 use agentmq_codec::{
     Packet, PropertyLimits, ProtocolVersion, Publish, QoS, SubscriptionOptions, frame,
 };
-use agentmq_session::{Arrival, SessionKey};
+use agentmq_session::{Arrival, Author, SessionKey};
 
 use crate::encoding::{Reader, put_bytes, put_number};
 
@@ -97,6 +97,8 @@ pub(crate) struct MessageRecord<'a> {
     pub(crate) will_of: SessionKey,
     pub(crate) recipients: Vec<RecipientRecord<'a>>,
     pub(crate) packet: &'a [u8],
+    /// Who has published it, as [`author_bytes`] wrote it; empty: that is not known.
+    pub(crate) author: &'a [u8],
 }
 
 /// A will on its way to other shards.
@@ -109,6 +111,8 @@ pub(crate) struct UnderWayRecord<'a> {
     pub(crate) qos: QoS,
     pub(crate) expires_at: u64,
     pub(crate) packet: &'a [u8],
+    /// Whose it is, as [`author_bytes`] wrote it; empty: that is not known.
+    pub(crate) author: &'a [u8],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,8 +175,8 @@ impl<'a> Record<'a> {
     /// Reads one record; `None` when these bytes are none, or one of a later version.
     pub(crate) fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         let tag = reader.byte()?;
-        if tag == MESSAGE {
-            return MessageRecord::decode(reader).map(Self::Message);
+        if tag == MESSAGE || tag == MESSAGE_BY {
+            return MessageRecord::decode(tag, reader).map(Self::Message);
         }
         let session = SessionKey(reader.number()?);
         Some(match tag {
@@ -193,7 +197,7 @@ impl<'a> Record<'a> {
             COMPLETED => Self::Completed { session, packet_id: reader.small()? },
             ARRIVED => Self::Arrived { session, packet_id: reader.small()? },
             RELEASED => Self::Released { session, packet_id: reader.small()? },
-            WILL => Self::Will(UnderWayRecord::decode(session, reader)?),
+            WILL | WILL_BY => Self::Will(UnderWayRecord::decode(tag, session, reader)?),
             _ => return None,
         })
     }
@@ -257,11 +261,19 @@ impl<'a> MessageRecord<'a> {
             will_of: SessionKey::NONE,
             recipients: Vec::new(),
             packet,
+            author: &[],
         }
     }
 
+    /// The author's length stands before the packet and he himself behind it, so that its place can
+    /// be told from where the record ends.
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(MESSAGE);
+        if self.author.is_empty() {
+            out.push(MESSAGE);
+        } else {
+            out.push(MESSAGE_BY);
+            put_number(out, self.author.len() as u64);
+        }
         let flags = self.qos as u8
             | u8::from(self.is_retained) << 2
             | u8::from(self.arrived.is_some()) << 3
@@ -288,9 +300,11 @@ impl<'a> MessageRecord<'a> {
             recipient.encode(out);
         }
         put_bytes(out, self.packet);
+        out.extend_from_slice(self.author);
     }
 
-    fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+    fn decode(tag: u8, reader: &mut Reader<'a>) -> Option<Self> {
+        let author = if tag == MESSAGE_BY { reader.small()? } else { 0 };
         let flags = reader.byte()?;
         let id = if flags & 32 != 0 { reader.number()? } else { 0 };
         let expires_at = if flags & 64 != 0 { reader.number()? } else { 0 };
@@ -308,6 +322,7 @@ impl<'a> MessageRecord<'a> {
         let recipients = recipients.collect::<Option<_>>()?;
         let (qos, is_retained) = (QoS::from_bits(flags & 3)?, flags & 4 != 0);
         let packet = reader.bytes()?;
+        let author = reader.take(author)?;
         Some(Self {
             id,
             qos,
@@ -318,26 +333,31 @@ impl<'a> MessageRecord<'a> {
             will_of,
             recipients,
             packet,
+            author,
         })
     }
 }
 
 impl<'a> UnderWayRecord<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(WILL);
+        out.push(if self.author.is_empty() { WILL } else { WILL_BY });
         put_number(out, self.key.0);
         put_number(out, self.will_of.0);
         out.push(self.qos as u8);
         put_number(out, self.expires_at);
         put_bytes(out, self.client_id.as_bytes());
         put_bytes(out, self.packet);
+        if !self.author.is_empty() {
+            put_bytes(out, self.author);
+        }
     }
 
-    fn decode(key: SessionKey, reader: &mut Reader<'a>) -> Option<Self> {
+    fn decode(tag: u8, key: SessionKey, reader: &mut Reader<'a>) -> Option<Self> {
         let will_of = SessionKey(reader.number()?);
         let (qos, expires_at) = (QoS::from_bits(reader.byte()?)?, reader.number()?);
         let (client_id, packet) = (reader.text()?, reader.bytes()?);
-        Some(Self { key, will_of, client_id, qos, expires_at, packet })
+        let author = if tag == WILL_BY { reader.bytes()? } else { &[] };
+        Some(Self { key, will_of, client_id, qos, expires_at, packet, author })
     }
 }
 
@@ -377,6 +397,26 @@ impl<'a> RecipientRecord<'a> {
     }
 }
 
+/// An author as records have him: the client identifier, and the principal if it has a name.
+pub(crate) fn author_bytes(author: Option<&Author>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(Author { client_id, principal }) = author {
+        put_bytes(&mut bytes, client_id.as_bytes());
+        if let Some(principal) = principal {
+            put_bytes(&mut bytes, principal.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// The author that a record has; `None` where it has none, or these bytes are none.
+pub(crate) fn author_of(bytes: &[u8]) -> Option<Author> {
+    let mut reader = Reader::new(bytes);
+    let client_id = reader.text()?.into();
+    let principal = if reader.is_empty() { None } else { Some(reader.text()?.into()) };
+    Some(Author { client_id, principal })
+}
+
 /// The message of a stored packet.
 pub(crate) fn publish_of(packet: &[u8]) -> Option<Publish<'_>> {
     let frame = frame::cut(packet, usize::MAX).ok()??;
@@ -408,6 +448,9 @@ const COMPLETED: u8 = 9;
 const ARRIVED: u8 = 10;
 const RELEASED: u8 = 11;
 const WILL: u8 = 12;
+/// With an author; versions before it did not know who that was.
+const MESSAGE_BY: u8 = 13;
+const WILL_BY: u8 = 14;
 
 #[cfg(test)]
 mod tests {
@@ -452,6 +495,7 @@ mod tests {
             will_of: SessionKey(4),
             recipients: vec![recipient(1, 0), recipient(2, 9)],
             packet: b"a packet",
+            author: b"",
         };
         let plain = MessageRecord {
             id: 0,
@@ -470,9 +514,12 @@ mod tests {
             qos: QoS::ExactlyOnce,
             expires_at: 1 << 41,
             packet: b"a packet",
+            author: b"",
         };
         vec![
+            Record::Will(UnderWayRecord { author: b"its author", ..under_way.clone() }),
             Record::Will(under_way),
+            Record::Message(MessageRecord { author: b"its author", ..message.clone() }),
             Record::Session(SessionRecord { principal: None, will: None, ..record.clone() }),
             Record::Session(record),
             Record::Ended(session),
@@ -505,6 +552,24 @@ mod tests {
     }
 
     #[test]
+    fn an_author_comes_back() {
+        for principal in [None, Some(""), Some("ada"), Some("{\"name\":\"ada\"}")] {
+            let principal = principal.map(Into::into);
+            let author = Author { client_id: "agent-7".into(), principal };
+            assert_eq!(author_of(&author_bytes(Some(&author))), Some(author));
+        }
+        assert_eq!(author_of(&author_bytes(None)), None);
+    }
+
+    /// A log that an earlier version has written is read, and one without authors is as it was.
+    #[test]
+    fn a_message_without_an_author_is_recorded_as_before_there_were_any() {
+        let mut bytes = Vec::new();
+        Record::Message(MessageRecord::clearing(b"packet")).encode(&mut bytes);
+        assert_eq!(bytes, b"\x05\x04\x00\x06packet");
+    }
+
+    #[test]
     fn an_acknowledgement_is_a_few_bytes() {
         let mut bytes = Vec::new();
         Record::Completed { session: SessionKey(100), packet_id: 100 }.encode(&mut bytes);
@@ -516,7 +581,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let mut reader = Reader::new(&bytes);
             while Record::decode(&mut reader).is_some() {}
-            let _ = publish_of(&bytes);
+            let _ = (publish_of(&bytes), author_of(&bytes));
         }
     }
 }

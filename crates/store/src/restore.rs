@@ -1,16 +1,18 @@
 //! From the state that recovery has made to what a router takes up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use agentmq_identity::Principal;
 use agentmq_log::Disk;
 use agentmq_session::{
-    Away, Delivery, Durable, Message, RestoredEntry, RestoredSession, RestoredSubscription,
-    RestoredWaiting, RestoredWill, Session, SessionKey, Ticket, Time, Will,
+    Author, Authors, Away, Delivery, Durable, Message, RestoredEntry, RestoredRetained,
+    RestoredSession, RestoredSubscription, RestoredWaiting, RestoredWill, Session, SessionKey,
+    Ticket, Time, Will,
 };
 
 use crate::bodies::{Reading, message_of};
-use crate::record::publish_of;
+use crate::record::{author_of, publish_of};
 use crate::state::{Map, State, StoredSession, StoredUnderWay};
 
 /// What survived.
@@ -19,7 +21,7 @@ pub struct Restored {
     /// Sessions with what waits in them.
     pub sessions: Vec<RestoredSession>,
     /// Retained messages.
-    pub retained: Vec<Message>,
+    pub retained: Vec<RestoredRetained>,
     /// Wills that were on their way.
     pub wills: Vec<RestoredWill>,
     /// Deliveries of publications that have not arrived: their publishers send them again.
@@ -53,7 +55,7 @@ pub(crate) fn restore<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Resto
         let newest = newest.entry(&stored.client_id).or_insert(*key);
         *newest = (*newest).max(*key);
     }
-    let messages = read(state, disk, clocks);
+    let (messages, mut authors) = read(state, disk, clocks);
     // In the order of the log, whatever that of the maps is: the same log, the same start.
     let mut retained: Vec<u64> = state.retained.values().copied().collect();
     retained.sort_unstable();
@@ -61,7 +63,8 @@ pub(crate) fn restore<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Resto
         if let Some(message) = messages.get(id)
             && !message.is_expired(clocks.now)
         {
-            restored.retained.push(message.clone());
+            let (message, author) = (message.clone(), authors.remove(id));
+            restored.retained.push(RestoredRetained { message, author });
         }
     }
     let mut sessions: Vec<_> = state.sessions.iter().collect();
@@ -91,7 +94,8 @@ fn is_over(restored: &mut RestoredSession, clocks: Clocks) {
 fn will(key: SessionKey, stored: &StoredUnderWay, clocks: Clocks) -> Option<RestoredWill> {
     let publish = publish_of(&stored.packet)?;
     let message = message_of(&publish, stored.qos, clocks.time(stored.expires_at));
-    Some(RestoredWill { key, client_id: stored.client_id.clone(), message })
+    let author = author_of(&stored.author).map(Arc::new);
+    Some(RestoredWill { key, client_id: stored.client_id.clone(), message, author })
 }
 
 /// Whether the publication that brought a message has not arrived.
@@ -99,8 +103,11 @@ fn is_undecided(state: &State, message: u64) -> bool {
     state.depends_on(message).is_some()
 }
 
+/// Messages and who has published them, by where they were recorded first.
+type Bodies = (Map<u64, Message>, Map<u64, Arc<Author>>);
+
 /// The messages that a start needs in memory, read in the order of the log.
-fn read<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Map<u64, Message> {
+fn read<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Bodies {
     let entries = state.sessions.values().flat_map(|it| it.entries.values());
     let in_flight = entries.filter(|it| it.packet_id != 0).map(|it| it.message);
     let mut wanted: Vec<_> = in_flight
@@ -109,12 +116,14 @@ fn read<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Map<u64, Message> {
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let (mut reading, mut messages) = (Reading::new(disk), Map::default());
+    let (mut reading, mut known) = (Reading::new(disk), Authors::default());
+    let (mut messages, mut authors) = (Map::default(), Map::default());
     for (_, id) in wanted {
         let Some(stored) = state.messages.get(&id) else { continue };
-        match reading.message(stored, clocks.time(stored.expires_at)) {
-            Ok(message) => {
+        match reading.message_and_author(stored, clocks.time(stored.expires_at)) {
+            Ok((message, author)) => {
                 messages.insert(id, message);
+                authors.extend(author.map(|author| (id, known.known(Arc::new(author)))));
             }
             Err(error) => tracing::error!(
                 %error,
@@ -122,7 +131,7 @@ fn read<D: Disk>(state: &State, disk: &D, clocks: Clocks) -> Map<u64, Message> {
             ),
         }
     }
-    messages
+    (messages, authors)
 }
 
 fn session(

@@ -96,6 +96,7 @@ pub(crate) struct StoredUnderWay {
     pub(crate) qos: QoS,
     pub(crate) expires_at: u64,
     pub(crate) packet: Box<[u8]>,
+    pub(crate) author: Box<[u8]>,
     place: Place,
     bytes: u64,
 }
@@ -136,6 +137,8 @@ pub(crate) struct Releasing {
 pub(crate) struct StoredMessage {
     pub(crate) packet: PacketPlace,
     pub(crate) qos: QoS,
+    /// Bytes of its author, who stands behind the packet; 0 where nobody has noted him.
+    pub(crate) author: u32,
     pub(crate) expires_at: u64,
     /// Entries and topics that hold it.
     holders: u32,
@@ -316,17 +319,19 @@ impl State {
             self.arrive(session, packet_id, Place::of(position));
         }
         self.take_will(record.will_of);
-        let (at, len) = (end - record.packet.len(), record.packet.len());
+        let (len, author) = (record.packet.len(), record.author.len());
+        let at = end - author - len;
         let packet = PacketPlace { record: position, at: at as u32, len: len as u32 };
         if let Some(known) = self.messages.get_mut(&id) {
             // Written again: it stands here now, and all else is known.
             self.live.take(known.packet.record.segment, known.bytes.into());
             self.live.add(position.segment, bytes);
-            (known.packet, known.bytes) = (packet, bytes as u32);
+            (known.packet, known.bytes, known.author) = (packet, bytes as u32, author as u32);
         } else {
             let message = StoredMessage {
                 packet,
                 qos: record.qos,
+                author: author as u32,
                 expires_at: record.expires_at,
                 holders: 1,
                 bytes: bytes as u32,
@@ -357,6 +362,7 @@ impl State {
             qos: record.qos,
             expires_at: record.expires_at,
             packet: record.packet.into(),
+            author: record.author.into(),
             place,
             bytes,
         };

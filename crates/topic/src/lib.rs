@@ -20,6 +20,7 @@ mod limits;
 mod matching;
 mod name;
 mod overlap;
+mod reply_topic;
 mod subscription;
 mod topic_tree;
 
@@ -31,5 +32,6 @@ pub use limits::TopicLimits;
 pub use matching::matches;
 pub use name::check_name;
 pub use overlap::overlaps;
+pub use reply_topic::ReplyTopic;
 pub use subscription::Subscription;
 pub use topic_tree::TopicTree;

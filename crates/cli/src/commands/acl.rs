@@ -90,7 +90,8 @@ fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
     }
     let (action, topic) = asked(action, &topic)
         .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
-    let decision = principal.authorize(action, &principal.mounted(topic));
+    let mounted = principal.mounted(topic);
+    let decision = principal.authorize_as(&whom.client_id, action, &mounted);
     let object = json!({
         "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
     });

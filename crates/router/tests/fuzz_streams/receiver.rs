@@ -6,7 +6,7 @@ use agentmq_codec::{
     Ack, AckKind, ConnAck, Connect, Packet, PropertyId as P, PropertyLimits, ProtocolVersion,
     Publish, QoS,
 };
-use agentmq_topic::matches;
+use agentmq_topic::{ReplyTopic, matches};
 
 /// What was subscribed in a session: filters without their share prefix, and identifiers.
 #[derive(Debug, Default, Clone)]
@@ -205,6 +205,9 @@ impl Receiver {
             "{} never subscribed to {topic}",
             self.client_id
         );
+        if let Some(reply) = ReplyTopic::parse(topic) {
+            assert_eq!(reply.client_id, self.client_id, "an answer to somebody else");
+        }
         for identifier in publish.properties.subscription_identifiers() {
             assert!(subscribed.identifiers.contains(&identifier), "{identifier}");
         }

@@ -125,6 +125,9 @@ fn publish(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
         if entropy.chance(6) {
             number(0x02, entropy.pick(&[1, 2, 60]), &mut list);
         }
+        if entropy.chance(4) {
+            text(0x08, entropy.pick(TOPICS), &mut list);
+        }
         if entropy.chance(6) {
             text(0x26, "name", &mut list);
             counted(b"value", &mut list);
@@ -244,7 +247,18 @@ fn text(id: u8, value: &str, list: &mut Vec<u8>) {
     counted(value.as_bytes(), list);
 }
 
-const TOPICS: &[&str] = &["a", "a/b", "a/b/c", "b", "/", "$a/b", "a/b/c/d/e/f"];
+const TOPICS: &[&str] = &[
+    "a",
+    "a/b",
+    "a/b/c",
+    "b",
+    "/",
+    "$a/b",
+    "$a2a/b",
+    "a/b/c/d/e/f",
+    "$reply/a/0123456789abcdef",
+    "$reply/b/0123456789abcdef",
+];
 
 const FILTERS: &[&str] = &[
     "a",
@@ -255,7 +269,10 @@ const FILTERS: &[&str] = &[
     "a/+",
     "+/b",
     "/",
-    "$a/#",
+    "$a2a/#",
+    "$reply/a/#",
+    "$reply/b/+",
+    "$share/g/$reply/a/#",
     "$share/g/a/#",
     "$share/g/#",
     "$share/h/+",

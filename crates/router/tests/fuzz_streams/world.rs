@@ -292,6 +292,7 @@ fn narrow() -> Limits {
         outbox_bytes: 2_000,
         retained_messages: 3,
         retained_bytes: 8_000,
+        open_requests: 2,
         route_cache: 3,
         ..Limits::default()
     }

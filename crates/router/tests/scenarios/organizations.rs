@@ -279,3 +279,40 @@ fn a_will_is_not_longer_than_a_topic_can_be() {
     let refused = broker.client("w").username("scout acme").will(&topic, "x").refused();
     assert_eq!(refused, R::TopicNameInvalid as u8);
 }
+
+#[test]
+fn answers_come_from_the_own_organisation() {
+    let broker = broker();
+    let [a, b] = ["a", "b"].map(|id| member(&broker, id, "scout acme"));
+    let other = member(&broker, "o", "scout other");
+    const REPLY: &str = "$reply/a/0123456789abcdef";
+    assert_eq!(a.subscribe("$reply/a/#", 1), 1);
+    assert_eq!(b.subscribe("$reply/a/#", 1), R::NotAuthorized as u8);
+    b.subscribe("calls", 1);
+    let response = Property::Text(P::ResponseTopic, REPLY);
+    a.publishing("calls", "question").qos(1).with(response).send();
+    assert_eq!(got(&b), one("calls", "question"));
+    other.publish(REPLY, "forged", 1);
+    assert_eq!(b.publish(REPLY, "answer", 1), 0);
+    assert_eq!(got(&a), one(REPLY, "answer"));
+}
+
+#[test]
+fn what_an_author_may_not_retain_any_more_is_not_served() {
+    let guarded = Guarded::new(in_force(true));
+    let broker = Broker::guarded(guarded.clone());
+    member(&broker, "a", "scout acme").retain("status", "on");
+    let late = |id| {
+        let late = member(&broker, id, "scout acme");
+        late.subscribe("status", 1);
+        got(&late)
+    };
+    assert_eq!(late("b"), one("status", "on"));
+    let rules = vec![rule(Effect::Allow, "#"), rule(Effect::Deny, "status")];
+    let publishing =
+        rules.into_iter().map(|it| Rule { subscribe: it.effect == Effect::Allow, ..it });
+    let policy = Some(Policy::new(publishing.collect(), Effect::Deny));
+    guarded.replace(InForce { policy, ..in_force(true) });
+    broker.judge_again();
+    assert!(late("c").is_empty());
+}

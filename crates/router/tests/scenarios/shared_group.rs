@@ -77,7 +77,7 @@ fn a_leading_wildcard_misses_dollar_topics() {
     let member = broker.connect("member");
     member.subscribe("$share/g/#", 0);
     let publisher = broker.connect("publisher");
-    publisher.publish("$data/x", "x", 0);
+    publisher.publish("$a2a/x", "x", 0);
     assert!(member.messages().is_empty());
     publisher.publish("data/x", "x", 0);
     assert_eq!(member.messages().len(), 1);

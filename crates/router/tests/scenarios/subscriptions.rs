@@ -69,9 +69,9 @@ fn filters_match_by_whole_levels() {
         ("a/+/b", "a//b", true),
         ("a/", "a", false),
         ("A", "a", false),
-        ("#", "$x/a", false),
-        ("+/a", "$x/a", false),
-        ("$x/+", "$x/a", true),
+        ("#", "$a2a/a", false),
+        ("+/a", "$a2a/a", false),
+        ("$a2a/+", "$a2a/a", true),
     ];
     for (filter, topic, matches) in cases {
         let client = broker.connect("c");

@@ -116,6 +116,7 @@ impl State {
                 will_of: SessionKey::NONE,
                 recipients,
                 packet: record.packet,
+                author: if is_retained { record.author } else { &[] },
             };
             Record::Message(again).encode(out);
         }

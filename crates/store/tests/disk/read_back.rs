@@ -39,6 +39,7 @@ fn enqueue(engine: &mut DiskEngine, session: SessionKey, ordinal: u64) -> Ticket
         expires_at: None,
         recipients: &[recipient],
         is_retained: false,
+        author: None,
         arrived: None,
         depends_on: None,
         will_of: SessionKey::NONE,

@@ -53,6 +53,7 @@ impl<D: Disk + Clone + Send + Sync + 'static> Shard<D> {
             expires_at: None,
             recipients: &[recipient],
             is_retained: false,
+            author: None,
             arrived: None,
             depends_on: None,
             will_of: SessionKey::NONE,

@@ -51,7 +51,7 @@ impl Broker {
         let shared = Arc::new(settings.clone());
         let mut router = Router::new(shared, Arc::new(Open), engine, 1);
         router.submit(Time::ZERO);
-        restored.retained.iter().for_each(|message| router.restore_retained(message));
+        restored.retained.into_iter().for_each(|it| router.restore_retained(it));
         for session in restored.sessions {
             router.restore(session, Time::ZERO);
         }

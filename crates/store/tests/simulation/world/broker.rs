@@ -40,7 +40,7 @@ impl World {
         let mut restored = std::mem::take(&mut opened.restored);
         // The store knows no order among them; a seed needs one.
         restored.sessions.sort_by(|a, b| a.session.client_id.cmp(&b.session.client_id));
-        restored.retained.sort_by(|a, b| a.topic().cmp(b.topic()));
+        restored.retained.sort_by(|a, b| a.message.topic().cmp(b.message.topic()));
         let wakers = (0..self.shards).map(|_| -> Waker { Box::new(|| {}) });
         let (committer, engines) = opened.by_hand(wakers.collect());
         let settings = agentmq_router::Settings {
@@ -69,7 +69,7 @@ impl World {
         self.broker = Some(Broker { routers, mail: BTreeMap::new(), committer });
         self.is_disk_good = true;
         let Some(broker) = &mut self.broker else { return };
-        restored.retained.iter().for_each(|message| broker.routers[0].restore_retained(message));
+        restored.retained.into_iter().for_each(|it| broker.routers[0].restore_retained(it));
         let mut older = PlaceSet::NONE.with(Place(0));
         for number in 1..self.shards {
             let Some(broker) = &mut self.broker else { return };
