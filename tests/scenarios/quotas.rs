@@ -215,6 +215,18 @@ fn what_a_session_holds_counts_after_a_restart() {
     scout.ping();
 }
 
+#[test]
+fn what_is_retained_counts_after_a_restart() {
+    let broker = broker("retained_messages = 1\n", "");
+    let mut scout = client(&broker, "acme", "scout");
+    assert!(!answer(&mut scout, "kept", QoS::AtLeastOnce, true).0.is_error());
+    let broker = broker.restart();
+    let mut ranger = client(&broker, "acme", "ranger");
+    assert_eq!(answer(&mut ranger, "more", QoS::AtLeastOnce, true).0, QUOTA);
+    assert!(!ranger.subscribe("kept", QoS::AtMostOnce).is_error());
+    assert_eq!(ranger.receive_publish().publish().topic, "kept", "it is still there");
+}
+
 /// A shard reads of a reload in its own time.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
     let give_up = Instant::now() + PATIENCE;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use agentmq_codec::{Publish, ReasonCode};
 use agentmq_identity::Principal;
-use agentmq_quota::{Account, Accounts, Seat};
-use agentmq_session::{Message, Time, Will};
+use agentmq_quota::{Account, Accounts, Holder, Seat};
+use agentmq_session::{Author, Message, Time, Will};
 
 use crate::connection::ConnectionId;
 use crate::handle_connect::Refused;
@@ -109,6 +109,19 @@ impl Router {
         let holder = member.map(|member| member.holder()).filter(|_| !message.payload().is_empty());
         let retained = &self.quotas.retained;
         retained.change(message.topic(), stamp, message.size(), holder).is_ok()
+    }
+}
+
+impl Router {
+    /// Counts a retained message of before a restart for its author's organisation, as far as its
+    /// plan has room: none is taken away.
+    pub(crate) fn count_retained(&self, author: &Author, message: &Message, stamp: Stamp) {
+        let principal = author.principal();
+        let account = organization(&principal).and_then(|it| self.quotas.accounts.of(it).ok());
+        let Some(account) = account.flatten() else { return };
+        let holder = Holder::new(account, &author.client_id);
+        let retained = &self.quotas.retained;
+        let _ = retained.change(message.topic(), stamp, message.size(), Some(&holder));
     }
 }
 

@@ -83,6 +83,9 @@ impl Router {
         let RestoredRetained { message, author } = restored;
         let author = author.map(|author| self.retain_source.known(author));
         let stamp = self.peers.stamp();
+        if let Some(author) = &author {
+            self.count_retained(author, &message, stamp);
+        }
         self.retained.store(&message, stamp, author);
     }
 }
