@@ -65,30 +65,38 @@ impl Principal {
             Some(None) => return Decision::refused("organization", NOT_YOUR_ORGANIZATION),
             None => topic,
         };
-        let system = topic == "$SYS" || topic.starts_with("$SYS/");
-        if system && matches!(action, Action::Publish | Action::Retain) {
-            let reason = "topics below $SYS are the broker's own: publish to another one";
-            return Decision::refused("$SYS", reason);
+        if topic.starts_with('$')
+            && let Some(refusal) = self.refuses_reserved(action, topic)
+        {
+            return refusal;
         }
-        if action == Action::Retain && ReplyTopic::is_meant(topic) {
-            return Decision::refused(ReplyTopic::PREFIX, REPLY_RETAINED);
-        }
-        let decision = match self.rights() {
+        match self.rights() {
             Some(rights) => rights.decide(action, topic),
             None => Decision::allowed(OPEN),
-        };
-        // Nobody comes upon them because nobody has thought of them.
-        let is_by_default = [OPEN, OTHERWISE].contains(&decision.rule);
-        if !self.is_apart() && is_of_an_organization(topic) {
-            if is_by_default {
-                return Decision::refused("organization", NO_RULE_NAMES_IT);
-            }
-            let publishes = matches!(action, Action::Publish | Action::Retain);
-            if publishes && !is_some_client_s(topic) {
-                return Decision::refused("organization", NO_SUCH_TOPIC);
-            }
         }
-        decision
+    }
+
+    /// What nobody may do with topics that begin with `$`, and what nobody comes upon by default,
+    /// because nobody has thought of it.
+    #[cold]
+    fn refuses_reserved(&self, action: Action, topic: &str) -> Option<Decision<'_>> {
+        let publishes = matches!(action, Action::Publish | Action::Retain);
+        if publishes && (topic == "$SYS" || topic.starts_with("$SYS/")) {
+            let reason = "topics below $SYS are the broker's own: publish to another one";
+            return Some(Decision::refused("$SYS", reason));
+        }
+        if action == Action::Retain && ReplyTopic::is_meant(topic) {
+            return Some(Decision::refused(ReplyTopic::PREFIX, REPLY_RETAINED));
+        }
+        if self.is_apart() || !is_of_an_organization(topic) {
+            return None;
+        }
+        let rule = self.rights().map_or(OPEN, |rights| rights.decide(action, topic).rule);
+        if [OPEN, OTHERWISE].contains(&rule) {
+            return Some(Decision::refused("organization", NO_RULE_NAMES_IT));
+        }
+        let is_odd = publishes && !is_some_client_s(topic);
+        is_odd.then(|| Decision::refused("organization", NO_SUCH_TOPIC))
     }
 
     /// The same, where it is known which client it is: to the reply topics of a client nobody else

@@ -144,6 +144,9 @@ impl Router {
 
     /// A subscription was granted, with `$share` in `text` if it has it.
     pub(crate) fn audit_subscribed(&mut self, id: ConnectionId, text: &str, qos: QoS) {
+        if self.settings.audit_topics.is_empty() {
+            return;
+        }
         let limits = self.settings.topic_limits();
         let filter = Subscription::parse(text, &limits).map_or(text, |it| it.filter);
         if self.settings.audits_filter(filter) {

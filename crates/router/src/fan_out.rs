@@ -383,7 +383,7 @@ impl Source<'_> {
 impl Connection {
     /// Whether a packet exceeds the client's Maximum Packet Size.
     fn has_no_room(&self, head: &PublishHead<'_>) -> bool {
-        let len = || self.seen(*head).packet_len(self.version);
+        let len = || PublishHead { topic: self.seen(head.topic), ..*head }.packet_len(self.version);
         self.max_packet < u32::MAX && len() > self.max_packet as usize
     }
 
@@ -399,7 +399,8 @@ impl Connection {
             source.message();
         }
         if self.aliases_out.is_some() {
-            let mut head = self.seen(PublishHead { packet_id, ..source.head(terms) });
+            let mut head = PublishHead { packet_id, ..source.head(terms) };
+            head.topic = self.seen(head.topic);
             self.apply_alias(&mut head);
             head.encode(self.version, self.outbox.bytes());
             return self.write_payload(source);
@@ -408,7 +409,8 @@ impl Connection {
         let fits = layout.key.as_ref().is_some_and(|key| key.fits(version, is_apart, terms));
         if !fits {
             layout.bytes.clear();
-            let head = self.seen(source.head(terms));
+            let mut head = source.head(terms);
+            head.topic = self.seen(head.topic);
             layout.id_at = head.encode(version, &mut layout.bytes);
             if source.payload.len() < REFERENCE_FROM {
                 layout.bytes.extend_from_slice(source.payload);

@@ -29,10 +29,7 @@ impl Router {
         }
         let mut alias_topic = std::mem::take(&mut self.alias_topic);
         let routed = match self.resolve_topic(id, publish, &mut alias_topic) {
-            Ok(topic) => match self.mounted(id, topic) {
-                Some(topic) => self.publish_from(id, publish, &topic, now),
-                None => self.publish_from(id, publish, topic, now),
-            },
+            Ok(topic) => self.publish_from(id, publish, topic, now),
             Err(error) => Err(error),
         };
         self.alias_topic = alias_topic;
@@ -127,6 +124,13 @@ impl Router {
         now: Time,
     ) -> Result<Option<ReasonCode>, DecodeError> {
         let Some((connection, session)) = self.connected(id) else { return Ok(None) };
+        let mounted;
+        let topic = if connection.is_apart {
+            mounted = connection.principal.mounted(topic);
+            &*mounted
+        } else {
+            topic
+        };
         if publish.qos == QoS::ExactlyOnce && session.unreleased.contains(publish.packet_id) {
             // [MQTT-4.3.3-10]: received, not again delivered. That it was may not be in the audit
             // log, if the broker has ended in between.

@@ -103,10 +103,13 @@ impl Router {
         }
         let cannot_audit = settings.audits_filter(subscription.filter) && self.cannot_audit();
         let mounted = self.mounted_filter(id, text);
-        let text = mounted.as_deref().unwrap_or(text);
-        // What the client wrote is within the limits.
-        let subscription = Subscription::parse(text, &TopicLimits::NONE)
-            .map_err(|error| refused(R::TopicFilterInvalid, error.to_string()))?;
+        let (text, subscription) = match &mounted {
+            None => (text, subscription),
+            // What the client wrote is within the limits.
+            Some(text) => Subscription::parse(text, &TopicLimits::NONE)
+                .map(|subscription| (text.as_str(), subscription))
+                .map_err(|error| refused(R::TopicFilterInvalid, error.to_string()))?,
+        };
         let is_refusing = self.commit.condition() != Condition::Good;
         let limit = settings.limits.subscriptions_per_session as usize;
         let Some((connection, session)) = self.connected(id) else {

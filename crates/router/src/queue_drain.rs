@@ -217,8 +217,8 @@ impl Router {
         let dup = path == DeliveryPath::Again;
         self.counters.sent_publish(path, delivery.message.payload().len());
         let Some(connection) = self.dirty_connection(id) else { return };
-        let head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
-        let mut head = connection.seen(head);
+        let mut head = PublishHead { packet_id, dup, ..delivery.message.head(delivery, now) };
+        head.topic = connection.seen(head.topic);
         if connection.aliases_out.is_some() {
             connection.apply_alias(&mut head);
         }
