@@ -8,6 +8,7 @@ use agentmq_testkit::codec::{
     Ack, AckKind, Connect, Packet, PropertiesBuf, Property, PropertyId, QoS, ReasonCode, Will,
 };
 use agentmq_testkit::{Broker, RawClient, reset};
+use rustix::process::Signal;
 
 #[test]
 fn messages_of_every_qos_keep_their_order() {
@@ -206,6 +207,20 @@ fn wills_reach_every_shard_once() {
         assert!(!late.subscribe("will/+", QoS::AtMostOnce).is_error());
         for _ in &topics {
             assert!(receive(&mut late).publish().retain);
+        }
+    }
+}
+
+/// A shard that sleeps until its first client hears of a reload before it.
+#[test]
+fn a_reload_before_the_first_client_puts_no_shard_to_sleep() {
+    let broker = start("");
+    for _ in 0..3 {
+        let seen = broker.log().len();
+        broker.signal(Signal::HUP);
+        broker.wait_for_log("reload done", seen);
+        for mut client in crowd(&broker, "client", CLIENTS) {
+            client.ping();
         }
     }
 }

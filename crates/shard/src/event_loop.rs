@@ -265,8 +265,10 @@ impl Shard {
             self.now = self.clock.now(); // it has slept on purpose
         }
         let slept = self.has_stood_still(self.now.max(self.wakes_at));
-        if self.has_company() {
+        if self.has_company() || self.is_dormant {
             self.take_mail();
+        }
+        if self.has_company() {
             self.look_elsewhere();
         }
         if self.guarded("a commit", Router::committed).is_none() {
@@ -382,7 +384,10 @@ impl Shard {
     /// How long to wait for events. Announces sleep to the other shards, if there are any.
     fn timeout(&self) -> Option<Duration> {
         if self.is_dormant {
-            return None; // until it gets a connection or a command
+            // Until it gets a connection or a command. After a command it has to say again that it
+            // sleeps, or nobody wakes it for its first connection.
+            let may_sleep = self.mailboxes.announce_sleep(self.place);
+            return (!may_sleep).then_some(Duration::ZERO);
         }
         let timeout = self.own_timeout();
         if !self.has_company() || timeout == Some(Duration::ZERO) {
