@@ -1,5 +1,6 @@
 //! The web service that says who a client is, asked over HTTP. Blocks the thread of whoever asks.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,9 +91,14 @@ impl HookClient {
         })
     }
 
-    async fn exchange(&self, question: &[u8]) -> Result<HookReply, HookFault> {
+    async fn exchange(
+        &self,
+        question: &[u8],
+        is_reached: &Cell<bool>,
+    ) -> Result<HookReply, HookFault> {
         let body = Bytes::copy_from_slice(question);
         if let Some(mut line) = self.idle_line() {
+            is_reached.set(true);
             // The server may have closed it in this moment: only a new one tells whether it is
             // there.
             match line.sender.send_request(self.request(&body)?).await {
@@ -101,7 +107,9 @@ impl HookClient {
                 Err(_) => {}
             }
         }
-        let mut line = self.peer.call().await.map_err(HookFault::Silent)?;
+        is_reached.set(false);
+        let mut line = self.peer.call().await.map_err(HookFault::Unreached)?;
+        is_reached.set(true);
         match line.sender.send_request(self.request(&body)?).await {
             Ok(response) => self.finish(line, response).await,
             Err(error) if error.is_parse() => Err(HookFault::Wrong(shown(error))),
@@ -164,13 +172,17 @@ impl HookClient {
 
 impl HookService for HookClient {
     fn ask(&self, question: &[u8]) -> Result<HookReply, HookFault> {
-        let Some(runtime) = &self.runtime else { return Err(HookFault::Silent("over".into())) };
+        let Some(runtime) = &self.runtime else { return Err(HookFault::Unreached("over".into())) };
+        let is_reached = Cell::new(false);
         runtime.block_on(async {
-            match tokio::time::timeout(self.timeout, self.exchange(question)).await {
+            match tokio::time::timeout(self.timeout, self.exchange(question, &is_reached)).await {
                 Ok(reply) => reply,
                 Err(_) => {
-                    let millis = self.timeout.as_millis();
-                    Err(HookFault::Silent(format!("nothing whole came in {millis} ms")))
+                    let why = format!("nothing whole came in {} ms", self.timeout.as_millis());
+                    Err(match is_reached.get() {
+                        true => HookFault::Silent(why),
+                        false => HookFault::Unreached(why),
+                    })
                 }
             }
         })

@@ -111,10 +111,12 @@ impl Reading<'_> {
     }
 }
 
-/// The keys that a plan knows, or its table for single clients, each of which has one connection.
+/// The keys that a plan knows, or its table for single clients, each of which has one connection
+/// and one session.
 fn known(is_of_organization: bool) -> Vec<&'static str> {
     let all = Quantity::ALL.iter();
-    let names = all.filter(|it| is_of_organization || **it != Quantity::Connections);
+    let is_one = |it: &Quantity| matches!(it, Quantity::Connections | Quantity::Sessions);
+    let names = all.filter(|it| is_of_organization || !is_one(it));
     names.map(|it| it.name()).chain(is_of_organization.then_some(CLIENT)).collect()
 }
 

@@ -4,7 +4,7 @@ use agentmq_codec::ReasonCode;
 use agentmq_topic::ReplyTopic;
 
 use crate::Principal;
-use crate::mount::{is_of_an_organization, is_some_client_s};
+use crate::mount::{is_of_an_organization, is_some_client_s, seen_by_its_own};
 use crate::policy::OTHERWISE;
 
 /// What a client wants to do with a topic or filter.
@@ -85,7 +85,7 @@ impl Principal {
             let reason = "topics below $SYS are the broker's own: publish to another one";
             return Some(Decision::refused("$SYS", reason));
         }
-        if action == Action::Retain && ReplyTopic::is_meant(topic) {
+        if action == Action::Retain && ReplyTopic::is_meant(seen_by_its_own(topic)) {
             return Some(Decision::refused(ReplyTopic::PREFIX, REPLY_RETAINED));
         }
         if self.is_apart() || !is_of_an_organization(topic) {

@@ -17,7 +17,7 @@ use crate::hook_answer::{Allowed, HookAnswer};
 use crate::hook_memory::{HookMemory, Remembered};
 use crate::hook_question::question;
 use crate::keyed_hash::keyed_hash;
-use crate::lockout::Lockout;
+use crate::lockout::{Lockout, network};
 use crate::passwords::Entropy;
 use crate::principal::Principal;
 use crate::proof_chain::{Inquiry, Proof};
@@ -47,7 +47,9 @@ pub struct HookReply {
 /// Why there is no response. The text says nothing of what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookFault {
-    /// It is not there, or does not answer in time.
+    /// It is not there.
+    Unreached(String),
+    /// It has taken the question, and does not answer it in time or whole.
     Silent(String),
     /// It answers, but with what no answer can be.
     Wrong(String),
@@ -221,8 +223,12 @@ impl Inquiry for HookInquiry {
         }
         let reply = match shared.service.ask(&self.question) {
             Ok(reply) => reply,
+            Err(HookFault::Unreached(why)) => {
+                shared.breaker().unreached(shared.service.now());
+                return Some(shared.no_answer(&why));
+            }
             Err(HookFault::Silent(why)) => {
-                shared.breaker().failed(shared.service.now());
+                shared.breaker().choked(self.source.map(network), shared.service.now());
                 return Some(shared.no_answer(&why));
             }
             Err(HookFault::Wrong(why)) => {

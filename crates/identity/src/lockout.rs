@@ -69,14 +69,19 @@ impl Lockout {
 fn pair(name: &str, source: Option<IpAddr>) -> [(Guesser, u32); 2] {
     let source = source.map(network);
     [
-        (Guesser { source, name: Some(name.into()) }, FOR_ONE_NAME),
+        (Guesser { source, name: Some(beginning(name).into()) }, FOR_ONE_NAME),
         (Guesser { source, name: None }, FOR_ALL_NAMES),
     ]
 }
 
+/// As much of a name as is remembered of it: those that begin alike count together.
+fn beginning(name: &str) -> &str {
+    &name[..name.floor_char_boundary(LONGEST_NAME)]
+}
+
 /// Whose an address is, as far as can be told: an IPv6 host has a network of 2^64 addresses to
 /// itself.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
@@ -85,6 +90,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+const LONGEST_NAME: usize = 256;
 const FOR_ONE_NAME: u32 = 5;
 const FOR_ALL_NAMES: u32 = 100;
 const LOCKED_SECS: u64 = 600;

@@ -177,6 +177,8 @@ fn others_are_not_asked_about() {
     let world = World::new(0);
     assert!(world.login("filed", b"pencil").is_ok());
     assert_eq!(world.login("filed", b"wrong"), WRONG);
+    let unsaid = Credentials { username: Some("filed"), ..Credentials::default() };
+    assert_eq!(world.outcome(&unsaid).err(), Some(ReasonCode::BadUserNameOrPassword));
     let nothing = Credentials { may_be_anonymous: true, ..Credentials::default() };
     assert_eq!(world.outcome(&nothing).expect("comes in").principal.name(), None);
     let method = Credentials { method: Some(("X", b"")), ..with("scout", b"") };
@@ -276,7 +278,7 @@ fn a_silent_service_is_left_alone_for_a_while() {
     let world = World::new(0);
     let begun: Vec<_> = (0..7).map(|_| world.begin(&with("scout", b"secret"))).collect();
     for _ in 0..5 {
-        world.fail(HookFault::Silent("connection refused".into()));
+        world.fail(HookFault::Unreached("connection refused".into()));
     }
     for outcome in begun {
         let Outcome::Later(work) = outcome else { panic!("{outcome:?}") };

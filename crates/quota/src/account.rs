@@ -148,6 +148,15 @@ impl Account {
         Err(self.refuse(quantity, false, None))
     }
 
+    /// Whether there may be one more session. It is held by its [`Member`](crate::Member).
+    pub fn check_sessions(&self) -> Result<(), Exceeded> {
+        let quantity = Quantity::Sessions;
+        if self.usage.held(quantity) < self.bounds.get(quantity) {
+            return Ok(());
+        }
+        Err(self.refuse(quantity, false, None))
+    }
+
     // A name and a table that a panic left half done are still whole.
     fn plan_name(&self) -> MutexGuard<'_, Arc<str>> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)

@@ -36,6 +36,7 @@ impl fmt::Display for Exceeded {
             }
             Quantity::BytesPerSecond => write!(f, "publishes more than {bound} bytes a second"),
             Quantity::Connections => write!(f, "has its {bound} connections already"),
+            Quantity::Sessions => write!(f, "has its {bound} sessions already"),
             Quantity::Subscriptions => write!(f, "has its {bound} subscriptions already"),
             Quantity::RetainedMessages => write!(f, "has its {bound} retained messages already"),
             Quantity::RetainedBytes => {
@@ -47,6 +48,9 @@ impl fmt::Display for Exceeded {
         match (again, quantity) {
             (Some(again), _) => write!(f, "again from {}", utc(*again)),
             (None, Quantity::Connections) => f.write_str("close one"),
+            (None, Quantity::Sessions) => {
+                f.write_str("end one, or come back with the client identifier of one")
+            }
             (None, Quantity::Subscriptions) => {
                 f.write_str("unsubscribe from some, or use a wildcard")
             }

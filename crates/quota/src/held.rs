@@ -48,6 +48,7 @@ impl Member {
     pub fn new(holder: Holder, subscriptions: usize) -> Self {
         let subscriptions = subscriptions as u64;
         holder.hold_beyond(Quantity::Subscriptions, subscriptions);
+        holder.hold_beyond(Quantity::Sessions, 1);
         Self { holder, subscriptions, seat: None }
     }
 
@@ -109,6 +110,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.holder.release(Quantity::Subscriptions, self.subscriptions);
+        self.holder.release(Quantity::Sessions, 1);
     }
 }
 

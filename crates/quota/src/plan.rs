@@ -25,9 +25,10 @@ macro_rules! quantities {
 quantities! {
     MessagesPerDay = "messages_per_day", "Publications in a day of UTC.";
     MessagesPerSecond = "messages_per_second", "Publications in a second.";
-    BytesPerDay = "bytes_per_day", "Bytes of payload published in a day of UTC.";
-    BytesPerSecond = "bytes_per_second", "Bytes of payload published in a second.";
+    BytesPerDay = "bytes_per_day", "Bytes of payload and properties published in a day of UTC.";
+    BytesPerSecond = "bytes_per_second", "Bytes of payload and properties published in a second.";
     Connections = "connections", "Connections at once.";
+    Sessions = "sessions", "Sessions, those of absent clients included.";
     Subscriptions = "subscriptions", "Subscriptions, those of absent clients included.";
     RetainedMessages = "retained_messages", "Topics with a retained message.";
     RetainedBytes = "retained_bytes", "Bytes of retained messages.";
@@ -90,6 +91,7 @@ impl Plan {
             .with(Quantity::MessagesPerDay, 5_000)
             .with(Quantity::BytesPerDay, 64 << 20)
             .with(Quantity::Connections, 20)
+            .with(Quantity::Sessions, 100)
             .with(Quantity::Subscriptions, 500)
             .with(Quantity::RetainedMessages, 500)
             .with(Quantity::RetainedBytes, 8 << 20)

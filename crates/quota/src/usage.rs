@@ -48,6 +48,7 @@ pub(crate) struct Usage {
     bytes_of_day: Tally,
     bytes_of_second: Tally,
     connections: AtomicU64,
+    sessions: AtomicU64,
     subscriptions: AtomicU64,
     retained_messages: AtomicU64,
     retained_bytes: AtomicU64,
@@ -171,6 +172,7 @@ impl Usage {
     fn sum(&self, quantity: Quantity) -> Option<&AtomicU64> {
         match quantity {
             Quantity::Connections => Some(&self.connections),
+            Quantity::Sessions => Some(&self.sessions),
             Quantity::Subscriptions => Some(&self.subscriptions),
             Quantity::RetainedMessages => Some(&self.retained_messages),
             Quantity::RetainedBytes => Some(&self.retained_bytes),

@@ -121,6 +121,11 @@ impl Router {
             }
         }
         let limits = &self.settings.limits;
+        if connect.client_id.len() > usize::from(limits.client_id_bytes) {
+            // Many things are kept by it.
+            let why = "the Client Identifier is longer than client_id_bytes: shorten it";
+            return Err((ReasonCode::ClientIdentifierNotValid, why.into()));
+        }
         let connections = self.counters.connections_now + self.peers.connections_elsewhere;
         if connections >= u64::from(limits.connections) {
             return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached".into()));

@@ -52,13 +52,14 @@ fn is_level(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '+', '#'])
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "plan",
     "messages/today",
     "messages/day/limit",
     "bytes/today",
     "bytes/day/limit",
     "connections",
+    "sessions",
     "subscriptions",
     "retained/messages",
     "queues/bytes",
@@ -78,6 +79,7 @@ fn values(account: &Account, day: u64) -> [Option<String>; NAMES.len()] {
         number(bytes),
         bound(Quantity::BytesPerDay),
         held(Quantity::Connections),
+        held(Quantity::Sessions),
         held(Quantity::Subscriptions),
         held(Quantity::RetainedMessages),
         held(Quantity::QueueBytes),

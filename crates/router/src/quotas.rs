@@ -41,6 +41,11 @@ impl Router {
             Some(Err(_)) => return Err(refused(TOO_MANY_ORGANIZATIONS.into())),
             Some(Ok(None)) | None => return Ok(()),
         };
+        if !client_id.is_empty() && self.session(client_id).is_some() {
+            // It has a session, or takes over that of another one.
+        } else if let Err(exceeded) = account.check_sessions() {
+            return Err(refused(exceeded.to_string()));
+        }
         self.seat = Some(if self.sits_already(client_id, &account) {
             // It is taken over, and its seat with it.
             Seat::take_beyond(account)
@@ -83,7 +88,8 @@ impl Router {
         let moment = self.quotas.accounts.moment(now.as_millis());
         let Some((_, session)) = self.connected(id) else { return Ok(()) };
         let Some(member) = &session.member else { return Ok(()) };
-        member.publish(publish.payload.len(), moment).map_err(|exceeded| exceeded.to_string())
+        let bytes = publish.payload.len() + publish.properties.as_bytes().len();
+        member.publish(bytes, moment).map_err(|exceeded| exceeded.to_string())
     }
 
     /// Counts a session's will as a publication; false when its plan has no room for one more.
@@ -91,7 +97,8 @@ impl Router {
         let Some(session) = self.sessions.get(index as usize) else { return false };
         let Some(member) = &session.member else { return true };
         let moment = self.quotas.accounts.moment(now.as_millis());
-        member.publish(will.payload().len(), moment).is_ok()
+        let bytes = will.payload().len() + will.properties().as_bytes().len();
+        member.publish(bytes, moment).is_ok()
     }
 
     /// Whether the plan of a message's publisher has room for it as a retained one.

@@ -23,8 +23,8 @@ pub(crate) fn check_response_topic(response: &str, client_id: &str) -> Result<()
         return Err((ReasonCode::NotAuthorized, OF_ANOTHER.into()));
     }
     let token = ReplyTopic::parse(response).map_or("", |it| it.token);
-    if token.chars().count() < SHORTEST_TOKEN {
-        return Err((ReasonCode::TopicNameInvalid, TOO_SHORT.into()));
+    if token.chars().count() < SHORTEST_TOKEN || token.len() > LONGEST_TOKEN {
+        return Err((ReasonCode::TopicNameInvalid, WRONG_LENGTH.into()));
     }
     Ok(())
 }
@@ -53,7 +53,8 @@ impl Router {
         let Some(reply) = response.and_then(ReplyTopic::parse) else { return };
         let limits = &self.settings.limits;
         let expiry = publish.properties.integer(PropertyId::MessageExpiryInterval);
-        let lasts_ms = u64::from(expiry.unwrap_or(limits.open_request_secs)) * 1000;
+        let secs = expiry.map_or(limits.open_request_secs, |secs| secs.min(LONGEST_SECS));
+        let lasts_ms = u64::from(secs) * 1000;
         let bound = limits.open_requests as usize;
         if let Some((_, session)) = self.connected(id) {
             let requests = session.open_requests.get_or_insert_default();
@@ -86,9 +87,13 @@ impl Router {
 
 /// Characters of a token at least: shorter ones can be guessed.
 const SHORTEST_TOKEN: usize = 16;
+/// Bytes of a token at most: a session remembers many.
+const LONGEST_TOKEN: usize = 128;
+/// Seconds that a request waits at most, whatever its Message Expiry Interval is.
+const LONGEST_SECS: u32 = 86_400;
 const OF_ANOTHER: &str = "the Response Topic is another client's: ask for answers below \
     $reply/YOUR-CLIENT-IDENTIFIER/";
-const TOO_SHORT: &str = "the token in a Response Topic below $reply/ has 16 characters at least, \
-    which nobody can guess";
+const WRONG_LENGTH: &str = "the token in a Response Topic below $reply/ has 16 characters at \
+    least, which nobody can guess, and 128 bytes at most";
 const NO_TOKEN: &str = "reply topics are $reply/CLIENT/TOKEN, as the Response Topic of a request";
 const NOT_OPEN: &str = "no request waits for this answer: it was not asked for, or too long ago";

@@ -81,6 +81,7 @@ limits! {
     sessions: u32 = 1_000_000, "sessions, offline ones included", "CONNACK 0x97";
     session_expiry_secs: u32 = u32::MAX, "seconds (4294967295: never)", "CONNACK states the lower Session Expiry Interval";
     keep_alive_secs: u16 = u16::MAX, "seconds", "CONNACK states the lower Server Keep Alive";
+    client_id_bytes: u16 = 512, "bytes of a client identifier", "CONNACK 0x85";
     packet_bytes: u32 = 1_048_576, "bytes", "DISCONNECT 0x95";
     topic_levels: u16 = 64, "levels", "PUBACK or PUBREC 0x90 for a topic name (DISCONNECT with QoS 0 or a new alias, close before version 5), SUBACK 0x8F for a filter";
     topic_bytes: u16 = 512, "bytes", "PUBACK or PUBREC 0x90 for a topic name (DISCONNECT with QoS 0 or a new alias, close before version 5), SUBACK 0x8F for a filter";

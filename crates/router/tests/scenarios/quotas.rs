@@ -147,6 +147,21 @@ fn a_client_s_own_bound_holds_for_its_identifier() {
 }
 
 #[test]
+fn sessions_are_counted_as_long_as_they_wait() {
+    let (broker, _) = broker(bound(Quantity::Sessions, 2));
+    let lasting = |id| member(&broker, id).resuming().expiry(60);
+    for id in ["a", "b"] {
+        lasting(id).connect().vanish();
+    }
+    assert_eq!(lasting("c").refused(), QUOTA);
+    assert_eq!(member(&broker, "").refused(), QUOTA, "whatever it is called");
+    lasting("a").connect().vanish();
+    broker.client("x").username("other").connect();
+    broker.wait(61);
+    lasting("c").connect();
+}
+
+#[test]
 fn connections_are_counted_while_they_last() {
     let (broker, _) = broker(bound(Quantity::Connections, 2));
     let a = member(&broker, "a").connect();
@@ -343,6 +358,7 @@ fn numbers_of_each_organisation_are_told_and_cleared() {
             "acme/messages/day/limit 2",
             "acme/bytes/today 6",
             "acme/connections 1",
+            "acme/sessions 1",
             "acme/subscriptions 1",
             "acme/retained/messages 0",
             "acme/queues/bytes 0",
@@ -357,7 +373,7 @@ fn numbers_of_each_organisation_are_told_and_cleared() {
     assert_eq!(told(&reader), ["acme/messages/day/limit ", "acme/subscriptions 0"]);
     quotas.accounts.replace(Plans::default());
     broker.publish_sys();
-    assert_eq!(told(&reader).len(), 8, "all that were there are cleared");
+    assert_eq!(told(&reader).len(), 9, "all that were there are cleared");
     let late = broker.client("late").username("other").connect();
     late.subscribe("$SYS/organizations/#", 0);
     assert_eq!(late.packets(), []);

@@ -110,11 +110,13 @@ fn empty_client_identifiers() {
 fn client_identifiers_of_any_length_and_kind() {
     // [MQTT-3.1.3-5]; `#`, `+`, `/` and `__proto__` mean nothing here
     let broker = Broker::new();
-    let long = "x".repeat(1000);
+    let long = "x".repeat(512);
     for client_id in ["a", "12345678901234567890123", "123456789012345678901234", &long] {
         broker.connect(client_id);
         broker.client(client_id).v311().connect();
     }
+    let too_long = "x".repeat(513);
+    assert_eq!(broker.client(&too_long).refused(), 0x85);
     for client_id in ["#", "+/a", "__proto__", "é 漢"] {
         let client = broker.connect(client_id);
         client.subscribe("t", 1);

@@ -284,3 +284,15 @@ fn connack_tells_where_a_client_may_wait() {
     assert_eq!(told(&broker, "asker"), None);
     assert_eq!(broker.connect("worker").publish(REPLY, "x", 1), INVALID, "nobody answers there");
 }
+
+#[test]
+fn a_token_is_neither_short_nor_long() {
+    let broker = Broker::new();
+    let a = broker.connect("a");
+    for (length, expected) in [(15, 0x90), (16, 0x10), (128, 0x10), (129, 0x90)] {
+        let response = format!("$reply/a/{}", "t".repeat(length));
+        let response = Property::Text(P::ResponseTopic, &response);
+        let id = a.publishing("calls", "x").qos(1).with(response).send();
+        assert_eq!(a.packets(), [Got::PubAck(id, expected)], "{length}");
+    }
+}
