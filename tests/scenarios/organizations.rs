@@ -8,7 +8,8 @@ use agentmq_testkit::{Broker, RawClient};
 use crate::program::printed;
 
 const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nisolate_organizations = true\n\
-                        [threads]\nshards = 2\nplacement = \"spread\"\n";
+                        [threads]\nshards = 2\nplacement = \"spread\"\n\
+                        [sys]\ninterval_secs = 1\n";
 
 fn broker() -> Broker {
     let folder = tempfile::tempdir().unwrap();
@@ -62,32 +63,73 @@ fn nothing_else(client: &mut RawClient) {
 }
 
 #[test]
+fn a_namesake_of_another_organisation_takes_nothing_over_on_any_shard() {
+    let broker = broker();
+    let orgs = [Some("acme"), Some("other"), None];
+    let ids: Vec<_> = (0..8).map(|number| format!("scout{number}")).collect();
+    let mut clients = Vec::new();
+    for org in orgs {
+        clients.extend(ids.iter().map(|id| connect(&broker, id, org)));
+    }
+    for client in &mut clients {
+        client.ping();
+    }
+    for org in orgs {
+        for id in &ids {
+            let mut again = connect(&broker, id, org);
+            again.ping();
+            let mut old = clients.remove(0);
+            let end = old.receive();
+            let Packet::Disconnect(end) = end.packet() else { panic!("{end:?}") };
+            assert_eq!(end.reason, ReasonCode::SessionTakenOver);
+            clients.push(again);
+        }
+    }
+}
+
+#[test]
+fn who_was_among_all_before_a_restart_is_gone() {
+    let broker = broker();
+    for org in [Some("acme"), Some("other"), None] {
+        let mut client = connect(&broker, "scout", org);
+        client.subscribe("t", QoS::AtLeastOnce);
+        client.disconnect();
+    }
+    let folder = broker.kill();
+    let config = format!("{}{}", crate::TCP, SETTINGS.replace("= true", "= false"));
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    let mut watcher = connect(&broker, "watcher", None);
+    watcher.subscribe("$SYS/broker/clients/total", QoS::AtMostOnce);
+    while first(&mut watcher).1 != b"2" {} // itself, and who is of none
+}
+
+#[test]
 fn they_stay_apart_on_every_shard_and_after_kill_nine() {
     let broker = broker();
     let orgs = [Some("acme"), Some("other"), None];
     let names = ["a", "b", "c"];
-    for (name, org) in names.iter().zip(orgs) {
-        for number in 0..2 {
-            let mut client = connect(&broker, &format!("{name}{number}"), org);
+    for org in orgs {
+        for number in 0..4 {
+            let mut client = connect(&broker, &format!("scout{number}"), org);
             assert!(!client.subscribe("tasks/+", QoS::AtLeastOnce).is_error());
             client.disconnect();
         }
     }
     for (name, org) in names.iter().zip(orgs) {
-        let mut publisher = connect(&broker, &format!("{name}-publisher"), org);
+        let mut publisher = connect(&broker, "publisher", org);
         assert!(!publisher.publish("tasks/1", name.as_bytes(), QoS::AtLeastOnce).is_error());
         retain(&mut publisher, "tasks/kept", name.as_bytes());
     }
     let broker = broker.restart();
     for (name, org) in names.iter().zip(orgs) {
-        for number in 0..2 {
-            let mut client = connect(&broker, &format!("{name}{number}"), org);
+        for number in 0..4 {
+            let mut client = connect(&broker, &format!("scout{number}"), org);
             for topic in ["tasks/1", "tasks/kept"] {
                 assert_eq!(first(&mut client), (topic.to_owned(), name.as_bytes().to_vec()));
             }
             nothing_else(&mut client);
         }
-        let mut late = connect(&broker, &format!("{name}-late"), org);
+        let mut late = connect(&broker, "late", org);
         assert!(!late.subscribe("#", QoS::AtMostOnce).is_error());
         assert_eq!(first(&mut late), ("tasks/kept".to_owned(), name.as_bytes().to_vec()));
         nothing_else(&mut late);

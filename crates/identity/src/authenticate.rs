@@ -128,6 +128,12 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug {
         Some(principal.clone())
     }
 
+    /// Whether clients of different organisations may be called the same: then a client identifier
+    /// says nothing yet about who comes.
+    fn keeps_apart(&self) -> bool {
+        false
+    }
+
     /// How many more seconds the proof of a principal is good whose time is over, or will be soon:
     /// it may have been renewed without the client saying so.
     fn lasts_secs(&self, principal: &Principal) -> u64 {

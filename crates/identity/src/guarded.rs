@@ -152,6 +152,10 @@ impl Authenticator for Guarded {
         in_force.admitted(&principal, presence.client_id, presence.source).ok()
     }
 
+    fn keeps_apart(&self) -> bool {
+        self.in_force().keeps_apart
+    }
+
     fn lasts_secs(&self, principal: &Principal) -> u64 {
         self.in_force().authenticator.lasts_secs(principal)
     }

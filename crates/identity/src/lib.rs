@@ -56,7 +56,7 @@ pub use hook::{Hook, HookFault, HookReply, HookService, HookTerms};
 pub use hook_answer::{Allowed, HookAnswer, NoAnswer};
 pub use keys::{KeyError, KeySet};
 pub use lockout::Lockout;
-pub use mount::seen_by_its_own;
+pub use mount::{client_id_beside, own_client_id, seen_by_its_own};
 pub use organization::{HashedSecret, Organization, Organizations, Provider};
 pub use password::{HashError, HashedPassword};
 pub use passwords::{Entropy, Passwords};

@@ -1,9 +1,9 @@
 //! Where the topics of an organisation are, when organisations are kept apart: below a level of
 //! its own, so that two of them may use the same names and never meet. Its clients do not see that
-//! level.
+//! level. Their identifiers are there, too.
 //!
 //! `a/b` of acme is `$org/acme/a/b`, and `$a2a/x`, which `#` must not match, is
-//! `$org$/acme/$a2a/x`.
+//! `$org$/acme/$a2a/x`. Its client `scout` is `$org/acme/scout`.
 
 use std::borrow::Cow;
 
@@ -16,8 +16,10 @@ use crate::rule::is_level;
 pub(crate) struct Mount {
     ordinary: String,
     reserved: String,
-    /// Filters of what it may see of the broker's own topics.
-    statistics: Vec<String>,
+    /// What it may see of the broker's own topics.
+    statistics: String,
+    /// What its client may see of those about clients.
+    client: Option<String>,
 }
 
 impl Mount {
@@ -26,18 +28,22 @@ impl Mount {
         if !is_level(org) || org.len() > LONGEST {
             return None;
         }
-        let organization = Some(format!("$SYS/organizations/{org}/#"));
-        let client = is_level(client_id).then(|| format!("$SYS/clients/{client_id}/#"));
         Some(Self {
             ordinary: format!("{ORDINARY}{org}/"),
             reserved: format!("{RESERVED}{org}/"),
-            statistics: organization.into_iter().chain(client).collect(),
+            statistics: format!("$SYS/organizations/{org}/#"),
+            client: is_level(client_id).then(|| format!("{CLIENTS}{client_id}/#")),
         })
+    }
+
+    /// What one of its clients is called.
+    pub(crate) fn client_id(&self, own: &str) -> String {
+        format!("{}{own}", self.ordinary)
     }
 
     /// Where a topic or filter of its clients is.
     pub(crate) fn mounted<'t>(&self, topic: &'t str) -> Cow<'t, str> {
-        if is_system(topic) {
+        if is_everybody_s(topic) {
             return topic.into();
         }
         let place = if topic.starts_with('$') { &self.reserved } else { &self.ordinary };
@@ -46,12 +52,15 @@ impl Mount {
 
     /// What its clients call a topic or filter; `None`: it is none of theirs.
     pub(crate) fn seen<'t>(&self, topic: &'t str) -> Option<&'t str> {
-        if is_system(topic) {
-            return self.statistics.iter().any(|own| contains(own, topic)).then_some(topic);
+        if is_everybody_s(topic) {
+            return contains(&self.statistics, topic).then_some(topic);
         }
         let ordinary = topic.strip_prefix(&*self.ordinary).filter(|it| !it.starts_with('$'));
         let reserved = || topic.strip_prefix(&*self.reserved).filter(|it| it.starts_with('$'));
-        ordinary.or_else(reserved).filter(|it| !it.is_empty() && !is_system(it))
+        ordinary.or_else(reserved).filter(|it| {
+            let is_client_s = || self.client.as_ref().is_some_and(|own| contains(own, it));
+            !it.is_empty() && (!is_system(it) || is_client_s())
+        })
     }
 }
 
@@ -60,6 +69,35 @@ impl Mount {
 pub fn seen_by_its_own(topic: &str) -> &str {
     let below = [ORDINARY, RESERVED].into_iter().find_map(|place| topic.strip_prefix(place));
     below.and_then(|rest| rest.split_once('/')).map_or(topic, |(_, own)| own)
+}
+
+/// What a client calls itself that is called so.
+#[must_use]
+pub fn own_client_id(client_id: &str) -> &str {
+    let below = client_id.strip_prefix(ORDINARY).and_then(|rest| rest.split_once('/'));
+    below.map_or(client_id, |(_, own)| own)
+}
+
+/// What the client is called that calls itself so and is of the organisation whose topic this is;
+/// of none, if it is the topic of none.
+#[must_use]
+pub fn client_id_beside<'c>(topic: &str, own: &'c str) -> Cow<'c, str> {
+    let below = [ORDINARY, RESERVED].into_iter().find_map(|place| topic.strip_prefix(place));
+    match below.and_then(|rest| rest.split_once('/')) {
+        Some((org, _)) => format!("{ORDINARY}{org}/{own}").into(),
+        None => own.into(),
+    }
+}
+
+/// Whether a client is called so that calls itself `own` and is of this organisation.
+pub(crate) fn is_client_of(client_id: &str, org: &str, own: &str) -> bool {
+    let below = client_id.strip_prefix(ORDINARY).and_then(|rest| rest.strip_prefix(org));
+    below.and_then(|rest| rest.strip_prefix('/')) == Some(own)
+}
+
+/// Whether a client identifier looks like those of an organisation's clients.
+pub(crate) fn is_called_as_of_an_organization(client_id: &str) -> bool {
+    client_id.starts_with(ORDINARY)
 }
 
 /// Whether a topic or filter is of an organisation that is kept apart, or may be.
@@ -80,6 +118,13 @@ fn is_system(topic: &str) -> bool {
     topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether a topic or filter is where it is whoever names it. Those about clients are not: two
+/// organisations may have a client of the same name.
+fn is_everybody_s(topic: &str) -> bool {
+    is_system(topic) && !topic.starts_with(CLIENTS)
+}
+
+const CLIENTS: &str = "$SYS/clients/";
 const ORDINARY: &str = "$org/";
 const RESERVED: &str = "$org$/";
 /// Bytes of a name, at most: a topic has 65 535, and what clients may use of them is less by that.
@@ -139,6 +184,20 @@ mod tests {
         ] {
             assert_eq!(mount().seen(topic), None, "{topic}");
         }
+    }
+
+    #[test]
+    fn a_client_is_beside_its_organization_s_topics() {
+        for own in ["scout", "a/b", "$org/other/a", "/", " "] {
+            let client_id = mount().client_id(own);
+            assert_eq!(own_client_id(&client_id), own, "{client_id}");
+            assert!(is_client_of(&client_id, "acme", own) && !is_client_of(&client_id, "acm", own));
+            for topic in ["a/b", "$reply/scout/t"] {
+                assert_eq!(client_id_beside(&mount().mounted(topic), own), client_id);
+            }
+            assert_eq!(client_id_beside("a/b", own), own);
+        }
+        assert_eq!(own_client_id("scout"), "scout");
     }
 
     #[test]

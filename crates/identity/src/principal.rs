@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::claims::Claims;
 use crate::evidence::Evidence;
-use crate::mount::Mount;
+use crate::mount::{Mount, is_called_as_of_an_organization};
 use crate::policy::{Policy, Rights};
 use crate::rule::{Effect, Subject};
 
@@ -107,6 +107,22 @@ impl Principal {
     /// Whether it is of an organisation that is kept apart.
     pub fn is_apart(&self) -> bool {
         self.mount().is_some()
+    }
+
+    /// What it is called in the broker, where two organisations may have a client of the same
+    /// name. An empty one, which it would be assigned, stays empty.
+    pub fn mounted_client_id<'c>(&self, own: &'c str) -> Cow<'c, str> {
+        match self.mount() {
+            Some(mount) if !own.is_empty() => mount.client_id(own).into(),
+            _ => own.into(),
+        }
+    }
+
+    /// Whether it may call itself so at all: nobody is called as those of an organisation are, and
+    /// no name is too long.
+    pub fn may_be_called(&self, own: &str) -> bool {
+        let is_taken = !self.is_apart() && is_called_as_of_an_organization(own);
+        !is_taken && self.mounted_client_id(own).len() <= usize::from(u16::MAX)
     }
 
     /// Where a topic or filter is that it names.

@@ -4,6 +4,7 @@
 use core::net::IpAddr;
 
 use crate::evidence::Evidence;
+use crate::mount::is_client_of;
 use crate::principal::Principal;
 
 /// All of them.
@@ -109,7 +110,10 @@ impl Revoked {
             Self::Server(name) => claims.is_some_and(|it| it.server_id.as_ref() == Some(name)),
             Self::User(name) => claims.is_some_and(|it| it.user_id.as_ref() == Some(name)),
             Self::Organization(name) => claims.is_some_and(|it| it.org_id.as_ref() == Some(name)),
-            Self::ClientId(id) => client_id == id,
+            Self::ClientId(id) => {
+                let org = claims.and_then(|it| it.org_id.as_deref());
+                client_id == id || org.is_some_and(|org| is_client_of(id, org, client_id))
+            }
             Self::Address(address) => {
                 source.is_some_and(|source| source.to_canonical() == address.to_canonical())
             }
@@ -191,6 +195,16 @@ mod tests {
         }
         assert!(holds(Revoked::Address(IpAddr::from([10, 0, 0, 1])), None, None));
         assert!(!holds(Revoked::Address(IpAddr::from([10, 0, 0, 2])), None, None));
+    }
+
+    #[test]
+    fn a_client_of_one_organisation_can_be_named() {
+        assert!(holds(Revoked::ClientId("$org/acme/client".into()), None, None));
+        for other in
+            ["$org/other/client", "$org/acme/clien", "$org/acme/client/", "$org/acm/client"]
+        {
+            assert!(!holds(Revoked::ClientId(other.into()), None, None), "{other}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! that it follows. What answers any of that waits until it is safe there.
 
 use agentmq_codec::{Publish, QoS, ReasonCode};
-use agentmq_identity::{Principal, seen_by_its_own};
+use agentmq_identity::{Principal, own_client_id, seen_by_its_own};
 use agentmq_session::{Attempt, AuditCondition, AuditEvent, AuditTrail, Deed, Message};
 use agentmq_topic::{Subscription, matches, overlaps};
 
@@ -58,7 +58,7 @@ impl Router {
         };
         let session = connection.session().and_then(|index| self.sessions.get(index as usize));
         let event = AuditEvent {
-            client_id: session.map_or("", |it| &it.client_id),
+            client_id: session.map_or("", |it| own_client_id(&it.client_id)),
             principal: &connection.principal,
             source: connection.source,
             deed,
@@ -103,6 +103,7 @@ impl Router {
         let principal = session.map_or(&Principal::ANONYMOUS, |it| &it.principal);
         let (qos, retain, bytes) = (will.qos(), will.retain(), will.payload().len());
         let topic = principal.seen(will.topic());
+        let client_id = own_client_id(client_id);
         let deed = Deed::Published { topic, qos, retain, bytes, is_will: true };
         self.audit.record(&AuditEvent { client_id, principal, source: None, deed });
         true
@@ -115,7 +116,7 @@ impl Router {
         let (principal, why) = (&session.principal, "the will may not be published there any more");
         let topic = principal.seen(topic);
         let deed = Deed::Refused { attempt, topic, reason, why };
-        let client_id = &session.client_id;
+        let client_id = own_client_id(&session.client_id);
         self.audit.record(&AuditEvent { client_id, principal, source: None, deed });
     }
 

@@ -31,9 +31,9 @@ impl Flapping {
         self.connects().is_banned(client_id, now)
     }
 
-    /// Counts one client that is let in; true when it has come too often. `limit` is in connects a
-    /// minute; 0 turns the check off. Who is not let in does not count: anybody could name others'
-    /// identifiers.
+    /// Counts one client that is let in; true when it has come too often, now or lately. `limit` is
+    /// in connects a minute; 0 turns the check off. Who is not let in does not count: anybody could
+    /// name others' identifiers.
     pub(crate) fn comes_too_often(&self, client_id: &str, limit: u32, now: Time) -> bool {
         limit > 0 && self.connects().comes_too_often(client_id, limit, now)
     }
@@ -54,6 +54,9 @@ impl Connects {
     }
 
     fn comes_too_often(&mut self, client_id: &str, limit: u32, now: Time) -> bool {
+        if self.is_banned(client_id, now) {
+            return true;
+        }
         let minute = now.as_millis() / 60_000;
         if minute != self.minute {
             self.minute = minute;

@@ -1,7 +1,7 @@
 //! AUTH: enhanced authentication and re-authentication (MQTT 5 §4.12).
 
 use agentmq_codec::{Auth, Connect, PropertiesBuf, Property, PropertyId as P, ReasonCode};
-use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome};
+use agentmq_identity::{Acceptance, Challenge, Credentials, Outcome, own_client_id};
 use agentmq_session::{Attempt, AuditCondition, Deed, Gates, Time};
 
 use crate::audit::CANNOT_AUDIT;
@@ -40,7 +40,7 @@ impl Router {
                 }
                 let client_id = self.client_id(id).cloned();
                 let credentials = Credentials {
-                    client_id: client_id.as_deref().unwrap_or_default(),
+                    client_id: client_id.as_deref().map_or("", own_client_id),
                     method: method.as_deref().map(|method| (method, data)),
                     source,
                     ..Credentials::default()

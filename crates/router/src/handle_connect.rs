@@ -42,7 +42,10 @@ impl Router {
             connect.properties.byte(P::RequestProblemInformation).unwrap_or(1) == 1;
         let is_checked =
             self.settings.limits.flapping_connects > 0 && !connect.client_id.is_empty();
-        if is_checked && self.flapping.is_banned(connect.client_id, now) {
+        if is_checked
+            && self.flapping.is_banned(connect.client_id, now)
+            && !self.authenticator.keeps_apart()
+        {
             return self.refuse_connect(id, connect.client_id, ReasonCode::Banned, FLAPS);
         }
         if let Err((reason, why)) = self.check_connect(connect) {
@@ -83,12 +86,14 @@ impl Router {
     ) {
         match outcome {
             Outcome::Accepted(Acceptance { principal, data, lasts_secs }) => {
-                let checked = self
-                    .check_owner(connect.client_id, &principal)
+                let client_id = &*principal.mounted_client_id(connect.client_id);
+                let checked = check_client_id(connect.client_id, &principal)
+                    .and_then(|()| self.check_sessions(client_id))
+                    .and_then(|()| self.check_owner(client_id, &principal))
                     .and_then(|()| self.check_will(connect, &principal))
-                    .and_then(|()| self.check_flapping(connect.client_id, now))
+                    .and_then(|()| self.check_flapping(client_id, now))
                     .and_then(|()| self.check_audit())
-                    .and_then(|()| self.take_seat(connect.client_id, &principal));
+                    .and_then(|()| self.take_seat(client_id, &principal));
                 if let Err((reason, why)) = checked {
                     return self.refuse_connect(id, connect.client_id, reason, &why);
                 }
@@ -130,9 +135,14 @@ impl Router {
         if connections >= u64::from(limits.connections) {
             return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached".into()));
         }
-        let is_new = !self.by_client.contains_key(connect.client_id);
+        Ok(())
+    }
+
+    /// Asked of who has proved who he is: whether he has a session already is nobody else's matter.
+    fn check_sessions(&self, client_id: &str) -> Result<(), Refused> {
         let sessions = self.sessions.len() as u64 + self.peers.sessions_elsewhere;
-        if is_new && sessions >= u64::from(limits.sessions) {
+        let is_full = sessions >= u64::from(self.settings.limits.sessions);
+        if is_full && !self.by_client.contains_key(client_id) {
             return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached".into()));
         }
         Ok(())
@@ -243,7 +253,8 @@ impl Router {
         now: Time,
     ) {
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
-        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let own_client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let client_id = &*principal.mounted_client_id(own_client_id);
         let limits = &self.settings.limits;
         let asked_expiry = asked_expiry(connect);
         let expiry = asked_expiry.min(limits.session_expiry_secs);
@@ -261,7 +272,7 @@ impl Router {
                 .is_some_and(|it| connack_len(&properties) > it.max_packet as usize)
         {
             let why = "Maximum Packet Size has no room for CONNACK";
-            return self.refuse_connect(id, client_id, ReasonCode::PacketTooLarge, why);
+            return self.refuse_connect(id, own_client_id, ReasonCode::PacketTooLarge, why);
         }
         // A session that this has ended must not be there again after a crash, once the client
         // knows that it has a new one. And what it publishes then comes behind its last will.
@@ -282,7 +293,7 @@ impl Router {
             commit = self.commit.draw(commit);
         }
         let deed = Deed::Connected { version: connect.version, session_present };
-        self.audit_as(id, client_id, &principal, deed);
+        self.audit_as(id, own_client_id, &principal, deed);
         let opens_at = Gates { commit, mail, audit: self.audited, ..Gates::default() };
         self.tell_dropped(index, id, &mut properties);
         self.tell_durability(id, &mut properties);
@@ -388,6 +399,16 @@ impl Router {
             }
         }
     }
+}
+
+/// Those of organisations that are kept apart are elsewhere, and nobody else comes there.
+fn check_client_id(own: &str, principal: &Principal) -> Result<(), Refused> {
+    if principal.may_be_called(own) {
+        return Ok(());
+    }
+    let why = "a Client Identifier that begins with $org/ is that of an organisation's client, or \
+        it is too long: choose another";
+    Err((ReasonCode::ClientIdentifierNotValid, why.into()))
 }
 
 /// The Session Expiry Interval that a CONNECT asks for. Before version 5, a session that is not

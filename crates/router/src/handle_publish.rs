@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
-use agentmq_identity::seen_by_its_own;
+use agentmq_identity::{own_client_id, seen_by_its_own};
 use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::{ReplyTopic, check_name};
 
@@ -142,7 +142,8 @@ impl Router {
             }
             return Ok(Some(ReasonCode::Success));
         }
-        if let Err(refused) = connection.permits(publish, topic, &session.client_id) {
+        let client_id = own_client_id(&session.client_id);
+        if let Err(refused) = connection.permits(publish, topic, client_id) {
             self.audit_refused_publish(id, topic, refused.0, &refused.1);
             return Ok(self.refuse_call(id, publish, topic, &refused, now));
         }

@@ -6,7 +6,7 @@ use agentmq_codec::{
     DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter,
 };
-use agentmq_identity::{Action, seen_by_its_own};
+use agentmq_identity::{Action, own_client_id, seen_by_its_own};
 use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
 use agentmq_topic::{ReplyTopic, Subscription, TopicLimits};
 
@@ -121,7 +121,8 @@ impl Router {
             return Err(refused(R::NotAuthorized, REPLIES_ARE_FOR_ONE));
         }
         let (principal, filter) = (&connection.principal, subscription.filter);
-        let decision = principal.authorize_as(&session.client_id, Action::Subscribe, filter);
+        let client_id = own_client_id(&session.client_id);
+        let decision = principal.authorize_as(client_id, Action::Subscribe, filter);
         if !decision.allowed {
             return Err(refused(decision.code, decision.reason.to_owned()));
         }

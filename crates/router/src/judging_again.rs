@@ -2,7 +2,7 @@
 //! at a time. Who lost a right loses it where it is, and not when its client comes back.
 
 use agentmq_codec::ReasonCode;
-use agentmq_identity::{Presence, Principal};
+use agentmq_identity::{Presence, Principal, own_client_id};
 use agentmq_session::{Session, Time};
 
 use crate::connection::{Connection, ConnectionId};
@@ -45,6 +45,10 @@ impl Router {
             // What the session has was for the one before.
             return self.put_out(index, ANOTHER, now);
         }
+        if !is_called_so(&principal, &session.client_id) {
+            // It is somewhere else now, and so are its topics.
+            return self.put_out(index, ELSEWHERE, now);
+        }
         if let Some(connection) = connection {
             return self.acts_as(ConnectionId(connection), &principal);
         }
@@ -60,7 +64,7 @@ impl Router {
         let id = session.connection.map(|id| id as usize);
         let connection = id.and_then(|id| self.connections.get(id)?.as_ref());
         let presence = Presence {
-            client_id: &session.client_id,
+            client_id: own_client_id(&session.client_id),
             source: connection.and_then(|it| it.source),
             // Who is away is asked when he comes.
             may_be_anonymous: connection.is_none_or(|it| self.settings.lets_anonymous_in(it.door)),
@@ -87,7 +91,14 @@ impl Router {
     }
 }
 
+/// Whether it is in the broker what a client of this one is called now: organisations may be kept
+/// apart otherwise than before.
+pub(crate) fn is_called_so(principal: &Principal, client_id: &str) -> bool {
+    *principal.mounted_client_id(own_client_id(client_id)) == *client_id
+}
+
 const ANOTHER: &str = "name or organisation are others from now on: connect again";
+const ELSEWHERE: &str = "organisations are kept apart from now on, or no longer: connect again";
 const PUT_OUT: &str = "access was revoked: ask who runs this server";
 /// Sessions of one turn: 100 000 are through in less than half a second.
 const PORTION: u32 = 256;

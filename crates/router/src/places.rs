@@ -1,7 +1,10 @@
 //! The shards of one broker, as their routers see each other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentmq_identity::own_client_id;
 
 use crate::bundle::{Bundle, Room};
 use crate::flapping::Flapping;
@@ -106,6 +109,8 @@ pub(crate) struct Peers {
     pub(crate) group_homes: Option<Arc<dyn GroupHomes>>,
     /// Sessions that have begun (true) or ended here.
     pub(crate) session_changes: Vec<(Arc<str>, bool)>,
+    /// How many sessions shard 0 has of clients that call themselves so and are called otherwise.
+    called_so_here: HashMap<Box<str>, u32>,
     pub(crate) connections_elsewhere: u64,
     pub(crate) sessions_elsewhere: u64,
     retained_order: Arc<AtomicU64>,
@@ -125,6 +130,7 @@ impl Default for Peers {
             room: Room::default(),
             group_homes: None,
             session_changes: Vec::new(),
+            called_so_here: HashMap::new(),
             connections_elsewhere: 0,
             sessions_elsewhere: 0,
             retained_order: Arc::default(),
@@ -198,6 +204,18 @@ impl Peers {
         list.append(&mut self.outgoing);
     }
 
+    /// A session begins or ends here of a client of an organisation that calls itself so.
+    fn note_called(&mut self, own: &str, has_begun: bool) {
+        if has_begun {
+            *self.called_so_here.entry(own.into()).or_default() += 1;
+        } else if let Some(count) = self.called_so_here.get_mut(own) {
+            *count -= 1;
+            if *count == 0 {
+                self.called_so_here.remove(own);
+            }
+        }
+    }
+
     /// Another shard is active from now on.
     pub(crate) fn add(&mut self, place: Place) {
         if self.is_alone() {
@@ -230,13 +248,14 @@ impl Router {
         self
     }
 
-    /// Whether a session of this client identifier lives here.
-    pub fn has_session(&self, client_id: &str) -> bool {
-        self.by_client.contains_key(client_id)
+    /// Whether a session lives here of a client that calls itself so.
+    pub fn has_session(&self, own_client_id: &str) -> bool {
+        self.by_client.contains_key(own_client_id)
+            || self.peers.called_so_here.contains_key(own_client_id)
     }
 
     /// Moves the sessions that have begun (true) and ended since the last call to the end of
-    /// `list`, in order. Shard 0 keeps no account.
+    /// `list`, in order, by what their clients call themselves. Shard 0 keeps no account.
     pub fn take_session_changes(&mut self, list: &mut Vec<(Arc<str>, bool)>) {
         list.append(&mut self.peers.session_changes);
     }
@@ -248,8 +267,13 @@ impl Router {
     }
 
     pub(crate) fn note_session(&mut self, client_id: &Arc<str>, has_begun: bool) {
+        let own = own_client_id(client_id);
+        let is_elsewhere = own.len() < client_id.len();
         if self.peers.own != Place(0) {
-            self.peers.session_changes.push((Arc::clone(client_id), has_begun));
+            let own = if is_elsewhere { own.into() } else { Arc::clone(client_id) };
+            self.peers.session_changes.push((own, has_begun));
+        } else if is_elsewhere {
+            self.peers.note_called(own, has_begun);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! it has to go. A new proof by AUTH keeps it (MQTT 5 §4.12.1).
 
 use agentmq_codec::{QoS, ReasonCode};
+use agentmq_identity::own_client_id;
 use agentmq_session::{Message, Time};
 use agentmq_topic::{TopicLimits, check_name};
 
@@ -59,8 +60,10 @@ impl Router {
 
     /// Publishes that a client has so many seconds left to bring a new proof.
     fn tell_end(&mut self, id: ConnectionId, secs: u32, now: Time) {
-        let Some(client_id) = self.client_id(id) else { return };
+        let Some((connection, session)) = self.connected(id) else { return };
+        let client_id = own_client_id(&session.client_id);
         let topic = format!("$SYS/clients/{client_id}/expiring");
+        let topic = connection.principal.mounted(&topic);
         let is_level = !client_id.contains('/');
         if is_level && check_name(&topic, &TopicLimits::default()).is_ok() {
             let text = secs.to_string();

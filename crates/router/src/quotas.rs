@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{Publish, ReasonCode};
-use agentmq_identity::Principal;
+use agentmq_identity::{Principal, own_client_id};
 use agentmq_quota::{Account, Accounts, Holder, Seat};
 use agentmq_session::{Author, Message, Time, Will};
 
@@ -126,7 +126,7 @@ impl Router {
         let principal = author.principal();
         let account = organization(&principal).and_then(|it| self.quotas.accounts.of(it).ok());
         let Some(account) = account.flatten() else { return };
-        let holder = Holder::new(account, &author.client_id);
+        let holder = Holder::new(account, own_client_id(&author.client_id));
         let retained = &self.quotas.retained;
         let _ = retained.change(message.topic(), stamp, message.size(), Some(&holder));
     }

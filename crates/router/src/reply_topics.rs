@@ -2,8 +2,10 @@
 //! then; whoever has the request knows its token, and nobody else does
 //! (`docs/decisions/0015-reply-topics.md`).
 
+use std::borrow::Cow;
+
 use agentmq_codec::{PropertyId, Publish, ReasonCode};
-use agentmq_identity::seen_by_its_own;
+use agentmq_identity::{client_id_beside, seen_by_its_own};
 use agentmq_session::Time;
 use agentmq_topic::ReplyTopic;
 
@@ -29,16 +31,20 @@ pub(crate) fn check_response_topic(response: &str, client_id: &str) -> Result<()
     Ok(())
 }
 
+/// Whose topic for answers this is, as the broker calls the client, and the token.
+fn asker(topic: &str) -> Option<(Cow<'_, str>, &str)> {
+    let ReplyTopic { client_id, token } = ReplyTopic::parse(seen_by_its_own(topic))?;
+    Some((client_id_beside(topic, client_id), token))
+}
+
 impl Router {
     /// Whether anybody may wait for a client's answer. On another shard, where its receiver is, it
     /// is looked at again.
     pub(crate) fn check_reply(&self, route: &Route, now: Time) -> Result<(), Refused> {
-        let Some(ReplyTopic { client_id, token }) =
-            ReplyTopic::parse(seen_by_its_own(&route.topic))
-        else {
+        let Some((client_id, token)) = asker(&route.topic) else {
             return Err((ReasonCode::TopicNameInvalid, NO_TOKEN.into()));
         };
-        let is_open = match self.session(client_id) {
+        let is_open = match self.session(&client_id) {
             Some(session) => {
                 session.open_requests.as_ref().is_some_and(|it| it.is_open(token, now))
             }
@@ -66,12 +72,8 @@ impl Router {
     /// nobody else, whoever has subscribed.
     #[cold]
     pub(crate) fn fan_out_reply(&mut self, source: &mut Source<'_>, route: &Route) -> bool {
-        let Some(ReplyTopic { client_id, token }) =
-            ReplyTopic::parse(seen_by_its_own(&route.topic))
-        else {
-            return false;
-        };
-        let Some(&index) = self.by_client.get(client_id) else { return false };
+        let Some((client_id, token)) = asker(&route.topic) else { return false };
+        let Some(&index) = self.by_client.get(&*client_id) else { return false };
         let Some(session) = self.sessions.get_mut(index as usize) else { return false };
         let requests = session.open_requests.as_mut();
         if !requests.is_some_and(|it| it.answer(token, source.now)) {

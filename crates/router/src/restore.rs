@@ -6,6 +6,7 @@ use agentmq_codec::QoS;
 use agentmq_session::{RestoredRetained, RestoredSession, RestoredWaiting, Time, Window};
 use agentmq_topic::{Subscription, TopicLimits};
 
+use crate::judging_again::is_called_so;
 use crate::router::Router;
 use crate::subscribers::Subscriber;
 use crate::timers::Due;
@@ -20,6 +21,9 @@ impl Router {
         let client_id = Arc::clone(&session.client_id);
         let remembered = self.remembered(&session);
         session.principal = remembered.unwrap_or_else(|| session.principal.without_rights());
+        if !is_called_so(&session.principal, &client_id) {
+            self.judge_again(now); // it ends, as with a reload
+        }
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_identity::{Action, Authenticator, Presence, Principal};
+use agentmq_identity::{Action, Authenticator, Presence, Principal, own_client_id};
 use agentmq_session::{Author, Authors, Time};
 
 use crate::connection::ConnectionId;
@@ -76,7 +76,7 @@ impl RetainSource {
         }
         let author = self.judged.entry(Arc::clone(&by.author)).or_insert_with(|| {
             let presence = Presence {
-                client_id: &by.author.client_id,
+                client_id: own_client_id(&by.author.client_id),
                 source: None,
                 // Who is away is asked when he comes.
                 may_be_anonymous: true,

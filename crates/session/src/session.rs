@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::{ProtocolVersion, QoS};
-use agentmq_identity::Principal;
+use agentmq_identity::{Principal, own_client_id};
 use agentmq_quota::{Account, Holder, Member};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 /// One client's session, connected or not.
 #[derive(Debug)]
 pub struct Session {
-    /// Client identifier.
+    /// Client identifier, by which the broker knows it; see `agentmq_identity::own_client_id`.
     pub client_id: Arc<str>,
     /// What survives a crash of it; `None` when nothing does.
     pub durable: Option<Box<Durable>>,
@@ -135,7 +135,7 @@ impl Session {
         if counts_in == account.as_ref().map(Arc::as_ptr) {
             return;
         }
-        let holder = account.map(|account| Holder::new(account, &self.client_id));
+        let holder = account.map(|account| Holder::new(account, own_client_id(&self.client_id)));
         self.queue.belong_to(holder.clone());
         let count = self.subscriptions.len();
         self.member = holder.map(|holder| Box::new(Member::new(holder, count)));

@@ -1,5 +1,5 @@
 // The published MCP server and client of MQTT.Agent, for two organisations on one broker: all of them
-// use the same names, since they know no others, and each has its own tools and answers.
+// use the same names, of topics and of themselves, and each has its own tools and answers.
 
 import { Checks, expectEqual, readArguments, require, within } from "./checks.mjs";
 import { OwnBroker } from "./own_broker.mjs";
@@ -27,12 +27,12 @@ url = "http://127.0.0.1:0"
 const USERS = ORGANIZATIONS.map(
   (org) => `
 ["tools@${org}.test"]
-server_id = "${org}-srv"
+server_id = "srv"
 org_id = "${org}"
 tool_id = "echo"
 
 ["a@${org}.test"]
-agent_id = "${org}-agent"
+agent_id = "agent"
 org_id = "${org}"
 `,
 ).join("");
@@ -63,12 +63,12 @@ function newServer(org) {
     handler: async (given) => ({ given, of: org }),
   });
   const options = { broker: broker.url, credentials: credentials(org, "tools"), logger: quiet };
-  return new MCPServer({ name: `${org}-srv`, tools: [echo], ...options });
+  return new MCPServer({ name: "srv", tools: [echo], ...options });
 }
 
 function newClient(org) {
   const options = { broker: broker.url, credentials: credentials(org, "a"), logger: quiet };
-  return new MCPClient({ clientId: `${org}-agent`, ...options });
+  return new MCPClient({ clientId: "agent", ...options });
 }
 
 const checks = new Checks(args.only);
@@ -80,7 +80,7 @@ for (const client of clients) await within(client.start(), "client");
 await checks.run("each-has-its-own-tool-of-the-same-name", async () => {
   for (const [at, org] of ORGANIZATIONS.entries()) {
     const card = await clients[at].getToolCard("echo");
-    expectEqual([card?.server, card?.status], [`${org}-srv`, "online"], "card");
+    expectEqual([card?.server, card?.status], ["srv", "online"], "card");
     const calls = [1, 2, 3, 4].map((n) => clients[at].call("echo", { n }, { timeoutMs: 10_000 }));
     const answers = await Promise.all(calls);
     const expected = [1, 2, 3, 4].map((n) => ({ given: { n }, of: org }));

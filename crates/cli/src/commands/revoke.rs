@@ -59,7 +59,8 @@ struct Whom {
     /// Who is of this organisation (org_id).
     #[arg(long, value_name = "NAME")]
     org: Option<String>,
-    /// Who uses this client identifier; always a ban.
+    /// Who uses this client identifier; always a ban. Where organisations are kept apart,
+    /// $org/acme/scout is the client scout of acme, and scout whoever is called so.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
     /// Who comes from this address; always a ban.

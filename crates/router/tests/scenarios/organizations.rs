@@ -10,7 +10,7 @@ use agentmq_identity::{
 
 use crate::harness::{Broker, Client};
 
-/// Lets in by a user name: a name and an organisation, or a name.
+/// Lets in by a user name: a name, an organisation and for how many seconds, or less.
 #[derive(Debug, Clone, Copy)]
 struct Members;
 
@@ -20,7 +20,9 @@ impl Authenticator for Members {
         let name = words.next().unwrap_or_default();
         let org_id = words.next().map(str::to_owned);
         let claims = Claims::of_organization(org_id);
-        Outcome::Accepted(Acceptance::from(Principal::verified(name, claims)))
+        let lasts_secs = words.next().and_then(|secs| secs.parse().ok());
+        let principal = Principal::verified(name, claims);
+        Outcome::Accepted(Acceptance { lasts_secs, ..Acceptance::from(principal) })
     }
 }
 
@@ -206,18 +208,105 @@ fn a_reload_moves_nobody_into_the_topics_of_others() {
     away.vanish();
     other.publish("t", "together", 1);
     assert_eq!(a.payloads(), ["together"]);
-    guarded.replace(in_force(true));
-    broker.judge_again();
-    other.publish("t", "apart", 1);
-    let away = broker.returning("away").username("scout acme").connect();
-    assert!(a.payloads().is_empty() && away.payloads().is_empty());
-    assert_eq!(a.subscribe("t", 1), 1);
-    member(&broker, "c", "scout acme").publish("t", "of acme", 1);
-    assert_eq!(a.payloads(), ["of acme"]);
-    guarded.replace(in_force(false));
-    broker.judge_again();
-    member(&broker, "d", "scout acme").publish("t", "together", 1);
-    assert!(a.payloads().is_empty(), "it subscribes again, and knows where");
+    for keeps_apart in [true, false] {
+        guarded.replace(in_force(keeps_apart));
+        broker.judge_again();
+        member(&broker, "p", "scout other").publish("t", "of other", 1);
+        for client_id in ["a", "away"] {
+            let begin = broker.returning(client_id).username("scout acme");
+            let (client, was_there) = begin.connect_present();
+            assert!(!was_there, "it is elsewhere now, and begins anew: {client_id} {keeps_apart}");
+            assert!(client.payloads().is_empty());
+            assert_eq!(client.subscribe("t", 1), 1);
+            member(&broker, "q", "scout acme").publish("t", "of acme", 1);
+            assert_eq!(client.payloads(), ["of acme"]);
+            client.vanish();
+        }
+    }
+    assert_eq!(a.closed_with(), R::NotAuthorized as u8);
+}
+
+#[test]
+fn clients_of_the_same_name_are_different_ones() {
+    let broker = broker();
+    let names = ["scout acme", "scout other", "scout"];
+    let session = |name| broker.returning("a").username(name).connect_present();
+    let clients = names.map(|name| session(name).0);
+    for client in &clients {
+        client.subscribe("t", 1);
+    }
+    clients[1].vanish();
+    for (name, number) in names.iter().zip(["1", "2", "3"]) {
+        member(&broker, "p", name).publish("t", number, 1);
+    }
+    assert_eq!(clients[0].payloads(), ["1"]);
+    assert_eq!(clients[2].payloads(), ["3"]);
+    let (other, was_there) = session("scout other");
+    assert!(was_there);
+    assert_eq!(other.payloads(), ["2"], "it has waited for it");
+    let again = session("scout other").0;
+    assert_eq!(other.closed_with(), R::SessionTakenOver as u8);
+    for client in [&clients[0], &again, &clients[2]] {
+        client.ping();
+    }
+    let of_acme = member(&broker, "", "scout acme");
+    assert_eq!(of_acme.publish("t", "assigned", 1), 0);
+}
+
+#[test]
+fn nobody_is_called_as_another_organisation_s_clients_are() {
+    let broker = broker();
+    member(&broker, "a", "scout acme");
+    assert_eq!(
+        broker.client("$org/acme/a").username("scout").refused(),
+        R::ClientIdentifierNotValid as u8
+    );
+    let own = member(&broker, "$org/other/a", "scout acme");
+    let other = member(&broker, "a", "scout other");
+    other.ping();
+    own.ping();
+    let long = "x".repeat(usize::from(u16::MAX) - "$org/acme/".len());
+    broker.reconfigure(|settings| settings.limits.client_id_bytes = u16::MAX);
+    member(&broker, &long, "scout acme");
+    let refused = broker.client(&format!("{long}x")).username("scout acme").refused();
+    assert_eq!(refused, R::ClientIdentifierNotValid as u8);
+}
+
+#[test]
+fn who_connects_too_often_bans_no_namesake() {
+    let broker = broker();
+    broker.reconfigure(|settings| settings.limits.flapping_connects = 2);
+    for number in 0..3_000 {
+        member(&broker, &number.to_string(), "scout").disconnect();
+    }
+    for name in ["scout acme", "scout"] {
+        for _ in 0..2 {
+            member(&broker, "a", name);
+        }
+        for _ in 0..2 {
+            assert_eq!(broker.client("a").username(name).refused(), R::Banned as u8);
+        }
+    }
+    member(&broker, "a", "scout other");
+}
+
+#[test]
+fn each_is_told_of_its_own_end() {
+    let broker = broker();
+    let clients = ["scout acme 60", "scout other 90"].map(|name| member(&broker, "a", name));
+    for client in &clients {
+        assert_eq!(client.subscribe("$SYS/clients/a/expiring", 1), 1);
+        for foreign in ["$SYS/clients/+/expiring", "$SYS/clients/b/expiring", "$SYS/clients/#"] {
+            assert_eq!(client.subscribe(foreign, 1), R::NotAuthorized as u8, "{foreign}");
+        }
+        let refused = client.publish("$SYS/clients/a/expiring", "forged", 1);
+        assert_eq!(refused, R::NotAuthorized as u8);
+    }
+    broker.wait(30);
+    assert_eq!(got(&clients[0]), one("$SYS/clients/a/expiring", "30"));
+    assert!(got(&clients[1]).is_empty());
+    broker.wait(30);
+    assert_eq!(got(&clients[1]), one("$SYS/clients/a/expiring", "30"));
 }
 
 #[test]
@@ -236,8 +325,10 @@ fn who_leaves_an_organisation_takes_nothing_of_it_along() {
     assert_eq!(eve.payloads(), ["waits"]);
     guarded.replace(InForce::new(Arc::new(Members), None));
     broker.judge_again();
-    sender.publish("t", "together", 1);
+    member(&broker, "s", "scout acme").publish("t", "together", 1);
     member(&broker, "s2", "scout other").publish("$org/acme/t", "x", 1);
+    assert_eq!(eve.closed_with(), R::NotAuthorized as u8);
+    let eve = broker.returning("eve").username("eve acme").connect();
     assert!(eve.payloads().is_empty());
     let away = broker.returning("away").username("away acme").connect();
     assert!(away.payloads().is_empty(), "nor what waited");
@@ -295,6 +386,16 @@ fn answers_come_from_the_own_organisation() {
     other.publish(REPLY, "forged", 1);
     assert_eq!(b.publish(REPLY, "answer", 1), 0);
     assert_eq!(got(&a), one(REPLY, "answer"));
+    let namesake = member(&broker, "a", "scout other");
+    assert_eq!(namesake.subscribe("$reply/a/#", 1), 1);
+    assert_eq!(b.publish(REPLY, "again", 1), 0);
+    assert_eq!(other.publish(REPLY, "guessed", 1), R::NotAuthorized as u8, "it has asked nothing");
+    assert_eq!((got(&a), got(&namesake)), (one(REPLY, "again"), vec![]));
+    let response = Property::Text(P::ResponseTopic, REPLY);
+    other.subscribe("calls", 1);
+    namesake.publishing("calls", "question").qos(1).with(response).send();
+    assert_eq!(other.publish(REPLY, "answer", 1), 0);
+    assert_eq!((got(&a), got(&namesake)), (vec![], one(REPLY, "answer")));
 }
 
 #[test]
