@@ -93,14 +93,12 @@ impl Router {
     pub(crate) fn audit_will(
         &mut self,
         client_id: &str,
-        session: Option<u32>,
+        principal: &Principal,
         will: &Message,
     ) -> bool {
         if self.cannot_audit() {
             return false;
         }
-        let session = session.and_then(|index| self.sessions.get(index as usize));
-        let principal = session.map_or(&Principal::ANONYMOUS, |it| &it.principal);
         let (qos, retain, bytes) = (will.qos(), will.retain(), will.payload().len());
         let topic = principal.seen(will.topic());
         let client_id = own_client_id(client_id);
@@ -109,14 +107,17 @@ impl Router {
         true
     }
 
-    /// A session's will is not sent: its client may not publish there any more.
-    pub(crate) fn audit_refused_will(&mut self, index: u32, topic: &str) {
-        let Some(session) = self.sessions.get(index as usize) else { return };
+    /// A will is not sent: its client may not publish there any more.
+    pub(crate) fn audit_refused_will(
+        &mut self,
+        client_id: &str,
+        principal: &Principal,
+        topic: &str,
+    ) {
         let (attempt, reason) = (Attempt::Publish, ReasonCode::NotAuthorized);
-        let (principal, why) = (&session.principal, "the will may not be published there any more");
-        let topic = principal.seen(topic);
+        let (topic, why) = (principal.seen(topic), "the will may not be published there any more");
         let deed = Deed::Refused { attempt, topic, reason, why };
-        let client_id = own_client_id(&session.client_id);
+        let client_id = own_client_id(client_id);
         self.audit.record(&AuditEvent { client_id, principal, source: None, deed });
     }
 

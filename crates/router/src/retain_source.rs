@@ -71,22 +71,43 @@ impl RetainSource {
         if round == self.round {
             return is_allowed;
         }
+        let may = |it: &Principal| it.authorize(Action::Retain, topic).allowed;
+        let is_allowed = self.judged(&by.author, authenticator).is_some_and(may);
+        by.asked.set((self.round, is_allowed));
+        is_allowed
+    }
+
+    /// Who an author is now; `None`: he would not be let in.
+    pub(crate) fn principal(
+        &mut self,
+        author: &Arc<Author>,
+        authenticator: &dyn Authenticator,
+        now: Time,
+    ) -> Option<Principal> {
+        if now >= self.round_ends {
+            self.begin_round(now);
+        }
+        self.judged(author, authenticator).cloned()
+    }
+
+    fn judged(
+        &mut self,
+        author: &Arc<Author>,
+        authenticator: &dyn Authenticator,
+    ) -> Option<&Principal> {
         if self.judged.len() >= JUDGED {
             self.judged.clear();
         }
-        let author = self.judged.entry(Arc::clone(&by.author)).or_insert_with(|| {
+        let ask = || {
             let presence = Presence {
-                client_id: own_client_id(&by.author.client_id),
+                client_id: own_client_id(&author.client_id),
                 source: None,
                 // Who is away is asked when he comes.
                 may_be_anonymous: true,
             };
-            authenticator.remembered(&by.author.principal(), &presence)
-        });
-        let may = |it: &Principal| it.authorize(Action::Retain, topic).allowed;
-        let is_allowed = author.as_ref().is_some_and(may);
-        by.asked.set((self.round, is_allowed));
-        is_allowed
+            authenticator.remembered(&author.principal(), &presence)
+        };
+        self.judged.entry(Arc::clone(author)).or_insert_with(ask).as_ref()
     }
 
     pub(crate) fn known(&mut self, author: Arc<Author>) -> Arc<Author> {

@@ -7,6 +7,7 @@ use agentmq_identity::Action;
 use agentmq_session::Time;
 
 use crate::router::Router;
+use crate::will_under_way::WillSender;
 
 impl Router {
     /// The connection has broken: sends the will, or says when it is due. A client that is back
@@ -34,19 +35,20 @@ impl Router {
         session.will_at = None;
         let Some(will) = session.will.take() else { return };
         let will_of = session.key();
-        let client_id = Arc::clone(&session.client_id);
+        let (client_id, principal) = (Arc::clone(&session.client_id), session.principal.clone());
         let action = Action::to_publish(will.retains());
-        let allowed = session.principal.authorize(action, will.topic()).allowed;
+        let allowed = principal.authorize(action, will.topic()).allowed;
         if !allowed {
-            self.audit_refused_will(index, will.topic());
+            self.audit_refused_will(&client_id, &principal, will.topic());
         }
         let is_off = will.retains() && !self.settings.retain_available;
         if !allowed || is_off || !self.count_will(index, &will, now) {
             self.counters.publish_refused += 1;
             return;
         }
-        let author = if will.retains() { self.author_of(index) } else { None };
+        let author = self.author_of(index);
         let message = will.into_message(now);
-        self.publish_will(message, will_of, &client_id, Some(index), author, now);
+        let sender = WillSender { client_id: &client_id, principal: &principal, author };
+        self.publish_will(message, will_of, sender, Some(index), now);
     }
 }

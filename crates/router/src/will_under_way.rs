@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
+use agentmq_identity::{Action, Principal};
 use agentmq_session::{Author, Change, Message, RestoredWill, SessionKey, Time};
 
 use crate::fan_out::Source;
@@ -27,6 +28,15 @@ pub(crate) struct DueWill<'a> {
     pub(crate) client_id: &'a str,
 }
 
+/// Whose a will is.
+#[derive(Debug, Clone)]
+pub(crate) struct WillSender<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) principal: &'a Principal,
+    /// The same for a record, where there is anything to ask about him.
+    pub(crate) author: Option<Arc<Author>>,
+}
+
 impl Router {
     /// Publishes a will, which is its session's publication for No Local. `will_of` has it where a
     /// crash cannot take it, if anything does.
@@ -34,16 +44,16 @@ impl Router {
         &mut self,
         message: Message,
         will_of: SessionKey,
-        client_id: &str,
+        sender: WillSender<'_>,
         publisher: Option<u32>,
-        author: Option<Arc<Author>>,
         now: Time,
     ) {
+        let WillSender { client_id, principal, author } = sender;
         let Some(route) = self.will_route(message.topic()) else {
             self.counters.publish_refused += 1;
             return;
         };
-        if route.traits.is_audited && !self.audit_will(client_id, publisher, &message) {
+        if route.traits.is_audited && !self.audit_will(client_id, principal, &message) {
             self.counters.publish_refused += 1;
             return;
         }
@@ -65,15 +75,26 @@ impl Router {
         self.route(topic).ok().filter(|route| !route.traits.is_reply)
     }
 
-    /// Sends a will again that was on its way when the broker ended: behind all sessions that
-    /// survived, which are to get it.
+    /// Sends a will again that was on its way when the broker ended, if its client may still
+    /// publish there: behind all sessions that survived, which are to get it.
     pub fn restore_will(&mut self, will: RestoredWill, now: Time) {
         let RestoredWill { key, client_id, message, author } = will;
-        let is_allowed = !message.retain() || self.settings.retain_available;
-        if is_allowed && !message.is_expired(now) && self.will_route(message.topic()).is_some() {
+        let author = author.unwrap_or_else(|| Author::unnamed(&client_id).into());
+        let author = self.retain_source.known(author);
+        let principal = self.retain_source.principal(&author, &*self.authenticator, now);
+        let principal = principal.unwrap_or_else(|| author.principal().without_rights());
+        let action = Action::to_publish(message.retain());
+        let is_allowed = principal.authorize(action, message.topic()).allowed;
+        if !is_allowed {
+            self.audit_refused_will(&client_id, &principal, message.topic());
+        }
+        let is_off = message.retain() && !self.settings.retain_available;
+        let is_late = is_off || message.is_expired(now);
+        if is_allowed && !is_late && self.will_route(message.topic()).is_some() {
             let publisher = self.by_client.get(&*client_id).copied();
-            let author = author.map(|author| self.retain_source.known(author));
-            self.publish_will(message, key, &client_id, publisher, author, now);
+            let author = Some(author);
+            let sender = WillSender { client_id: &client_id, principal: &principal, author };
+            self.publish_will(message, key, sender, publisher, now);
         } else {
             self.record(Change::Arrived { session: key, packet_id: 0 });
         }

@@ -34,6 +34,11 @@ impl Author {
         Some(Self { client_id: client_id.into(), principal })
     }
 
+    /// A client that has no name.
+    pub fn unnamed(client_id: &str) -> Self {
+        Self { client_id: client_id.into(), principal: None }
+    }
+
     /// Whom the client acted as, with no rights yet.
     pub fn principal(&self) -> Principal {
         self.principal.as_deref().map_or(Principal::ANONYMOUS, Principal::recorded)

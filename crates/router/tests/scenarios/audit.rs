@@ -1,8 +1,10 @@
 //! What the audit log is told, and what waits for it.
 
-use agentmq_codec::{PropertiesBuf, ReasonCode as R, SubscriptionOptions};
-use agentmq_identity::{Effect, Guarded, InForce, Pattern, Policy, Rule};
-use agentmq_session::AuditCondition;
+use std::sync::Arc;
+
+use agentmq_codec::{PropertiesBuf, QoS, ReasonCode as R, SubscriptionOptions};
+use agentmq_identity::{Claims, Effect, Guarded, InForce, Pattern, Policy, Principal, Rule};
+use agentmq_session::{AuditCondition, Author, Message, RestoredWill, SessionKey};
 
 use crate::harness::{Broker, Diary, Got, Tickets};
 
@@ -13,7 +15,7 @@ fn broker() -> (Broker, Diary) {
     let rule = |effect, topic| Rule { effect, topics: vec![pattern(topic)], ..Rule::default() };
     let rules = vec![rule(Effect::Allow, "#"), rule(Effect::Deny, "secret")];
     let policy = Policy::new(rules, Effect::Deny);
-    let guarded = Guarded::new(InForce::new(std::sync::Arc::new(Tickets), Some(policy)));
+    let guarded = Guarded::new(InForce::new(Arc::new(Tickets), Some(policy)));
     let broker = Broker::guarded(guarded);
     broker.reconfigure(|settings| settings.audit_topics = vec!["calls/+".into()]);
     let diary = Diary::default();
@@ -57,6 +59,38 @@ fn a_proof_that_ends() {
     let _a = broker.client("a").method(METHOD, "scout 60").connect();
     broker.wait(60);
     assert_eq!(diary.rows(), ["a scout connect", "a scout disconnect 87"]);
+}
+
+#[test]
+fn a_will_of_before_a_crash_whose_author_may_not_send_it_any_more() {
+    let (broker, diary) = broker();
+    let watcher = broker.client("watcher").method(METHOD, "scout 60").connect();
+    watcher.subscribe("calls/+", 0);
+    watcher.subscribe("gone", 0);
+    diary.rows();
+    let scout = Author::of(&Principal::verified("scout", Claims::default()), "a");
+    let will = |author: &Option<Author>, topic| RestoredWill {
+        key: SessionKey(7),
+        client_id: "a".into(),
+        message: Message::plain(topic, b"bye", QoS::AtMostOnce, false),
+        author: author.clone().map(Arc::new),
+    };
+    for author in [None, scout] {
+        for topic in ["gone", "secret", "calls/x"] {
+            broker.restore_will(will(&author, topic));
+        }
+    }
+    let topics: Vec<_> = watcher.messages().into_iter().map(|it| it.topic).collect();
+    assert_eq!(topics, ["gone", "calls/x", "gone", "calls/x"]);
+    assert_eq!(
+        diary.rows(),
+        [
+            "a nobody refused publish secret 87",
+            "a nobody will calls/x 3",
+            "a scout refused publish secret 87",
+            "a scout will calls/x 3",
+        ]
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use agentmq_codec::ProtocolVersion;
 use agentmq_identity::{Authenticator, Open};
 use agentmq_router::{Counters, Quotas, Settings};
-use agentmq_session::{CommitEngine, MemoryEngine};
+use agentmq_session::{CommitEngine, MemoryEngine, RestoredWill};
 
 pub(crate) use authenticators::Riddle;
 pub(crate) use client::Client;
@@ -134,6 +134,11 @@ impl Broker {
     /// What clients do from now on is told to this one.
     pub(crate) fn tell_audit(&self, diary: &Diary) {
         self.world.borrow_mut().router.tell_audit(Box::new(diary.clone()));
+    }
+
+    /// A will that was on its way when an earlier run ended.
+    pub(crate) fn restore_will(&self, will: RestoredWill) {
+        self.world.borrow_mut().restore_will(will);
     }
 
     /// The authenticator answers otherwise from now on.

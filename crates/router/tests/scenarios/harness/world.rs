@@ -7,7 +7,7 @@ use std::sync::Arc;
 use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode, frame};
 use agentmq_identity::{Authenticator, Open};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Quotas, Router, Settings, SysReport};
-use agentmq_session::{CommitEngine, MemoryEngine, Time};
+use agentmq_session::{CommitEngine, MemoryEngine, RestoredWill, Time};
 
 use super::Got;
 use super::got::reason_string;
@@ -130,6 +130,11 @@ impl World {
     pub(crate) fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);
         self.router.reconfigure(Arc::new(self.settings.clone()));
+    }
+
+    pub(crate) fn restore_will(&mut self, will: RestoredWill) {
+        self.router.restore_will(will, self.now);
+        self.settle();
     }
 
     pub(crate) fn judge_again(&mut self) {
