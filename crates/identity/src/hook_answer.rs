@@ -102,8 +102,18 @@ fn reason(object: &Map<String, Value>) -> Result<Option<String>, NoAnswer> {
     let Value::String(text) = value else {
         return Err(NoAnswer::Member { name: "reason", what: "is no text" });
     };
-    let line: String = text.chars().filter(|it| !it.is_control()).take(LONGEST_REASON).collect();
+    let line: String = text.chars().filter(|it| !is_layout(*it)).take(LONGEST_REASON).collect();
     Ok(Some(line).filter(|line| !line.is_empty()))
+}
+
+/// Whether a character ends lines, or turns them round (Unicode, "Bidi_Control").
+fn is_layout(character: char) -> bool {
+    let breaks = matches!(character, '\u{2028}' | '\u{2029}');
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    breaks || turns || character.is_control()
 }
 
 /// A member; one that is null is none.
@@ -142,7 +152,10 @@ mod tests {
         assert_eq!(read(&json!({"result": "ignore", "name": 7})), Ok(HookAnswer::Ignore));
         let denied = |reason: &str| Ok(HookAnswer::Deny { reason: Some(reason.into()) });
         assert_eq!(read(&json!({"result": "deny"})), Ok(HookAnswer::Deny { reason: None }));
-        assert_eq!(read(&json!({"result": "deny", "reason": "late\r\n\u{0}"})), denied("late"));
+        assert_eq!(
+            read(&json!({"result": "deny", "reason": "\u{202e}late\r\n\u{0}\u{2028}"})),
+            denied("late")
+        );
         let long = json!({"result": "deny", "reason": "\u{e4}".repeat(1000)});
         assert_eq!(read(&long), denied(&"\u{e4}".repeat(LONGEST_REASON)));
     }
