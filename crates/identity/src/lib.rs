@@ -55,7 +55,7 @@ pub use guarded::{Guarded, InForce};
 pub use hook::{Hook, HookFault, HookReply, HookService, HookTerms};
 pub use hook_answer::{Allowed, HookAnswer, NoAnswer};
 pub use keys::{KeyError, KeySet};
-pub use lockout::Lockout;
+pub use lockout::{Lockout, network};
 pub use mount::{client_id_beside, own_client_id, seen_by_its_own};
 pub use organization::{HashedSecret, Organization, Organizations, Provider};
 pub use password::{HashError, HashedPassword};

@@ -81,7 +81,8 @@ fn beginning(name: &str) -> &str {
 
 /// Whose an address is, as far as can be told: an IPv6 host has a network of 2^64 addresses to
 /// itself.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()

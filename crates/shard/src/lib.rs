@@ -17,6 +17,7 @@ mod deadlines;
 mod directory;
 mod drain;
 mod event_loop;
+mod fair_queue;
 mod flushing;
 mod handoff;
 mod isolation;

@@ -5,6 +5,7 @@ use agentmq_identity::{Outcome, Refusal};
 use agentmq_router::{ConnectionId, WorkOf};
 use agentmq_session::Time;
 
+use crate::command::Command;
 use crate::deadlines::Deadline;
 use crate::event_loop::Shard;
 use crate::workers::{Job, Verdict};
@@ -14,14 +15,20 @@ impl Shard {
     pub(crate) fn hand_out_work(&mut self) {
         for WorkOf { connection, work } in self.router.take_work() {
             let conn = connection.0 as usize;
-            let Some(generation) = self.conns.get(conn).map(|it| it.generation) else { continue };
+            let Some(client) = self.conns.get(conn) else { continue };
+            let generation = client.generation;
+            let from = client.link.peer().address.map(|address| address.ip());
             let (shard, waiting) = (self.own.clone(), self.settings.limits.waiting_logins);
-            if !self.workers.give(Job { work, shard, conn, generation }, waiting as usize) {
+            let job = Job { work, shard, conn, generation };
+            if let Some(Job { shard, conn, generation, .. }) =
+                self.workers.give(from, job, waiting as usize)
+            {
+                // Its client may be on another shard.
                 let outcome = Outcome::Refused(Refusal {
                     reason: ReasonCode::ServerBusy,
                     why: "too many logins wait for their verdict: try again in a minute".into(),
                 });
-                self.router.verdict(connection, outcome, self.now);
+                shard.send(Command::Verdict(Verdict { conn, generation, outcome }));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Threads that do for shards what takes long. To hash a password there are so few that a flood of
 //! logins takes neither all cores nor all memory; what only waits for others has more, of its own.
+//! Clients of different networks take turns, so that nobody waits for all the logins of another.
 
-use std::collections::VecDeque;
+use core::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use agentmq_codec::ReasonCode;
-use agentmq_identity::{Outcome, Refusal, Work};
+use agentmq_identity::{Outcome, Refusal, Work, network};
 
 use crate::command::{Command, ShardHandle};
+use crate::fair_queue::FairQueue;
 
 /// The door to the threads, which start when there is work and end when all doors are closed.
 /// Cheap to clone.
@@ -40,7 +42,8 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    /// By the network that their clients come from.
+    jobs: FairQueue<Option<IpAddr>, Job>,
     /// Threads that were started.
     started: usize,
     /// Those of them that have nothing to do.
@@ -73,11 +76,12 @@ impl Workers {
         Self(Arc::new(Owner { computing, waiting: Pool::new("asker", ASKERS) }))
     }
 
-    /// Has some work done; false when as much of its kind as may is `waiting` already, or there is
-    /// no thread.
-    pub(crate) fn give(&self, job: Job, waiting: usize) -> bool {
+    /// Has some work done for a client that comes from there. Answers work that is not done: this,
+    /// when there is no thread, or that of who has the most, when as much of its kind as may is
+    /// `waiting` already.
+    pub(crate) fn give(&self, from: Option<IpAddr>, job: Job, waiting: usize) -> Option<Job> {
         let pool = if job.work.waits() { &self.0.waiting } else { &self.0.computing };
-        pool.give(job, waiting)
+        pool.give(from.map(network), job, waiting)
     }
 }
 
@@ -86,7 +90,7 @@ impl Pool {
         Self { name, threads, desk: Arc::default() }
     }
 
-    fn give(&self, job: Job, waiting: usize) -> bool {
+    fn give(&self, from: Option<IpAddr>, job: Job, waiting: usize) -> Option<Job> {
         let Self { name, threads, desk } = self;
         let mut state = desk.state();
         if state.started < *threads && state.idle <= state.jobs.len() {
@@ -96,13 +100,13 @@ impl Pool {
                 Err(error) => tracing::error!(%error, "no thread for a login; see ulimit -u"),
             }
         }
-        if state.started == 0 || state.jobs.len() >= waiting {
-            return false;
+        if state.started == 0 {
+            return Some(job);
         }
-        state.jobs.push_back(job);
+        let refused = state.jobs.push(from, job, waiting);
         drop(state);
         desk.changed.notify_one();
-        true
+        refused
     }
 }
 
@@ -140,7 +144,7 @@ impl Desk {
             if state.is_closed {
                 return None;
             }
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.jobs.pop() {
                 return Some(job);
             }
             state.idle += 1;

@@ -13,8 +13,8 @@ use agentmq_shard::{
     Clock, Command, Directory, Door, Mailboxes, Placement, ReportBoard, Shard, ShardHandle,
     ShardOptions, Workers,
 };
-use agentmq_testkit::RawClient;
 use agentmq_testkit::codec::{Connect, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
+use agentmq_testkit::{RawClient, connect_from};
 
 /// What the test lets a piece of work come to.
 type Answer = Result<(), ReasonCode>;
@@ -101,7 +101,12 @@ impl World {
     }
 
     fn login(&self, name: &str) -> RawClient {
-        let mut client = RawClient::tcp(self.port);
+        self.login_from(1, name)
+    }
+
+    /// From the address 127.0.0.`last`.
+    fn login_from(&self, last: u8, name: &str) -> RawClient {
+        let mut client = RawClient::over(connect_from(last, self.port));
         client.speak(ProtocolVersion::V5);
         client.send(&Packet::Connect(Box::new(connect(name))));
         client
@@ -212,6 +217,31 @@ fn when_as_many_wait_as_may_the_next_is_told_to_come_again() {
         world.answers.send(Ok(())).unwrap();
         assert_eq!(told.recv().unwrap(), ReasonCode::Success);
     }
+}
+
+#[test]
+fn networks_take_turns_and_who_has_the_most_makes_room() {
+    let world = World::start(3);
+    let (reasons, told) = channel();
+    let login = |last, name: &str| {
+        let (mut client, reasons) = (world.login_from(last, name), reasons.clone());
+        std::thread::spawn(move || reasons.send(client.receive().reason()));
+    };
+    login(1, "first");
+    assert_eq!(world.started.recv().unwrap(), "first");
+    for _ in 0..4 {
+        login(1, "many");
+    }
+    assert_eq!(told.recv().unwrap(), ReasonCode::ServerBusy, "three wait");
+    login(2, "other");
+    assert_eq!(told.recv().unwrap(), ReasonCode::ServerBusy, "one of the many");
+    for expected in ["many", "other", "many"] {
+        world.answers.send(Ok(())).unwrap();
+        assert_eq!(told.recv().unwrap(), ReasonCode::Success);
+        assert_eq!(world.started.recv().unwrap(), expected);
+    }
+    world.answers.send(Ok(())).unwrap();
+    assert_eq!(told.recv().unwrap(), ReasonCode::Success);
 }
 
 #[test]

@@ -25,5 +25,5 @@ pub use process_gauges::ProcessGauges;
 pub use raw_client::{RawClient, connect_packet};
 pub use received::Received;
 pub use rustix::process::Signal;
-pub use transport::{Transport, connect_with_small_buffer, reset};
+pub use transport::{Transport, connect_from, connect_with_small_buffer, reset};
 pub use websocket::WebSocket;

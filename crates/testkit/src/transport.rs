@@ -48,6 +48,16 @@ pub fn connect_with_small_buffer(port: u16, bytes: usize) -> TcpStream {
     socket.into()
 }
 
+/// Connects to a port on loopback from another address of it, 127.0.0.`last`.
+pub fn connect_from(last: u8, port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+    let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+    socket.bind(&source.into()).expect("loopback has many addresses");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    socket.connect(&address.into()).expect("the broker accepts");
+    socket.into()
+}
+
 /// Closes a connection with a reset (RST) instead of an orderly end.
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an open socket can linger");
