@@ -18,10 +18,13 @@ fn broker() -> Broker {
 }
 
 fn client(broker: &Broker, agent: &str, will: Option<Will<'_>>) -> RawClient {
+    enter(broker, broker.dial(), agent, will)
+}
+
+fn enter(broker: &Broker, mut client: RawClient, agent: &str, will: Option<Will<'_>>) -> RawClient {
     let arguments = ["token", "create", "--agent", agent, "--org", "acme", "--user", "ann"];
     let token = printed(broker.folder(), &arguments);
     let lasting = PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 60));
-    let mut client = broker.dial();
     let connack = client.connect_with(Connect {
         client_id: agent,
         version: ProtocolVersion::V5,
@@ -88,6 +91,34 @@ fn every_way_of_delivery_says_who_it_was() {
     assert_eq!(says(&queued), VERIFIED, "queued");
     drop(scout);
     assert_eq!(says(&watcher.receive_publish()), VERIFIED, "a will");
+}
+
+#[test]
+fn a_listener_may_hide_whose_messages_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let door = "[[listeners]]\nurl = \"mqtt://127.0.0.1:0\"\n";
+    let settings = format!("{door}{door}hide_publishers = true\n{SETTINGS}");
+    let broker = Broker::start_in(crate::BINARY, &settings, folder);
+    let ports = broker.urls().iter().map(|url| url.rsplit(':').next().unwrap().parse().unwrap());
+    let doors: Vec<RawClient> = ports.map(RawClient::tcp).collect();
+    let mut watcher = client(&broker, "watcher", None);
+    watcher.subscribe("said/#", QoS::AtLeastOnce);
+    let properties = spoofed();
+    for (door, expected) in doors.into_iter().zip([&VERIFIED[..], &VERIFIED[..1]]) {
+        let will = Will {
+            topic: "said/will",
+            payload: b"gone",
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: properties.view(),
+        };
+        let mut scout = enter(&broker, door, "scout", Some(will));
+        publish(&mut scout, "said/live", false);
+        assert_eq!(says(&watcher.receive_publish()), expected);
+        drop(scout);
+        assert_eq!(says(&watcher.receive_publish()), expected, "a will");
+    }
 }
 
 #[test]

@@ -53,8 +53,8 @@ fn boxed(texts: &[String]) -> Vec<Box<str>> {
 }
 
 fn door_settings(listener: &ListenerConfig) -> DoorSettings {
-    let ListenerConfig { allow_anonymous, max_connections, .. } = *listener;
-    DoorSettings { lets_anonymous_in: allow_anonymous, max_connections }
+    let ListenerConfig { allow_anonymous, max_connections, hide_publishers, .. } = *listener;
+    DoorSettings { lets_anonymous_in: allow_anonymous, max_connections, hide_publishers }
 }
 
 /// Binds every listener of a configuration, or none.

@@ -17,6 +17,8 @@ pub struct ListenerConfig {
     pub allow_anonymous: bool,
     /// Connections at most; 0: as many as `limits.connections`.
     pub max_connections: u32,
+    /// Say nothing of who has published a message, where messages of others do.
+    pub hide_publishers: bool,
     /// Networks and addresses whose connections begin with a PROXY header, which is believed.
     pub proxy_from: Vec<String>,
     /// Web pages that may connect by WebSocket; empty: those of the same host; `*`: all.
@@ -239,6 +241,7 @@ static FIELDS: &[Field<ListenerConfig>] = &[
     field!(url, Allowed::Text, Restart),
     field!(allow_anonymous, Allowed::Boolean, AtOnce),
     field!(max_connections, Allowed::Integer { minimum: 0, maximum: u32::MAX as u64 }, AtOnce),
+    field!(hide_publishers, Allowed::Boolean, AtOnce),
     Field {
         name: "proxy_from",
         allowed: Allowed::List,
@@ -305,6 +308,7 @@ mod tests {
             ("url", "\"wss://127.0.0.1:0\""),
             ("allow_anonymous", "true"),
             ("max_connections", "7"),
+            ("hide_publishers", "true"),
             ("proxy_from", "[\"10.0.0.0/8\", \"::1\"]"),
             ("allowed_origins", "[\"https://app.example\", \"*\"]"),
             ("mode", "\"0660\""),

@@ -116,6 +116,7 @@ fn listeners(old: &Config, new: &Config, plan: &mut ReloadPlan) {
         }
         effective.allow_anonymous = after.allow_anonymous;
         effective.max_connections = after.max_connections;
+        effective.hide_publishers = after.hide_publishers;
         effective.proxy_from.clone_from(&after.proxy_from);
         effective.allowed_origins.clone_from(&after.allowed_origins);
         effective.tls.clone_from(&after.tls);
@@ -197,6 +198,7 @@ mod tests {
             url: "wss://[::1]".into(),
             allow_anonymous: true,
             max_connections: 1,
+            hide_publishers: true,
             proxy_from: vec!["::1".into()],
             allowed_origins: vec!["*".into()],
             mode: Some(0o600),

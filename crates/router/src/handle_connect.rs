@@ -342,7 +342,7 @@ impl Router {
         self.disarm_session(index);
         let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
         let in_flight = self.settings.limits.in_flight;
-        let will = connect.will.as_ref().map(|will| self.will(will, principal));
+        let will = connect.will.as_ref().map(|will| self.will(id, will, principal));
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.version = connect.version;
         session.principal = principal.clone();
@@ -353,11 +353,18 @@ impl Router {
     }
 
     /// A will, which says whose it is where messages say so.
-    fn will(&self, will: &agentmq_codec::Will<'_>, principal: &Principal) -> Box<Will> {
+    fn will(
+        &self,
+        id: ConnectionId,
+        will: &agentmq_codec::Will<'_>,
+        principal: &Principal,
+    ) -> Box<Will> {
         let settings = &self.settings;
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let publisher = settings.told_publisher(connection.map_or(0, |it| it.door), principal);
         let is_identified = settings.identifies(will.topic);
         let identified =
-            is_identified.then(|| settings.identified(&will.properties, principal)).flatten();
+            is_identified.then(|| settings.identified(&will.properties, publisher)).flatten();
         let properties = identified.as_ref().map_or(will.properties, PropertiesBuf::view);
         let topic = &principal.mounted(will.topic);
         Box::new(Will::new(&agentmq_codec::Will { topic, properties, ..*will }))

@@ -241,7 +241,8 @@ impl Router {
         let properties = &publish.properties;
         if route.traits.is_identified
             && let Some(connection) = self.connections.get(id.0 as usize)?.as_ref()
-            && let Some(identified) = self.settings.identified(properties, &connection.principal)
+            && let publisher = self.settings.told_publisher(connection.door, &connection.principal)
+            && let Some(identified) = self.settings.identified(properties, publisher)
         {
             let has_per_hop = identified.view().has_per_hop();
             return Some(if has_per_hop { identified.view().forwarded() } else { identified });

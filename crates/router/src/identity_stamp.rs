@@ -13,6 +13,14 @@ impl Settings {
         self.identity_topics.iter().any(|filter| matches(filter, topic))
     }
 
+    /// Of whom messages say that a client has published them that came through a listener.
+    pub(crate) fn told_publisher<'p>(&self, door: u16, principal: &'p Principal) -> &'p Principal {
+        match self.doors.get(usize::from(door)) {
+            Some(door) if door.hide_publishers => &Principal::ANONYMOUS,
+            _ => principal,
+        }
+    }
+
     /// A message's own properties, without those that only the broker may set, and with what is
     /// known of its publisher. `None`: they are right as they are.
     pub(crate) fn identified(

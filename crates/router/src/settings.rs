@@ -64,6 +64,8 @@ pub struct DoorSettings {
     pub lets_anonymous_in: bool,
     /// Connections at most; 0: no bound of its own.
     pub max_connections: u32,
+    /// Whether messages say nothing of their publishers, where those of others do.
+    pub hide_publishers: bool,
 }
 
 impl Default for Settings {
