@@ -32,6 +32,7 @@ mod organizations_file;
 mod plans_config;
 mod plans_file;
 mod policy_file;
+mod policy_rule;
 mod print;
 mod profiles;
 mod reload_plan;
