@@ -1,6 +1,6 @@
 //! The one question that every delivery path asks.
 
-use agentmq_codec::ReasonCode;
+use agentmq_codec::{QoS, ReasonCode};
 use agentmq_topic::ReplyTopic;
 
 use crate::Principal;
@@ -22,8 +22,7 @@ pub enum Action {
 
 impl Action {
     /// To publish a message, which is retained or is not.
-    #[must_use]
-    pub fn to_publish(is_retained: bool) -> Self {
+    fn to_publish(is_retained: bool) -> Self {
         if is_retained { Self::Retain } else { Self::Publish }
     }
 }
@@ -39,17 +38,31 @@ pub struct Decision<'a> {
     pub reason: &'a str,
     /// Its reason code in PUBACK, PUBREC or SUBACK.
     pub code: ReasonCode,
+    /// The highest QoS with which the same would be allowed; `None`: with none, or it is allowed.
+    pub lower: Option<QoS>,
 }
 
 impl<'a> Decision<'a> {
     /// Yes.
     pub(crate) fn allowed(rule: &'a str) -> Self {
-        Self { allowed: true, rule, reason: "", code: ReasonCode::Success }
+        Self { allowed: true, rule, reason: "", code: ReasonCode::Success, lower: None }
     }
 
     /// No, and why.
     pub(crate) fn refused(rule: &'a str, reason: &'a str) -> Self {
-        Self { allowed: false, rule, reason, code: ReasonCode::NotAuthorized }
+        Self { allowed: false, rule, reason, code: ReasonCode::NotAuthorized, lower: None }
+    }
+
+    /// No, but with this QoS or less.
+    pub(crate) fn beyond(rule: &'a str, action: Action, lower: QoS) -> Self {
+        let reason = match (action, lower) {
+            (Action::Publish, QoS::AtMostOnce) => ONLY_QOS_0,
+            (Action::Publish, _) => NO_QOS_2,
+            (Action::Retain, QoS::AtMostOnce) => RETAINED_ONLY_QOS_0,
+            (Action::Retain, _) => RETAINED_NO_QOS_2,
+            (Action::Subscribe | Action::Receive, _) => LOWER_QOS,
+        };
+        Self { lower: Some(lower), ..Self::refused(rule, reason) }
     }
 }
 
@@ -58,20 +71,30 @@ impl Principal {
     /// subscribe), by the name that it has in the broker: see [`Principal::mounted`]. `$SYS` is the
     /// broker's own: nobody publishes there. Rules speak of topics as clients call them. Reply
     /// topics are allowed where no rule denies them: the request that is answered gives the right
-    /// to publish, and [`Self::authorize_as`] says who may subscribe.
+    /// to publish, and [`Self::authorize_as`] says who may subscribe. It is about QoS 0: rules may
+    /// allow no more, see [`Self::authorize_message`] and [`Self::grant_as`].
     pub fn authorize(&self, action: Action, topic: &str) -> Decision<'_> {
+        self.authorize_with(action, topic, QoS::AtMostOnce)
+    }
+
+    /// Whether it may publish a message of this QoS, which is retained or is not.
+    pub fn authorize_message(&self, topic: &str, qos: QoS, is_retained: bool) -> Decision<'_> {
+        self.authorize_with(Action::to_publish(is_retained), topic, qos)
+    }
+
+    fn authorize_with(&self, action: Action, topic: &str, qos: QoS) -> Decision<'_> {
         let topic = match self.mount().map(|mount| mount.seen(topic)) {
             Some(Some(seen)) => seen,
             Some(None) => return Decision::refused("organization", NOT_YOUR_ORGANIZATION),
             None => topic,
         };
         if topic.starts_with('$')
-            && let Some(refusal) = self.refuses_reserved(action, topic)
+            && let Some(refusal) = self.refuses_reserved(action, topic, qos)
         {
             return refusal;
         }
         match self.rights() {
-            Some(rights) => rights.decide(action, topic),
+            Some(rights) => rights.decide(action, topic, qos),
             None => Decision::allowed(OPEN),
         }
     }
@@ -79,7 +102,7 @@ impl Principal {
     /// What nobody may do with topics that begin with `$`, and what nobody comes upon by default,
     /// because nobody has thought of it.
     #[cold]
-    fn refuses_reserved(&self, action: Action, topic: &str) -> Option<Decision<'_>> {
+    fn refuses_reserved(&self, action: Action, topic: &str, qos: QoS) -> Option<Decision<'_>> {
         let publishes = matches!(action, Action::Publish | Action::Retain);
         if publishes && (topic == "$SYS" || topic.starts_with("$SYS/")) {
             let reason = "topics below $SYS are the broker's own: publish to another one";
@@ -91,9 +114,13 @@ impl Principal {
         if self.is_apart() || !is_of_an_organization(topic) {
             return None;
         }
-        let rule = self.rights().map_or(OPEN, |rights| rights.decide(action, topic).rule);
+        let rule = self.rights().map_or(OPEN, |rights| rights.decide(action, topic, qos).rule);
         if [OPEN, OTHERWISE].contains(&rule) {
-            return Some(Decision::refused("organization", NO_RULE_NAMES_IT));
+            let lower = self.rights().and_then(|rights| rights.lower(action, topic, qos));
+            return Some(match lower {
+                Some(lower) => Decision::beyond("organization", action, lower),
+                None => Decision::refused("organization", NO_RULE_NAMES_IT),
+            });
         }
         let is_odd = publishes && !is_some_client_s(topic);
         is_odd.then(|| Decision::refused("organization", NO_SUCH_TOPIC))
@@ -102,11 +129,31 @@ impl Principal {
     /// The same, where it is known which client it is: to the reply topics of a client nobody else
     /// subscribes, whatever rules say.
     pub fn authorize_as(&self, client_id: &str, action: Action, topic: &str) -> Decision<'_> {
+        self.authorize_as_with(client_id, action, topic, QoS::AtMostOnce)
+    }
+
+    /// The same for a subscription with a QoS, and the QoS that is granted, which may be lower.
+    pub fn grant_as(&self, client_id: &str, filter: &str, qos: QoS) -> (Decision<'_>, QoS) {
+        let ask = |qos| self.authorize_as_with(client_id, Action::Subscribe, filter, qos);
+        let decision = ask(qos);
+        match decision.lower {
+            Some(lower) => (ask(lower), lower),
+            None => (decision, qos),
+        }
+    }
+
+    fn authorize_as_with(
+        &self,
+        client_id: &str,
+        action: Action,
+        topic: &str,
+        qos: QoS,
+    ) -> Decision<'_> {
         let (is_subscription, own) = (matches!(action, Action::Subscribe), self.seen(topic));
         if is_subscription && ReplyTopic::is_meant(own) && !ReplyTopic::is_own(own, client_id) {
             return Decision::refused(ReplyTopic::PREFIX, REPLY_OF_ANOTHER);
         }
-        self.authorize(action, topic)
+        self.authorize_with(action, topic, qos)
     }
 }
 
@@ -118,6 +165,13 @@ const NO_SUCH_TOPIC: &str = "no client of an organisation has such a topic: $org
     $org$/ORG_ID/TOPIC for one that begins with $";
 const NO_RULE_NAMES_IT: &str = "topics of organisations that are kept apart ($org, $org$) need a \
     rule of the policy that names them";
+const ONLY_QOS_0: &str = "no rule allows this topic with QoS 1 or 2: publish with QoS 0";
+const NO_QOS_2: &str = "no rule allows this topic with QoS 2: publish with QoS 1 at most";
+const RETAINED_ONLY_QOS_0: &str = "no rule allows to retain messages of this topic with QoS 1 or \
+    2: publish with QoS 0";
+const RETAINED_NO_QOS_2: &str = "no rule allows to retain messages of this topic with QoS 2: \
+    publish with QoS 1 at most";
+const LOWER_QOS: &str = "no rule allows this filter with this QoS: ask for a lower one";
 const REPLY_RETAINED: &str = "answers below $reply/ are not retained: publish without RETAIN";
 const REPLY_OF_ANOTHER: &str = "below $reply/ a client has only what begins with \
     $reply/ITS-CLIENT-IDENTIFIER/, if that is one level";
@@ -178,6 +232,16 @@ mod tests {
             assert!(!publishes(odd), "{odd}");
         }
         assert!(may(&operator, "$org/acme/own/a") && !may(&operator, "$org/other/own/a"));
+        let named = Rule { max_qos: QoS::AtLeastOnce, ..rule("$org/acme/#") };
+        for otherwise in [Effect::Deny, Effect::Allow] {
+            let policy = Policy::new(vec![named.clone()], otherwise);
+            let operator = Principal::ANONYMOUS.under(&policy, "c");
+            let beyond = operator.authorize_message("$org/acme/a", QoS::ExactlyOnce, false);
+            assert_eq!((beyond.allowed, beyond.lower), (false, Some(QoS::AtLeastOnce)));
+            assert!(operator.authorize_message("$org/acme/a", QoS::AtLeastOnce, true).allowed);
+            let (decision, granted) = operator.grant_as("c", "$org/acme/+", QoS::ExactlyOnce);
+            assert_eq!((decision.allowed, granted), (true, QoS::AtLeastOnce));
+        }
         let all = Policy::new(Vec::new(), Effect::Allow);
         assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org/acme/own/a"));
         assert!(!may(&Principal::ANONYMOUS.under(&all, "c"), "$org$/#"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agentmq_codec::ReasonCode;
+use agentmq_codec::{QoS, ReasonCode};
 use agentmq_topic::{FilterTrie, contains, matches, overlaps};
 
 use crate::authorize::{Action, Decision};
@@ -21,6 +21,7 @@ pub(crate) struct Grant {
     filter: String,
     publish: bool,
     retain: bool,
+    max_qos: QoS,
     subscribe: bool,
     literal: bool,
     exact: bool,
@@ -36,6 +37,7 @@ struct Page {
     grants: Vec<Grant>,
     /// Their places by filter, where they are many.
     by_filter: Option<FilterTrie<Vec<u32>>>,
+    limits_qos: bool,
 }
 
 impl Grants {
@@ -56,25 +58,32 @@ impl Grants {
         match action {
             Action::Publish | Action::Retain => page.first(topic, |it| it.publish && it.has(topic)),
             Action::Receive => page.first(topic, |it| it.subscribe && !it.literal),
-            Action::Subscribe => page.asked(topic, overlaps),
+            Action::Subscribe => page.asked(topic, QoS::AtMostOnce, overlaps),
         }
     }
 
-    /// The first that allows all of this.
-    pub(crate) fn allowing(&self, action: Action, topic: &str) -> Option<&Grant> {
+    /// The first that allows all of this, with this QoS.
+    pub(crate) fn allowing(&self, action: Action, topic: &str, qos: QoS) -> Option<&Grant> {
         let page = &self.allows;
+        let publishes = |it: &Grant| it.publish && it.max_qos >= qos && it.has(topic);
         match action {
-            Action::Publish => page.first(topic, |it| it.publish && it.has(topic)),
-            Action::Retain => page.first(topic, |it| it.publish && it.retain && it.has(topic)),
+            Action::Publish => page.first(topic, publishes),
+            Action::Retain => page.first(topic, |it| it.retain && publishes(it)),
             // Also through a literal rule: what may be subscribed to may come.
             Action::Receive => page.first(topic, |it| it.subscribe),
-            Action::Subscribe => page.asked(topic, contains),
+            Action::Subscribe => page.asked(topic, qos, contains),
         }
+    }
+
+    /// Whether any allows less than every QoS.
+    pub(crate) fn limits_qos(&self) -> bool {
+        self.allows.limits_qos
     }
 }
 
 impl Page {
     fn push(&mut self, grant: Grant) {
+        self.limits_qos |= grant.max_qos < QoS::ExactlyOnce;
         self.grants.push(grant);
         let indexed = match self.grants.len() {
             ..FEW => return,
@@ -87,14 +96,14 @@ impl Page {
         }
     }
 
-    /// The first grant of subscriptions whose filter `covers` one that is asked for.
-    fn asked(&self, filter: &str, covers: fn(&str, &str) -> bool) -> Option<&Grant> {
+    /// The first grant of subscriptions with this QoS whose filter `covers` one that is asked for.
+    fn asked(&self, filter: &str, qos: QoS, covers: fn(&str, &str) -> bool) -> Option<&Grant> {
         let has_wildcards = filter.contains(['+', '#']);
         let is_meant = |it: &&Grant| match it.literal {
             true => it.filter == filter,
             false => !(it.exact && has_wildcards) && covers(&it.filter, filter),
         };
-        self.grants.iter().filter(|it| it.subscribe).find(is_meant)
+        self.grants.iter().filter(|it| it.subscribe && it.max_qos >= qos).find(is_meant)
     }
 
     /// The first grant whose filter matches a topic, of those that `fit`.
@@ -118,9 +127,9 @@ impl Grant {
         if rule.effect == Effect::Deny {
             let _ = write!(reason, "rule `{}` denies {filter}", rule.name);
         }
-        let Rule { publish, retain, subscribe, literal, exact, silent, .. } = *rule;
-        let name = rule.name.clone();
-        Self { filter, publish, retain, subscribe, literal, exact, silent, rule: name, reason }
+        let Rule { publish, retain, max_qos, subscribe, literal, exact, silent, .. } = *rule;
+        let rule = rule.name.clone();
+        Self { filter, publish, retain, max_qos, subscribe, literal, exact, silent, rule, reason }
     }
 
     pub(crate) fn refusal(&self) -> Decision<'_> {

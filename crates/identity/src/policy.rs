@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use agentmq_codec::QoS;
 use agentmq_topic::ReplyTopic;
 
 use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
 use crate::client_ids::{ASSIGNED, ClientIdPattern};
-use crate::grants::Grants;
+use crate::grants::{Grant, Grants};
 use crate::principal::Principal;
 use crate::rule::{Effect, Rule, Subject};
 
@@ -106,8 +107,9 @@ impl Policy {
 
 impl Rights {
     /// Judges one action. A filter is allowed if one rule allows all that it matches, and denied
-    /// if some rule denies any of it: so nothing is delivered that could not be asked for.
-    pub(crate) fn decide(&self, action: Action, topic: &str) -> Decision<'_> {
+    /// if some rule denies any of it: so nothing is delivered that could not be asked for. What
+    /// is allowed with one QoS is allowed with every lower one.
+    pub(crate) fn decide(&self, action: Action, topic: &str, qos: QoS) -> Decision<'_> {
         let denied = self.common.denying(action, topic);
         if let Some(grant) = denied.or_else(|| self.own.denying(action, topic)) {
             return grant.refusal();
@@ -115,9 +117,13 @@ impl Rights {
         if ReplyTopic::is_meant(topic) {
             return Decision::allowed(ReplyTopic::PREFIX);
         }
-        let allowed = self.common.allowing(action, topic);
-        if let Some(grant) = allowed.or_else(|| self.own.allowing(action, topic)) {
+        if let Some(grant) = self.allowing(action, topic, qos) {
             return Decision::allowed(&grant.rule);
+        }
+        if self.otherwise == Effect::Deny
+            && let Some(lower) = self.lower(action, topic, qos)
+        {
+            return Decision::beyond(OTHERWISE, action, lower);
         }
         match (self.otherwise, action) {
             (Effect::Allow, _) => Decision::allowed(OTHERWISE),
@@ -125,6 +131,21 @@ impl Rights {
             (Effect::Deny, Action::Retain) => Decision::refused(OTHERWISE, NOBODY_RETAINS),
             (Effect::Deny, _) => Decision::refused(OTHERWISE, NOBODY_ALLOWS_ALL),
         }
+    }
+
+    fn allowing(&self, action: Action, topic: &str, qos: QoS) -> Option<&Grant> {
+        let allowed = self.common.allowing(action, topic, qos);
+        allowed.or_else(|| self.own.allowing(action, topic, qos))
+    }
+
+    /// The highest QoS below this one with which some rule allows the same.
+    #[cold]
+    pub(crate) fn lower(&self, action: Action, topic: &str, qos: QoS) -> Option<QoS> {
+        if !self.common.limits_qos() && !self.own.limits_qos() {
+            return None;
+        }
+        let lower = [QoS::AtLeastOnce, QoS::AtMostOnce].into_iter().filter(|it| *it < qos);
+        lower.into_iter().find(|it| self.allowing(action, topic, *it).is_some())
     }
 }
 
@@ -148,7 +169,7 @@ mod tests {
     }
 
     fn allowed(grants: &Rights, action: Action, topic: &str) -> bool {
-        grants.decide(action, topic).allowed
+        grants.decide(action, topic, QoS::AtMostOnce).allowed
     }
 
     const SCOUT: Subject<'_> = Subject { client_id: "scout-1", user: Some("scout"), claims: None };
@@ -161,7 +182,7 @@ mod tests {
             let grants = Policy::new(rules.clone(), Effect::Deny).rights(&SCOUT);
             assert!(allowed(&grants, Action::Publish, "a"));
             assert!(!allowed(&grants, Action::Publish, "secret/a"));
-            let decision = grants.decide(Action::Publish, "secret");
+            let decision = grants.decide(Action::Publish, "secret", QoS::AtMostOnce);
             assert_eq!((decision.rule, decision.reason), ("none", "rule `none` denies secret/#"));
             rules.reverse();
         }
@@ -269,11 +290,84 @@ mod tests {
         assert!(allowed(&grants, Action::Receive, "test/a"), "it comes through test/+");
     }
 
+    fn up_to(level: u8, name: &str, topics: &[&str]) -> Rule {
+        let max_qos = QoS::from_bits(level).expect("a level");
+        Rule { max_qos, ..rule(name, Effect::Allow, topics) }
+    }
+
+    /// For each action the highest QoS that is allowed.
+    fn highest(rights: &Rights, topic: &str) -> [Option<QoS>; 3] {
+        [Action::Publish, Action::Retain, Action::Subscribe].map(|action| {
+            let decision = rights.decide(action, topic, QoS::ExactlyOnce);
+            if decision.allowed { Some(QoS::ExactlyOnce) } else { decision.lower }
+        })
+    }
+
+    #[test]
+    fn of_rules_that_allow_the_one_with_the_highest_qos_counts() {
+        const ONCE: Option<QoS> = Some(QoS::AtLeastOnce);
+        const TWICE: Option<QoS> = Some(QoS::ExactlyOnce);
+        const ZERO: Option<QoS> = Some(QoS::AtMostOnce);
+        let mut rules = vec![
+            up_to(0, "all", &["m/#"]),
+            up_to(1, "room", &["m/room/+", "m/hall/+"]),
+            Rule { retain: false, ..up_to(2, "door", &["m/room/door", "m/door"]) },
+            up_to(1, "own", &["m/{client_id}"]),
+            rule("secret", Effect::Deny, &["m/room/secret"]),
+        ];
+        let fillers = (0..8).map(|n| rule("other", Effect::Allow, &[&format!("other/{n}")]));
+        let many: Vec<Rule> = fillers.chain(rules.clone()).collect(); // an index finds the same
+        rules.reverse();
+        for rules in [rules, many] {
+            let rights = Policy::new(rules, Effect::Deny).rights(&SCOUT);
+            for (topic, expected) in [
+                ("m/a", [ZERO; 3]),
+                ("m/room/a", [ONCE; 3]),
+                ("m/room/door", [TWICE, ONCE, TWICE]), // one rule must allow both
+                ("m/door", [TWICE, ZERO, TWICE]),
+                ("m/scout-1", [ONCE; 3]),
+                ("m/room/secret", [None; 3]),
+                ("n", [None; 3]),
+            ] {
+                assert_eq!(highest(&rights, topic), expected, "{topic}");
+            }
+            for (filter, expected) in [("m/+", ZERO), ("m/hall/+", ONCE), ("m/room/+", None)] {
+                assert_eq!(highest(&rights, filter)[2], expected, "{filter}");
+            }
+            assert!(allowed(&rights, Action::Receive, "m/a"));
+        }
+    }
+
+    #[test]
+    fn a_qos_that_is_too_high_is_refused_with_its_cause_and_fix() {
+        let rules = vec![
+            up_to(1, "once", &["once"]),
+            up_to(0, "zero", &["zero"]),
+            Rule { retain: false, ..rule("kept", Effect::Allow, &["once"]) },
+        ];
+        let rights = Policy::new(rules.clone(), Effect::Deny).rights(&SCOUT);
+        let reason = |action, topic, level| {
+            let decision = rights.decide(action, topic, QoS::from_bits(level).expect("a level"));
+            assert_eq!(decision.allowed, decision.reason.is_empty());
+            decision.reason
+        };
+        assert_eq!(reason(Action::Publish, "once", 2), "");
+        let retained = "no rule allows to retain messages of this topic with QoS 2: publish with \
+            QoS 1 at most";
+        assert_eq!(reason(Action::Retain, "once", 2), retained);
+        assert_eq!(reason(Action::Retain, "once", 1), "");
+        let zero = "no rule allows this topic with QoS 1 or 2: publish with QoS 0";
+        assert_eq!([1, 2].map(|level| reason(Action::Publish, "zero", level)), [zero; 2]);
+        assert_eq!(reason(Action::Publish, "zero", 0), "");
+        let open = Policy::new(rules, Effect::Allow).rights(&SCOUT);
+        assert_eq!(highest(&open, "zero"), [Some(QoS::ExactlyOnce); 3], "otherwise has no limit");
+    }
+
     #[test]
     fn a_silent_rule_does_not_say_why() {
         let silent = Rule { silent: true, ..rule("quiet", Effect::Deny, &["a"]) };
         let grants = Policy::new(vec![silent], Effect::Allow).rights(&SCOUT);
-        let decision = grants.decide(Action::Publish, "a");
+        let decision = grants.decide(Action::Publish, "a", QoS::AtMostOnce);
         assert_eq!((decision.allowed, decision.rule, decision.reason), (false, "quiet", ""));
         assert_eq!(decision.code, ReasonCode::UnspecifiedError);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use agentmq_codec::QoS;
 use agentmq_topic::{TopicError, TopicLimits, check_filter};
 
 use crate::claims::{self, Claims};
@@ -27,6 +28,8 @@ pub struct Rule {
     pub publish: bool,
     /// Of publishing messages that are retained, too. One that denies to publish denies both.
     pub retain: bool,
+    /// The highest QoS that it allows, to publish and to be granted.
+    pub max_qos: QoS,
     /// Of subscribing.
     pub subscribe: bool,
     /// Of which topics.
@@ -54,6 +57,7 @@ impl Default for Rule {
             effect: Effect::Deny,
             publish: true,
             retain: true,
+            max_qos: QoS::ExactlyOnce,
             subscribe: true,
             topics: Vec::new(),
             literal: false,

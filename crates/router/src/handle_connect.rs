@@ -198,7 +198,7 @@ impl Router {
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
-        let decision = principal.authorize(Action::to_publish(will.retain), &topic);
+        let decision = principal.authorize_message(&topic, will.qos, will.retain);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);
             return Err((ReasonCode::NotAuthorized, why.into()));

@@ -6,8 +6,8 @@ use agentmq_codec::{
     DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter,
 };
-use agentmq_identity::{Action, own_client_id, seen_by_its_own};
-use agentmq_session::{Change, Condition, RetainedCursor, Ticket, Time};
+use agentmq_identity::{own_client_id, seen_by_its_own};
+use agentmq_session::{Change, Condition, RetainedCursor, Session, Ticket, Time};
 use agentmq_topic::{ReplyTopic, Subscription, TopicLimits};
 
 use crate::audit::CANNOT_AUDIT;
@@ -122,7 +122,8 @@ impl Router {
         }
         let (principal, filter) = (&connection.principal, subscription.filter);
         let client_id = own_client_id(&session.client_id);
-        let decision = principal.authorize_as(client_id, Action::Subscribe, filter);
+        let asked = options.qos.min(settings.maximum_qos);
+        let (decision, qos) = principal.grant_as(client_id, filter, asked);
         if !decision.allowed {
             return Err(refused(decision.code, decision.reason.to_owned()));
         }
@@ -155,29 +156,52 @@ impl Router {
         }
         let index = connection.session;
         let mut options = options;
-        options.qos = options.qos.min(settings.maximum_qos);
-        let (session, is_kept) = (session.key(), session.key().is_some());
+        options.qos = qos;
+        let is_kept = session.key().is_some();
         let subscriber = Subscriber { session: index, options, id: identifier, is_kept };
-        if is_kept {
-            self.record(Change::Subscribed { session, filter: text, options, id: identifier });
-        }
-        if subscription.share.is_some() {
-            self.join(text, subscriber);
-            return Ok((options.qos, None));
-        }
-        if let Some(wanted) = self.subscriptions.insert(subscription.filter, subscriber) {
-            self.announce(subscription.filter, wanted);
-        }
+        self.enter(text, subscription, subscriber);
         let cursor = wanted.then(|| RetainedCursor {
             filter: subscription.filter.into(),
             after: None,
             up_to: 0,
             due: Time::ZERO,
             interest: Ticket::default(),
-            qos: options.qos,
+            qos,
             ids: (identifier != 0).then(|| [identifier].into()),
         });
-        Ok((options.qos, cursor))
+        Ok((qos, cursor))
+    }
+
+    /// Makes a subscription what a session has by this text, in place of what it was.
+    fn enter(&mut self, text: &str, parsed: Subscription<'_>, subscriber: Subscriber) {
+        let Subscriber { session, options, id, is_kept } = subscriber;
+        let session = self.sessions.get(session as usize).filter(|_| is_kept).map(Session::key);
+        if let Some(session) = session {
+            self.record(Change::Subscribed { session, filter: text, options, id });
+        }
+        if parsed.share.is_some() {
+            self.join(text, subscriber);
+        } else if let Some(wanted) = self.subscriptions.insert(parsed.filter, subscriber) {
+            self.announce(parsed.filter, wanted);
+        }
+    }
+
+    /// From now on a session's subscription has this QoS at most; its client is not told. What
+    /// waits already keeps its own.
+    pub(crate) fn lower_subscription(&mut self, index: u32, text: &str, highest: QoS) {
+        // The limits may have been lowered since it was made.
+        let Ok(parsed) = Subscription::parse(text, &TopicLimits::NONE) else { return };
+        let known = match parsed.share {
+            None => self.subscriptions.of(parsed.filter, index),
+            Some(_) => {
+                let away = || self.away_groups.member(text, index).map(|(_, member)| member);
+                self.groups.member(text, index).or_else(away)
+            }
+        };
+        if let Some(mut subscriber) = known.filter(|it| it.options.qos > highest) {
+            subscriber.options.qos = highest;
+            self.enter(text, parsed, subscriber);
+        }
     }
 
     pub(crate) fn join(&mut self, text: &str, member: Subscriber) {

@@ -71,6 +71,7 @@ impl RetainSource {
         if round == self.round {
             return is_allowed;
         }
+        // With whatever QoS: a limit of it is about what is published from now on.
         let may = |it: &Principal| it.authorize(Action::Retain, topic).allowed;
         let is_allowed = self.judged(&by.author, authenticator).is_some_and(may);
         by.asked.set((self.round, is_allowed));

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use agentmq_codec::{PropertyId, Publish};
-use agentmq_identity::{Action, Decision, Principal};
+use agentmq_codec::{PropertyId, Publish, QoS};
+use agentmq_identity::{Action, Decision, Principal, own_client_id};
 use agentmq_session::Author;
 use agentmq_topic::{Subscription, TopicLimits};
 
@@ -23,27 +23,31 @@ pub(crate) struct Permits {
     pub(crate) author: Option<Arc<Author>>,
 }
 
-/// The last few different texts.
+/// The last few different texts, and the highest QoS that was allowed for each.
 #[derive(Debug, Default)]
 struct Recent {
-    texts: Vec<Box<str>>,
+    texts: Vec<(Box<str>, QoS)>,
     /// The one that gives way next.
     next: usize,
 }
 
 impl Recent {
-    fn has(&self, text: &str) -> bool {
-        self.texts.iter().any(|known| **known == *text)
+    fn highest(&self, text: &str) -> Option<QoS> {
+        self.texts.iter().find(|(known, _)| **known == *text).map(|(_, qos)| *qos)
     }
 
-    fn note(&mut self, text: &str) {
+    fn note(&mut self, text: &str, qos: QoS) {
         if text.len() > LONGEST {
             return;
         }
-        if self.texts.len() < REMEMBERED {
-            return self.texts.push(text.into());
+        if let Some((_, known)) = self.texts.iter_mut().find(|(known, _)| **known == *text) {
+            *known = qos;
+            return;
         }
-        self.texts[self.next] = text.into();
+        if self.texts.len() < REMEMBERED {
+            return self.texts.push((text.into(), qos));
+        }
+        self.texts[self.next] = (text.into(), qos);
         self.next = (self.next + 1) % REMEMBERED;
     }
 }
@@ -66,25 +70,26 @@ impl Connection {
             check_response_topic(response, client_id)?;
         }
         if !self.principal.is_restricted() {
-            let action = Action::to_publish(publish.retain);
-            return allowed(&self.principal.authorize(action, topic), "");
+            let decision = self.principal.authorize_message(topic, publish.qos, publish.retain);
+            return allowed(&decision, "");
         }
         let permits = self.permits.get_or_insert_default();
-        let is_known = permits.topics.has(topic);
+        // What is allowed with one QoS is allowed with every lower one, and not with a higher one.
+        let is_known = permits.topics.highest(topic).is_some_and(|it| publish.qos <= it);
         if publish.retain || !is_known {
-            let action = Action::to_publish(publish.retain);
-            allowed(&self.principal.authorize(action, topic), "")?;
+            let decision = self.principal.authorize_message(topic, publish.qos, publish.retain);
+            allowed(&decision, "")?;
         }
         if !is_known {
-            permits.topics.note(topic);
+            permits.topics.note(topic, publish.qos);
         }
         if let Some(response) = response
-            && !permits.response_topics.has(response)
+            && permits.response_topics.highest(response).is_none()
         {
             let mounted = self.principal.mounted(response);
             let decision = self.principal.authorize(Action::Subscribe, &mounted);
             allowed(&decision, "the Response Topic is none of your own: ")?;
-            permits.response_topics.note(response);
+            permits.response_topics.note(response, QoS::AtMostOnce);
         }
         Ok(())
     }
@@ -115,19 +120,26 @@ impl Router {
         }
     }
 
-    /// Ends the subscriptions of a session that its principal may not have any more.
+    /// Ends the subscriptions of a session that its principal may not have any more, and lowers the
+    /// QoS of those that it may have with a lower one only.
     pub(crate) fn end_forbidden_subscriptions(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         // The limits may have been lowered since they were made.
         let limits = TopicLimits::NONE;
-        let is_forbidden = |text: &str| {
+        let granted = |text: &str| {
             let inner = Subscription::parse(text, &limits).map_or(text, |it| it.filter);
-            !session.principal.authorize(Action::Subscribe, inner).allowed
+            let client_id = own_client_id(&session.client_id);
+            let (decision, qos) = session.principal.grant_as(client_id, inner, QoS::ExactlyOnce);
+            decision.allowed.then_some(qos)
         };
-        let all = session.subscriptions.iter();
-        let forbidden: Vec<_> = all.filter(|text| is_forbidden(text)).cloned().collect();
-        for text in forbidden {
-            self.end_subscription(index, &text);
+        let all = session.subscriptions.iter().map(|text| (text, granted(text)));
+        let narrowed = all.filter(|(_, granted)| *granted != Some(QoS::ExactlyOnce));
+        let narrowed: Vec<_> = narrowed.map(|(text, granted)| (text.clone(), granted)).collect();
+        for (text, granted) in narrowed {
+            match granted {
+                Some(highest) => self.lower_subscription(index, &text, highest),
+                None => self.end_subscription(index, &text),
+            }
         }
     }
 

@@ -99,8 +99,13 @@ impl SharedGroups {
 
     /// Whether a session is in the group with this text.
     pub(crate) fn has_member(&self, text: &str, session: u32) -> bool {
-        let group = self.find(text).and_then(|number| self.groups.get(&number));
-        group.is_some_and(|group| group.members.iter().any(|it| it.session == session))
+        self.member(text, session).is_some()
+    }
+
+    /// A session's membership of a group.
+    pub(crate) fn member(&self, text: &str, session: u32) -> Option<Subscriber> {
+        let group = self.groups.get(&self.find(text)?)?;
+        group.members.iter().find(|it| it.session == session).copied()
     }
 
     /// The groups that a member of another shard is in.

@@ -32,6 +32,11 @@ impl Subscribers {
         self.list.is_empty()
     }
 
+    /// The subscription of a session.
+    pub(crate) fn of(&self, session: u32) -> Option<Subscriber> {
+        self.list.get(self.position(session)?).copied()
+    }
+
     /// Adds or replaces; true when the session had no subscription here.
     pub(crate) fn insert(&mut self, subscriber: Subscriber) -> bool {
         if let Some(at) = self.position(subscriber.session) {

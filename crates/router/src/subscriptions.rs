@@ -110,6 +110,11 @@ impl Subscriptions {
         news(before, entry)
     }
 
+    /// A session's subscription to this filter.
+    pub(crate) fn of(&self, filter: &str, session: u32) -> Option<Subscriber> {
+        self.trie.get(filter)?.subscribers.of(session)
+    }
+
     /// Removes a session's subscription.
     pub(crate) fn remove(&mut self, filter: &str, session: u32) -> Option<Wanted> {
         let entry = self.trie.get_mut(filter)?;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use agentmq_identity::Action;
 use agentmq_session::Time;
 
 use crate::router::Router;
@@ -36,8 +35,8 @@ impl Router {
         let Some(will) = session.will.take() else { return };
         let will_of = session.key();
         let (client_id, principal) = (Arc::clone(&session.client_id), session.principal.clone());
-        let action = Action::to_publish(will.retains());
-        let allowed = principal.authorize(action, will.topic()).allowed;
+        let (topic, qos, retains) = (will.topic(), will.qos(), will.retains());
+        let allowed = principal.authorize_message(topic, qos, retains).allowed;
         if !allowed {
             self.audit_refused_will(&client_id, &principal, will.topic());
         }

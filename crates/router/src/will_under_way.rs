@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
-use agentmq_identity::{Action, Principal};
+use agentmq_identity::Principal;
 use agentmq_session::{Author, Change, Message, RestoredWill, SessionKey, Time};
 
 use crate::fan_out::Source;
@@ -83,8 +83,8 @@ impl Router {
         let author = self.retain_source.known(author);
         let principal = self.retain_source.principal(&author, &*self.authenticator, now);
         let principal = principal.unwrap_or_else(|| author.principal().without_rights());
-        let action = Action::to_publish(message.retain());
-        let is_allowed = principal.authorize(action, message.topic()).allowed;
+        let (topic, qos, retains) = (message.topic(), message.qos(), message.retain());
+        let is_allowed = principal.authorize_message(topic, qos, retains).allowed;
         if !is_allowed {
             self.audit_refused_will(&client_id, &principal, message.topic());
         }

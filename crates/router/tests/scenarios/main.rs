@@ -8,6 +8,7 @@ mod enhanced_auth;
 mod flow_control;
 mod harness;
 mod keep_alive;
+mod max_qos;
 mod message_expiry;
 mod ordering;
 mod organizations;

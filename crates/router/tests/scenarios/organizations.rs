@@ -378,6 +378,7 @@ fn answers_come_from_the_own_organisation() {
     let other = member(&broker, "o", "scout other");
     const REPLY: &str = "$reply/a/0123456789abcdef";
     assert_eq!(a.subscribe("$reply/a/#", 1), 1);
+    broker.judge_again();
     assert_eq!(b.subscribe("$reply/a/#", 1), R::NotAuthorized as u8);
     b.subscribe("calls", 1);
     let response = Property::Text(P::ResponseTopic, REPLY);

@@ -25,7 +25,7 @@ pub(crate) use client::Client;
 pub(crate) use connecting::Connecting;
 pub(crate) use diary::Diary;
 pub(crate) use engine::{DelayedEngine, ShelfEngine};
-pub(crate) use got::{Got, Message};
+pub(crate) use got::{Got, Message, qos};
 pub(crate) use publishing::Publishing;
 pub(crate) use tickets::Tickets;
 pub(crate) use world::World;
