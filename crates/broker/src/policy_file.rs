@@ -177,6 +177,7 @@ const TOP_KEYS: &[&str] = &["client_ids", "otherwise", "profiles", "rules"];
 
 #[cfg(test)]
 mod tests {
+    use agentmq_codec::QoS;
     use agentmq_identity::{Action, Principal};
 
     use super::*;
@@ -199,6 +200,18 @@ mod tests {
         let refused = scout.authorize(Action::Publish, "news");
         assert_eq!((refused.rule, refused.reason), ("2", "rule `2` denies news"));
         assert!(!scout.authorize(Action::Publish, "agents/b/c").allowed);
+    }
+
+    #[test]
+    fn the_highest_qos_is_two_unless_a_rule_says_another() {
+        let highest = |rest: &str| {
+            let rules = format!("[[rules]]\neffect = 'allow'\ntopics = ['#']\n{rest}");
+            policy(&rules).expect("is right").rules()[0].max_qos
+        };
+        assert_eq!(highest(""), QoS::ExactlyOnce);
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            assert_eq!(highest(&format!("max_qos = {}", qos as u8)), qos);
+        }
     }
 
     #[test]
@@ -245,7 +258,27 @@ mod tests {
             ("profiles = ['mqtt']", "p.toml:1:12: there is no profile `mqtt`: mqtt-agent, mcp"),
             (
                 "[[rules]]\neffect = 'deny'\ntopics = ['#']\nretain = false",
-                "p.toml:4:10: retain = false narrows what a rule allows",
+                "p.toml:4:10: retain = false narrows what a rule allows: this one denies",
+            ),
+            (
+                "[[rules]]\nmax_qos = 1\neffect = 'deny'\ntopics = ['#']",
+                "p.toml:2:11: max_qos = 1 narrows what a rule allows: this one denies",
+            ),
+            (
+                "[[rules]]\neffect = 'allow'\ntopics = ['#']\nmax_qos = 3",
+                "p.toml:4:11: max_qos: 3 is out of range: write a whole number from 0 to 2",
+            ),
+            (
+                "[[rules]]\neffect = 'deny'\ntopics = ['#']\nmax_qos = -1",
+                "p.toml:4:11: max_qos: -1 is out of range: write a whole number from 0 to 2",
+            ),
+            (
+                "[[rules]]\neffect = 'allow'\ntopics = ['#']\nmax_qos = '1'",
+                "p.toml:4:11: max_qos: write a whole number from 0 to 2 instead of a text",
+            ),
+            (
+                "[[rules]]\neffect = 'allow'\ntopics = ['#']\nmaxqos = 1",
+                "p.toml:4:1: `maxqos` is not known here; did you mean `max_qos`?",
             ),
             ("client_ids = ['{agent}']", "p.toml:1:14: `{agent}`: `{agent}` is not one of"),
             ("rule = 1", "p.toml:1:1: `rule` is not known here; did you mean `rules`?"),

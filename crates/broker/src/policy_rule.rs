@@ -1,5 +1,6 @@
 //! One table of `[[rules]]`, and what its keys may say.
 
+use agentmq_codec::QoS;
 use agentmq_identity::{CLAIM_NAMES, Effect, Pattern, Rule};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -16,7 +17,7 @@ impl Reading<'_> {
         };
         let mut rule = Rule { name: format!("{}", index + 1), ..Rule::default() };
         let (mut has_effect, mut has_topics) = (false, false);
-        let mut refuses_to_retain = None;
+        let mut narrowing = Vec::new();
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => rule.name = self.text(value),
@@ -25,7 +26,16 @@ impl Reading<'_> {
                 "topics" => (rule.topics, has_topics) = (self.patterns(value), true),
                 "retain" => {
                     rule.retain = self.flag("retain", value);
-                    refuses_to_retain = Some(value.span().start).filter(|_| !rule.retain);
+                    if !rule.retain {
+                        narrowing.push((value.span().start, "retain = false".to_owned()));
+                    }
+                }
+                "max_qos" => {
+                    rule.max_qos = self.max_qos(value);
+                    if rule.max_qos < QoS::ExactlyOnce {
+                        let what = format!("max_qos = {}", rule.max_qos as u8);
+                        narrowing.push((value.span().start, what));
+                    }
                 }
                 "literal" => rule.literal = self.flag("literal", value),
                 "exact" => rule.exact = self.flag("exact", value),
@@ -40,11 +50,9 @@ impl Reading<'_> {
             let why = "the rule has no effect: write effect = \"allow\" or \"deny\"";
             self.report(item.span().start, why.into());
         }
-        if let Some(offset) =
-            refuses_to_retain.filter(|_| has_effect && rule.effect == Effect::Deny)
-        {
-            let why = "retain = false narrows what a rule allows: this one denies";
-            self.report(offset, why.into());
+        let denies = has_effect && rule.effect == Effect::Deny;
+        for (offset, what) in narrowing.into_iter().filter(|_| denies) {
+            self.report(offset, format!("{what} narrows what a rule allows: this one denies"));
         }
         if !has_topics {
             let why = "the rule has no topics: write topics = [\"a/#\"]";
@@ -60,6 +68,15 @@ impl Reading<'_> {
 
     fn flag(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> bool {
         self.read(key, Allowed::Boolean, value) == Some(Value::Boolean(true))
+    }
+
+    fn max_qos(&mut self, value: &Spanned<DeValue<'_>>) -> QoS {
+        let levels = Allowed::Integer { minimum: 0, maximum: 2 };
+        match self.read("max_qos", levels, value) {
+            Some(Value::Integer(0)) => QoS::AtMostOnce,
+            Some(Value::Integer(1)) => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
     }
 
     fn text(&mut self, value: &Spanned<DeValue<'_>>) -> String {
@@ -122,7 +139,7 @@ impl Reading<'_> {
 }
 
 const KEYS: &[&str] = &[
-    "name", "effect", "actions", "topics", "retain", "literal", "exact", "silent", "users",
-    "roles", "claims",
+    "name", "effect", "actions", "topics", "retain", "max_qos", "literal", "exact", "silent",
+    "users", "roles", "claims",
 ];
 const ACTIONS: &[&str] = &["publish", "subscribe"];
