@@ -104,6 +104,22 @@ fn a_will_is_judged_by_the_rules_after_a_restart() {
     assert_eq!(watcher.receive_publish().publish().topic, "mark");
 }
 
+/// What was granted survives, and rules that allow more grant it to who asks again.
+#[test]
+fn a_subscription_keeps_the_qos_that_was_granted_after_a_restart() {
+    let rules =
+        |max_qos| format!("[[rules]]\neffect = \"allow\"\ntopics = [\"#\"]\nmax_qos = {max_qos}\n");
+    let broker = broker(&rules(1));
+    let mut watcher = persistent(&broker, "watcher", None);
+    assert_eq!(watcher.subscribe("m", QoS::ExactlyOnce), ReasonCode::granted(QoS::AtLeastOnce));
+    std::fs::write(broker.folder().join(POLICY), rules(2)).unwrap();
+    let broker = broker.restart();
+    let mut watcher = persistent(&broker, "watcher", None);
+    broker.client("publisher").publish("m", b"", QoS::ExactlyOnce);
+    assert_eq!(watcher.receive_publish().publish().qos, QoS::AtLeastOnce);
+    assert_eq!(watcher.subscribe("m", QoS::ExactlyOnce), ReasonCode::granted(QoS::ExactlyOnce));
+}
+
 /// A client whose session lasts, perhaps with a will that is due a second after it has gone.
 fn persistent(broker: &Broker, client_id: &str, will: Option<&str>) -> RawClient {
     let mut client = broker.dial();
@@ -171,6 +187,19 @@ fn what_the_rules_come_to_can_be_asked() {
     for (action, wrong) in [("publish", "a/+"), ("subscribe", "a/#/b"), ("subscribe", "$share/g")] {
         assert_eq!(ask(action, wrong).status.code(), Some(2), "{wrong} is no topic to {action}");
     }
+    let with = |action, qos| {
+        let mut command = Command::new(crate::BINARY);
+        let (rest, limited) = (["--qos", qos, action, "m/a"], folder.path().join("limited.toml"));
+        let rules = "[[rules]]\neffect = 'allow'\ntopics = ['m/#']\nmax_qos = 1\n";
+        std::fs::write(&limited, rules).unwrap();
+        let policy = ["acl", "test", "--policy", limited.to_str().unwrap()];
+        let output = command.current_dir(folder.path()).args(policy).args(rest).output().unwrap();
+        (output.status.code(), text(&output).trim().to_owned())
+    };
+    assert_eq!(with("publish", "1"), (Some(0), "allowed by rule `1`".into()));
+    assert_eq!(with("subscribe", "2"), (Some(0), "allowed with QoS 1 by rule `1`".into()));
+    let (code, beyond) = with("publish", "2");
+    assert!(code == Some(4) && beyond.contains("publish with QoS 1 at most"), "{beyond}");
     let no = ask("subscribe", "agents/+/a");
     assert_eq!(no.status.code(), Some(4));
     assert!(text(&no).contains("no rule allows all that this filter matches"), "{}", text(&no));
@@ -195,6 +224,12 @@ name = "auditors"
 effect = "allow"
 roles = ["auditor"]
 topics = ["audit/#"]
+[[rules]]
+name = "measures"
+effect = "allow"
+actions = ["publish"]
+topics = ["measures/+"]
+max_qos = 1
 "##;
     std::fs::write(folder.path().join(POLICY), rules).unwrap();
     let about = ["acl", "explain", "--policy", POLICY, "--agent", "scout", "--tool", "echo"];
@@ -203,6 +238,7 @@ topics = ["audit/#"]
         "client identifiers: {agent_id}, {agent_id}:*",
         "deny subscribe: secret/#  [no secrets]",
         "allow publish, retain, subscribe: agents/scout/#, tools/echo/call  [own]",
+        "allow publish, retain: measures/+ (QoS 1 at most)  [measures]",
         "deny everything else",
     ];
     assert_eq!(explained.lines().collect::<Vec<_>>(), expected);

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{
-    AccessConfig, Action, Effect, Policy, Principal, Rule, profile, profile_names,
-};
+use agentmq_broker::{AccessConfig, Effect, Policy, Principal, Rule, profile, profile_names};
+use agentmq_codec::QoS;
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
 use serde_json::{Value, json};
 
 use crate::claim_args::ClaimArgs;
 use crate::commands::config::load;
 use crate::commands::serve::config_failure;
+use crate::connection::parse_qos;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -41,6 +41,9 @@ struct TestArgs {
     action: Wanted,
     /// The topic or filter.
     topic: String,
+    /// QoS to do it with; a subscription may be granted with a lower one.
+    #[arg(long, short = 'q', default_value = "0", value_parser = parse_qos)]
+    qos: QoS,
     #[command(flatten)]
     whom: Whom,
 }
@@ -83,20 +86,26 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn test(args: TestArgs, output: &Output) -> Result<(), Failure> {
-    let TestArgs { action, topic, whom } = args;
+    let TestArgs { action, topic, qos, whom } = args;
     let (mut principal, policy) = whom.load()?;
     if let Some(policy) = policy {
         principal = principal.under(&policy, &whom.client_id);
     }
-    let (action, topic) = asked(action, &topic)
+    let topic = asked(action, &topic)
         .map_err(|error| Failure::usage(format!("`{topic}`: {error}"), "write another topic"))?;
     let mounted = principal.mounted(topic);
-    let decision = principal.authorize_as(&whom.client_id, action, &mounted);
-    let object = json!({
-        "allowed": decision.allowed, "rule": decision.rule, "reason": decision.reason
-    });
+    let (decision, granted) = match action {
+        Wanted::Publish => (principal.authorize_message(&mounted, qos, false), qos),
+        Wanted::Retain => (principal.authorize_message(&mounted, qos, true), qos),
+        Wanted::Subscribe => principal.grant_as(&whom.client_id, &mounted, qos),
+    };
     if decision.allowed {
-        return output.result(&format!("allowed by rule `{}`", decision.rule), &object);
+        let object = json!({
+            "allowed": true, "rule": decision.rule, "reason": "", "qos": granted as u8
+        });
+        let less =
+            if granted < qos { format!(" with QoS {}", granted as u8) } else { String::new() };
+        return output.result(&format!("allowed{less} by rule `{}`", decision.rule), &object);
     }
     let what = match decision.reason {
         "" => format!("denied by rule `{}`, whose clients are not told why", decision.rule),
@@ -129,12 +138,8 @@ fn explain(whom: Whom, output: &Output) -> Result<(), Failure> {
     }
     for (rule, filters) in &rules {
         let (effect, actions) = (effect(rule.effect), actions(rule).join(", "));
-        let note = match (rule.literal, rule.exact) {
-            (true, _) => " (these texts alone)",
-            (_, true) => " (without wildcards)",
-            _ => "",
-        };
-        lines.push(format!("{effect} {actions}: {}{note}  [{}]", filters.join(", "), rule.name));
+        let (filters, note) = (filters.join(", "), note(rule));
+        lines.push(format!("{effect} {actions}: {filters}{note}  [{}]", rule.name));
     }
     let otherwise = effect(policy.otherwise());
     lines.push(format!("{otherwise} everything else"));
@@ -151,7 +156,21 @@ fn as_json(rule: &Rule, filters: &[String]) -> Value {
         "topics": filters,
         "literal": rule.literal,
         "exact": rule.exact,
+        "max_qos": rule.max_qos as u8,
     })
+}
+
+/// What narrows a rule, in brackets.
+fn note(rule: &Rule) -> String {
+    let scope = match (rule.literal, rule.exact) {
+        (true, _) => Some("these texts alone".to_owned()),
+        (_, true) => Some("without wildcards".to_owned()),
+        _ => None,
+    };
+    let is_limited = rule.max_qos < QoS::ExactlyOnce;
+    let limit = is_limited.then(|| format!("QoS {} at most", rule.max_qos as u8));
+    let notes: Vec<_> = scope.into_iter().chain(limit).collect();
+    if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) }
 }
 
 fn effect(effect: Effect) -> &'static str {
@@ -210,13 +229,10 @@ fn principal(
 }
 
 /// What a broker would be asked: of a shared subscription its inner filter.
-fn asked(action: Wanted, topic: &str) -> Result<(Action, &str), TopicError> {
+fn asked(action: Wanted, topic: &str) -> Result<&str, TopicError> {
     let limits = TopicLimits::default();
     match action {
-        Wanted::Publish => check_name(topic, &limits).map(|()| (Action::Publish, topic)),
-        Wanted::Retain => check_name(topic, &limits).map(|()| (Action::Retain, topic)),
-        Wanted::Subscribe => {
-            Subscription::parse(topic, &limits).map(|it| (Action::Subscribe, it.filter))
-        }
+        Wanted::Publish | Wanted::Retain => check_name(topic, &limits).map(|()| topic),
+        Wanted::Subscribe => Subscription::parse(topic, &limits).map(|it| it.filter),
     }
 }
