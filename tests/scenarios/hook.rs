@@ -272,6 +272,68 @@ fn a_slow_service_holds_up_nobody_but_those_who_wait_for_it() {
     }
 }
 
+/// Both may get a session: it is on one shard, whoever is decided first.
+#[test]
+fn two_logins_of_one_client_at_once_are_one_client_on_whatever_shard() {
+    let service = Service::start(allow());
+    let settings = format!("{PATIENT}[threads]\nshards = 2\nplacement = \"spread\"\n");
+    let broker = broker(&service, &settings);
+    for number in 0..4 {
+        let name = format!("w{number}");
+        service.hold();
+        let mut both = [begin(&broker, &name), begin(&broker, &name)];
+        service.wait_asked(3 * number + 2);
+        service.release();
+        for client in &mut both {
+            assert_eq!(client.receive().reason(), ReasonCode::Success);
+        }
+        let again = login(&broker, &name);
+        assert_eq!(again.1.reason(), ReasonCode::Success);
+        for mut client in both {
+            let end = client.receive();
+            assert_eq!(end.reason(), ReasonCode::SessionTakenOver, "{name}");
+        }
+    }
+}
+
+/// A namesake of another organisation who is not decided upon yet draws nobody to another shard.
+#[test]
+fn a_login_under_way_cuts_no_namesake_off_his_session() {
+    let claims = json!({"agent_id": "scout", "org_id": "evil"});
+    let service = Service::start(json!({"result": "allow", "name": "n", "claims": claims}));
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let arguments = ["token", "create", "--agent", "scout", "--org", "acme"];
+    let settings = format!(
+        "tokens.keys = [\"keys.json\"]\nisolate_organizations = true\n{PATIENT}\
+         [threads]\nshards = 2\nplacement = \"spread\"\n"
+    );
+    let config = format!("{}{}", crate::TCP, access(&service, &settings));
+    let broker = Broker::start_in(crate::BINARY, &config, folder);
+    let token = printed(broker.folder(), &arguments);
+    let enter = |name: &str| {
+        let mut client = broker.dial();
+        let password = Some(token.as_bytes());
+        let connack =
+            client.connect_with(Connect { username: None, password, ..connect(name, "", b"") });
+        assert_eq!(connack.reason(), ReasonCode::Success);
+        client
+    };
+    for number in 0..4 {
+        let name = format!("w{number}");
+        service.hold();
+        let mut evil = begin(&broker, &name);
+        service.wait_asked(number + 1);
+        let mut before = enter(&name);
+        service.release();
+        assert_eq!(evil.receive().reason(), ReasonCode::Success);
+        let mut after = enter(&name);
+        assert_eq!(before.receive().reason(), ReasonCode::SessionTakenOver, "{name}");
+        after.ping();
+        evil.ping();
+    }
+}
+
 #[test]
 fn what_it_does_not_answer_in_time_or_as_agreed_lets_nobody_in() {
     let huge = "x".repeat(10 << 20);

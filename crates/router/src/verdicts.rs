@@ -1,10 +1,11 @@
 //! Verdicts that take long: whoever drives the router has the work done elsewhere and brings what
 //! came out. Until then the connection is not read.
 
+use agentmq_codec::Connect;
 use agentmq_identity::{Outcome, Work};
 use agentmq_session::Time;
 
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, Phase, property_limits};
 use crate::router::Router;
 
 /// Work for somebody else, and the connection that waits for it.
@@ -26,6 +27,17 @@ impl Router {
     pub fn awaits_verdict(&self, id: ConnectionId) -> bool {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
         connection.and_then(|it| it.auth.as_ref()).is_some_and(|state| state.awaits_verdict)
+    }
+
+    /// The client identifier of a CONNECT that is not decided yet, if it names one.
+    pub fn undecided(&self, id: ConnectionId) -> Option<String> {
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        if connection.phase != Phase::Authenticating {
+            return None;
+        }
+        let body = connection.auth.as_ref()?.connect.as_ref()?;
+        let connect = Connect::decode(body, &property_limits(&self.settings.limits)).ok()?;
+        Some(connect.client_id.to_owned()).filter(|it| !it.is_empty())
     }
 
     /// What came out of a connection's work. The caller knows that it is still the same

@@ -52,6 +52,7 @@ impl Shard {
         if close(self).is_none() {
             close(self);
         }
+        self.forget_undecided(key);
     }
 }
 

@@ -13,7 +13,8 @@ use agentmq_router::{Flapping, GroupHomes, Neighborhood, Place, PlaceSet};
 /// when a group gets or loses a member; never on the way of a message.
 ///
 /// Shard 0 accepts and places all clients, and looks among its own sessions itself: only sessions
-/// of other shards are listed, so that a broker with one active shard keeps no list at all.
+/// of other shards are listed, so that a broker with one active shard keeps no list at all. Clients
+/// whose CONNECT is not decided yet are listed for shard 0, too: they may get a session there.
 #[derive(Debug)]
 pub struct Directory {
     shards: u8,
@@ -31,7 +32,7 @@ pub struct Directory {
 #[derive(Debug)]
 struct Home {
     place: Place,
-    /// Sessions and handoffs under way, or members.
+    /// Sessions, and connections that may get one, or members.
     count: u32,
 }
 
@@ -97,8 +98,11 @@ impl Directory {
     pub(crate) fn home(&self, key: ClientKey, choose: impl FnOnce() -> Place) -> Place {
         match lock(&self.homes).entry(key.0) {
             Entry::Occupied(mut entry) => {
-                entry.get_mut().count += 1;
-                entry.get().place
+                let home = entry.get_mut();
+                if home.place != Place(0) {
+                    home.count += 1;
+                }
+                home.place
             }
             Entry::Vacant(entry) => {
                 let place = choose();
@@ -110,12 +114,12 @@ impl Directory {
         }
     }
 
-    /// A session begins at `place`.
+    /// A session begins at `place`, or may begin there.
     pub(crate) fn retain(&self, key: ClientKey, place: Place) {
         lock(&self.homes).entry(key.0).or_insert(Home { place, count: 0 }).count += 1;
     }
 
-    /// A session has ended, or a handoff is done.
+    /// A session has ended, a handoff is done, or a CONNECT decided.
     pub(crate) fn release(&self, key: ClientKey) {
         release(lock(&self.homes).entry(key.0));
     }
@@ -170,6 +174,18 @@ mod tests {
         let directory = Directory::new(2);
         let key = directory.key("c");
         assert_eq!(directory.home(key, || Place(0)), Place(0));
+        assert_eq!(directory.home(key, || Place(1)), Place(1));
+    }
+
+    #[test]
+    fn whoever_is_not_decided_upon_on_shard_0_keeps_his_namesakes_there() {
+        let directory = Directory::new(2);
+        let key = directory.key("c");
+        directory.retain(key, Place(0));
+        for _ in 0..3 {
+            assert_eq!(directory.home(key, || Place(1)), Place(0));
+        }
+        directory.release(key);
         assert_eq!(directory.home(key, || Place(1)), Place(1));
     }
 

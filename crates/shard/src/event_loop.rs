@@ -1,6 +1,6 @@
 //! The event loop: its state and one turn of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -22,7 +22,7 @@ use crate::command::{Command, ShardHandle};
 use crate::conn::Conn;
 use crate::correspondence::CONGESTED_MS;
 use crate::deadlines::Deadlines;
-use crate::directory::Directory;
+use crate::directory::{ClientKey, Directory};
 use crate::handoff::Handoff;
 use crate::mailbox::{Mailboxes, Parcel};
 use crate::placement::{LoadMeter, Placement, Placer};
@@ -123,6 +123,8 @@ pub struct Shard {
     pub(crate) unsent: Vec<VecDeque<Parcel>>,
     /// Connections that wait until this shard is welcomed.
     pub(crate) arriving: Vec<Handoff>,
+    /// Connections whose CONNECT is not decided yet, where there are several shards.
+    pub(crate) undecided: HashMap<usize, ClientKey>,
     /// Kept for their memory.
     pub(crate) parcels: Vec<(Place, Parcel)>,
     pub(crate) outgoing: Vec<(Place, Mail)>,
@@ -222,6 +224,7 @@ impl Shard {
             keeps_back: false,
             unsent: Vec::new(),
             arriving: Vec::new(),
+            undecided: HashMap::new(),
             parcels: Vec::new(),
             outgoing: Vec::new(),
             session_changes: Vec::new(),

@@ -27,6 +27,7 @@ mod placement;
 mod reading;
 mod refusal_lines;
 mod report;
+mod undecided;
 mod verdicts;
 mod workers;
 

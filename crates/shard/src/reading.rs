@@ -213,6 +213,9 @@ impl Shard {
         let caught = catch_unwind(AssertUnwindSafe(|| cut_all(router, id, phase, bytes, max, now)));
         if was == Phase::Connecting && *phase != Phase::Connecting {
             self.connecting_now -= 1;
+            self.note_undecided(key);
+        } else if !self.undecided.is_empty() {
+            self.note_decided(key);
         }
         self.log_refusals();
         self.hand_out_work();

@@ -45,6 +45,7 @@ impl Shard {
         if done.is_none() {
             return self.drop_conn(conn);
         }
+        self.note_decided(conn);
         self.hand_out_work();
         self.log_refusals();
         // It has read nothing since: what came behind its CONNECT is next.
