@@ -5,7 +5,7 @@ use agentmq_testkit::codec::{
 };
 use agentmq_testkit::{Broker, RawClient};
 
-use crate::program::printed;
+use crate::program::{printed, printed_with_input};
 
 const SETTINGS: &str = "[access]\ntokens.keys = [\"keys.json\"]\nisolate_organizations = true\n\
                         [threads]\nshards = 2\nplacement = \"spread\"\n\
@@ -101,6 +101,49 @@ fn who_was_among_all_before_a_restart_is_gone() {
     let mut watcher = connect(&broker, "watcher", None);
     watcher.subscribe("$SYS/broker/clients/total", QoS::AtMostOnce);
     while first(&mut watcher).1 != b"2" {} // itself, and who is of none
+}
+
+/// Somebody took a wrong file for a while.
+#[test]
+fn who_is_not_known_at_one_start_finds_his_session_at_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let add = |file: &str, name: &str, more: &[&str]| {
+        let arguments = [&["user", "add", name, "--users", file], more].concat();
+        printed_with_input(folder.path(), &arguments, "pencil");
+    };
+    add("right.toml", "ann", &["--org", "acme"]);
+    add("right.toml", "bob", &[]);
+    add("wrong.toml", "eve", &[]);
+    let config = |users: &str| {
+        let access = format!("[access]\nusers = \"{users}\"\nisolate_organizations = true\n");
+        format!("{}{access}", crate::TCP)
+    };
+    let login = |broker: &Broker, name: &str| {
+        let mut client = broker.dial();
+        let lasting =
+            PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 3600));
+        let connack = client.connect_with(Connect {
+            client_id: name,
+            version: ProtocolVersion::V5,
+            username: Some(name),
+            password: Some(b"pencil"),
+            properties: lasting.view(),
+            ..Connect::default()
+        });
+        let Packet::ConnAck(connack) = connack.packet() else { panic!("{connack:?}") };
+        assert_eq!(connack.reason, ReasonCode::Success);
+        (connack.session_present, client)
+    };
+    let broker = Broker::start_in(crate::BINARY, &config("right.toml"), folder);
+    for name in ["ann", "bob"] {
+        login(&broker, name).1.subscribe("t", QoS::AtLeastOnce);
+    }
+    let broker = Broker::start_in(crate::BINARY, &config("wrong.toml"), broker.kill());
+    login(&broker, "eve").1.ping();
+    let broker = Broker::start_in(crate::BINARY, &config("right.toml"), broker.kill());
+    for name in ["ann", "bob"] {
+        assert!(login(&broker, name).0, "the session of {name} is gone");
+    }
 }
 
 #[test]

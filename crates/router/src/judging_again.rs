@@ -46,8 +46,7 @@ impl Router {
             return self.put_out(index, ANOTHER, now);
         }
         if !is_called_so(&principal, &session.client_id) {
-            // It is somewhere else now, and so are its topics.
-            return self.put_out(index, ELSEWHERE, now);
+            return self.put_elsewhere_out(index, now);
         }
         if let Some(connection) = connection {
             return self.acts_as(ConnectionId(connection), &principal);
@@ -70,6 +69,11 @@ impl Router {
             may_be_anonymous: connection.is_none_or(|it| self.settings.lets_anonymous_in(it.door)),
         };
         self.authenticator.remembered(&session.principal, &presence)
+    }
+
+    /// Ends a session whose client is called otherwise from now on, and whose topics are elsewhere.
+    pub(crate) fn put_elsewhere_out(&mut self, index: u32, now: Time) {
+        self.put_out(index, ELSEWHERE, now);
     }
 
     /// Ends a session whose client would not be let in any more: at once, with all that waits for

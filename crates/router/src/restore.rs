@@ -20,10 +20,8 @@ impl Router {
         session.generation = self.next_generation();
         let client_id = Arc::clone(&session.client_id);
         let remembered = self.remembered(&session);
+        let is_elsewhere = remembered.as_ref().is_some_and(|it| !is_called_so(it, &client_id));
         session.principal = remembered.unwrap_or_else(|| session.principal.without_rights());
-        if !is_called_so(&session.principal, &client_id) {
-            self.judge_again(now); // it ends, as with a reload
-        }
         let deadlines = [session.expires_at, session.will_at];
         let generation = session.generation;
         session.subscriptions = subscriptions.iter().map(|it| it.filter.clone()).collect();
@@ -73,6 +71,9 @@ impl Router {
         }
         if was_connected {
             self.record_terms(index);
+        }
+        if is_elsewhere {
+            self.put_elsewhere_out(index, now);
         }
     }
 
