@@ -116,7 +116,8 @@ impl Proof for Hook {
                 return Some(accepted(remembered.principal.clone(), remembered.expires_at, now));
             }
         }
-        let is_open = shared.breaker().is_open(shared.service.now());
+        let from = credentials.source.map(network);
+        let is_open = shared.breaker().is_open(from, shared.service.now());
         is_open.then(|| Outcome::Refused(unavailable()))
     }
 
@@ -218,7 +219,8 @@ impl Inquiry for HookInquiry {
         if shared.is_locked(self.guessed_at.as_deref(), self.source) {
             return Some(Outcome::Refused(Refusal::locked_out()));
         }
-        if !shared.breaker().admits(now) {
+        let from = self.source.map(network);
+        if !shared.breaker().admits(from, now) {
             return Some(Outcome::Refused(unavailable()));
         }
         let reply = match shared.service.ask(&self.question) {
@@ -228,16 +230,16 @@ impl Inquiry for HookInquiry {
                 return Some(shared.no_answer(&why));
             }
             Err(HookFault::Silent(why)) => {
-                shared.breaker().choked(self.source.map(network), shared.service.now());
+                shared.breaker().choked(from, shared.service.now());
                 return Some(shared.no_answer(&why));
             }
             Err(HookFault::Wrong(why)) => {
-                shared.breaker().answered();
+                shared.breaker().answered(from);
                 return Some(shared.no_answer(&why));
             }
         };
         // It is there, whatever it says: one client whose name it chokes on shuts nobody else out.
-        shared.breaker().answered();
+        shared.breaker().answered(from);
         match HookAnswer::read(reply.status, &reply.body) {
             Ok(answer) => self.decide(answer, reply.body.len()),
             Err(error) => Some(shared.no_answer(&error.to_string())),
