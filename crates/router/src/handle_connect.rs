@@ -95,7 +95,8 @@ impl Router {
                     .and_then(|()| self.check_audit())
                     .and_then(|()| self.take_seat(client_id, &principal));
                 if let Err((reason, why)) = checked {
-                    return self.refuse_connect(id, connect.client_id, reason, &why);
+                    self.note_refusal(id, client_id, reason, &why, true);
+                    return self.refuse_noted(id, connect.client_id, reason, &why);
                 }
                 self.accept(id, connect, principal, data.as_deref(), now);
                 self.watch_proof(id, lasts_secs, now);
@@ -227,9 +228,14 @@ impl Router {
         reason: ReasonCode,
         why: &str,
     ) {
+        self.note_refusal(id, client_id, reason, why, true);
+        self.refuse_noted(id, client_id, reason, why);
+    }
+
+    /// The same, when the log has it already.
+    fn refuse_noted(&mut self, id: ConnectionId, client_id: &str, reason: ReasonCode, why: &str) {
         self.counters.connections_refused += 1;
         self.seat = None;
-        self.note_refusal(id, client_id, reason, why, true);
         self.audit_refused_connect(id, client_id, reason, why);
         let audit = self.audited;
         let Some(connection) = self.dirty_connection(id) else { return };

@@ -77,7 +77,7 @@ limits! {
     connects_per_second: u32 = 500, "accepted connections a second, while `busy_connecting` or more have not sent CONNECT", "accepting is delayed";
     busy_connecting: u32 = 20_000, "connections that have not sent CONNECT", "`connects_per_second` counts";
     flapping_connects: u32 = 15, "connects a minute of one client identifier, while there are more than 3 000 in all (0: no bound)", "CONNACK 0x8A for five minutes";
-    waiting_logins: u32 = 1_024, "logins whose password waits to be verified, and as many that another server is to be asked about", "CONNACK 0x89 for one from where the most come";
+    waiting_logins: u32 = 1_024, "logins whose password waits to be verified, and as many that another server is to be asked about", "CONNACK 0x89 for one of the network that has the most waiting";
     sessions: u32 = 1_000_000, "sessions, offline ones included", "CONNACK 0x97";
     session_expiry_secs: u32 = u32::MAX, "seconds (4294967295: never)", "CONNACK states the lower Session Expiry Interval";
     keep_alive_secs: u16 = u16::MAX, "seconds", "CONNACK states the lower Server Keep Alive";

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use agentmq_broker::{AccessConfig, Effect, Policy, Principal, Rule, profile, profile_names};
+use agentmq_broker::{
+    AccessConfig, Claims, Effect, Policy, Principal, Rule, profile, profile_names,
+};
 use agentmq_codec::QoS;
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
 use serde_json::{Value, json};
@@ -204,6 +206,11 @@ impl Whom {
                 Failure::with(Exit::Refused, what, "such a client is not let in: give another name")
             })?;
         }
+        if !principal.may_be_called(&self.client_id) {
+            let what = "a client identifier that begins with $org/ is that of an organisation's";
+            let fix = "such a client is not let in: give another --client-id";
+            return Err(Failure::with(Exit::Refused, what, fix));
+        }
         Ok((principal, access.load_policy().map_err(config_failure)?))
     }
 }
@@ -224,7 +231,11 @@ fn principal(
     let claims = claims.claims()?;
     Ok(match name.or_else(|| claims.name().map(str::to_owned)) {
         Some(name) => Principal::verified(name, claims),
-        None => Principal::ANONYMOUS,
+        None if claims == Claims::default() => Principal::ANONYMOUS,
+        None => {
+            let fix = "add --agent, --tool, --server or --user, or the name";
+            return Err(Failure::usage("these claims name nobody", fix));
+        }
     })
 }
 
