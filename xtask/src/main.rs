@@ -91,7 +91,8 @@ cargo xtask TASK
   compare               measure the running broker beside others
        --save             write docs/benchmarks.md and .json, or with --growth docs/growth.md
        --quick            one round of short measurements
-       --rounds N         rounds of each scenario (default 3, of `paced` 20); reported are medians
+       --rounds N         rounds of each scenario (default 3, of `paced` 20, of
+                          `retained-live` 7); reported are medians
        --scenario NAME    measure this scenario (may be repeated)
        --peer NAME        beside this peer (may be repeated); without it beside all installed ones
        --install          install the peers that are missing, below the target folder

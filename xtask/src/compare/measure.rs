@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::contender::{Contender, Running};
 use super::listen_queue;
+use super::percentiles::Latencies;
 use super::results::{BrokerVersion, Measured, Results, Row};
 use super::scenario::Scenario;
 use super::surroundings;
@@ -163,6 +164,9 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
     let report = report(output)?;
     let (broker, latency) = (&report["broker"], &report["latency"]);
     let (more, integrity) = (&report["more"], &report["integrity"]);
+    let (quiet, beside) = (&report["live"]["quiet"], &report["live"]["busy"]);
+    let counts =
+        |latency: &Value| serde_json::from_value(latency["histogram"].clone()).unwrap_or_default();
     let number = |value: &Value, what: &str| value.as_f64().with_context(|| what.to_owned());
     let count = |name: &str| integrity[name].as_u64().unwrap_or_default();
     let generator = report["generator_cpu_seconds"].as_f64().zip(report["seconds"].as_f64());
@@ -177,11 +181,11 @@ fn parse(output: &str, idle: bool) -> Result<(Measured, String)> {
         p99_us: latency["p99_us"].as_f64(),
         p99_us_by_round: Vec::new(),
         p999_us: latency["p999_us"].as_f64(),
-        latencies: serde_json::from_value(latency["histogram"].clone()).unwrap_or_default(),
+        latencies: Latencies { own: counts(latency), quiet: counts(quiet), busy: counts(beside) },
         rss_kib: number(&broker["rss_kib"], "no memory")?,
         bytes_each: each.iter().find_map(|name| more[*name].as_f64()),
-        live_quiet_p99_us: more["live_quiet_p99_us"].as_f64(),
-        live_p99_us: more["live_p99_us"].as_f64(),
+        live_quiet_p99_us: quiet["p99_us"].as_f64(),
+        live_p99_us: beside["p99_us"].as_f64(),
         generator_busy: busy.filter(|share| share.is_finite()),
         lost: count("lost"),
         duplicates: count("duplicates"),
@@ -238,7 +242,8 @@ mod tests {
         "latency":{"p50_us":1.0,"p99_us":2.0,"p999_us":3.0},"integrity":{"lost":1,"duplicates":2,
         "out_of_order":3,"stalls":4},"seconds":2.0,
         "generator_cpu_seconds":1.0,"broker":{"cpu_seconds":0.5,"per_cpu_second":18.0,"rss_kib":7},
-        "more":{"resident_bytes_per_message":11,"live_quiet_p99_us":5.0,"live_p99_us":9.0}}"#;
+        "live":{"quiet":{"p99_us":5.0},"busy":{"p99_us":9.0,"histogram":[[9000,3]]}},
+        "more":{"resident_bytes_per_message":11}}"#;
 
     #[test]
     fn the_generators_report_is_read() {
@@ -249,6 +254,7 @@ mod tests {
         assert_eq!((measured.lost, measured.duplicates, measured.out_of_order), (1, 2, 3));
         assert_eq!((measured.stalls, measured.generator_busy), (4, Some(0.5)));
         assert_eq!((measured.live_quiet_p99_us, measured.live_p99_us), (Some(5.0), Some(9.0)));
+        assert_eq!(measured.latencies.busy, [(9_000, 3)]);
         assert_eq!((measured.p999_us, measured.bytes_each), (Some(3.0), Some(11.0)));
         assert_eq!(complaint(&output).as_deref(), Some("lost"));
     }

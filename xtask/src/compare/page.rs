@@ -294,8 +294,9 @@ so a busy machine makes larger batches and better figures. Only figures of one r
 compared. Brokers are therefore measured in turn, each time in a fresh process, and differences \
 below a tenth mean nothing.
 * Medians are taken of each figure by itself; losses are the worst of all rounds; percentiles of \
-`paced` and `rpc` are of all rounds' messages together, and `paced` is measured 20 times: a \
-single pause of the machine decides what p99.9 one short run has. \
+`paced` and `rpc`, and of the messages beside `retained-live`, are of all rounds together, and \
+`paced` is measured 20 times, `retained-live` 7 times: a single pause of the machine decides what \
+p99.9 one short run has. \
 `per_cpu_second_by_round` in the JSON shows how far rounds are apart.
 * `retained`, `offline` and `connect` end with their last message or connection and cost the \
 broker a fraction of a CPU-second; all others run for two seconds after half a second of warm-up \

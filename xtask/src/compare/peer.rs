@@ -138,7 +138,7 @@ pub const PEERS: &[Peer] = &[
         version: "--version",
         mqtt5: true,
         sessions5: false,
-        unfit: &[],
+        unfit: &[("retained-live", "delivers 1000 of 100 000, see retained100k")],
     },
     Peer {
         name: "NATS",

@@ -2,7 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::results::Measured;
+/// Nanoseconds, and how many took so long.
+pub type Counts = Vec<(u64, u64)>;
+
+/// Each latency of a round.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latencies {
+    /// Of the scenario itself.
+    pub own: Counts,
+    /// Of messages beside it: before it, and while it ran.
+    pub quiet: Counts,
+    pub busy: Counts,
+}
 
 /// In microseconds; `None` if not every round tells each latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -13,13 +24,13 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    pub fn of(rounds: &[Measured]) -> Self {
+    pub fn of<'a>(rounds: impl IntoIterator<Item = &'a Counts>) -> Self {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         for round in rounds {
-            if round.latencies.is_empty() {
+            if round.is_empty() {
                 return Self::default();
             }
-            for (nanos, count) in &round.latencies {
+            for (nanos, count) in round {
                 *seen.entry(*nanos).or_default() += count;
             }
         }
@@ -42,31 +53,27 @@ impl Percentiles {
 mod tests {
     use super::*;
 
-    fn round(latencies: &[(u64, u64)]) -> Measured {
-        Measured { latencies: latencies.to_vec(), ..Measured::default() }
-    }
-
     #[test]
     fn one_bad_round_of_two_counts_for_half() {
-        let quiet = round(&[(50_000, 10_000)]);
-        let paused = round(&[(50_000, 9_970), (3_000_000, 30)]);
-        let of = |rounds: &[Measured]| Percentiles::of(rounds).p999_us;
-        assert_eq!(of(std::slice::from_ref(&paused)), Some(3_000.0));
-        assert_eq!(of(&[quiet.clone(), paused.clone()]), Some(3_000.0), "30 of 20 000");
-        assert_eq!(of(&[quiet.clone(), quiet.clone(), quiet, paused]), Some(50.0), "30 of 40 000");
+        let quiet = vec![(50_000, 10_000)];
+        let paused = vec![(50_000, 9_970), (3_000_000, 30)];
+        let of = |rounds: &[&Counts]| Percentiles::of(rounds.iter().copied()).p999_us;
+        assert_eq!(of(&[&paused]), Some(3_000.0));
+        assert_eq!(of(&[&quiet, &paused]), Some(3_000.0), "30 of 20 000");
+        assert_eq!(of(&[&quiet, &quiet, &quiet, &paused]), Some(50.0), "30 of 40 000");
     }
 
     #[test]
     fn percentiles_are_the_smallest_that_so_many_do_not_exceed() {
-        let all = Percentiles::of(&[round(&[(1_000, 50), (2_000, 49), (3_000, 1)])]);
+        let all = Percentiles::of([&vec![(1_000, 50), (2_000, 49), (3_000, 1)]]);
         let expected = Percentiles { p50_us: Some(1.0), p99_us: Some(2.0), p999_us: Some(3.0) };
         assert_eq!(all, expected);
     }
 
     #[test]
     fn without_each_latency_of_each_round_there_is_nothing_to_say() {
-        let all = Percentiles::of(&[round(&[(1_000, 1)]), round(&[])]);
+        let all = Percentiles::of([&vec![(1_000, 1)], &Vec::new()]);
         assert_eq!(all, Percentiles::default());
-        assert_eq!(Percentiles::of(&[]), Percentiles::default());
+        assert_eq!(Percentiles::of([]), Percentiles::default());
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::percentiles::Percentiles;
+use super::percentiles::{Latencies, Percentiles};
 
 /// All of `docs/benchmarks.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,10 +116,10 @@ pub struct Measured {
     pub p99_us_by_round: Vec<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
-    /// One round's latencies: nanoseconds, and how many took so long. Percentiles of all rounds
-    /// come from all of them together: a single pause of the machine decides that of a round.
+    /// One round's latencies. Percentiles of all rounds come from all of them together: a single
+    /// pause of the machine decides that of a round.
     #[serde(skip)]
-    pub latencies: Vec<(u64, u64)>,
+    pub latencies: Latencies,
     /// Resident memory at the end of the interval.
     pub rss_kib: f64,
     /// Resident memory that each connection, or each stored message, added.
@@ -189,7 +189,10 @@ impl Measured {
     pub fn of(rounds: &[Self]) -> Option<Self> {
         let numbers = |of: fn(&Self) -> Option<f64>| rounds.iter().filter_map(of).collect();
         let middle = |of: fn(&Self) -> Option<f64>| median(numbers(of));
-        let together = Percentiles::of(rounds);
+        let latencies = || rounds.iter().map(|round| &round.latencies);
+        let together = Percentiles::of(latencies().map(|it| &it.own));
+        let quiet = Percentiles::of(latencies().map(|it| &it.quiet));
+        let busy = Percentiles::of(latencies().map(|it| &it.busy));
         let or_middle = |all: Option<f64>, of| all.or_else(|| middle(of)).map(|it| rounded(it, 1));
         let worst = |of: fn(&Self) -> u64| rounds.iter().map(of).max().unwrap_or_default();
         Some(Self {
@@ -207,12 +210,11 @@ impl Measured {
                 .map(|value| rounded(value, 1))
                 .collect(),
             p999_us: or_middle(together.p999_us, |round| round.p999_us),
-            latencies: Vec::new(),
+            latencies: Latencies::default(),
             rss_kib: rounded(middle(|round| Some(round.rss_kib))?, 0),
             bytes_each: middle(|round| round.bytes_each).map(|value| rounded(value, 0)),
-            live_quiet_p99_us: middle(|round| round.live_quiet_p99_us)
-                .map(|value| rounded(value, 1)),
-            live_p99_us: middle(|round| round.live_p99_us).map(|value| rounded(value, 1)),
+            live_quiet_p99_us: or_middle(quiet.p99_us, |round| round.live_quiet_p99_us),
+            live_p99_us: or_middle(busy.p99_us, |round| round.live_p99_us),
             generator_busy: middle(|round| round.generator_busy).map(|value| rounded(value, 2)),
             lost: worst(|round| round.lost),
             duplicates: worst(|round| round.duplicates),

@@ -117,10 +117,10 @@ fn one(
         ("p99, µs", more("acknowledged_p99_us")?),
         ("drained a CPU-second", report["broker"]["per_cpu_second"].as_f64().unwrap_or_default()),
     ]);
-    if let Ok(quiet) = more("live_quiet_p99_us") {
-        let live = more("live_p99_us")?;
-        figures.extend([("others' p99 before, µs", quiet), ("beside it, µs", live)]);
-        figures.insert("times", live / quiet);
+    let live = |when: &str| report["live"][when]["p99_us"].as_f64();
+    if let Some((quiet, busy)) = live("quiet").zip(live("busy")) {
+        figures.extend([("others' p99 before, µs", quiet), ("beside it, µs", busy)]);
+        figures.insert("times", busy / quiet);
     }
     Ok(figures)
 }
@@ -138,8 +138,8 @@ fn elsewhere(
     let mut scenario = scenario.clone();
     scenario.arguments.extend(["--live-port".to_owned(), idle.port.to_string()]);
     let (_, output) = measure::load(binary, &scenario, contender, &broker, scratch)?;
-    let live = measure::report(&output)?["more"]["live_p99_us"].as_f64();
-    live.context("live_p99_us")
+    let report = measure::report(&output)?;
+    report["live"]["busy"]["p99_us"].as_f64().context("no messages beside it")
 }
 
 /// Microseconds of a write of one message's size and its `fdatasync`, without any broker.

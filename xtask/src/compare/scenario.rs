@@ -70,7 +70,11 @@ impl Scenario {
         let (name, about) = (name.to_owned(), about.to_owned());
         let idle = name == IDLE;
         // One pause of the machine decides what percentiles a short run has.
-        let rounds = if arguments[0] == "paced" { 20 } else { 3 };
+        let rounds = match () {
+            () if arguments[0] == "paced" => 20,
+            () if has("--live") => 7,
+            () => 3,
+        };
         Self { name, about, arguments, idle, mqtt5, sessions, tls: false, relay, rounds }
     }
 

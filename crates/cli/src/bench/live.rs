@@ -16,7 +16,7 @@ use crate::bench::args::Target;
 use crate::bench::engine::Engine;
 use crate::bench::fleet;
 use crate::bench::flow::{Flow, Load, Shape};
-use crate::bench::report::{Latency, Report, histogram};
+use crate::bench::report::{Latency, LiveLatency, Report, histogram};
 use crate::bench::wire::Template;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -38,33 +38,26 @@ pub(crate) struct LiveArgs {
 pub(crate) struct Live {
     rate: f64,
     phase: Arc<AtomicU8>,
-    thread: JoinHandle<Result<Latencies, Failure>>,
-}
-
-/// Of the live messages.
-#[derive(Debug)]
-struct Latencies {
-    /// Before the disturbance.
-    quiet: Option<Latency>,
-    /// While it lasted.
-    busy: Option<Latency>,
+    thread: JoinHandle<Result<LiveLatency, Failure>>,
 }
 
 impl Live {
-    /// Starts what is asked for, if anything is, and returns after the quiet phase.
+    /// Starts what is asked for, if anything is, and returns after the quiet phase. Each latency
+    /// that was seen is reported if the `whole` is wanted.
     pub(crate) fn start_as(
         args: &LiveArgs,
         target: &Target,
+        whole: bool,
         output: &Output,
     ) -> Result<Option<Self>, Failure> {
         let mut target = target.clone();
         if let Some(port) = args.live_port {
             target.endpoint.port = port;
         }
-        (args.live > 0.0).then(|| Self::start(&target, args.live, output)).transpose()
+        (args.live > 0.0).then(|| Self::start(&target, args.live, whole, output)).transpose()
     }
 
-    fn start(target: &Target, rate: f64, output: &Output) -> Result<Self, Failure> {
+    fn start(target: &Target, rate: f64, whole: bool, output: &Output) -> Result<Self, Failure> {
         let (version, qos) = (target.hello.version, QoS::AtMostOnce);
         let mut engine = Engine::new(target)?;
         let topic = format!("live/{:08x}", target.run);
@@ -80,7 +73,7 @@ impl Live {
         flow.run_until(&mut engine, Instant::now() + WARM_UP)?;
         flow.measuring = true;
         flow.run_until(&mut engine, Instant::now() + QUIET)?;
-        let quiet = Latency::of(&flow.latency);
+        let quiet = Latency::whole(&flow.latency, whole);
         flow.latency = histogram();
         flow.measuring = false;
         let phase = Arc::new(AtomicU8::new(PAUSED));
@@ -99,7 +92,7 @@ impl Live {
                 None if integrity.lost + integrity.duplicates + integrity.out_of_order > 0 => {
                     Err(Failure::new(format!("live messages suffered: {integrity:?}")))
                 }
-                None => Ok(Latencies { quiet, busy: Latency::of(&flow.latency) }),
+                None => Ok(LiveLatency { quiet, busy: Latency::whole(&flow.latency, whole) }),
             }
         });
         Ok(Self { rate, phase, thread })
@@ -113,13 +106,10 @@ impl Live {
     /// Ends it, and tells what it saw.
     pub(crate) fn end(self, report: &mut Report) -> Result<(), Failure> {
         self.phase.store(ENDED, Ordering::Relaxed);
-        let latencies = self.thread.join();
-        let latencies =
-            latencies.map_err(|_| Failure::new("the live traffic's thread panicked"))??;
-        let p99 = |latency: Option<Latency>| latency.map_or(0.0, |latency| latency.p99_us);
+        let latency = self.thread.join();
+        let latency = latency.map_err(|_| Failure::new("the live traffic's thread panicked"))??;
         report.parameter("live", self.rate);
-        report.more("live_quiet_p99_us", p99(latencies.quiet));
-        report.more("live_p99_us", p99(latencies.busy));
+        report.live = Some(latency);
         Ok(())
     }
 }

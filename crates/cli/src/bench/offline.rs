@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.messages.max(1));
     }
 
-    let live = Live::start_as(&args.live, &target, output)?;
+    let live = Live::start_as(&args.live, &target, args.common.histogram, output)?;
     let meter = Meter::start(args.common.broker_pid)?;
     live.iter().for_each(|live| live.disturbed(true));
     let subscriber = engine.connect()?;

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<LiveLatency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) integrity: Option<Integrity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) broker: Option<Cost>,
@@ -48,6 +50,15 @@ pub(crate) struct Latency {
     /// Nanoseconds, and how many took so long: with `--histogram`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) histogram: Vec<(u64, u64)>,
+}
+
+/// Of messages that went on beside the scenario.
+#[derive(Debug, Serialize)]
+pub(crate) struct LiveLatency {
+    /// Before it.
+    pub(crate) quiet: Option<Latency>,
+    /// While it lasted.
+    pub(crate) busy: Option<Latency>,
 }
 
 /// Over the whole run, warm-up included.
@@ -167,6 +178,10 @@ impl Report {
                 "  latency p50 {p50_us:.0} µs, p99 {p99_us:.0} µs, p99.9 {p999_us:.0} µs, \
                  max {max_us:.0} µs"
             );
+        }
+        if let Some(LiveLatency { quiet: Some(quiet), busy: Some(busy) }) = &self.live {
+            let (quiet, busy) = (quiet.p99_us, busy.p99_us);
+            let _ = writeln!(text, "  others: p99 {quiet:.0} µs before it, {busy:.0} µs beside it");
         }
         if let Some(Integrity { sent, lost, duplicates, out_of_order, stalls, refused, .. }) =
             &self.integrity

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         report.more("resident_bytes_per_message", grown / args.topics.max(1));
     }
 
-    let live = Live::start_as(&args.live, &target, output)?;
+    let live = Live::start_as(&args.live, &target, args.common.histogram, output)?;
     deliver(args, &target, &mut engine, live.as_ref(), &mut report, output)?;
     if let Some(live) = live {
         live.end(&mut report)?;
