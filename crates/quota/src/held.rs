@@ -149,6 +149,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Nothing, which counts for nobody.
+    pub const NONE: Self = Self { bytes: 0, holder: None };
+
     /// The sum.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -76,6 +76,9 @@ impl Router {
             self.send_again(index, id, packet_id, &delivery, now);
             return Ok(());
         }
+        if session.queue.is_empty() {
+            return Err(Stop::Wait);
+        }
         if let Some(cursor) = session.queue.front_cursor() {
             if cursor.interest > self.peers.barrier.confirmed() {
                 return Err(Stop::Wait);
@@ -326,6 +329,7 @@ impl Router {
     /// Gives a message of a shared group to another member.
     pub(crate) fn reroute_one(&mut self, message: &Message, group: u32, now: Time) {
         let mut source = Source::of(message, now);
+        source.is_tool_call = self.is_tool_call(source.topic);
         self.begin_message();
         if self.deliver_to_group(&mut source, group) == Delivered::Taken {
             self.counters.shared_rerouted += 1;

@@ -20,6 +20,9 @@ struct Tally {
 }
 
 impl Kept {
+    /// None.
+    pub(crate) const NONE: Self = Self(None);
+
     /// What is counted here is part of `all`. To be called before anything is.
     pub(crate) fn belongs_to(&mut self, all: Arc<QueueMemory>) {
         self.0 = Some(Box::new(Tally { all, ..Tally::default() }));

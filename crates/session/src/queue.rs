@@ -64,19 +64,22 @@ pub struct QueueBound {
 
 impl<C> Default for Queue<C> {
     fn default() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            waiting: Waiting::default(),
-            cursors: 0,
-            qos0: 0,
-            shared: 0,
-            kept: Kept::default(),
-            expires_from: Time::NEVER,
-        }
+        Self::NOTHING
     }
 }
 
 impl<C> Queue<C> {
+    /// One in which nothing waits.
+    pub(crate) const NOTHING: Self = Self {
+        entries: VecDeque::new(),
+        waiting: Waiting::NONE,
+        cursors: 0,
+        qos0: 0,
+        shared: 0,
+        kept: Kept::NONE,
+        expires_from: Time::NEVER,
+    };
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -7,7 +7,7 @@ use agentmq_identity::{Principal, own_client_id};
 use agentmq_quota::{Account, Holder, Member};
 
 use crate::{
-    Delivery, OpenRequests, Overflow, Queue, QueueBound, SessionKey, Ticket, Time, Unreleased,
+    Delivery, LazyQueue, OpenRequests, Overflow, QueueBound, SessionKey, Ticket, Time, Unreleased,
     Will, Window,
 };
 
@@ -32,7 +32,7 @@ pub struct Session {
     /// Exchanges towards the client.
     pub window: Window,
     /// What waits for the client.
-    pub queue: Queue,
+    pub queue: LazyQueue,
     /// Exchanges from the client.
     pub unreleased: Unreleased,
     /// Its filters, with their share prefix, sorted.
@@ -49,6 +49,8 @@ pub struct Session {
     pub expires_at: Option<Time>,
     /// Other shards that choose receivers for its shared groups know that its window is full.
     pub is_known_full: bool,
+    /// It goes on although its client has asked for nothing of the kind, until that leaves.
+    pub is_lent: bool,
     /// Its requests that wait for answers; made with the first.
     pub open_requests: Option<Box<OpenRequests>>,
     /// Messages that its queue could not hold, and that its client has not been told of.
@@ -83,7 +85,7 @@ impl Session {
             expiry: 0,
             receive_maximum: u16::MAX,
             window: Window::default(),
-            queue: Queue::default(),
+            queue: LazyQueue::default(),
             unreleased: Unreleased::default(),
             subscriptions: Vec::new(),
             will: None,
@@ -92,6 +94,7 @@ impl Session {
             hold_until: Time::ZERO,
             expires_at: None,
             is_known_full: false,
+            is_lent: false,
             open_requests: None,
             dropped: 0,
             member: None,
