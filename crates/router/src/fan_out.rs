@@ -398,7 +398,7 @@ impl Connection {
         if source.payload.len() >= REFERENCE_FROM {
             source.message();
         }
-        if self.aliases_out.is_some() {
+        if source.is_for_one || self.aliases_out.is_some() {
             let mut head = PublishHead { packet_id, ..source.head(terms) };
             head.topic = self.seen(head.topic);
             self.apply_alias(&mut head);
@@ -441,11 +441,11 @@ impl Connection {
 
     /// Gives the topic an alias, or uses the one it has (§3.3.2.3.4).
     pub(crate) fn apply_alias(&mut self, head: &mut PublishHead<'_>) {
+        let Some(aliases) = &mut self.aliases_out else { return };
         // An alias adds up to four bytes, which the client's Maximum Packet Size must allow.
         if head.packet_len(self.version) + 4 > self.max_packet as usize {
             return;
         }
-        let Some(aliases) = &mut self.aliases_out else { return };
         match aliases.assign(head.topic) {
             OutboundAlias::None => {}
             OutboundAlias::Set(alias) => head.topic_alias = Some(alias),
