@@ -48,21 +48,9 @@ pub struct AccessConfig {
     pub identity: IdentityConfig,
     /// What client certificates call those who have them.
     pub certificates: CertificatesConfig,
-    /// Filters of topics of calls that are refused by an answer.
-    pub refusal_replies: RefusalReplies,
     /// Whether a retained message is served also when its author may not retain it any more: the
     /// opposite of `access.check_retain_source`, so that nothing said means that it is checked.
     pub ignores_retain_source: bool,
-}
-
-/// Filters of topics of calls that are refused by an answer, and not by their acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusalReplies(pub Vec<String>);
-
-impl Default for RefusalReplies {
-    fn default() -> Self {
-        Self(vec!["a2a/v1/mcp/tools/+/call".into()])
-    }
 }
 
 /// `access.certificates`: what client certificates call those who have them.
@@ -142,13 +130,6 @@ pub(crate) fn filter_problems(key: &str, filters: &[String]) -> Vec<(String, Str
         Some((key.to_owned(), format!("{}: {error}", quoted(filter))))
     };
     filters.iter().filter_map(problem).collect()
-}
-
-impl RefusalReplies {
-    /// Every rule that is broken, as key and message.
-    pub(crate) fn problems(&self) -> Vec<(String, String)> {
-        filter_problems("access.refusal_replies", &self.0)
-    }
 }
 
 impl IdentityConfig {

@@ -40,7 +40,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         response_information: mqtt.response_information.as_str().into(),
         share_strategy: config.shared.strategy,
         share_strategies: config.shared.groups.clone(),
-        refusal_replies: boxed(&config.access.refusal_replies.0),
+        agents: config.agents.settings(),
         identity_topics: boxed(&config.access.identity.topics),
         identity_prefix: config.access.identity.prefix.as_str().into(),
         audit_topics: boxed(&config.audit.topics),
@@ -53,8 +53,14 @@ fn boxed(texts: &[String]) -> Vec<Box<str>> {
 }
 
 fn door_settings(listener: &ListenerConfig) -> DoorSettings {
-    let ListenerConfig { allow_anonymous, max_connections, hide_publishers, .. } = *listener;
-    DoorSettings { lets_anonymous_in: allow_anonymous, max_connections, hide_publishers }
+    let ListenerConfig { allow_anonymous, max_connections, hide_publishers, agents, .. } =
+        *listener;
+    DoorSettings {
+        lets_anonymous_in: allow_anonymous,
+        max_connections,
+        hide_publishers,
+        serves_agents: agents,
+    }
 }
 
 /// Binds every listener of a configuration, or none.

@@ -12,8 +12,9 @@ use crate::error::quoted;
 use crate::listener_address::ListenerAddress;
 use crate::value::choices;
 use crate::{
-    AccessConfig, AdminConfig, AuditConfig, ConfigError, Environment, ListenerConfig, LogConfig,
-    MqttConfig, Place, SessionConfig, SharedConfig, limit_keys, mqtt_config, shared_config,
+    AccessConfig, AdminConfig, AgentsConfig, AuditConfig, ConfigError, Environment, ListenerConfig,
+    LogConfig, MqttConfig, Place, SessionConfig, SharedConfig, limit_keys, mqtt_config,
+    shared_config,
 };
 
 /// Everything that can be said about a broker before it starts. The default is what
@@ -34,6 +35,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// The HTTP side.
     pub admin: AdminConfig,
+    /// What agent protocols get.
+    pub agents: AgentsConfig,
     /// What a client finds when it comes back.
     pub session: SessionConfig,
     /// What CONNACK offers.
@@ -122,6 +125,7 @@ impl Default for Config {
             access: AccessConfig::default(),
             audit: AuditConfig::default(),
             admin: AdminConfig::default(),
+            agents: AgentsConfig::default(),
             session: SessionConfig::default(),
             mqtt: MqttConfig::default(),
             shared: SharedConfig::default(),
@@ -219,7 +223,7 @@ impl Config {
         problems.extend(self.access.tokens.problems());
         problems.extend(self.access.hook.problems(self.limits.connect_timeout_ms));
         problems.extend(self.access.identity.problems());
-        problems.extend(self.access.refusal_replies.problems());
+        problems.extend(self.agents.problems());
         problems.extend(self.service_problems());
         for name in self.shared.groups.keys() {
             if let Some(why) = shared_config::share_name_problem(name) {

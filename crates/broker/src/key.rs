@@ -165,6 +165,9 @@ const fn milliseconds(maximum: u64) -> Allowed {
     Allowed::Integer { minimum: 0, maximum }
 }
 
+/// Of a Session Expiry Interval; the largest is for ever.
+const SECONDS: Allowed = Allowed::Integer { minimum: 0, maximum: u32::MAX as u64 };
+
 /// Shards at most: a filter notes in one word which of them want what it matches.
 const SHARDS: u64 = agentmq_router::Place::MAX as u64;
 
@@ -229,16 +232,6 @@ static FIELDS: &[Field<Config>] = &[
     ),
     field!(access.certificates.org_id, Allowed::Choice(crate::SubjectPart::NAMES), NewConnections),
     Field {
-        name: "access.refusal_replies",
-        allowed: Allowed::List,
-        reload: Reload::AtOnce,
-        get: |config| Some(Value::List(config.access.refusal_replies.0.clone())),
-        set: |config, value| {
-            config.access.refusal_replies.0 = fitting(value)?;
-            Ok(())
-        },
-    },
-    Field {
         name: "access.check_retain_source",
         allowed: Allowed::Boolean,
         reload: Reload::AtOnce,
@@ -260,6 +253,11 @@ static FIELDS: &[Field<Config>] = &[
     field!(admin.cert, Allowed::Text, Restart),
     field!(admin.key, Allowed::Text, Restart),
     field!(admin.hosts, Allowed::List, Restart),
+    field!(agents.namespaces, Allowed::List, Restart),
+    field!(agents.session_expiry_secs, SECONDS, NewConnections),
+    field!(agents.return_secs, SECONDS, NewConnections),
+    field!(agents.hold_on_resume_ms, milliseconds(60_000), NewConnections),
+    field!(agents.hold_per_subscription_ms, milliseconds(60_000), NewConnections),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),

@@ -8,6 +8,7 @@
 mod access_config;
 mod access_text;
 mod admin_config;
+mod agents_config;
 mod assembly;
 mod audit_config;
 mod auditing;
@@ -45,8 +46,7 @@ mod users_file;
 mod value;
 
 pub use access_config::{
-    AccessConfig, CertificatesConfig, IdentityConfig, RefusalReplies, ServiceConfig, SubjectPart,
-    TokensConfig,
+    AccessConfig, CertificatesConfig, IdentityConfig, ServiceConfig, SubjectPart, TokensConfig,
 };
 pub use admin_config::AdminConfig;
 pub use agentmq_audit::{
@@ -64,6 +64,7 @@ pub use agentmq_session::{LimitInfo, Limits};
 pub use agentmq_store::{
     Backup, Damage, InspectedSegment, Inspection, OpenError as DataError, backup, inspect,
 };
+pub use agents_config::AgentsConfig;
 pub use audit_config::{AuditConfig, AuditFailure};
 pub use config::{
     ClientPlacement, Config, DiskConfig, Durability, SysConfig, ThreadsConfig, check,

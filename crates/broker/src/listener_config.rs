@@ -19,6 +19,8 @@ pub struct ListenerConfig {
     pub max_connections: u32,
     /// Say nothing of who has published a message, where messages of others do.
     pub hide_publishers: bool,
+    /// Take all who come for agents, whatever they claim (`[agents]`).
+    pub agents: bool,
     /// Networks and addresses whose connections begin with a PROXY header, which is believed.
     pub proxy_from: Vec<String>,
     /// Web pages that may connect by WebSocket; empty: those of the same host; `*`: all.
@@ -242,6 +244,7 @@ static FIELDS: &[Field<ListenerConfig>] = &[
     field!(allow_anonymous, Allowed::Boolean, AtOnce),
     field!(max_connections, Allowed::Integer { minimum: 0, maximum: u32::MAX as u64 }, AtOnce),
     field!(hide_publishers, Allowed::Boolean, AtOnce),
+    field!(agents, Allowed::Boolean, NewConnections),
     Field {
         name: "proxy_from",
         allowed: Allowed::List,
@@ -309,6 +312,7 @@ mod tests {
             ("allow_anonymous", "true"),
             ("max_connections", "7"),
             ("hide_publishers", "true"),
+            ("agents", "true"),
             ("proxy_from", "[\"10.0.0.0/8\", \"::1\"]"),
             ("allowed_origins", "[\"https://app.example\", \"*\"]"),
             ("mode", "\"0660\""),

@@ -117,6 +117,7 @@ fn listeners(old: &Config, new: &Config, plan: &mut ReloadPlan) {
         effective.allow_anonymous = after.allow_anonymous;
         effective.max_connections = after.max_connections;
         effective.hide_publishers = after.hide_publishers;
+        effective.agents = after.agents;
         effective.proxy_from.clone_from(&after.proxy_from);
         effective.allowed_origins.clone_from(&after.allowed_origins);
         effective.tls.clone_from(&after.tls);
@@ -199,6 +200,7 @@ mod tests {
             allow_anonymous: true,
             max_connections: 1,
             hide_publishers: true,
+            agents: true,
             proxy_from: vec!["::1".into()],
             allowed_origins: vec!["*".into()],
             mode: Some(0o600),

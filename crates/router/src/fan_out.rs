@@ -38,6 +38,8 @@ pub(crate) struct Source<'a> {
     pub(crate) shared: Option<Message>,
     /// One receiver is all it has: what it keeps is handed over, and not shared.
     pub(crate) is_for_one: bool,
+    /// It is a call of a tool, which is noted of who gets it.
+    pub(crate) is_tool_call: bool,
     /// The QoS 2 PUBLISH that brought it, here or to another shard, where its identifier must
     /// survive a crash.
     pub(crate) arrived: Option<(SessionKey, u16)>,
@@ -74,6 +76,7 @@ impl<'a> Source<'a> {
             now,
             shared: Some(message.clone()),
             is_for_one: false,
+            is_tool_call: false,
             arrived: None,
             will: None,
             author: None,
@@ -185,6 +188,7 @@ impl Router {
         }
         self.begin_message();
         source.is_for_one = route.receivers.len() + route.groups.len() == 1;
+        source.is_tool_call = route.traits.is_tool_call;
         let mut taken = false;
         for receiver in &route.receivers {
             taken |= self.deliver_to(source, receiver);
@@ -320,6 +324,9 @@ impl Router {
         id: ConnectionId,
         terms: &Terms<'_>,
     ) -> Delivered {
+        if source.is_tool_call {
+            self.note_tool_call(index, source);
+        }
         let mut packet_id = 0;
         if terms.qos != QoS::AtMostOnce
             && let Some(session) = self.sessions.get_mut(index as usize)
@@ -363,6 +370,9 @@ impl Router {
         self.record_dropping(key, &overflow.gone); // whatever the QoS of what takes the room
         if ordinal > 0 && !overflow.is_refused {
             self.note_recipient(index, ordinal, 0, terms);
+        }
+        if source.is_tool_call {
+            self.note_tool_call(index, source);
         }
         Delivered::Taken
     }

@@ -289,6 +289,7 @@ impl Router {
             return self.post_group(from, GroupMail::Return { text, message });
         };
         let grant = Grant::of(std::iter::once(&subscriber));
+        source.is_tool_call = self.is_tool_call(source.topic);
         self.begin_message();
         let terms = source.terms(&grant, Some(group));
         self.deliver(source, subscriber.session, &terms);

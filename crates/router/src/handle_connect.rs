@@ -263,7 +263,8 @@ impl Router {
         let client_id = &*principal.mounted_client_id(own_client_id);
         let limits = &self.settings.limits;
         let asked_expiry = asked_expiry(connect);
-        let expiry = asked_expiry.min(limits.session_expiry_secs);
+        let loan = self.loan(id, connect, &principal);
+        let expiry = loan.unwrap_or(asked_expiry).min(limits.session_expiry_secs);
         let keep_alive = self.effective_keep_alive(connect.keep_alive);
         let terms = ConnAckTerms {
             expiry: (expiry != asked_expiry).then_some(expiry),
@@ -289,8 +290,9 @@ impl Router {
         let aliases = connect.properties.u16(P::TopicAliasMaximum).unwrap_or(0);
         let aliases = aliases.min(limits.topic_aliases_out);
         let (receives, aliases_in) = (limits.receive_maximum, limits.topic_aliases_in);
-        let hold = if session_present { self.settings.hold_on_resume_ms } else { 0 };
         self.attach(index, id, connect, &principal, expiry);
+        self.lend(index, connect, loan);
+        let hold = if session_present { self.hold_on_resume(index) } else { 0 };
         self.settle(index);
         self.end_forbidden_subscriptions(index);
         self.record_session(index);
@@ -349,12 +351,12 @@ impl Router {
         let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
         let in_flight = self.settings.limits.in_flight;
         let will = connect.will.as_ref().map(|will| self.will(id, will, principal));
+        self.set_will(index, will);
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.version = connect.version;
         session.principal = principal.clone();
         session.expiry = expiry;
         session.receive_maximum = receive_maximum.min(in_flight).max(1);
-        session.will = will;
         session.connection = Some(id.0);
     }
 
@@ -384,6 +386,7 @@ impl Router {
             self.timers.arm(session.hold_until, Due::Drain(index, session.generation));
         }
         self.tell_presence(index);
+        self.show_online_again(index, now);
         self.resend(index, id, now);
         self.rebalance(index, now);
         self.drain(index, PORTION_BYTES, now);

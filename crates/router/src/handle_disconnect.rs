@@ -24,6 +24,12 @@ impl Router {
             }
             session.expiry = expiry.min(maximum);
         }
+        if expiry.is_none()
+            && let Some((_, session)) = self.connected(id)
+            && session.is_lent
+        {
+            session.expiry = 0; // it leaves for good, as it would have it
+        }
         let normal = packet.reason == ReasonCode::NORMAL_DISCONNECTION;
         if let Some(connection) = self.dirty_connection(id) {
             connection.phase = Phase::Closing;

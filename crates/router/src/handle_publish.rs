@@ -170,6 +170,12 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
+        if route.traits.is_tool_call
+            && let Err(refused) = self.check_tool_call(id, publish)
+        {
+            self.audit_refused_publish(id, topic, refused.0, &refused.1);
+            return Ok(self.refuse_call(id, publish, topic, &refused, now));
+        }
         if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
             if !is_v5 && publish.qos > QoS::AtMostOnce {
                 // Before version 5 every acknowledgement says success.
@@ -185,6 +191,13 @@ impl Router {
         if route.traits.is_audited {
             self.audit_publish(id, publish, topic);
         }
+        if route.traits.is_card
+            && publish.retain
+            && self.is_others_card(publisher, topic, publish.payload)
+        {
+            return Ok(self.take_in_vain(id, publish));
+        }
+        self.note_tool_answer(publish, topic);
         let changed = self.changed_properties(id, publish, &route);
         let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
         let mut source = Source {
@@ -199,6 +212,7 @@ impl Router {
             now,
             shared: None,
             is_for_one: false,
+            is_tool_call: false,
             arrived,
             will: None,
             author: if publish.retain { self.author(id) } else { None },
@@ -206,7 +220,13 @@ impl Router {
         if publish.properties.has(PropertyId::ResponseTopic) {
             self.open_request(id, publish, now);
         }
-        let reason = self.publish(&mut source, &route);
+        let mut reason = self.publish(&mut source, &route);
+        if route.traits.is_tool_call
+            && reason == ReasonCode::NoMatchingSubscribers
+            && self.reply_unavailable(id, publish, now)
+        {
+            reason = ReasonCode::Success;
+        }
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
         {
@@ -263,10 +283,21 @@ impl Router {
     ) -> Option<ReasonCode> {
         if self.reply_refusal(id, publish, topic, refused, now) {
             self.counters.publish_refused += 1;
-            return Some(ReasonCode::Success);
+            return self.take_in_vain(id, publish);
         }
         let (reason, why) = refused;
         self.refuse_publish(id, publish, *reason, why)
+    }
+
+    /// A publication that goes nowhere, as its publisher need not know. Returns the reason for its
+    /// acknowledgement.
+    fn take_in_vain(&mut self, id: ConnectionId, publish: &Publish<'_>) -> Option<ReasonCode> {
+        if publish.qos == QoS::ExactlyOnce
+            && let Some((_, session)) = self.connected(id)
+        {
+            session.unreleased.insert(publish.packet_id);
+        }
+        Some(ReasonCode::Success)
     }
 
     /// A publication that is not routed: tells its publisher, if it expects an answer. None is left
@@ -375,6 +406,8 @@ impl Router {
             is_identified: self.settings.identifies(own),
             is_audited: self.settings.audits(own),
             is_reply: ReplyTopic::is_meant(own),
+            is_tool_call: self.settings.is_tool_call(own),
+            is_card: self.settings.is_card(own),
         };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }

@@ -72,6 +72,7 @@ impl Router {
         if shares {
             self.rebalance(index, now);
         }
+        self.show_subscribed(id, packet, now);
     }
 
     /// One filter: the QoS granted, and the retained messages that it asks for; `waiting` other

@@ -79,8 +79,8 @@ impl Router {
     /// Ends a session whose client would not be let in any more: at once, with all that waits for
     /// it, and without its will.
     fn put_out(&mut self, index: u32, why: &str, now: Time) {
+        self.set_will(index, None);
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
-        session.will = None;
         session.expiry = 0; // ends with its connection
         self.counters.sessions_put_out += 1;
         match session.connection {

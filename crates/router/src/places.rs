@@ -11,6 +11,7 @@ use crate::flapping::Flapping;
 use crate::interest_barrier::InterestBarrier;
 use crate::mail::{Mail, Stamp};
 use crate::router::Router;
+use crate::server_presence::Replicas;
 
 /// One shard: an owner of sessions, and a place where a message may be needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +91,8 @@ pub struct Neighborhood {
     pub group_homes: Arc<dyn GroupHomes>,
     /// Counts the connects of all shards.
     pub flapping: Arc<Flapping>,
+    /// Counts the replicas of tool servers on all shards.
+    pub replicas: Arc<Replicas>,
 }
 
 /// A router's dealings with the routers of other shards.
@@ -244,6 +247,7 @@ impl Router {
     #[must_use]
     pub fn among(mut self, neighborhood: Neighborhood) -> Self {
         self.flapping = Arc::clone(&neighborhood.flapping);
+        self.replicas = Arc::clone(&neighborhood.replicas);
         self.peers = Peers::new(neighborhood);
         self
     }

@@ -31,6 +31,7 @@ impl Router {
         }
         let index = self.sessions.insert(session) as u32;
         self.settle(index);
+        self.count_replica(index);
         if !is_replaced {
             self.note_session(&client_id, true);
             self.by_client.insert(client_id, index);

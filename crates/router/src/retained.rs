@@ -162,11 +162,14 @@ impl Retained {
         self.expiring -= usize::from(old.message.expires_at().is_some());
     }
 
+    /// A topic's retained message.
+    pub(crate) fn get(&self, topic: &str) -> Option<&Message> {
+        self.tree.get(topic).filter(|stored| !stored.is_cleared()).map(|stored| &stored.message)
+    }
+
     /// Whether the topic's retained message has this payload.
     pub(crate) fn holds(&self, topic: &str, payload: &[u8]) -> bool {
-        self.tree
-            .get(topic)
-            .is_some_and(|stored| !stored.is_cleared() && *stored.message.payload() == *payload)
+        self.get(topic).is_some_and(|message| *message.payload() == *payload)
     }
 
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.

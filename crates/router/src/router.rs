@@ -27,10 +27,12 @@ use crate::remote_member::{AwayGroups, RemoteMembers};
 use crate::retain_source::RetainSource;
 use crate::retained::Retained;
 use crate::route_cache::RouteCache;
+use crate::server_presence::Replicas;
 use crate::settings::Settings;
 use crate::shared_group::SharedGroups;
 use crate::subscriptions::Subscriptions;
 use crate::timers::{Due, Timers};
+use crate::tool_calls::ToolCalls;
 use crate::undecided::Undecided;
 use crate::verdicts::WorkOf;
 
@@ -56,6 +58,8 @@ pub struct Router {
     /// No sweep before this point.
     sweep_at: Time,
     pub(crate) flapping: Arc<Flapping>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) tool_calls: ToolCalls,
     pub(crate) quotas: Arc<Quotas>,
     /// What the client whose CONNECT is at hand has taken of its organisation's connections.
     pub(crate) seat: Option<Seat>,
@@ -130,6 +134,8 @@ impl Router {
             timers: Timers::default(),
             sweep_at: Time::ZERO,
             flapping: Arc::default(),
+            replicas: Arc::default(),
+            tool_calls: ToolCalls::default(),
             quotas: Arc::default(),
             seat: None,
             counters: Counters::default(),

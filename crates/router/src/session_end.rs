@@ -17,8 +17,8 @@ impl Router {
         let Some(index) = connection.session() else { return };
         connection.session = NO_SESSION;
         self.counters.connections_now -= 1;
-        if !with_will && let Some(session) = self.sessions.get_mut(index as usize) {
-            session.will = None;
+        if !with_will {
+            self.set_will(index, None);
         }
         self.part(index, now);
     }
@@ -72,6 +72,7 @@ impl Router {
         let mut shared = session.window.take_shared(|_| true);
         shared.extend(session.queue.take_shared(has_others));
         self.reroute(session.key(), shared, now);
+        self.end_tool_calls(index, now);
         session.durable
     }
 

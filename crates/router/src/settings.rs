@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::QoS;
 use agentmq_session::{Limits, QueueBound};
 use agentmq_topic::{ReplyTopic, TopicLimits};
@@ -47,8 +48,8 @@ pub struct Settings {
     pub doors: Vec<DoorSettings>,
     /// First levels with `$` below which clients may publish; `*` stands for all.
     pub dollar_prefixes: Vec<Box<str>>,
-    /// Filters of topics of calls that are refused by an answer.
-    pub refusal_replies: Vec<Box<str>>,
+    /// What agent protocols get beyond the letter of MQTT.
+    pub agents: AgentSettings,
     /// Filters of topics whose messages say who has published them.
     pub identity_topics: Vec<Box<str>>,
     /// What the User Properties that say so begin with; nobody else may set such.
@@ -66,6 +67,24 @@ pub struct DoorSettings {
     pub max_connections: u32,
     /// Whether messages say nothing of their publishers, where those of others do.
     pub hide_publishers: bool,
+    /// Whether all of them are taken for agents, whatever they claim; see [`AgentSettings`].
+    pub serves_agents: bool,
+}
+
+/// What agent protocols get beyond the letter of MQTT. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Below which topics MQTT.Agent is spoken.
+    pub namespaces: Namespaces,
+    /// Session Expiry Interval in seconds that an agent is lent which resumes its session and asks
+    /// for none; 0: none.
+    pub session_expiry_secs: u32,
+    /// The same for one with a will, and the delay of that, if it asks for none.
+    pub return_secs: u32,
+    /// Milliseconds for which the messages of such a session wait when its client is back.
+    pub hold_on_resume_ms: u32,
+    /// And so many more for each of its subscriptions.
+    pub hold_per_subscription_ms: u32,
 }
 
 impl Default for Settings {
@@ -88,7 +107,7 @@ impl Default for Settings {
             share_strategies: BTreeMap::new(),
             doors: Vec::new(),
             dollar_prefixes: DOLLAR_PREFIXES.map(Into::into).into(),
-            refusal_replies: Vec::new(),
+            agents: AgentSettings::default(),
             identity_topics: Vec::new(),
             identity_prefix: "agentmq-".into(),
             audit_topics: Vec::new(),

@@ -55,11 +55,9 @@ impl Router {
         if !goes_on {
             return self.end_session(index, now);
         }
-        let Some(session) = self.sessions.get_mut(index as usize) else {
-            return Ticket::default();
-        };
         // The client is back before its will was due [MQTT-3.1.3-9].
-        session.will = None;
+        self.set_will(index, None);
+        let Some(session) = self.sessions.get(index as usize) else { return Ticket::default() };
         session.durable.as_ref().map(|durable| durable.posted).unwrap_or_default()
     }
 }

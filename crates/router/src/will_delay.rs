@@ -16,7 +16,7 @@ impl Router {
         let delay = session.will.as_ref().map(|will| will.delay);
         session.will_at = delay.filter(|&delay| delay > 0).map(|delay| now.after_secs(delay));
         if delay == Some(0) {
-            self.send_will(index, now);
+            self.client_is_gone(index, now);
         }
     }
 
@@ -24,15 +24,25 @@ impl Router {
     pub(crate) fn will_due(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         if session.will_at.is_some_and(|at| at <= now) {
-            self.send_will(index, now);
+            self.client_is_gone(index, now);
         }
+    }
+
+    /// Nobody is to wait for an absent client any more, although its session goes on.
+    fn client_is_gone(&mut self, index: u32, now: Time) {
+        self.send_will(index, now);
+        self.end_tool_calls(index, now);
     }
 
     /// Publishes a session's will, if it has one and may still publish there and as much.
     pub(crate) fn send_will(&mut self, index: u32, now: Time) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.will_at = None;
-        let Some(will) = session.will.take() else { return };
+        let Some(will) = self.set_will(index, None) else { return };
+        if self.others_serve(&will) {
+            return;
+        }
+        let Some(session) = self.sessions.get(index as usize) else { return };
         let will_of = session.key();
         let (client_id, principal) = (Arc::clone(&session.client_id), session.principal.clone());
         let (topic, qos, retains) = (will.topic(), will.qos(), will.retains());
@@ -48,6 +58,7 @@ impl Router {
         let author = self.author_of(index);
         let message = will.into_message(now);
         let sender = WillSender { client_id: &client_id, principal: &principal, author };
-        self.publish_will(message, will_of, sender, Some(index), now);
+        self.publish_will(message.clone(), will_of, sender, Some(index), now);
+        self.show_tools_offline(index, &message, now);
     }
 }

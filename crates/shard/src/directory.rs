@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentmq_router::{Flapping, GroupHomes, Neighborhood, Place, PlaceSet};
+use agentmq_router::{Flapping, GroupHomes, Neighborhood, Place, PlaceSet, Replicas};
 
 /// The shards' common knowledge. Asked when a client connects, when a session begins or ends, and
 /// when a group gets or loses a member; never on the way of a message.
@@ -25,6 +25,7 @@ pub struct Directory {
     groups: Mutex<HashMap<Box<str>, Home>>,
     retained_order: Arc<AtomicU64>,
     flapping: Arc<Flapping>,
+    replicas: Arc<Replicas>,
     hasher: RandomState,
 }
 
@@ -53,6 +54,7 @@ impl Directory {
             groups: Mutex::default(),
             retained_order: Arc::default(),
             flapping: Arc::default(),
+            replicas: Arc::default(),
             hasher: RandomState::new(),
         }
     }
@@ -76,7 +78,8 @@ impl Directory {
     pub(crate) fn neighborhood(self: &Arc<Self>, own: Place) -> Neighborhood {
         let group_homes: Arc<dyn GroupHomes> = Arc::<Self>::clone(self);
         let retained_order = Arc::clone(&self.retained_order);
-        Neighborhood { own, retained_order, group_homes, flapping: Arc::clone(&self.flapping) }
+        let (flapping, replicas) = (Arc::clone(&self.flapping), Arc::clone(&self.replicas));
+        Neighborhood { own, retained_order, group_homes, flapping, replicas }
     }
 
     pub(crate) fn set_load(&self, place: Place, thousandths: u32) {

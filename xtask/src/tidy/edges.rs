@@ -61,8 +61,8 @@ fn report(file: &str, line: usize, what: String, why: &'static str) -> Violation
 
 /// Import order: a crate may import those before it.
 const ORDER: &[&str] = &[
-    "codec", "topic", "identity", "quota", "session", "router", "log", "store", "audit", "flow",
-    "agents", "net", "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway",
+    "codec", "topic", "agents", "identity", "quota", "session", "router", "log", "store", "audit",
+    "flow", "net", "shard", "cluster", "admin", "broker", "client", "peer", "sdk", "gateway",
     "cli", "testkit",
 ];
 

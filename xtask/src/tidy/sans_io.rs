@@ -42,7 +42,7 @@ fn occurs(code: &str, pattern: &str) -> bool {
 }
 
 /// The crates that this rule, and the stricter `clippy.toml`, hold for.
-pub const CRATES: &[&str] = &["codec", "topic", "identity", "quota", "session", "router"];
+pub const CRATES: &[&str] = &["codec", "topic", "agents", "identity", "quota", "session", "router"];
 
 const PATTERNS: &[(&str, &str)] = &[
     ("Instant::now", "take the time as an argument"),

@@ -103,6 +103,7 @@ impl Neighbors {
                     retained_order: Arc::clone(&retained_order),
                     group_homes: Arc::clone(&group_homes),
                     flapping: Arc::default(),
+                    replicas: Arc::default(),
                 },
             )
         };

@@ -10,6 +10,7 @@ mod harness;
 mod keep_alive;
 mod max_qos;
 mod message_expiry;
+mod mqtt_agent;
 mod ordering;
 mod organizations;
 mod packet_size;

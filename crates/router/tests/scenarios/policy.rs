@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::{Property, PropertyId, ReasonCode as R};
 use agentmq_identity::{Authenticator, Effect, Guarded, InForce, Open, Pattern, Policy, Rule};
 
@@ -252,7 +253,9 @@ fn answers_are_asked_for_only_where_one_may_receive() {
 #[test]
 fn a_call_that_is_refused_is_answered() {
     let (broker, policy) = broker();
-    broker.reconfigure(|settings| settings.refusal_replies = vec!["secret/+/call".into()]);
+    broker.reconfigure(|settings| {
+        settings.agents.namespaces = Namespaces::new(&["secret"]).unwrap();
+    });
     policy.replace(Some(no_secrets()));
     let (caller, other) = (broker.connect("caller"), broker.connect("other"));
     caller.subscribe("public/caller", 1);
@@ -264,7 +267,7 @@ fn a_call_that_is_refused_is_answered() {
             .with(Property::Binary(PropertyId::CorrelationData, b"call \"1\""))
             .send()
     };
-    let id = call("secret/echo/call", "public/caller");
+    let id = call("secret/mcp/tools/echo/call", "public/caller");
     let got = caller.packets();
     assert!(got.contains(&Got::PubAck(id, 0)), "not an error: {got:?}");
     let answer = got.iter().find_map(|packet| match packet {
@@ -279,7 +282,7 @@ fn a_call_that_is_refused_is_answered() {
     assert!(other.payloads().is_empty(), "it is for nobody else");
     // Elsewhere, and where the answer is not the caller's own, it is the acknowledgement.
     for (topic, response) in
-        [("secret/other", "public/caller"), ("secret/echo/call", "secret/caller")]
+        [("secret/other", "public/caller"), ("secret/mcp/tools/echo/call", "secret/caller")]
     {
         let id = call(topic, response);
         let got = caller.packets();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::{Property, PropertyId as P, ReasonCode as R};
 use agentmq_identity::{
     Authenticator, Claims, Credentials, Effect, Guarded, InForce, Outcome, Pattern, Policy,
@@ -317,11 +318,13 @@ fn a_plan_holds_at_once_for_who_is_there() {
 #[test]
 fn a_call_is_refused_by_an_answer() {
     let (broker, _) = broker(bound(Quantity::MessagesPerDay, 0));
-    broker.reconfigure(|settings| settings.refusal_replies = vec!["calls/+".into()]);
+    broker.reconfigure(|settings| {
+        settings.agents.namespaces = Namespaces::new(&["lab"]).unwrap();
+    });
     let client = member(&broker, "a").connect();
     client.subscribe("answers", 1);
     let id = client
-        .publishing("calls/echo", "{}")
+        .publishing("lab/mcp/tools/echo/call", "{}")
         .qos(1)
         .with(Property::Text(P::ResponseTopic, "answers"))
         .with(Property::Binary(P::CorrelationData, b"7"))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::{Property, PropertyId as P, ReasonCode};
 use agentmq_identity::{Effect, Guarded, InForce, Open, Pattern, Policy, Rule};
 use agentmq_router::Settings;
@@ -250,12 +251,14 @@ fn an_open_request_is_the_right_to_answer_unless_a_rule_denies_it() {
 fn a_call_that_is_refused_is_answered_there() {
     let guarded = Guarded::new(InForce::new(Arc::new(Open), None));
     let broker = Broker::guarded(guarded.clone());
-    broker.reconfigure(|settings| settings.refusal_replies = vec!["ask".into()]);
+    broker.reconfigure(|settings| {
+        settings.agents.namespaces = Namespaces::new(&["lab"]).unwrap();
+    });
     let nothing = Policy::new(Vec::new(), Effect::Deny);
     guarded.replace(InForce::new(Arc::new(Open), Some(nothing)));
     let asker = broker.connect("asker");
     asker.subscribe("$reply/asker/#", 1);
-    let asking = asker.publishing("ask", "?").qos(1);
+    let asking = asker.publishing("lab/mcp/tools/ask/call", "?").qos(1);
     asking.with(Property::Text(P::ResponseTopic, REPLY)).send();
     assert!(asker.message().payload.contains("unauthorized"));
     assert_eq!(broker.connect("worker").publish(REPLY, "x", 1), FORBIDDEN, "nobody was asked");

@@ -60,6 +60,7 @@ impl World {
                     retained_order: Arc::clone(&retained_order),
                     group_homes: Arc::<Homes>::clone(&homes),
                     flapping: Arc::default(),
+                    replicas: Arc::default(),
                 });
             }
             router.submit(Time::ZERO);

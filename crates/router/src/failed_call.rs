@@ -1,0 +1,127 @@
+//! Calls of tools that fail here are answered, where others are refused by their acknowledgement:
+//! the published client of MQTT.Agent waits for the answer in any case, and its process ends when
+//! the acknowledgement of a call is an error.
+
+use agentmq_agents::{AgentTopic, CallError, CallErrorKind, ToolCall};
+use agentmq_codec::{PropertyId as P, Publish, ReasonCode};
+use agentmq_identity::{Action, Principal, own_client_id};
+use agentmq_session::Time;
+
+use crate::connection::ConnectionId;
+use crate::fan_out::Source;
+use crate::handle_connect::Refused;
+use crate::router::Router;
+use crate::settings::Settings;
+use crate::tool_calls::{answer, call_id};
+
+impl Settings {
+    /// Whether a topic, as those call it whose it is, is for calls of a tool.
+    pub(crate) fn is_tool_call(&self, own: &str) -> bool {
+        let found = self.agents.namespaces.find(own);
+        found.is_some_and(|(_, of)| matches!(of, AgentTopic::ToolCall { .. }))
+    }
+}
+
+impl Router {
+    /// Answers a call that was refused: false when it is none, or has no answer.
+    pub(crate) fn reply_refusal(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        (reason, why): &Refused,
+        now: Time,
+    ) -> bool {
+        let kind = match *reason {
+            ReasonCode::QuotaExceeded => CallErrorKind::QuotaExceeded,
+            ReasonCode::PayloadFormatInvalid => CallErrorKind::InvalidArguments,
+            _ => CallErrorKind::Unauthorized,
+        };
+        self.is_tool_call(topic) && self.reply_error(id, publish, kind, why, now)
+    }
+
+    /// Answers a call that nobody is there to take.
+    #[cold]
+    pub(crate) fn reply_unavailable(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        now: Time,
+    ) -> bool {
+        self.reply_error(id, publish, CallErrorKind::Unavailable, NO_SERVER, now)
+    }
+
+    /// Nobody but the caller gets the answer: others would take it for one of who may publish
+    /// there.
+    fn reply_error(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        kind: CallErrorKind,
+        why: &str,
+        now: Time,
+    ) -> bool {
+        let Some(response) = publish.properties.text(P::ResponseTopic) else { return false };
+        let mounted = self.mounted(id, response);
+        let response = mounted.as_deref().unwrap_or(response);
+        let Some(connection) = self.connection_mut(id) else { return false };
+        let Some(caller) = connection.session() else { return false };
+        if !connection.principal.authorize(Action::Subscribe, response).allowed {
+            return false;
+        }
+        let correlation = publish.properties.binary(P::CorrelationData).unwrap_or_default();
+        let call_id = call_id(publish.payload, correlation);
+        let error = CallError { call_id: &call_id, kind, message: why };
+        let message = answer(response, correlation, &error);
+        let Ok(route) = self.route(response) else { return false };
+        self.publish(&mut Source::of(&message, now), &route.only_to(caller));
+        true
+    }
+
+    /// What a call says of who calls must be true: servers believe it, and answer where it says.
+    /// Asked of who has proved who it is.
+    pub(crate) fn check_tool_call(
+        &self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), Refused> {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let Some(connection) = connection.filter(|it| it.principal.claims().is_some()) else {
+            return Ok(());
+        };
+        let Some(call) = ToolCall::parse(publish.payload) else {
+            return Err((ReasonCode::PayloadFormatInvalid, NO_OBJECT.into()));
+        };
+        let session = connection.session().and_then(|index| self.sessions.get(index as usize));
+        let client_id = session.map_or("", |it| own_client_id(&it.client_id));
+        let principal = &connection.principal;
+        if call.client.is_some_and(|name| !is_called(principal, client_id, &name)) {
+            return Err((ReasonCode::NotAuthorized, OF_ANOTHER.into()));
+        }
+        let Some(response) = call.response_topic else { return Ok(()) };
+        if publish.properties.text(P::ResponseTopic) == Some(&response) {
+            return Ok(()); // which is asked about in any case
+        }
+        let response = principal.mounted(&response);
+        let decision = principal.authorize(Action::Subscribe, &response);
+        if decision.allowed {
+            return Ok(());
+        }
+        let why = format!("response_topic of the call is not allowed: {}", decision.reason);
+        Err((ReasonCode::NotAuthorized, why.into()))
+    }
+}
+
+/// Whether somebody may call himself so.
+fn is_called(principal: &Principal, client_id: &str, name: &str) -> bool {
+    let Some(claims) = principal.claims() else { return true };
+    let known = [&claims.agent_id, &claims.server_id, &claims.user_id];
+    let is_claimed = known.into_iter().flatten().any(|known| known == name);
+    let is_agent = claims.agent_id.is_some();
+    is_claimed || (!is_agent && name == client_id) || principal.name() == Some(name)
+}
+
+const NO_SERVER: &str = "no server offers this tool now: look at its card for its status, or call \
+    again when one is there";
+const NO_OBJECT: &str = "a call is a JSON object with call_id and arguments";
+const OF_ANOTHER: &str = "`client` of the call names another one: it is the agent_id of who calls";
