@@ -2,7 +2,7 @@
 //! the published client of MQTT.Agent waits for the answer in any case, and its process ends when
 //! the acknowledgement of a call is an error.
 
-use agentmq_agents::{AgentTopic, CallError, CallErrorKind, ToolCall};
+use agentmq_agents::{CallError, CallErrorKind, ToolCall};
 use agentmq_codec::{PropertyId as P, Publish, ReasonCode};
 use agentmq_identity::{Action, Principal, own_client_id};
 use agentmq_session::Time;
@@ -11,16 +11,7 @@ use crate::connection::ConnectionId;
 use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::router::Router;
-use crate::settings::Settings;
 use crate::tool_calls::{answer, call_id};
-
-impl Settings {
-    /// Whether a topic, as those call it whose it is, is for calls of a tool.
-    pub(crate) fn is_tool_call(&self, own: &str) -> bool {
-        let found = self.agents.namespaces.find(own);
-        found.is_some_and(|(_, of)| matches!(of, AgentTopic::ToolCall { .. }))
-    }
-}
 
 impl Router {
     /// Answers a call that was refused: false when it is none, or has no answer.
@@ -40,15 +31,38 @@ impl Router {
         self.is_tool_call(topic) && self.reply_error(id, publish, kind, why, now)
     }
 
-    /// Answers a call that nobody is there to take.
+    /// Answers a call that nobody is there to take; what its acknowledgement says then.
     #[cold]
     pub(crate) fn reply_unavailable(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
         now: Time,
-    ) -> bool {
-        self.reply_error(id, publish, CallErrorKind::Unavailable, NO_SERVER, now)
+    ) -> ReasonCode {
+        match self.reply_error(id, publish, CallErrorKind::Unavailable, NO_SERVER, now) {
+            true => ReasonCode::Success,
+            false => ReasonCode::NoMatchingSubscribers,
+        }
+    }
+
+    /// A call, or a card, that a client may publish: how it ends here, if it does.
+    #[cold]
+    pub(crate) fn check_agent_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Time,
+    ) -> Option<Option<ReasonCode>> {
+        if publish.retain && self.is_others_card(id, topic, publish.payload) {
+            return Some(self.take_in_vain(id, publish));
+        }
+        if !self.is_tool_call(topic) {
+            return None;
+        }
+        let refused = self.check_tool_call(id, publish).err()?;
+        self.audit_refused_publish(id, topic, refused.0, &refused.1);
+        Some(self.refuse_call(id, publish, topic, &refused, now))
     }
 
     /// Nobody but the caller gets the answer: others would take it for one of who may publish
@@ -80,11 +94,7 @@ impl Router {
 
     /// What a call says of who calls must be true: servers believe it, and answer where it says.
     /// Asked of who has proved who it is.
-    pub(crate) fn check_tool_call(
-        &self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-    ) -> Result<(), Refused> {
+    fn check_tool_call(&self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Refused> {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
         let Some(connection) = connection.filter(|it| it.principal.claims().is_some()) else {
             return Ok(());

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use agentmq_agents::AgentTopic;
 use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::{own_client_id, seen_by_its_own};
 use agentmq_session::{Condition, Message, PendingAck, Time};
@@ -170,11 +171,10 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
-        if route.traits.is_tool_call
-            && let Err(refused) = self.check_tool_call(id, publish)
+        if (route.traits.is_tool_call || route.traits.is_card)
+            && let Some(outcome) = self.check_agent_publish(id, publish, topic, now)
         {
-            self.audit_refused_publish(id, topic, refused.0, &refused.1);
-            return Ok(self.refuse_call(id, publish, topic, &refused, now));
+            return Ok(outcome);
         }
         if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
             if !is_v5 && publish.qos > QoS::AtMostOnce {
@@ -191,13 +191,9 @@ impl Router {
         if route.traits.is_audited {
             self.audit_publish(id, publish, topic);
         }
-        if route.traits.is_card
-            && publish.retain
-            && self.is_others_card(publisher, topic, publish.payload)
-        {
-            return Ok(self.take_in_vain(id, publish));
+        if !self.tool_calls.is_empty() {
+            self.note_tool_answer(publish, topic);
         }
-        self.note_tool_answer(publish, topic);
         let changed = self.changed_properties(id, publish, &route);
         let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
         let mut source = Source {
@@ -221,11 +217,8 @@ impl Router {
             self.open_request(id, publish, now);
         }
         let mut reason = self.publish(&mut source, &route);
-        if route.traits.is_tool_call
-            && reason == ReasonCode::NoMatchingSubscribers
-            && self.reply_unavailable(id, publish, now)
-        {
-            reason = ReasonCode::Success;
+        if route.traits.is_tool_call && reason == ReasonCode::NoMatchingSubscribers {
+            reason = self.reply_unavailable(id, publish, now);
         }
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
@@ -273,7 +266,7 @@ impl Router {
     /// A publication that is refused: by an answer, if it is a call that is answered so, else by
     /// its acknowledgement.
     #[cold]
-    fn refuse_call(
+    pub(crate) fn refuse_call(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
@@ -291,7 +284,11 @@ impl Router {
 
     /// A publication that goes nowhere, as its publisher need not know. Returns the reason for its
     /// acknowledgement.
-    fn take_in_vain(&mut self, id: ConnectionId, publish: &Publish<'_>) -> Option<ReasonCode> {
+    pub(crate) fn take_in_vain(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Option<ReasonCode> {
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
         {
@@ -402,12 +399,13 @@ impl Router {
             return Err(NoRoute::Prefix);
         }
         let bound = self.settings.limits.route_cache as usize;
+        let of_agents = self.settings.agents.namespaces.find(own).map(|(_, of)| of);
         let traits = Traits {
             is_identified: self.settings.identifies(own),
             is_audited: self.settings.audits(own),
             is_reply: ReplyTopic::is_meant(own),
-            is_tool_call: self.settings.is_tool_call(own),
-            is_card: self.settings.is_card(own),
+            is_tool_call: matches!(of_agents, Some(AgentTopic::ToolCall { .. })),
+            is_card: of_agents.is_some_and(AgentTopic::is_card),
         };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }

@@ -15,7 +15,6 @@ use agentmq_topic::{Subscription, TopicLimits};
 use crate::connection::ConnectionId;
 use crate::fan_out::Source;
 use crate::router::Router;
-use crate::settings::Settings;
 
 /// How many clients stand behind each server card: those whose will goes there, and those that are
 /// waited for. One for all shards; locked when such a client comes or goes.
@@ -42,13 +41,6 @@ impl Replicas {
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Box<str>, u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner) // a count is changed at once
-    }
-}
-
-impl Settings {
-    /// Whether a topic, as those call it whose it is, is that of a card.
-    pub(crate) fn is_card(&self, own: &str) -> bool {
-        self.agents.namespaces.find(own).is_some_and(|(_, of)| of.is_card())
     }
 }
 
@@ -86,7 +78,7 @@ impl Router {
 
     /// Whether a client's publication must not be made, since it would put a card offline behind
     /// which there are other clients: a replica that stops says so of all.
-    pub(crate) fn is_others_card(&self, publisher: Option<u32>, topic: &str, card: &[u8]) -> bool {
+    pub(crate) fn is_others_card(&self, publisher: ConnectionId, topic: &str, card: &[u8]) -> bool {
         let Some(card) = Card::parse(card).filter(|it| it.status() == Some(Status::Offline)) else {
             return false;
         };
@@ -99,7 +91,9 @@ impl Router {
             }
             _ => return false,
         };
-        let session = publisher.and_then(|index| self.sessions.get(index as usize));
+        let connection = self.connections.get(publisher.0 as usize).and_then(Option::as_ref);
+        let index = connection.and_then(|it| it.session());
+        let session = index.and_then(|index| self.sessions.get(index as usize));
         let will = session.and_then(|it| it.will.as_deref());
         let is_one = will.is_some_and(|will| *will.topic() == of_server);
         is_one && self.replicas.count(&of_server) > 1

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use agentmq_agents::{CallError, CallErrorKind, ToolCall};
+use agentmq_agents::{AgentTopic, CallError, CallErrorKind, ToolCall};
 use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS};
 use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Message, MessageParts, Time};
@@ -38,6 +38,11 @@ pub(crate) struct ToolCalls {
 }
 
 impl ToolCalls {
+    /// Whether every call is answered, as is usual.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.is_empty() && self.by_session.is_empty()
+    }
+
     /// A session gets a call. Of more than `bound` it forgets the oldest.
     fn note(&mut self, key: Key, call: UnderWay, bound: usize, now: Time) {
         let Self { under_way, by_session } = self;
@@ -88,7 +93,8 @@ impl ToolCalls {
 impl Router {
     /// Whether the messages of a topic are calls of a tool.
     pub(crate) fn is_tool_call(&self, topic: &str) -> bool {
-        self.settings.is_tool_call(seen_by_its_own(topic))
+        let found = self.settings.agents.namespaces.find(seen_by_its_own(topic));
+        matches!(found, Some((_, AgentTopic::ToolCall { .. })))
     }
 
     /// A session gets a call, now or when its client is back.
@@ -115,10 +121,8 @@ impl Router {
     }
 
     /// A client publishes: perhaps the answer to a call. Who may publish there may end the waiting.
+    #[cold]
     pub(crate) fn note_tool_answer(&mut self, publish: &Publish<'_>, topic: &str) {
-        if self.tool_calls.under_way.is_empty() {
-            return;
-        }
         if let Some(correlation) = publish.properties.binary(P::CorrelationData) {
             let key = Key { response: topic.into(), correlation: correlation.into() };
             self.tool_calls.forget(&key);
@@ -127,6 +131,9 @@ impl Router {
 
     /// A session is over, or its will has told that its client is gone: answers for it.
     pub(crate) fn end_tool_calls(&mut self, session: u32, now: Time) {
+        if self.tool_calls.is_empty() {
+            return;
+        }
         for (key, call) in self.tool_calls.take(session, now) {
             let (call_id, kind) = (&*call.call_id, CallErrorKind::Unavailable);
             let error = CallError { call_id, kind, message: GONE };
