@@ -3,16 +3,20 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use agentmq_agents::mcp;
 use agentmq_codec::{
     ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
-use agentmq_identity::{ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal};
+use agentmq_identity::{
+    ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal, own_client_id,
+};
 use agentmq_session::{AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
 use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
+use crate::mcp_over_mqtt::{check_component, with_sender};
 use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
@@ -125,6 +129,9 @@ impl Router {
                 let why = "an empty Client Identifier needs Clean Session 1";
                 return Err((ReasonCode::ClientIdentifierNotValid, why.into()));
             }
+        }
+        if self.settings.agents.mcp {
+            check_component(connect)?;
         }
         let limits = &self.settings.limits;
         if connect.client_id.len() > usize::from(limits.client_id_bytes) {
@@ -350,7 +357,9 @@ impl Router {
         self.disarm_session(index);
         let receive_maximum = connect.properties.u16(P::ReceiveMaximum).unwrap_or(u16::MAX);
         let in_flight = self.settings.limits.in_flight;
-        let will = connect.will.as_ref().map(|will| self.will(id, will, principal));
+        let client_id = self.sessions.get(index as usize).map(|it| Arc::clone(&it.client_id));
+        let client_id = own_client_id(client_id.as_deref().unwrap_or_default());
+        let will = connect.will.as_ref().map(|will| self.will(id, will, principal, client_id));
         self.set_will(index, will);
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.version = connect.version;
@@ -366,6 +375,7 @@ impl Router {
         id: ConnectionId,
         will: &agentmq_codec::Will<'_>,
         principal: &Principal,
+        client_id: &str,
     ) -> Box<Will> {
         let settings = &self.settings;
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
@@ -374,6 +384,9 @@ impl Router {
         let identified =
             is_identified.then(|| settings.identified(&will.properties, publisher)).flatten();
         let properties = identified.as_ref().map_or(will.properties, PropertiesBuf::view);
+        let is_mcp = settings.agents.mcp && mcp::is_meant(will.topic);
+        let sent = is_mcp.then(|| with_sender(&properties, client_id)).flatten();
+        let properties = sent.as_ref().map_or(properties, PropertiesBuf::view);
         let topic = &principal.mounted(will.topic);
         Box::new(Will::new(&agentmq_codec::Will { topic, properties, ..*will }))
     }

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
-use agentmq_agents::AgentTopic;
-use agentmq_codec::{AckKind, DecodeError, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
+use agentmq_agents::{AgentTopic, mcp};
+use agentmq_codec::{
+    AckKind, DecodeError, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode,
+};
 use agentmq_identity::{own_client_id, seen_by_its_own};
 use agentmq_session::{Condition, Message, PendingAck, Time};
 use agentmq_topic::{ReplyTopic, check_name};
@@ -13,6 +15,7 @@ use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::mail::{Mail, Stamp};
+use crate::mcp_over_mqtt::with_sender;
 use crate::places::Place;
 use crate::recording::CANNOT_KEEP;
 use crate::retained::RetainedBound;
@@ -220,6 +223,15 @@ impl Router {
         if route.traits.is_tool_call && reason == ReasonCode::NoMatchingSubscribers {
             reason = self.reply_unavailable(id, publish, now);
         }
+        if route.traits.is_mcp {
+            match (publish.retain, reason) {
+                (true, _) => self.note_mcp_presence(id, topic),
+                (_, ReasonCode::NoMatchingSubscribers) => {
+                    self.reply_no_server(id, publish, topic, now);
+                }
+                _ => {}
+            }
+        }
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
         {
@@ -252,15 +264,33 @@ impl Router {
         route: &Route,
     ) -> Option<PropertiesBuf> {
         let properties = &publish.properties;
-        if route.traits.is_identified
-            && let Some(connection) = self.connections.get(id.0 as usize)?.as_ref()
-            && let publisher = self.settings.told_publisher(connection.door, &connection.principal)
-            && let Some(identified) = self.settings.identified(properties, publisher)
-        {
-            let has_per_hop = identified.view().has_per_hop();
-            return Some(if has_per_hop { identified.view().forwarded() } else { identified });
+        let Traits { is_identified, is_mcp, .. } = route.traits;
+        let changed = match is_identified || is_mcp {
+            true => self.told_properties(id, properties, route.traits),
+            false => None,
+        };
+        let properties = changed.as_ref().map_or(*properties, PropertiesBuf::view);
+        if properties.has_per_hop() { Some(properties.forwarded()) } else { changed }
+    }
+
+    /// A message's properties, where they do not say who has published it, or something else.
+    fn told_properties(
+        &self,
+        id: ConnectionId,
+        properties: &Properties<'_>,
+        traits: Traits,
+    ) -> Option<PropertiesBuf> {
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        let publisher = self.settings.told_publisher(connection.door, &connection.principal);
+        let mut told =
+            traits.is_identified.then(|| self.settings.identified(properties, publisher)).flatten();
+        if traits.is_mcp && connection.version.is_v5() {
+            let session = self.sessions.get(connection.session()? as usize)?;
+            let properties = told.as_ref().map_or(*properties, PropertiesBuf::view);
+            let sender = with_sender(&properties, own_client_id(&session.client_id));
+            told = sender.or(told);
         }
-        properties.has_per_hop().then(|| properties.forwarded())
+        told
     }
 
     /// A publication that is refused: by an answer, if it is a call that is answered so, else by
@@ -406,6 +436,7 @@ impl Router {
             is_reply: ReplyTopic::is_meant(own),
             is_tool_call: matches!(of_agents, Some(AgentTopic::ToolCall { .. })),
             is_card: of_agents.is_some_and(AgentTopic::is_card),
+            is_mcp: self.settings.agents.mcp && mcp::is_meant(own),
         };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }

@@ -37,6 +37,7 @@ mod lent_session;
 mod load_average;
 mod mail;
 mod mail_gate;
+mod mcp_over_mqtt;
 mod mounting;
 mod organization_topics;
 mod overlapping_subscriptions;

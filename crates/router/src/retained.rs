@@ -172,6 +172,13 @@ impl Retained {
         self.get(topic).is_some_and(|message| *message.payload() == *payload)
     }
 
+    /// The topics that a filter matches, as long as `visit` goes on and few are passed over.
+    pub(crate) fn for_each(&self, filter: &str, mut visit: impl FnMut(&str) -> ControlFlow<()>) {
+        let _ = self.tree.for_each_match_within(filter, None, LOOKS, |topic, stored| {
+            if stored.is_cleared() { ControlFlow::Continue(()) } else { visit(topic) }
+        });
+    }
+
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
         let stop = |_: &str, stored: &Stored| match stored.is_cleared() {

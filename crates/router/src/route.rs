@@ -34,6 +34,8 @@ pub(crate) struct Traits {
     pub(crate) is_tool_call: bool,
     /// They are cards, which say whether somebody is there.
     pub(crate) is_card: bool,
+    /// They are MCP over MQTT.
+    pub(crate) is_mcp: bool,
 }
 
 impl Route {

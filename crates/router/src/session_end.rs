@@ -56,6 +56,7 @@ impl Router {
     /// Takes a session away; answers its name where a crash cannot take it.
     fn take_session(&mut self, index: u32, now: Time) -> Option<Box<Durable>> {
         self.send_will(index, now);
+        self.clear_mcp_presence(index, now);
         let alone = self.groups_of_its_own(index);
         let has_others = |group| !alone.contains(&group);
         self.recall_shared(index, &mut { usize::MAX }, has_others);

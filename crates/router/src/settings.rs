@@ -85,6 +85,8 @@ pub struct AgentSettings {
     pub hold_on_resume_ms: u32,
     /// And so many more for each of its subscriptions.
     pub hold_per_subscription_ms: u32,
+    /// Whether MCP over MQTT is spoken below `$mcp-…`.
+    pub mcp: bool,
 }
 
 impl Default for Settings {

@@ -31,6 +31,7 @@ impl Router {
     /// Nobody is to wait for an absent client any more, although its session goes on.
     fn client_is_gone(&mut self, index: u32, now: Time) {
         self.send_will(index, now);
+        self.clear_mcp_presence(index, now);
         self.end_tool_calls(index, now);
     }
 

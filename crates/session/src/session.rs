@@ -49,6 +49,8 @@ pub struct Session {
     pub expires_at: Option<Time>,
     /// Other shards that choose receivers for its shared groups know that its window is full.
     pub is_known_full: bool,
+    /// Its client has a retained message that says that it is there, as an MCP server.
+    pub has_mcp_presence: bool,
     /// It goes on although its client has asked for nothing of the kind, until that leaves.
     pub is_lent: bool,
     /// Its requests that wait for answers; made with the first.
@@ -95,6 +97,7 @@ impl Session {
             expires_at: None,
             is_known_full: false,
             is_lent: false,
+            has_mcp_presence: false,
             open_requests: None,
             dropped: 0,
             member: None,

@@ -9,6 +9,7 @@ mod flow_control;
 mod harness;
 mod keep_alive;
 mod max_qos;
+mod mcp_over_mqtt;
 mod message_expiry;
 mod mqtt_agent;
 mod ordering;

@@ -35,6 +35,7 @@ fn settings(settings: &mut Settings) {
         return_secs: 5,
         hold_on_resume_ms: 200,
         hold_per_subscription_ms: 50,
+        mcp: false,
     };
     settings.doors = vec![DoorSettings { serves_agents: true, ..DoorSettings::default() }];
 }

@@ -1,0 +1,25 @@
+//! MCP over MQTT: JSON-RPC of the Model Context Protocol on topics that begin with `$mcp-`.
+
+mod request;
+mod topics;
+
+pub use request::{NO_SERVER, Request, error_response};
+pub use topics::{
+    Instance, NAME_BYTES, Topic, WrongName, check_client_id, check_name_filter, check_server_name,
+    client_capability, client_presence, presence_filter,
+};
+
+/// User Property of CONNECT and PUBLISH: `mcp-server` or `mcp-client`.
+pub const COMPONENT_TYPE: &str = "MCP-COMPONENT-TYPE";
+/// User Property of PUBLISH: the sender's MQTT client identifier.
+pub const CLIENT_ID: &str = "MCP-MQTT-CLIENT-ID";
+/// What a server is, as [`COMPONENT_TYPE`].
+pub const SERVER: &str = "mcp-server";
+/// What a client is.
+pub const CLIENT: &str = "mcp-client";
+
+/// Whether topics of the binding begin so.
+#[must_use]
+pub fn is_meant(topic: &str) -> bool {
+    topic.starts_with("$mcp-")
+}

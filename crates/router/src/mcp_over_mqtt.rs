@@ -1,0 +1,143 @@
+//! What a broker does for MCP over MQTT: who speaks is who it says, a request that reaches nobody
+//! is answered, and who is gone is not shown as there.
+
+use std::ops::ControlFlow;
+
+use agentmq_agents::mcp;
+use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode};
+use agentmq_identity::{own_client_id, seen_by_its_own};
+use agentmq_session::{Message, MessageParts, Time};
+
+use crate::connection::ConnectionId;
+use crate::fan_out::Source;
+use crate::handle_connect::Refused;
+use crate::router::Router;
+
+/// A component's client identifier is a level of its topics.
+pub(crate) fn check_component(connect: &Connect<'_>) -> Result<(), Refused> {
+    let is_component = connect.properties.user_properties().any(|(name, value)| {
+        name == mcp::COMPONENT_TYPE && [mcp::SERVER, mcp::CLIENT].contains(&value)
+    });
+    if !is_component || connect.client_id.is_empty() {
+        return Ok(());
+    }
+    mcp::check_client_id(connect.client_id)
+        .map_err(|wrong| (ReasonCode::ClientIdentifierNotValid, wrong.to_string().into()))
+}
+
+/// A message's own properties with the sender that it has; `None` where it says so itself.
+pub(crate) fn with_sender(properties: &Properties<'_>, client_id: &str) -> Option<PropertiesBuf> {
+    let mut senders = properties.user_properties().filter(|(name, _)| *name == mcp::CLIENT_ID);
+    if senders.next() == Some((mcp::CLIENT_ID, client_id)) && senders.next().is_none() {
+        return None;
+    }
+    let is_sender =
+        |it: &Property<'_>| matches!(it, Property::Pair(name, _) if *name == mcp::CLIENT_ID);
+    let others: PropertiesBuf = properties.iter().filter(|it| !is_sender(it)).collect();
+    Some(others.with(Property::Pair(mcp::CLIENT_ID, client_id)))
+}
+
+impl Router {
+    /// A client publishes on a topic of the binding. A retained message of its presence is put out
+    /// with it.
+    #[cold]
+    pub(crate) fn note_mcp_presence(&mut self, id: ConnectionId, topic: &str) {
+        let Some((_, session)) = self.connected(id) else { return };
+        if let Some(mcp::Topic::Presence(of)) = mcp::Topic::parse(seen_by_its_own(topic)) {
+            session.has_mcp_presence |= of.id() == own_client_id(&session.client_id);
+        }
+    }
+
+    /// Answers a request that nobody is there to take. Nobody but the client that has sent it gets
+    /// the answer.
+    #[cold]
+    pub(crate) fn reply_no_server(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Time,
+    ) {
+        let Some((connection, session)) = self.connected(id) else { return };
+        let (caller, own) = (connection.session, own_client_id(&session.client_id).to_owned());
+        let answers = match mcp::Topic::parse(seen_by_its_own(topic)) {
+            Some(mcp::Topic::Control(server)) => server.rpc(&own),
+            Some(mcp::Topic::Rpc { client, instance }) if client == own => instance.rpc(&own),
+            _ => return,
+        };
+        let Some(request) = mcp::Request::parse(publish.payload) else { return };
+        let answers = connection.principal.mounted(&answers).into_owned();
+        let payload = mcp::error_response(&request, mcp::NO_SERVER, NO_SERVER);
+        let message = Message::plain(&answers, &payload, QoS::AtLeastOnce, false);
+        if let Ok(route) = self.route(&answers) {
+            self.publish(&mut Source::of(&message, now), &route.only_to(caller));
+        }
+    }
+
+    /// A client is gone: so is what it has said of its being there, wherever its will went.
+    pub(crate) fn clear_mcp_presence(&mut self, index: u32, now: Time) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        if !std::mem::take(&mut session.has_mcp_presence) {
+            return;
+        }
+        let principal = session.principal.clone();
+        let own = own_client_id(&session.client_id).to_owned();
+        let filter = principal.mounted(&format!("$mcp-server/presence/{own}/#")).into_owned();
+        let mut topics = Vec::new();
+        self.retained.for_each(&filter, |topic| {
+            topics.push(topic.to_owned());
+            if topics.len() < MOST_NAMES {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        for topic in topics {
+            if !principal.authorize_message(&topic, QoS::AtLeastOnce, true).allowed {
+                continue;
+            }
+            let properties = PropertiesBuf::new()
+                .with(Property::Pair(mcp::COMPONENT_TYPE, mcp::SERVER))
+                .with(Property::Pair(mcp::CLIENT_ID, &own));
+            let message = Message::new(&MessageParts {
+                topic: &topic,
+                payload: b"",
+                properties: properties.view(),
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                expires_at: None,
+            });
+            self.publish_message(message, now);
+        }
+    }
+}
+
+/// Names under which one client serves, at most.
+const MOST_NAMES: usize = 64;
+const NO_SERVER: &str = "no server is there by this name and client identifier: look at \
+    $mcp-server/presence/# for those that are";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(properties: &PropertiesBuf) -> Vec<(String, String)> {
+        let pairs = properties.view();
+        let pairs = pairs.user_properties();
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn the_sender_is_who_it_is() {
+        let pair = |value| Property::Pair(mcp::CLIENT_ID, value);
+        let other = Property::Pair("other", "x");
+        let right = PropertiesBuf::new().with(other).with(pair("a"));
+        assert!(with_sender(&right.view(), "a").is_none());
+        let told = |it: &PropertiesBuf| pairs(&with_sender(&it.view(), "a").unwrap());
+        let expected = pairs(&right);
+        assert_eq!(told(&PropertiesBuf::new().with(other)), expected, "it says nothing");
+        assert_eq!(told(&PropertiesBuf::new().with(pair("b")).with(other)), expected, "a lie");
+        assert_eq!(told(&right.clone().with(pair("b"))), expected, "twice");
+        assert_eq!(told(&right.clone().with(pair("a"))), expected, "twice the same");
+    }
+}

@@ -1,0 +1,175 @@
+//! What the broker does for MCP over MQTT: who speaks is who it says, requests that reach nobody
+//! are answered, and who is gone is not shown as there.
+
+use agentmq_codec::Property;
+
+use crate::harness::{Broker, Client, Message};
+
+const PRESENCE: &str = "$mcp-server/presence/s1/demo/calc";
+const CONTROL: &str = "$mcp-server/s1/demo/calc";
+const RPC: &str = "$mcp-rpc/c1/s1/demo/calc";
+const ONLINE: &str = r#"{"jsonrpc":"2.0","method":"notifications/server/online"}"#;
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
+
+fn broker() -> Broker {
+    Broker::with(|settings| settings.agents.mcp = true)
+}
+
+fn pairs(message: &Message) -> Vec<(String, String)> {
+    let pairs = message.properties.view();
+    let pairs = pairs.user_properties();
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn sender(message: &Message) -> String {
+    let pairs = pairs(message).into_iter();
+    let senders: Vec<_> = pairs.filter(|(name, _)| name == "MCP-MQTT-CLIENT-ID").collect();
+    let [(_, sender)] = senders.as_slice() else { panic!("one sender, not {senders:?}") };
+    sender.clone()
+}
+
+fn says(client_id: &str) -> Property<'_> {
+    Property::Pair("MCP-MQTT-CLIENT-ID", client_id)
+}
+
+/// Somebody who follows who is there.
+fn watcher(broker: &Broker) -> Client {
+    let watcher = broker.connect("watcher");
+    watcher.subscribe("$mcp-server/presence/+/#", 1);
+    watcher
+}
+
+#[test]
+fn the_sender_is_the_one_that_the_broker_knows() {
+    let broker = broker();
+    let server = broker.connect("s1");
+    server.subscribe(CONTROL, 0);
+    let client = broker.connect("c1");
+    for said in ["c1", "another"] {
+        client.publishing(CONTROL, INITIALIZE).with(says(said)).send();
+        assert_eq!(sender(&server.message()), "c1");
+    }
+    client.publishing(CONTROL, INITIALIZE).send();
+    assert_eq!(sender(&server.message()), "c1", "it says nothing");
+    broker.client("c2").will(CONTROL, "gone").will_with(says("c1")).connect().vanish();
+    assert_eq!(sender(&server.message()), "c2");
+    server.subscribe("elsewhere", 0);
+    client.publishing("elsewhere", "x").with(says("another")).send();
+    assert_eq!(sender(&server.message()), "another", "it is nobody's business there");
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_answered() {
+    let broker = broker();
+    let (client, other) = (broker.connect("c1"), broker.connect("other"));
+    for asker in [&client, &other] {
+        asker.subscribe(RPC, 1);
+        asker.packets();
+    }
+    for level in 0..=2 {
+        client.publish(CONTROL, INITIALIZE, level);
+        let answer = client.message();
+        assert_eq!(answer.topic, RPC);
+        assert!(answer.payload.contains("\"code\":-32000"), "{}", answer.payload);
+        assert!(answer.payload.contains("\"id\":0"), "{}", answer.payload);
+    }
+    client.unsubscribe(RPC);
+    other.unsubscribe(RPC);
+    client.subscribe("$mcp-rpc/c1/s2/demo/calc", 1);
+    client.publish("$mcp-server/s2/demo/calc", r#"{"method":"notifications/x"}"#, 1);
+    client.publish("$mcp-server/s2/demo/calc", "no JSON", 1);
+    assert!(client.messages().is_empty(), "nobody waits");
+    assert!(other.messages().is_empty(), "the answers were another's");
+    let server = broker.connect("s2");
+    server.subscribe("$mcp-server/s2/demo/calc", 0);
+    client.publish("$mcp-server/s2/demo/calc", INITIALIZE, 1);
+    assert!(client.messages().is_empty() && server.messages().len() == 1);
+}
+
+#[test]
+fn a_server_that_is_gone_is_not_shown() {
+    let broker = broker();
+    let watcher = watcher(&broker);
+    // A will that is not retained, on a name that the server does not have any more, or none.
+    let wills = [Some(PRESENCE), Some("$mcp-server/presence/s1/demo/old"), None];
+    for will in wills {
+        let server = broker.client("s1");
+        let server = match will {
+            Some(topic) => server.will(topic, "").connect(),
+            None => server.connect(),
+        };
+        server.publishing(PRESENCE, ONLINE).retain().send();
+        assert_eq!(watcher.payloads(), [ONLINE]);
+        server.vanish();
+        let gone: Vec<_> =
+            watcher.messages().into_iter().filter(|it| it.topic == PRESENCE).collect();
+        let cleared = gone.last().expect("it is told");
+        assert_eq!((cleared.payload.as_str(), cleared.retain), ("", false));
+        assert_eq!(sender(cleared), "s1");
+        let late = broker.connect("late");
+        late.subscribe(PRESENCE, 0);
+        assert!(late.messages().is_empty(), "{will:?}");
+    }
+}
+
+#[test]
+fn a_server_that_leaves_or_is_replaced_is_not_shown() {
+    let broker = broker();
+    let watcher = watcher(&broker);
+    let server = broker.connect("s1");
+    for name in ["demo/calc", "demo/other"] {
+        server.publishing(&format!("$mcp-server/presence/s1/{name}"), ONLINE).retain().send();
+    }
+    watcher.payloads();
+    server.disconnect();
+    assert_eq!(watcher.payloads(), ["", ""]);
+    broker.connect("s1").publishing(PRESENCE, ONLINE).retain().send();
+    assert_eq!(watcher.payloads(), [ONLINE]);
+    broker.connect("s1");
+    assert_eq!(watcher.payloads(), [""], "another process, which has not said that it serves");
+}
+
+#[test]
+fn a_server_that_may_come_back_is_waited_for() {
+    let broker = broker();
+    let watcher = watcher(&broker);
+    let server = broker.returning("s1").will(PRESENCE, "").will_retain().will_delay(5).connect();
+    server.publishing(PRESENCE, ONLINE).retain().send();
+    watcher.payloads();
+    server.vanish();
+    broker.wait(4);
+    assert!(watcher.messages().is_empty());
+    broker.wait(1);
+    assert_eq!(watcher.payloads(), [""], "its will; there is no more to say");
+}
+
+#[test]
+fn nobody_is_put_out_by_another() {
+    let broker = broker();
+    broker.connect("s1").publishing(PRESENCE, ONLINE).retain().send();
+    let liar = broker.connect("liar");
+    liar.publishing(PRESENCE, ONLINE).retain().send();
+    let watcher = watcher(&broker);
+    assert_eq!(watcher.payloads(), [ONLINE]);
+    liar.vanish();
+    assert!(watcher.messages().is_empty());
+}
+
+#[test]
+fn a_component_s_identifier_is_a_level_of_its_topics() {
+    let broker = broker();
+    let component = |client_id, kind| {
+        let kind = Property::Pair("MCP-COMPONENT-TYPE", kind);
+        let client = broker.client(client_id).with(kind).attempt();
+        client.next().map(|got| format!("{got:?}")).unwrap_or_default()
+    };
+    for kind in ["mcp-server", "mcp-client"] {
+        assert!(component("a/b", kind).contains("code: 133"), "{}", component("a/b", kind));
+        assert!(component("presence", kind).contains("code: 133"));
+        assert!(component("a", kind).contains("code: 0"));
+        assert!(component("", kind).contains("code: 0"), "it is given one");
+    }
+    assert!(component("a/b", "a2a").contains("code: 0"));
+    let reason = broker.client("a+").with(Property::Pair("MCP-COMPONENT-TYPE", "mcp-client"));
+    assert_eq!(reason.refused(), 0x85);
+}
