@@ -224,13 +224,7 @@ impl Router {
             reason = self.reply_unavailable(id, publish, now);
         }
         if route.traits.is_mcp {
-            match (publish.retain, reason) {
-                (true, _) => self.note_mcp_presence(id, topic),
-                (_, ReasonCode::NoMatchingSubscribers) => {
-                    self.reply_no_server(id, publish, topic, now);
-                }
-                _ => {}
-            }
+            self.note_mcp_publish(id, publish, topic, reason, now);
         }
         if publish.qos == QoS::ExactlyOnce
             && let Some((_, session)) = self.connected(id)
@@ -264,13 +258,13 @@ impl Router {
         route: &Route,
     ) -> Option<PropertiesBuf> {
         let properties = &publish.properties;
-        let Traits { is_identified, is_mcp, .. } = route.traits;
-        let changed = match is_identified || is_mcp {
-            true => self.told_properties(id, properties, route.traits),
-            false => None,
-        };
-        let properties = changed.as_ref().map_or(*properties, PropertiesBuf::view);
-        if properties.has_per_hop() { Some(properties.forwarded()) } else { changed }
+        if (route.traits.is_identified || route.traits.is_mcp)
+            && let Some(told) = self.told_properties(id, properties, route.traits)
+        {
+            let has_per_hop = told.view().has_per_hop();
+            return Some(if has_per_hop { told.view().forwarded() } else { told });
+        }
+        properties.has_per_hop().then(|| properties.forwarded())
     }
 
     /// A message's properties, where they do not say who has published it, or something else.

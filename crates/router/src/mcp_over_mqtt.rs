@@ -38,10 +38,25 @@ pub(crate) fn with_sender(properties: &Properties<'_>, client_id: &str) -> Optio
 }
 
 impl Router {
-    /// A client publishes on a topic of the binding. A retained message of its presence is put out
-    /// with it.
+    /// A client has published on a topic of the binding.
     #[cold]
-    pub(crate) fn note_mcp_presence(&mut self, id: ConnectionId, topic: &str) {
+    pub(crate) fn note_mcp_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        reason: ReasonCode,
+        now: Time,
+    ) {
+        if publish.retain {
+            self.note_mcp_presence(id, topic);
+        } else if reason == ReasonCode::NoMatchingSubscribers {
+            self.reply_no_server(id, publish, topic, now);
+        }
+    }
+
+    /// A retained message of its presence goes with its client.
+    fn note_mcp_presence(&mut self, id: ConnectionId, topic: &str) {
         let Some((_, session)) = self.connected(id) else { return };
         if let Some(mcp::Topic::Presence(of)) = mcp::Topic::parse(seen_by_its_own(topic)) {
             session.has_mcp_presence |= of.id() == own_client_id(&session.client_id);
@@ -50,14 +65,7 @@ impl Router {
 
     /// Answers a request that nobody is there to take. Nobody but the client that has sent it gets
     /// the answer.
-    #[cold]
-    pub(crate) fn reply_no_server(
-        &mut self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-        topic: &str,
-        now: Time,
-    ) {
+    fn reply_no_server(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str, now: Time) {
         let Some((connection, session)) = self.connected(id) else { return };
         let (caller, own) = (connection.session, own_client_id(&session.client_id).to_owned());
         let answers = match mcp::Topic::parse(seen_by_its_own(topic)) {
