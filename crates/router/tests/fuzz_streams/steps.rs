@@ -74,7 +74,10 @@ fn connect(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
     body.extend_from_slice(&keep_alive.to_be_bytes());
     if version.is_v5() {
         let mut list = Vec::new();
-        number(0x11, entropy.pick(&[0, 1, 60, u32::MAX]), &mut list);
+        // Who says nothing may be lent a session.
+        if !entropy.chance(5) {
+            number(0x11, entropy.pick(&[0, 1, 60, u32::MAX]), &mut list);
+        }
         if entropy.chance(2) {
             short(0x21, entropy.pick(&[1, 2, 8]), &mut list);
         }
@@ -101,7 +104,7 @@ fn connect(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
             section(&list, &mut body);
         }
         counted(entropy.pick(TOPICS).as_bytes(), &mut body);
-        counted(b"gone", &mut body);
+        counted(entropy.pick(PAYLOADS).as_bytes(), &mut body);
     }
     framed(0x10, &body)
 }
@@ -127,6 +130,7 @@ fn publish(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
         }
         if entropy.chance(4) {
             text(0x08, entropy.pick(TOPICS), &mut list);
+            text(0x09, entropy.pick(&["", "1", "2"]), &mut list);
         }
         if entropy.chance(6) {
             text(0x26, "name", &mut list);
@@ -134,8 +138,12 @@ fn publish(version: ProtocolVersion, entropy: &mut Entropy<'_>) -> Vec<u8> {
         }
         section(&list, &mut body);
     }
-    let len = entropy.pick(&[0, 1, 9, 60, 200, 1_500, 5_000, 15_000]);
-    body.resize(body.len() + len, b'x');
+    if entropy.chance(3) {
+        body.extend_from_slice(entropy.pick(PAYLOADS).as_bytes());
+    } else {
+        let len = entropy.pick(&[0, 1, 9, 60, 200, 1_500, 5_000, 15_000]);
+        body.resize(body.len() + len, b'x');
+    }
     framed(0x30 | dup << 3 | qos << 1 | retain, &body)
 }
 
@@ -258,6 +266,20 @@ const TOPICS: &[&str] = &[
     "a/b/c/d/e/f",
     "$reply/a/0123456789abcdef",
     "$reply/b/0123456789abcdef",
+    "a/mcp/tools/t/call",
+    "a/mcp/tools/t/card",
+    "a/mcp/servers/s/card",
+    "$mcp-server/a/n",
+    "$mcp-server/presence/a/n",
+    "$mcp-rpc/a/b/n",
+];
+
+const PAYLOADS: &[&str] = &[
+    "gone",
+    r#"{"server":"s","tools":["t"],"status":"offline"}"#,
+    r#"{"server":"s","tools":["t"],"status":"online"}"#,
+    r#"{"call_id":"1","client":"a"}"#,
+    r#"{"id":1,"method":"m"}"#,
 ];
 
 const FILTERS: &[&str] = &[
@@ -277,6 +299,9 @@ const FILTERS: &[&str] = &[
     "$share/g/#",
     "$share/h/+",
     "a/b/c/d/e/f",
+    "a/mcp/tools/t/call",
+    "$share/g/a/mcp/tools/t/call",
+    "$mcp-rpc/a/#",
     "a#",
     "$share/g",
     "",

@@ -3,8 +3,11 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::{DecodeError, Packet, PropertyLimits, ReasonCode, frame};
-use agentmq_router::{ConnectionId, PORTION_BYTES, Router, Settings, ShareStrategy};
+use agentmq_router::{
+    AgentSettings, ConnectionId, DoorSettings, PORTION_BYTES, Router, Settings, ShareStrategy,
+};
 use agentmq_session::{CommitEngine, Limits, MemoryEngine, Time};
 
 use crate::authenticators::Riddle;
@@ -33,6 +36,17 @@ pub(crate) struct Line {
     seen: usize,
 }
 
+fn agents() -> AgentSettings {
+    AgentSettings {
+        namespaces: Namespaces::new(&["a"]).expect("is one"),
+        session_expiry_secs: 60,
+        return_secs: 1,
+        hold_on_resume_ms: 1,
+        hold_per_subscription_ms: 1,
+        mcp: true,
+    }
+}
+
 impl World {
     /// A world whose settings the bits of `choice` vary.
     pub(crate) fn new(choice: u8) -> Self {
@@ -45,6 +59,8 @@ impl World {
             queue_qos0: choice & 8 != 0,
             server_keep_alive: if choice & 16 == 0 { 0 } else { 30 },
             share_strategy: STRATEGIES[strategy],
+            agents: if choice & 2 == 0 { AgentSettings::default() } else { agents() },
+            doors: vec![DoorSettings { serves_agents: true, ..DoorSettings::default() }],
             ..Settings::default()
         };
         let engine = (choice & 1 == 1).then(DelayedEngine::default);
