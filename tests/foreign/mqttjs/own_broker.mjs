@@ -30,6 +30,7 @@ export class OwnBroker {
   /** What a command of the program prints; `input` is what it reads. */
   async run(words, input = "") {
     const child = run(this.program, words, { cwd: this.#folder });
+    child.child.stdin.on("error", () => {}); // one that reads nothing may be over already
     child.child.stdin.end(input);
     return (await child).stdout.trim();
   }
