@@ -71,6 +71,7 @@ async fn stay_connected(
                 tracing::warn!(%error, "the connection to the bus has ended");
             }
             Err(error) => {
+                catalogue.set_tried();
                 tracing::warn!(%error, fix = error.fix(), "no connection to the bus");
             }
         }

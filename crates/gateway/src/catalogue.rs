@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) ready: bool,
     /// The broker is connected.
     pub(crate) connected: bool,
+    /// The broker has been tried.
+    pub(crate) tried: bool,
 }
 
 /// A server, and what it calls the thing that was asked for.
@@ -64,6 +66,10 @@ impl Catalogue {
         self.state.send_if_modified(|state| {
             std::mem::replace(&mut state.connected, connected) != connected
         });
+    }
+
+    pub(crate) fn set_tried(&self) {
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.tried, true));
     }
 
     pub(crate) fn set_ready(&self) {

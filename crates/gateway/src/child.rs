@@ -33,9 +33,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program's name, for people.
+    /// The program's name without its path, for people.
     #[must_use]
     pub fn name(&self) -> String {
+        let path = std::path::Path::new(&self.program);
+        path.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+    }
+
+    fn path(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
 }
@@ -149,7 +154,7 @@ impl Process {
         // A group of its own: Ctrl-C is ours to pass on, and its children end with it.
         command.process_group(0).kill_on_drop(true);
         let child =
-            command.spawn().map_err(|source| Error::Start { program: program.name(), source })?;
+            command.spawn().map_err(|source| Error::Start { program: program.path(), source })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         Ok(Self { child, group })
     }

@@ -12,13 +12,13 @@ use rmcp::model::{
     GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ProgressNotificationParam, ReadResourceRequest, ReadResourceRequestParams,
-    ReadResourceResponse, Reference, ServerCapabilities, ServerConfig, ServerResult,
+    ReadResourceResponse, Reference, ResultType, ServerCapabilities, ServerConfig, ServerResult,
     SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use tokio::time::Instant;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, State};
 use crate::host_notices::Listeners;
 use crate::host_uri::{rename, rename_contents, server_uri};
 use crate::resource_subscriptions::{subscribe, unsubscribe};
@@ -38,12 +38,14 @@ impl Host {
         Self { catalogue, settled_by, listeners: Listeners::default() }
     }
 
-    /// Waits for the lists of the servers that were there at first, but not for long: a host that
-    /// asks before the broker can be reached gets what there is, and hears of changes.
-    async fn settled(&self) {
+    /// Waits for the lists of the servers that were there at first, but not for long, and not for a
+    /// broker that cannot be reached: the host gets what there is, and hears of changes from then
+    /// on.
+    async fn settled(&self) -> State {
         let mut state = self.catalogue.watch();
-        let ready = state.wait_for(|state| state.ready);
+        let ready = state.wait_for(|it| it.ready || (it.tried && !it.connected));
         let _ = tokio::time::timeout_at(self.settled_by, ready).await;
+        *state.borrow()
     }
 
     /// The session with a server, which may be between two instances.
@@ -173,7 +175,8 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        self.settled().await;
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.tools = now.tools);
         Ok(ListToolsResult { tools: self.catalogue.tools(), ..Default::default() })
     }
 
@@ -193,6 +196,7 @@ impl ServerHandler for Host {
                 for block in &mut result.content {
                     rename(&server, block);
                 }
+                complete(&mut result.result_type);
                 Ok(CallToolResponse::Complete(result))
             }
             _ => Err(no_such_answer("tools/call")),
@@ -204,7 +208,8 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        self.settled().await;
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.prompts = now.prompts);
         Ok(ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() })
     }
 
@@ -223,6 +228,7 @@ impl ServerHandler for Host {
                 for message in &mut result.messages {
                     rename(&server, &mut message.content);
                 }
+                complete(&mut result.result_type);
                 Ok(GetPromptResponse::Complete(result))
             }
             _ => Err(no_such_answer("prompts/get")),
@@ -234,7 +240,8 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        self.settled().await;
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.resources = now.resources);
         Ok(ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() })
     }
 
@@ -263,6 +270,7 @@ impl ServerHandler for Host {
                 for contents in &mut result.contents {
                     rename_contents(&server, contents);
                 }
+                complete(&mut result.result_type);
                 Ok(ReadResourceResponse::Complete(result))
             }
             _ => Err(no_such_answer("resources/read")),
@@ -292,7 +300,10 @@ impl ServerHandler for Host {
         };
         params.meta = None;
         match self.ask(&server, CompleteRequest::new(params).into(), &context).await? {
-            ServerResult::CompleteResult(result) => Ok(result),
+            ServerResult::CompleteResult(mut result) => {
+                complete(&mut result.result_type);
+                Ok(result)
+            }
             _ => Err(no_such_answer("completion/complete")),
         }
     }
@@ -316,6 +327,12 @@ impl ServerHandler for Host {
         let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
         self.ask(&server, unsubscribe(&own).request, &context).await.map(drop)
     }
+}
+
+/// Servers on the bus speak a revision in which an answer is complete without saying so; to a host
+/// of the newest one it must say so. `rmcp` takes the word off again for the others.
+fn complete(result_type: &mut Option<ResultType>) {
+    result_type.get_or_insert(ResultType::COMPLETE);
 }
 
 fn unreachable() -> ErrorData {

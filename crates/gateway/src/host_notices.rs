@@ -19,12 +19,19 @@ pub(crate) struct Listeners(Arc<Mutex<Inner>>);
 struct Inner {
     session: Option<Peer<RoleServer>>,
     sinks: Vec<SubscriptionSink>,
+    /// The state of the lists that the host has.
+    seen: State,
 }
 
 impl Listeners {
     /// The host has a session.
     pub(crate) fn hear(&self, session: Peer<RoleServer>) {
         self.lock().session = Some(session);
+    }
+
+    /// The host has asked for a list.
+    pub(crate) fn saw(&self, note: impl FnOnce(&mut State)) {
+        note(&mut self.lock().seen);
     }
 
     /// The host has subscribed; `false` when it has too often.
@@ -77,7 +84,8 @@ pub(crate) async fn tell_host(
                 }
                 tokio::time::sleep(TOGETHER).await;
                 let now = *state.borrow_and_update();
-                for notification in changes(&told, &now) {
+                let seen = listeners.lock().seen;
+                for notification in changes(&told, &seen, &now) {
                     listeners.tell(notification).await;
                 }
                 told = now;
@@ -86,15 +94,16 @@ pub(crate) async fn tell_host(
     }
 }
 
-fn changes(before: &State, now: &State) -> Vec<ServerNotification> {
+/// What the host neither knows nor has been told.
+fn changes(told: &State, seen: &State, now: &State) -> Vec<ServerNotification> {
     let mut changes = Vec::new();
-    if before.tools != now.tools {
+    if told.tools.max(seen.tools) < now.tools {
         changes.push(ServerNotification::ToolListChangedNotification(Default::default()));
     }
-    if before.prompts != now.prompts {
+    if told.prompts.max(seen.prompts) < now.prompts {
         changes.push(ServerNotification::PromptListChangedNotification(Default::default()));
     }
-    if before.resources != now.resources {
+    if told.resources.max(seen.resources) < now.resources {
         changes.push(ServerNotification::ResourceListChangedNotification(Default::default()));
     }
     changes
