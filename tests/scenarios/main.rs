@@ -23,6 +23,7 @@ mod load;
 mod malformed;
 mod malformed_inputs;
 mod mcp_bridge;
+mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_program;
 mod mischief;

@@ -147,9 +147,13 @@ fn follow(output: impl Read + Send + 'static) -> Receiver<String> {
 
 /// Puts the fixture on the bus and waits until it is there.
 pub(crate) fn expose(broker: &Broker, name: &str, more: &[&str]) -> Lines {
-    let url = url(broker);
+    expose_at(&url(broker), name, more)
+}
+
+/// The same on the bus of any broker.
+pub(crate) fn expose_at(url: &str, name: &str, more: &[&str]) -> Lines {
     let program = fixture();
-    let mut arguments = vec!["mcp", "expose", "--json", "--url", &url, "--name", name, "--"];
+    let mut arguments = vec!["mcp", "expose", "--json", "--url", url, "--name", name, "--"];
     arguments.extend(program.iter().map(String::as_str));
     arguments.extend(["--name", name]);
     arguments.extend(more);

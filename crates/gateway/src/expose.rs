@@ -116,7 +116,6 @@ async fn supervise(
             pause = FIRST_PAUSE;
         }
         child = loop {
-            tracing::warn!("{why}; starting it again in {pause:?}");
             report(Happening::Offline { why, retry_in: pause });
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -28,7 +28,7 @@ impl Link {
         component: Component,
     ) -> Result<(Self, Messages), Error> {
         let client_id: Arc<str> = options.client_id.as_str().into();
-        let (client, messages) = Client::connect(options).await?;
+        let (client, messages) = Box::pin(Client::connect(options)).await?;
         let stamp = Stamp { component, client_id };
         let link = Self {
             outbox: Outbox::start(client.clone(), stamp),
