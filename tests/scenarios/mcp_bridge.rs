@@ -99,7 +99,7 @@ fn what_the_host_takes_back_is_taken_back_from_the_program() {
         &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }),
     );
     wait_for_line(&trace, "cancelled");
-    assert_eq!(text(&host.call("calc__echo", &json!({ "text": "still here" }))), "still here");
+    assert_eq!(text(&host.call("calc__echo", &json!({ "message": "still here" }))), "still here");
     assert!(host.printed.iter().all(|line| line["id"] != json!(id)), "no answer to it");
 }
 
@@ -185,7 +185,7 @@ fn another_instance_takes_over() {
     let first = text(&host.call("calc__whoami", &json!({}))).to_owned();
     let id = host.ask("tools/call", &json!({ "name": "calc__wait", "arguments": {} }));
     // A second call is answered, so the first one is under way.
-    host.call("calc__echo", &json!({ "text": "x" }));
+    host.call("calc__echo", &json!({ "message": "x" }));
     let pid = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
     let parents = parent(pid.as_raw_nonzero().get());
     let used = instances.iter().position(|it| it.pid() == parents).unwrap();

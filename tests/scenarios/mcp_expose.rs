@@ -54,9 +54,9 @@ fn its_tools_are_listed_and_called() {
 
     let sum = tools(&broker, &["call", "demo/calc/add", "-a", "a=2", "-a", "b=40"]);
     assert_eq!(stdout(&sum), "42\n");
-    let said = tools(&broker, &["call", "demo/calc/echo", "--arg", "text=4\u{1b}[2J2"]);
+    let said = tools(&broker, &["call", "demo/calc/echo", "--arg", "message=4\u{1b}[2J2"]);
     assert_eq!(stdout(&said), "4\u{FFFD}[2J2\n");
-    let json = tools(&broker, &["call", "demo/calc/echo", "--arg", "text=42", "--json"]);
+    let json = tools(&broker, &["call", "demo/calc/echo", "--arg", "message=42", "--json"]);
     let answer: Value = serde_json::from_str(&stdout(&json)).unwrap();
     assert_eq!(answer["content"][0]["text"], "42");
     let steps = tools(&broker, &["call", "demo/calc/steps", "-a", "count=3"]);

@@ -33,7 +33,7 @@ def trace(line):
 
 def describe(name):
     properties = {
-        "echo": {"text": {"type": "string"}},
+        "echo": {"message": {"type": "string"}},
         "add": {"a": {"type": "integer"}, "b": {"type": "integer"}},
         "steps": {"count": {"type": "integer"}},
     }.get(name, {})
@@ -51,7 +51,7 @@ def call(request, params):
     if name not in tools:
         raise LookupError(f"unknown tool: {name}")
     if name == "echo":
-        return text(arguments["text"])
+        return text(arguments["message"])
     if name == "add":
         return text(str(arguments["a"] + arguments["b"]))
     if name == "fail":
