@@ -26,6 +26,7 @@ mod mcp_bridge;
 mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_program;
+mod mcp_rights;
 mod mischief;
 mod never_acking;
 mod newcomer_burst;

@@ -1,6 +1,6 @@
 //! What a server offers.
 
-use agentmq_sdk::mcp::{Call, call};
+use agentmq_sdk::mcp::{Call, Fault, call, fault};
 use rmcp::RoleClient;
 use rmcp::model::{
     ClientRequest, ErrorData, ListPromptsRequest, ListResourceTemplatesRequest,
@@ -8,6 +8,7 @@ use rmcp::model::{
     Prompt, Resource, ResourceTemplate, ServerResult, Tool,
 };
 use rmcp::service::Peer;
+use serde::Serialize;
 
 /// Everything that a server offers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,14 +84,14 @@ async fn templates(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<ResourceTem
 }
 
 /// All pages of a list, up to a bound: a server could go on for ever.
-async fn pages<T>(
+async fn pages<T: Serialize>(
     peer: &Peer<RoleClient>,
     has: bool,
     request: impl Fn(PaginatedRequestParams) -> ClientRequest,
     page_of: impl Fn(ServerResult) -> Option<(Vec<T>, Option<String>)>,
 ) -> Result<Vec<T>, ErrorData> {
     let mut all = Vec::new();
-    let mut cursor = None;
+    let (mut cursor, mut bytes) = (None, 0);
     if !has {
         return Ok(all);
     }
@@ -100,17 +101,27 @@ async fn pages<T>(
         let Some((items, next)) = page_of(result) else {
             return Err(ErrorData::internal_error("the server's list is none", None));
         };
+        bytes += items.iter().map(size_of_json).sum::<usize>();
         all.extend(items);
         cursor = next.filter(|cursor| !cursor.is_empty());
-        if cursor.is_none() || all.len() >= ITEMS {
+        if cursor.is_none() || all.len() >= ITEMS || bytes > BYTES {
             break;
         }
+    }
+    if bytes > BYTES {
+        let what = format!("the server's list has more than {BYTES} bytes");
+        return Err(fault(Fault::TooLarge, what));
     }
     if cursor.is_some() || all.len() > ITEMS {
         tracing::warn!(taken = ITEMS.min(all.len()), "the server's list is too long");
         all.truncate(ITEMS);
     }
     Ok(all)
+}
+
+/// Bytes of an item as it came, nearly.
+fn size_of_json<T: Serialize>(item: &T) -> usize {
+    serde_json::to_vec(item).map_or(0, |text| text.len())
 }
 
 /// A call of which nobody wants to know how far it is, and that nobody takes back.
@@ -124,6 +135,9 @@ pub(crate) async fn plain_call(
 
 /// Items of one list of one server that are taken.
 const ITEMS: usize = 5000;
+
+/// Bytes of one list of one server. A longer one is not taken at all.
+const BYTES: usize = 8 << 20;
 
 /// Pages of one list that are asked for.
 const PAGES: usize = 500;

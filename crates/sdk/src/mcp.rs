@@ -10,6 +10,7 @@ mod call;
 mod error;
 mod fault;
 mod identifier;
+mod inbox;
 mod limits;
 mod link;
 mod online;
@@ -29,9 +30,9 @@ pub use call::{Call, call};
 pub use error::Error;
 pub use fault::{Fault, fault, fault_of};
 pub use limits::{
-    DISCOVERY_TIMEOUT, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES, NAME_BYTES, ONLINE_BYTES,
-    OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, WAITING_MESSAGES,
-    WAITING_PROGRESS, WORK_TIMEOUT, request_timeout,
+    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES, NAME_BYTES,
+    ONLINE_BYTES, OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, WAITING_BYTES,
+    WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT, request_timeout,
 };
 pub use online::Online;
 pub use presence::Directory;

@@ -15,6 +15,9 @@ pub const NAME_BYTES: usize = 1024;
 /// Server instances that a client remembers. Further ones are dropped and counted.
 pub const INSTANCES: usize = 10_000;
 
+/// Bytes of their online messages in all. What would exceed it is dropped and counted.
+pub const DIRECTORY_BYTES: usize = 32 << 20;
+
 /// Sessions of one server. Further clients get an error.
 pub const SESSIONS: usize = 1000;
 
@@ -24,6 +27,10 @@ pub const OPEN_REQUESTS: usize = 256;
 /// Messages that wait for one session. Beyond it requests get an error, the rest is dropped and
 /// counted.
 pub const WAITING_MESSAGES: usize = 256;
+
+/// Bytes of the messages that wait for one session, with the same policy. A single message of any
+/// allowed size is always taken.
+pub const WAITING_BYTES: usize = 32 << 20;
 
 /// Messages that wait to be published on one connection. Beyond it senders wait.
 pub const OUTBOX: usize = 1024;

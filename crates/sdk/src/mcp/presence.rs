@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{INSTANCES, Instance, Online};
+use super::{DIRECTORY_BYTES, INSTANCES, Instance, Online};
 
 /// The servers that are online, by name: a name is there while one instance is.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    by_name: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Online>>>,
+    by_name: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Entry>>,
     count: usize,
+    /// Of all online messages.
+    bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    online: Arc<Online>,
+    bytes: usize,
 }
 
 /// What a message on a presence topic has changed.
@@ -30,12 +38,13 @@ impl Directory {
 
     /// The instances of a server, sorted by server-id.
     pub fn instances(&self, name: &str) -> impl Iterator<Item = &Arc<Online>> {
-        self.by_name.get(name).into_iter().flat_map(BTreeMap::values)
+        let entries = self.by_name.get(name).into_iter().flat_map(BTreeMap::values);
+        entries.map(|entry| &entry.online)
     }
 
     /// Every instance.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Online>> {
-        self.by_name.values().flat_map(BTreeMap::values)
+        self.by_name.values().flat_map(BTreeMap::values).map(|entry| &entry.online)
     }
 
     /// Whether this instance is online.
@@ -64,23 +73,27 @@ impl Directory {
         let Some(online) = Online::decode(instance.clone(), payload) else {
             return Change::Dropped;
         };
-        if self.count >= INSTANCES && !self.has(instance) {
+        let before = self.by_name.get(instance.name()).and_then(|ids| ids.get(instance.id()));
+        let (others, freed) = match before {
+            Some(entry) if *entry.online == online => return Change::Nothing,
+            Some(entry) => (self.count - 1, entry.bytes),
+            None => (self.count, 0),
+        };
+        let bytes = self.bytes - freed + payload.len();
+        if others >= INSTANCES || bytes > DIRECTORY_BYTES {
             return Change::Dropped;
         }
+        (self.count, self.bytes) = (others + 1, bytes);
+        let entry = Entry { online: Arc::new(online), bytes: payload.len() };
         let ids = self.by_name.entry(instance.name().into()).or_default();
-        match ids.insert(instance.id().into(), Arc::new(online)) {
-            None => self.count += 1,
-            Some(before) if ids.get(instance.id()) == Some(&before) => return Change::Nothing,
-            Some(_) => {}
-        }
+        ids.insert(instance.id().into(), entry);
         Change::Came
     }
 
     fn went(&mut self, instance: &Instance) -> Change {
         let Some(ids) = self.by_name.get_mut(instance.name()) else { return Change::Nothing };
-        if ids.remove(instance.id()).is_none() {
-            return Change::Nothing;
-        }
+        let Some(entry) = ids.remove(instance.id()) else { return Change::Nothing };
+        self.bytes -= entry.bytes;
         if ids.is_empty() {
             self.by_name.remove(instance.name());
         }
@@ -97,6 +110,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::ONLINE_BYTES;
 
     const ONLINE: &[u8] = br#"{"method":"notifications/server/online"}"#;
 
@@ -143,5 +157,28 @@ mod tests {
         let again = br#"{"method":"notifications/server/online","params":{"description":"x"}}"#;
         assert_eq!(directory.heard(&instance("s1", "a"), again), Change::Came);
         assert_eq!(directory.len(), INSTANCES);
+        assert_eq!(directory.heard(&instance("s1", "a"), b""), Change::Went);
+        assert_eq!(directory.heard(&instance("one-more", "a"), ONLINE), Change::Came);
+    }
+
+    #[test]
+    fn its_bytes_have_a_bound_too() {
+        let mut directory = Directory::default();
+        let text = "x".repeat(ONLINE_BYTES - 100);
+        let params = format!(r#"{{"description":"{text}"}}"#);
+        let long = format!(r#"{{"method":"notifications/server/online","params":{params}}}"#);
+        let room = DIRECTORY_BYTES / long.len();
+        for number in 0..room {
+            let one = instance(&format!("s{number}"), "a");
+            assert_eq!(directory.heard(&one, long.as_bytes()), Change::Came);
+        }
+        let more = instance("more", "a");
+        assert_eq!(directory.heard(&more, long.as_bytes()), Change::Dropped);
+        assert_eq!(directory.heard(&instance("s0", "a"), ONLINE), Change::Came);
+        assert_eq!(directory.heard(&more, long.as_bytes()), Change::Came);
+        for online in directory.clone().all() {
+            directory.heard(&online.instance, b"");
+        }
+        assert_eq!((directory.bytes, directory.is_empty()), (0, true));
     }
 }

@@ -11,11 +11,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{Fault, fault};
+use super::inbox::Refused;
 use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::server_session::{Caller, Ended, Entry, start};
 use super::topics::{Topic, check_client_id, check_server_name};
-use super::transport::Incoming;
 use super::wire::{ASSIGNED_NAME, Component, Envelope, says_disconnected, sender};
 use super::{Dropped, Error, Instance, Online, SESSIONS};
 
@@ -270,12 +270,10 @@ impl Acceptor {
         }
         let error = match self.sessions.get(client) {
             Some(entry) => match entry.inbox() {
-                Some(inbox) => match inbox.try_send(Incoming::Payload(message.payload.clone())) {
+                Some(inbox) => match inbox.put(message.payload.clone()) {
                     Ok(()) => return,
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        fault(Fault::Busy, "too many messages wait for this session")
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => no_session(),
+                    Err(Refused::Full) => fault(Fault::Busy, "too much waits for this session"),
+                    Err(Refused::Closed) => no_session(),
                 },
                 None => no_session(),
             },

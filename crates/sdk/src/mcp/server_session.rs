@@ -10,11 +10,12 @@ use rmcp::service::{Service, serve_server};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Instance;
+use super::inbox::{Inbox, inbox};
 use super::link::Link;
 use super::subscriptions::{shared_with_us, theirs};
 use super::topics::{client_capability, client_presence};
-use super::transport::{Incoming, MqttTransport};
-use super::{Instance, WAITING_MESSAGES};
+use super::transport::MqttTransport;
 
 /// Whom a session is with.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) number: u64,
-    inbox: Option<mpsc::Sender<Incoming>>,
+    inbox: Option<Inbox>,
     gone: CancellationToken,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Ended {
 
 impl Entry {
     /// Where its messages go, while it is not ending.
-    pub(crate) fn inbox(&self) -> Option<&mpsc::Sender<Incoming>> {
+    pub(crate) fn inbox(&self) -> Option<&Inbox> {
         self.inbox.as_ref()
     }
 
@@ -78,8 +79,7 @@ impl Entry {
     pub(crate) fn peer_is_gone(&mut self) {
         self.gone.cancel();
         if let Some(inbox) = self.inbox.take() {
-            // A full one ends as well when it is empty, with a word that nobody hears.
-            let _ = inbox.try_send(Incoming::Gone);
+            inbox.gone();
         }
     }
 }
@@ -93,11 +93,11 @@ pub(crate) fn start<S: Service<RoleServer>>(
     service: S,
     ended: mpsc::Sender<Ended>,
 ) -> Entry {
-    let (inbox, queue) = mpsc::channel(WAITING_MESSAGES);
-    let _ = inbox.try_send(Incoming::Payload(initialize));
+    let (inbox, outlet) = inbox();
+    let _ = inbox.put(initialize);
     let entry = Entry { number, inbox: Some(inbox), gone: caller.gone.clone() };
     let rpc = instance.rpc(&caller.client);
-    let transport = MqttTransport::<RoleServer>::new(link.clone(), queue, &rpc, None);
+    let transport = MqttTransport::<RoleServer>::new(link.clone(), outlet, &rpc, None);
     let link = link.clone();
     let topics = topics(&caller.client, &rpc);
     tokio::spawn(async move {

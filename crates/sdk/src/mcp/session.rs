@@ -7,17 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmcp::RoleClient;
 use rmcp::service::{Peer, RunningService, Service, serve_client_with_ct};
-use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::bus::{Shared, lock};
 use super::identifier::dice;
+use super::inbox::{Inbox, inbox};
 use super::outbox::Until;
 use super::progress::InOrder;
 use super::subscriptions::{shared_with_us, theirs};
-use super::transport::{Incoming, MqttTransport};
+use super::transport::MqttTransport;
 use super::wire::disconnected;
-use super::{Error, INITIALIZE_TIMEOUT, Instance, WAITING_MESSAGES};
+use super::{Error, INITIALIZE_TIMEOUT, Instance};
 
 /// A session with a server. Dropping it ends it: the server is told.
 pub struct Session {
@@ -31,21 +31,19 @@ pub struct Session {
 #[derive(Debug)]
 pub(crate) struct Desk {
     number: u64,
-    inbox: Option<mpsc::Sender<Incoming>>,
+    inbox: Option<Inbox>,
 }
 
 impl Desk {
     /// `false` when there is no room, or nobody takes anything any more.
     pub(crate) fn give(&self, payload: Bytes) -> bool {
-        let inbox = self.inbox.as_ref();
-        inbox.is_some_and(|inbox| inbox.try_send(Incoming::Payload(payload)).is_ok())
+        self.inbox.as_ref().is_some_and(|inbox| inbox.put(payload).is_ok())
     }
 
     /// Calls under way end at once.
     pub(crate) fn peer_is_gone(&mut self) {
         if let Some(inbox) = self.inbox.take() {
-            // A full one ends as well when it is empty, with a word that nobody hears.
-            let _ = inbox.try_send(Incoming::Gone);
+            inbox.gone();
         }
     }
 }
@@ -58,7 +56,7 @@ impl Session {
     ) -> Result<Self, Error> {
         let link = &shared.link;
         let rpc = instance.rpc(link.client_id());
-        let (inbox, queue) = mpsc::channel(WAITING_MESSAGES);
+        let (inbox, outlet) = inbox();
         let number = dice();
         lock(&shared.desks).insert(instance.clone(), Desk { number, inbox: Some(inbox) });
         let leave = Leave { shared: shared.clone(), instance: instance.clone(), number };
@@ -67,7 +65,7 @@ impl Session {
         link.subscriptions.add(&topics).await?;
         let control = Some(instance.control());
         let transport =
-            InOrder::new(MqttTransport::<RoleClient>::new(link.clone(), queue, &rpc, control));
+            InOrder::new(MqttTransport::<RoleClient>::new(link.clone(), outlet, &rpc, control));
         let stop = CancellationToken::new();
         let subscriptions = link.subscriptions.clone();
         let begun = begin(instance, service, transport, stop.clone()).await;

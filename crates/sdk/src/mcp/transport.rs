@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use rmcp::model::{CancelledNotification, ErrorData, JsonRpcMessage, RequestId};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole, TxJsonRpcMessage};
 use rmcp::transport::Transport;
-use tokio::sync::mpsc;
 
 use super::fault::{Fault, fault};
+use super::inbox::{Incoming, Outlet};
 use super::link::Link;
 use super::outbox::Until;
 use super::wire::{Received, disconnected, read};
@@ -21,7 +20,7 @@ use super::{Error, OPEN_REQUESTS};
 #[derive(Debug)]
 pub struct MqttTransport<R> {
     link: Link,
-    inbox: mpsc::Receiver<Incoming>,
+    inbox: Outlet,
     rpc: Arc<str>,
     /// Where a client's first message goes: `initialize`.
     control: Option<String>,
@@ -32,21 +31,8 @@ pub struct MqttTransport<R> {
     role: PhantomData<fn() -> R>,
 }
 
-/// What comes to a session.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Payload(Bytes),
-    /// The other side is gone; who ends the session himself drops the queue.
-    Gone,
-}
-
 impl<R: ServiceRole> MqttTransport<R> {
-    pub(crate) fn new(
-        link: Link,
-        inbox: mpsc::Receiver<Incoming>,
-        rpc: &str,
-        control: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(link: Link, inbox: Outlet, rpc: &str, control: Option<String>) -> Self {
         Self {
             link,
             inbox,
@@ -130,7 +116,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
         loop {
-            let Incoming::Payload(payload) = self.inbox.recv().await? else {
+            let Incoming::Payload(payload) = self.inbox.take().await? else {
                 self.peer_gone = true;
                 return None;
             };
