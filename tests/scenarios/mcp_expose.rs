@@ -291,10 +291,16 @@ fn a_peer_that_leaves_much_out_has_its_session() {
     let call = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params });
     peer.say(call.to_string().as_bytes());
     assert_eq!(peer.hear()["result"]["content"][0]["text"], "3");
-    // M-S3: it begins anew, with the same identifiers.
+    // M-S3: it begins anew, with the same identifiers, and hears nothing of what was under way.
+    let wait = json!({ "name": "wait" });
+    let wait = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": wait });
+    peer.say(wait.to_string().as_bytes());
     peer.initialize(2);
     peer.say(br#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#);
-    assert_eq!(peer.hear()["id"], 3);
+    let pong = peer.hear();
+    assert_eq!((&pong["id"], &pong["result"]), (&json!(3), &json!({})), "{pong}");
+    peer.say(br#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#);
+    assert_eq!(peer.hear()["id"], 4);
     // M-S4: the session is over, and can begin again.
     peer.say(br#"{"jsonrpc":"2.0","method":"notifications/disconnected","params":null}"#);
     peer.initialize(5);

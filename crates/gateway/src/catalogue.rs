@@ -100,6 +100,15 @@ impl Catalogue {
         self.tell(changed);
     }
 
+    /// Only these servers are there.
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let gone: Vec<Arc<str>> = {
+            let inner = self.lock();
+            inner.servers.keys().filter(|name| !is_there(name)).cloned().collect()
+        };
+        gone.iter().for_each(|name| self.remove(name));
+    }
+
     /// A server is gone.
     pub(crate) fn remove(&self, server: &str) {
         let mut inner = self.lock();

@@ -44,8 +44,12 @@ pub(crate) async fn follow_all(bus: &Bus, catalogue: &Arc<Catalogue>) {
             awaited.insert(name.clone());
             tasks.spawn(follow(bus.clone(), name, catalogue.clone(), listed.clone()));
         }
-        if bus.is_discovered() && awaited.is_empty() {
-            catalogue.set_ready();
+        if bus.is_discovered() {
+            // Those that an earlier connection knew, and that left while there was none.
+            catalogue.retain(|name| followed.contains(name));
+            if awaited.is_empty() {
+                catalogue.set_ready();
+            }
         }
         tokio::select! {
             more = changes.next() => if !more { break },

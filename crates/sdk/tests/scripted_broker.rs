@@ -220,6 +220,19 @@ async fn a_session_that_is_dropped_can_be_opened_again() {
     assert!(!again.over().is_cancelled());
 }
 
+/// The server is not told good-bye in a session that has just begun.
+#[tokio::test]
+async fn a_session_that_is_opened_twice_is_the_second_one() {
+    let (bus, first, mut seen) = session().await;
+    let second = open(&bus, &mut seen).await;
+    timeout(PATIENCE, first.over().cancelled()).await.unwrap();
+    drop(first);
+    let calling = ask(&second, Duration::from_millis(20));
+    assert_eq!(fault_of(&calling.await.unwrap_err()), Some(Fault::Timeout));
+    assert_eq!(seen.publish().await.json()["method"], "tools/call");
+    assert!(!second.over().is_cancelled());
+}
+
 /// What the server says that is none of the session's business does not harm it.
 #[tokio::test]
 async fn garbage_does_not_end_a_session() {

@@ -58,7 +58,11 @@ impl Session {
         let rpc = instance.rpc(link.client_id());
         let (inbox, outlet) = inbox();
         let number = dice();
-        lock(&shared.desks).insert(instance.clone(), Desk { number, inbox: Some(inbox) });
+        let desk = Desk { number, inbox: Some(inbox) };
+        if let Some(mut before) = lock(&shared.desks).insert(instance.clone(), desk) {
+            // `initialize` ends that session at the server; a farewell would end this one.
+            before.peer_is_gone();
+        }
         let leave = Leave { shared: shared.clone(), instance: instance.clone(), number };
         let topics = [theirs(instance.capability()), shared_with_us(rpc.clone())];
         // Before `initialize`: the answer comes on a topic that must be ours by then.

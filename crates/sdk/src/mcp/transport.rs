@@ -81,6 +81,9 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
         &mut self,
         item: TxJsonRpcMessage<R>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        // A client that begins anew counts its requests anew: an answer to one of the session that
+        // is over would be taken for another's.
+        let unheard = self.peer_gone;
         let control = self.control.take();
         let topic = control.as_deref().unwrap_or(&self.rpc);
         let (answers, until) = match &item {
@@ -108,10 +111,16 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
             }
         }
         let sending = match too_large {
-            None => Ok(self.link.outbox.send(topic, payload, until)),
+            None if unheard => Ok(None),
+            None => Ok(Some(self.link.outbox.send(topic, payload, until))),
             Some(error) => Err(error),
         };
-        async move { sending?.await }
+        async move {
+            match sending? {
+                Some(sending) => sending.await,
+                None => Ok(()),
+            }
+        }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
