@@ -59,7 +59,7 @@ fn mosquitto_carries_it_unchanged() {
     let mut first = expose_at(url, "demo/calc", &[]);
     let second = expose_at(url, "files", &[]);
     let listed = printed(folder, &["tools", "ls", "--url", url]);
-    assert_eq!(listed.lines().count(), 18, "{listed}");
+    assert_eq!(listed.lines().count(), 20, "{listed}");
     let add = ["tools", "call", "demo/calc/add", "-a", "a=2", "-a", "b=40", "--url", url];
     assert_eq!(printed(folder, &add), "42");
     let lost = run(folder, &["tools", "call", "demo/calc/crash", "--url", url]);
@@ -67,12 +67,12 @@ fn mosquitto_carries_it_unchanged() {
     first.wait_for("online again", |line| line["event"] == "online");
     let mut host = bridge(url, &[]);
     let tools = host.request("tools/list", &json!({}));
-    assert_eq!(names(&tools, "tools").len(), 18, "{tools}");
+    assert_eq!(names(&tools, "tools").len(), 20, "{tools}");
     assert_eq!(text(&host.call("files__add", &json!({ "a": 40, "b": 2 }))), "42");
     // Its will clears its presence.
     second.signal(Signal::KILL);
     let changed = "notifications/tools/list_changed";
     host.wait_for("change of the list", |line| line["method"] == changed);
     let tools = host.request("tools/list", &json!({}));
-    assert_eq!(names(&tools, "tools").len(), 9, "{tools}");
+    assert_eq!(names(&tools, "tools").len(), 10, "{tools}");
 }

@@ -45,7 +45,7 @@ fn its_tools_are_listed_and_called() {
     let _exposed = expose(&broker, "demo/calc", &[]);
     let listed = stdout(&tools(&broker, &["ls"]));
     let lines: Vec<&str> = listed.lines().collect();
-    assert_eq!(lines.len(), 9, "all pages: {listed}");
+    assert_eq!(lines.len(), 10, "all pages: {listed}");
     assert!(lines.iter().any(|line| line.starts_with("demo/calc/add ")), "{listed}");
     let json = stdout(&tools(&broker, &["ls", "--json"]));
     let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();

@@ -47,9 +47,9 @@ fn servers_serve_and_agents_call() {
     assert_eq!(stranger.status.code(), Some(4), "a server is no agent: {stranger:?}");
     let listed = list(&agent);
     assert!(listed.status.success(), "{listed:?}");
-    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 9);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 10);
     let mut host = bridge(&url, &["--password", &agent]);
     let tools = host.request("tools/list", &json!({}));
-    assert_eq!(names(&tools, "tools").len(), 9, "{tools}");
+    assert_eq!(names(&tools, "tools").len(), 10, "{tools}");
     assert_eq!(text(&host.call("calc__add", &json!({ "a": 40, "b": 2 }))), "42");
 }

@@ -2,7 +2,7 @@
 
     mcp_server.py [--name NAME] [--trace FILE]
 
-It answers in the order in which it can: `wait` only when it is taken back, which it writes to FILE.
+It answers in the order in which it can: `wait` never, and when it is taken back that stands in FILE.
 """
 
 import argparse
@@ -16,7 +16,7 @@ parser.add_argument("--trace")
 options = parser.parse_args()
 
 waiting = {}
-tools = ["echo", "add", "fail", "steps", "wait", "crash", "grow", "whoami", "environment"]
+tools = ["echo", "add", "fail", "steps", "wait", "second", "crash", "grow", "whoami", "environment"]
 watched = set()
 
 
@@ -38,7 +38,9 @@ def describe(name):
         "steps": {"count": {"type": "integer"}},
     }.get(name, {})
     schema = {"type": "object", "properties": properties}
-    return {"name": name, "description": f"{name} of {options.name}", "inputSchema": schema}
+    hints = {"idempotentHint": name == "second"}
+    about = {"name": name, "description": f"{name} of {options.name}", "annotations": hints}
+    return {**about, "inputSchema": schema}
 
 
 def text(value, is_error=False):
@@ -65,6 +67,14 @@ def call(request, params):
     if name == "wait":
         waiting[json.dumps(request["id"])] = True
         trace("waiting")
+        return None
+    if name == "second":
+        # Whoever is asked first, of all who write to FILE, does not answer.
+        with open(options.trace, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            if "asked" in file.read():
+                return text("second")
+            file.write("asked\n")
         return None
     if name == "crash":
         sys.stderr.write("about to crash\n")

@@ -155,6 +155,15 @@ impl Catalogue {
         self.lock().tools.find(name).cloned()
     }
 
+    /// Whether a server says of a tool that to call it twice does no more than to call it once.
+    pub(crate) fn is_repeatable(&self, server: &str, name: &str) -> bool {
+        let inner = self.lock();
+        let mut tools = inner.servers.get(server).into_iter().flat_map(|it| &it.listing.tools);
+        tools.find(|tool| tool.name == name).and_then(|tool| tool.annotations.as_ref()).is_some_and(
+            |hints| hints.idempotent_hint == Some(true) || hints.read_only_hint == Some(true),
+        )
+    }
+
     pub(crate) fn find_prompt(&self, name: &str) -> Option<Found> {
         self.lock().prompts.find(name).cloned()
     }

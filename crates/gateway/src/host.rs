@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentmq_sdk::mcp::{Call, Fault, Session, call, fault};
+use agentmq_sdk::mcp::{Call, Fault, Session, call, fault, fault_of};
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
@@ -77,6 +77,25 @@ impl Host {
         }
     }
 
+    /// Asks a server, and if it goes away meanwhile another instance, where it does no harm that
+    /// both may have done it: only the server itself can say so of its tools.
+    async fn ask_again(
+        &self,
+        server: &str,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let session = self.session(server).await?;
+        let answer = self.ask_in(&session, request.clone(), context).await;
+        let gone = answer.as_ref().err().and_then(fault_of) == Some(Fault::Gone);
+        if !gone || context.ct.is_cancelled() {
+            return answer;
+        }
+        // What has failed is known a moment before the session is.
+        let _ = tokio::time::timeout(NEXT_INSTANCE, session.over().cancelled()).await;
+        self.ask(server, request, context).await
+    }
+
     async fn ask(
         &self,
         server: &str,
@@ -84,6 +103,15 @@ impl Host {
         context: &RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         let session = self.session(server).await?;
+        self.ask_in(&session, request, context).await
+    }
+
+    async fn ask_in(
+        &self,
+        session: &Session,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
         let mut request = Call::new(request);
         request.meta.clone_from(&context.meta);
         let peer = &context.peer;
@@ -188,10 +216,16 @@ impl ServerHandler for Host {
         self.settled().await;
         let found = self.catalogue.find_tool(&params.name);
         let (server, own) = found.ok_or_else(|| self.unknown("tool", &params.name))?;
+        let repeatable = self.catalogue.is_repeatable(&server, &params.name);
         params.name = own.into();
         params.meta = None;
         let request = CallToolRequest::new(params).into();
-        match self.ask(&server, request, &context).await? {
+        let answer = if repeatable {
+            self.ask_again(&server, request, &context).await
+        } else {
+            self.ask(&server, request, &context).await
+        };
+        match answer? {
             ServerResult::CallToolResult(mut result) => {
                 for block in &mut result.content {
                     rename(&server, block);
