@@ -79,7 +79,7 @@ impl From<agentmq_gateway::Error> for Failure {
 
         let exit = match &error {
             Error::Bus(BusError::Mqtt(cause)) => return Self::of_client(cause),
-            Error::Bus(BusError::Name { .. }) => Exit::Usage,
+            Error::Bus(BusError::Name(_)) => Exit::Usage,
             Error::Bus(BusError::Subscription { .. }) => Exit::Refused,
             Error::Bus(BusError::Closed) => Exit::Connection,
             Error::Bus(

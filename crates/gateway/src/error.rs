@@ -46,6 +46,12 @@ pub enum Error {
     },
 }
 
+impl From<mcp::WrongName> for Error {
+    fn from(wrong: mcp::WrongName) -> Self {
+        Self::Bus(wrong.into())
+    }
+}
+
 impl Error {
     /// One sentence on what to do about it.
     #[must_use]

@@ -21,17 +21,19 @@ mod server;
 mod server_session;
 mod session;
 mod subscriptions;
-mod topics;
 mod transport;
 mod wire;
 
+pub use agentmq_agents::mcp::{
+    Instance, NAME_BYTES, Topic, WrongName, check_client_id, check_name_filter, check_server_name,
+};
 pub use bus::{Bus, BusConfig, Changes};
 pub use call::{Call, call};
 pub use error::Error;
 pub use fault::{Fault, fault, fault_of};
 pub use limits::{
-    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES, NAME_BYTES,
-    ONLINE_BYTES, OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, WAITING_BYTES,
+    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES, ONLINE_BYTES,
+    OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, WAITING_BYTES,
     WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT, request_timeout,
 };
 pub use online::Online;
@@ -40,6 +42,5 @@ pub use progress::InOrder;
 pub use server::{Acceptor, Server, ServerConfig};
 pub use server_session::Caller;
 pub use session::Session;
-pub use topics::{Instance, Topic, check_client_id, check_name_filter, check_server_name};
 pub use transport::MqttTransport;
 pub use wire::Dropped;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agentmq_agents::mcp::{check_name_filter, client_presence, presence_filter};
 use agentmq_client::{Client, Options, PropertiesBuf, QoS, Will};
 use rmcp::RoleClient;
 use rmcp::service::Service;
@@ -15,7 +16,6 @@ use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::session::{Desk, Session};
 use super::subscriptions::theirs;
-use super::topics::{check_name_filter, client_presence, presence_filter};
 use super::wire::{ASSIGNED_FILTERS, Component, disconnected};
 use super::{Directory, Dropped, Error, Instance};
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::mcp::Topic;
 use agentmq_client::{Event, Events, Message, Messages};
 
 use super::Instance;
 use super::bus::{MARK, Shared, lock};
 use super::outbox::Until;
 use super::presence::Change;
-use super::topics::Topic;
 use super::wire::sender;
 
 pub(crate) struct Pump {

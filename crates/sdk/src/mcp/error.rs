@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentmq_agents::mcp::WrongName;
+
 /// Every failure of this module. `Display` names the cause, [`Error::fix`] what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -11,15 +13,8 @@ pub enum Error {
     #[error(transparent)]
     Mqtt(Arc<agentmq_client::Error>),
     /// A name or identifier that the binding does not allow.
-    #[error("{what} {text:?} {why}")]
-    Name {
-        /// What it is.
-        what: &'static str,
-        /// The name.
-        text: String,
-        /// The rule that it breaks.
-        why: &'static str,
-    },
+    #[error("{0}")]
+    Name(WrongName),
     /// The broker has given this server another name since.
     #[error("the broker has renamed this server from {from:?} to {to:?}")]
     Renamed {
@@ -72,7 +67,7 @@ impl Error {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Mqtt(error) => error.fix(),
-            Self::Name { .. } => "choose another one",
+            Self::Name(_) => "choose another one",
             Self::Renamed { .. } => "start the server again",
             Self::Subscription { .. } => "ask for the right to the topics of MCP (`$mcp-…`)",
             Self::Offline(_) => "`agentmq tools ls` shows which servers are online",
@@ -81,6 +76,12 @@ impl Error {
             Self::Timeout { .. } => "check that the other side runs, or wait longer",
             Self::Closed => "connect again",
         }
+    }
+}
+
+impl From<WrongName> for Error {
+    fn from(wrong: WrongName) -> Self {
+        Self::Name(wrong)
     }
 }
 

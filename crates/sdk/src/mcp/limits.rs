@@ -9,9 +9,6 @@ pub const MESSAGE_BYTES: usize = 16 << 20;
 /// Bytes of an online message. A larger one counts as not sent.
 pub const ONLINE_BYTES: usize = 64 << 10;
 
-/// Bytes of a server-name, a server-id or a client id. A longer one is refused, or dropped.
-pub const NAME_BYTES: usize = 1024;
-
 /// Server instances that a client remembers. Further ones are dropped and counted.
 pub const INSTANCES: usize = 10_000;
 

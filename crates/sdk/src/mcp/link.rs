@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::mcp::check_client_id;
 use agentmq_client::{Client, Messages, Options, ProtocolVersion};
 use rmcp::model::{ErrorData, JsonRpcError, RequestId};
 
 use super::identifier::fresh;
 use super::outbox::{Outbox, Until};
 use super::subscriptions::Subscriptions;
-use super::topics::check_client_id;
 use super::wire::{Component, Stamp};
 use super::{Dropped, Error, MESSAGE_BYTES};
 

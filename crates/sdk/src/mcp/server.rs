@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use agentmq_agents::mcp::{Topic, check_client_id, check_server_name};
 use agentmq_client::{Client, Event, Message, Messages, Options, QoS, SubscriptionOptions, Will};
 use rmcp::RoleServer;
 use rmcp::model::{ErrorCode, ErrorData, RequestId, ServerNotification};
@@ -15,7 +16,6 @@ use super::inbox::Refused;
 use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::server_session::{Caller, Ended, Entry, start};
-use super::topics::{Topic, check_client_id, check_server_name};
 use super::wire::{ASSIGNED_NAME, Component, Envelope, says_disconnected, sender};
 use super::{Dropped, Error, Instance, Online, SESSIONS};
 

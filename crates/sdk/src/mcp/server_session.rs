@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::mcp::{client_capability, client_presence};
 use agentmq_client::SubscriptionOptions;
 use bytes::Bytes;
 use rmcp::RoleServer;
@@ -14,7 +15,6 @@ use super::Instance;
 use super::inbox::{Inbox, inbox};
 use super::link::Link;
 use super::subscriptions::{shared_with_us, theirs};
-use super::topics::{client_capability, client_presence};
 use super::transport::MqttTransport;
 
 /// Whom a session is with.

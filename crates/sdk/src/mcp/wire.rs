@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentmq_agents::mcp::{CLIENT, CLIENT_ID, COMPONENT_TYPE, SERVER};
 use agentmq_client::{Message, PropertiesBuf, Property, Publish, QoS};
 use rmcp::model::{ErrorCode, ErrorData, JsonRpcMessage, NumberOrString, RequestId};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole};
@@ -20,8 +21,8 @@ pub(crate) enum Component {
 impl Component {
     fn name(self) -> &'static str {
         match self {
-            Self::Server => "mcp-server",
-            Self::Client => "mcp-client",
+            Self::Server => SERVER,
+            Self::Client => CLIENT,
         }
     }
 
@@ -145,8 +146,6 @@ pub(crate) fn says_disconnected(payload: &[u8]) -> bool {
         || Envelope::read(payload).is_some_and(|it| it.method.as_deref() == Some(DISCONNECTED))
 }
 
-const COMPONENT_TYPE: &str = "MCP-COMPONENT-TYPE";
-const CLIENT_ID: &str = "MCP-MQTT-CLIENT-ID";
 const DISCONNECTED: &str = "notifications/disconnected";
 
 /// CONNACK: the name that a server must take.
