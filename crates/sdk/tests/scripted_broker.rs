@@ -179,6 +179,21 @@ async fn a_call_without_an_answer_ends_in_time() {
     assert_eq!(cancelled["params"]["requestId"], request["id"]);
 }
 
+/// A broker that knows the binding says what a subscription that nobody has cannot.
+#[tokio::test]
+async fn a_broker_answers_for_a_server_that_is_gone() {
+    let (_bus, session, mut seen) = session().await;
+    let calling = ask(&session, PATIENCE);
+    let answering = async {
+        let id = seen.publish().await.json()["id"].clone();
+        let error = json!({ "code": -32000, "message": "no server is there" });
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error });
+        seen.deliver(RPC, answer.to_string().as_bytes()).await;
+    };
+    let (answer, ()) = tokio::join!(timeout(PATIENCE, calling), answering);
+    assert_eq!(fault_of(&answer.unwrap().unwrap_err()), Some(Fault::Gone));
+}
+
 /// M-C3: what is under way ends at once, whatever its time limit.
 #[tokio::test]
 async fn a_server_that_clears_its_presence_ends_its_sessions() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentmq_agents::mcp::NO_SERVER;
 use rmcp::RoleClient;
 use rmcp::model::{
     ClientRequest, ErrorData, GetExtensions as _, ProgressNotificationParam, RequestMetaObject,
@@ -93,6 +94,10 @@ fn give_up(handle: RequestHandle<RoleClient>, reason: String) {
 /// What the server says is passed on as it is; what happened on the way has a name.
 fn explain(error: ServiceError, method: &str) -> ErrorData {
     match error {
+        // The word of a broker, or of a gateway, in the server's place.
+        ServiceError::McpError(error) if error.code.0 == NO_SERVER && error.data.is_none() => {
+            fault(Fault::Gone, error.message)
+        }
         ServiceError::McpError(error) => error,
         ServiceError::TransportClosed => {
             fault(Fault::Gone, format!("the server went away before it answered {method}"))
