@@ -1,7 +1,7 @@
 //! The queue of what comes to one session.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -13,14 +13,22 @@ use super::{WAITING_BYTES, WAITING_MESSAGES};
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queue: mpsc::Sender<Incoming>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
 /// Where the session takes them.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     queue: mpsc::Receiver<Incoming>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes in the queue.
+    waiting: AtomicUsize,
+    /// The last word has been put, or there was no room for it.
+    gone: AtomicBool,
 }
 
 /// What comes to a session.
@@ -40,19 +48,20 @@ pub(crate) enum Refused {
 
 pub(crate) fn inbox() -> (Inbox, Outlet) {
     let (sender, queue) = mpsc::channel(WAITING_MESSAGES);
-    let waiting = Arc::new(AtomicUsize::new(0));
-    (Inbox { queue: sender, waiting: waiting.clone() }, Outlet { queue, waiting })
+    let shared = Arc::new(Shared::default());
+    (Inbox { queue: sender, shared: shared.clone() }, Outlet { queue, shared })
 }
 
 impl Inbox {
     pub(crate) fn put(&self, payload: Bytes) -> Result<(), Refused> {
-        let (bytes, before) = (payload.len(), self.waiting.load(Ordering::Relaxed));
+        let waiting = &self.shared.waiting;
+        let (bytes, before) = (payload.len(), waiting.load(Ordering::Relaxed));
         if before > 0 && before + bytes > WAITING_BYTES {
             return Err(Refused::Full);
         }
-        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        waiting.fetch_add(bytes, Ordering::Relaxed);
         self.queue.try_send(Incoming::Payload(payload)).map_err(|error| {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 mpsc::error::TrySendError::Full(_) => Refused::Full,
                 mpsc::error::TrySendError::Closed(_) => Refused::Closed,
@@ -60,9 +69,10 @@ impl Inbox {
         })
     }
 
-    /// The last word, since there is nobody at the other side. Where there is no room for it the
-    /// end comes as well when all is taken, with a farewell that nobody hears.
+    /// The last word, since there is nobody at the other side. The session knows at once, and takes
+    /// the word when it comes to it; where there is no room for it, it comes to the end.
     pub(crate) fn gone(self) {
+        self.shared.gone.store(true, Ordering::Release);
         let _ = self.queue.try_send(Incoming::Gone);
     }
 }
@@ -72,9 +82,14 @@ impl Outlet {
     pub(crate) async fn take(&mut self) -> Option<Incoming> {
         let next = self.queue.recv().await?;
         if let Incoming::Payload(payload) = &next {
-            self.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+            self.shared.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
         }
         Some(next)
+    }
+
+    /// Whether there is nobody at the other side, also before that is taken.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.shared.gone.load(Ordering::Acquire)
     }
 
     pub(crate) fn close(&mut self) {
@@ -101,7 +116,9 @@ mod tests {
         assert_eq!(inbox.put(Bytes::from_static(b"x")), Err(Refused::Full));
         outlet.take().await.unwrap();
         assert_eq!(inbox.put(large), Ok(()), "all that was counted is taken off again");
+        assert!(!outlet.is_gone());
         inbox.gone();
+        assert!(outlet.is_gone());
         outlet.take().await.unwrap();
         assert!(matches!(outlet.take().await, Some(Incoming::Gone)));
         assert!(outlet.take().await.is_none());

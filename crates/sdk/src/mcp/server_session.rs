@@ -77,10 +77,11 @@ impl Entry {
 
     /// Ends it because there is nobody at the other side.
     pub(crate) fn peer_is_gone(&mut self) {
-        self.gone.cancel();
+        // In this order: what ends by the token would be answered otherwise.
         if let Some(inbox) = self.inbox.take() {
             inbox.gone();
         }
+        self.gone.cancel();
     }
 }
 

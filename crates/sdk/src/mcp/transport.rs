@@ -83,7 +83,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         // A client that begins anew counts its requests anew: an answer to one of the session that
         // is over would be taken for another's.
-        let unheard = self.peer_gone;
+        let unheard = self.peer_gone || self.inbox.is_gone();
         let control = self.control.take();
         let topic = control.as_deref().unwrap_or(&self.rpc);
         let (answers, until) = match &item {
@@ -149,7 +149,8 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
 
     async fn close(&mut self) -> Result<(), Self::Error> {
         self.inbox.close();
-        if !std::mem::replace(&mut self.peer_gone, true) && self.control.is_none() {
+        let peer_gone = std::mem::replace(&mut self.peer_gone, true) || self.inbox.is_gone();
+        if !peer_gone && self.control.is_none() {
             // Nobody waits for it: without a connection it would be long in coming.
             drop(self.link.outbox.send(&self.rpc, disconnected(), Until::Queued));
         }
