@@ -301,7 +301,8 @@ fn a_peer_that_leaves_much_out_has_its_session() {
     assert_eq!((&pong["id"], &pong["result"]), (&json!(3), &json!({})), "{pong}");
     peer.say(br#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#);
     assert_eq!(peer.hear()["id"], 4);
-    // M-S4: the session is over, and can begin again.
+    // M-S4: the session is over, with what was under way, and can begin again.
+    peer.say(wait.to_string().as_bytes());
     peer.say(br#"{"jsonrpc":"2.0","method":"notifications/disconnected","params":null}"#);
     peer.initialize(5);
     let presence = format!("$mcp-client/presence/{}", peer.id);

@@ -98,7 +98,8 @@ pub(crate) fn start<S: Service<RoleServer>>(
     let _ = inbox.put(initialize);
     let entry = Entry { number, inbox: Some(inbox), gone: caller.gone.clone() };
     let rpc = instance.rpc(&caller.client);
-    let transport = MqttTransport::<RoleServer>::new(link.clone(), outlet, &rpc, None);
+    let transport =
+        MqttTransport::<RoleServer>::new(link.clone(), outlet, &rpc, None, caller.gone.clone());
     let link = link.clone();
     let topics = topics(&caller.client, &rpc);
     tokio::spawn(async move {

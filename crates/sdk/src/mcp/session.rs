@@ -68,8 +68,13 @@ impl Session {
         // Before `initialize`: the answer comes on a topic that must be ours by then.
         link.subscriptions.add(&topics).await?;
         let control = Some(instance.control());
-        let transport =
-            InOrder::new(MqttTransport::<RoleClient>::new(link.clone(), outlet, &rpc, control));
+        let transport = InOrder::new(MqttTransport::<RoleClient>::new(
+            link.clone(),
+            outlet,
+            &rpc,
+            control,
+            CancellationToken::new(),
+        ));
         let stop = CancellationToken::new();
         let subscriptions = link.subscriptions.clone();
         let begun = begin(instance, service, transport, stop.clone()).await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rmcp::model::{CancelledNotification, ErrorData, JsonRpcMessage, RequestId};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole, TxJsonRpcMessage};
 use rmcp::transport::Transport;
+use tokio_util::sync::CancellationToken;
 
 use super::fault::{Fault, fault};
 use super::inbox::{Incoming, Outlet};
@@ -28,11 +29,19 @@ pub struct MqttTransport<R> {
     open: Arc<Mutex<HashSet<RequestId>>>,
     /// The other side has ended the session, or is gone.
     peer_gone: bool,
+    /// Cancelled with that, since `rmcp` would let handlers work on for a while.
+    gone: CancellationToken,
     role: PhantomData<fn() -> R>,
 }
 
 impl<R: ServiceRole> MqttTransport<R> {
-    pub(crate) fn new(link: Link, inbox: Outlet, rpc: &str, control: Option<String>) -> Self {
+    pub(crate) fn new(
+        link: Link,
+        inbox: Outlet,
+        rpc: &str,
+        control: Option<String>,
+        gone: CancellationToken,
+    ) -> Self {
         Self {
             link,
             inbox,
@@ -40,6 +49,7 @@ impl<R: ServiceRole> MqttTransport<R> {
             control,
             open: Arc::default(),
             peer_gone: false,
+            gone,
             role: PhantomData,
         }
     }
@@ -67,6 +77,11 @@ impl<R: ServiceRole> MqttTransport<R> {
             _ => {}
         }
         true
+    }
+
+    fn leave(&mut self) {
+        self.peer_gone = true;
+        self.gone.cancel();
     }
 
     fn refuse(&self, id: RequestId, error: ErrorData) {
@@ -126,7 +141,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
         loop {
             let Incoming::Payload(payload) = self.inbox.take().await? else {
-                self.peer_gone = true;
+                self.leave();
                 return None;
             };
             match read::<R>(&payload) {
@@ -138,7 +153,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
                     }
                 }
                 Received::Disconnected => {
-                    self.peer_gone = true;
+                    self.leave();
                     return None;
                 }
                 Received::BadRequest(id, error) => self.refuse(id, error),
