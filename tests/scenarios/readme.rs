@@ -1,5 +1,6 @@
 //! The README's commands do what it says. Comments before its `sh` blocks tell how: `skip` is not
-//! run, `background` goes on while the next ones run, and those of `secure` run by themselves.
+//! run, `background` goes on while the next ones run, and those of `secure` and `mcp` run by
+//! themselves.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ fn the_first_ten_minutes_work() {
                     .push((command.to_owned(), Background::start(command, folder, Some(&url))));
             }
             Kind::Run => publish(command, folder, &url, &mut listeners),
-            Kind::Secure | Kind::SecureBackground => {}
+            Kind::Secure | Kind::SecureBackground | Kind::Mcp | Kind::McpBackground => {}
         }
     }
     // The retained message of the last example came to the one who subscribed later.
@@ -89,7 +90,7 @@ fn securing_it_works() {
                 token = std::fs::read_to_string(folder.join("token")).unwrap();
                 ran.push_str(&command);
             }
-            Kind::Skip | Kind::Background | Kind::Run => {}
+            Kind::Skip | Kind::Background | Kind::Run | Kind::Mcp | Kind::McpBackground => {}
         }
     }
     assert!(ran.contains("agentmq revoke"), "a block puts the agent out");
@@ -110,6 +111,35 @@ fn securing_it_works() {
     let new = "AGENTMQ_PASSWORD=$(agentmq token create --agent ranger) ";
     let status = shell(&format!("{new}{publish}"), folder, None).status().unwrap();
     assert!(status.success(), "another agent, with the new key, may write to its inbox");
+}
+
+/// The section "Tools on the bus", with a server of ours in the place of the one from npm.
+#[test]
+fn tools_on_the_bus_are_called() {
+    let broker = crate::broker("");
+    let url = crate::mcp_program::url(&broker);
+    let (mut exposed, mut printed) = (None, String::new());
+    for (kind, command) in blocks() {
+        match kind {
+            Kind::McpBackground => {
+                let (ours, _npm) = command.split_once(" -- ").expect("a program behind --");
+                let command = format!("{ours} -- {}", crate::mcp_program::fixture().join(" "));
+                let mut started = Background::start(&command, broker.folder(), Some(&url));
+                assert!(started.prints("demo is online", PATIENCE), "{}", started.printed);
+                exposed = Some(started);
+            }
+            Kind::Mcp => {
+                let output = shell(&command, broker.folder(), Some(&url)).output().unwrap();
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{command}: {error}");
+                printed.push_str(&String::from_utf8_lossy(&output.stdout));
+            }
+            _ => {}
+        }
+    }
+    assert!(exposed.is_some(), "the section exposes a server");
+    assert!(printed.lines().any(|line| line.starts_with("demo/echo ")), "{printed}");
+    assert!(printed.ends_with("\nhello\n"), "{printed}");
 }
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
@@ -135,6 +165,8 @@ enum Kind {
     Run,
     Secure,
     SecureBackground,
+    Mcp,
+    McpBackground,
 }
 
 /// The `sh` blocks of the README with the word of the comment before them.
@@ -150,6 +182,8 @@ fn blocks() -> Vec<(Kind, String)> {
                 "background" => Kind::Background,
                 "secure" => Kind::Secure,
                 "secure background" => Kind::SecureBackground,
+                "mcp" => Kind::Mcp,
+                "mcp background" => Kind::McpBackground,
                 other => panic!("unknown mark in the README: {other}"),
             };
         } else if line == "```sh" {

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use agentmq_client::{Error, ReasonCode};
 
+use crate::output::harmless;
+
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -48,6 +50,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        Self::of_client(&error)
+    }
+}
+
+impl Failure {
+    fn of_client(error: &Error) -> Self {
         let exit = match error.cause() {
             Error::Url { .. } | Error::Invalid(_) | Error::File { .. } => Exit::Usage,
             Error::Connect { .. } | Error::Layer { .. } | Error::Lost(_) | Error::Closed => {
@@ -62,6 +70,27 @@ impl From<Error> for Failure {
             _ => Exit::Failed,
         };
         Self { exit, message: error.to_string(), fix: Some(error.fix().to_owned()) }
+    }
+}
+
+impl From<agentmq_gateway::Error> for Failure {
+    fn from(error: agentmq_gateway::Error) -> Self {
+        use agentmq_gateway::{BusError, Error};
+
+        let exit = match &error {
+            Error::Bus(BusError::Mqtt(cause)) => return Self::of_client(cause),
+            Error::Bus(BusError::Name(_)) => Exit::Usage,
+            Error::Bus(BusError::Subscription { .. }) => Exit::Refused,
+            Error::Bus(BusError::Closed) => Exit::Connection,
+            Error::Bus(
+                BusError::Offline(_) | BusError::Timeout { .. } | BusError::NobodyReads { .. },
+            )
+            | Error::Silent { .. } => Exit::TimedOut,
+            _ => Exit::Failed,
+        };
+        // What servers and programs say of themselves goes to a terminal.
+        let message = harmless(&error.to_string(), "");
+        Self { exit, message, fix: Some(error.fix().to_owned()) }
     }
 }
 

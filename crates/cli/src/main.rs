@@ -20,6 +20,7 @@ mod output;
 mod private_file;
 mod progress;
 mod time_arg;
+mod tool_arguments;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,10 @@ enum Command {
     Req(commands::request::Args),
     /// Answer requests with a text, an echo or a command's output.
     Reply(commands::reply::Args),
+    /// Put MCP servers on the bus, and bring those of the bus to MCP hosts.
+    Mcp(commands::mcp::Args),
+    /// List and call the tools of MCP servers on the bus.
+    Tools(commands::tools::Args),
     /// Measure any MQTT broker.
     Bench(bench::Args),
     /// Check, print and explain the broker's configuration.
@@ -139,6 +144,8 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Sub(args) => run_async(commands::subscribe::run(args, output)),
         Command::Req(args) => run_async(commands::request::run(args, output)),
         Command::Reply(args) => run_async(commands::reply::run(args, output)),
+        Command::Mcp(args) => run_async(commands::mcp::run(args, output)),
+        Command::Tools(args) => run_async(commands::tools::run(args, output)),
         Command::Bench(args) => bench::run(args, output),
         Command::Ctx(args) => commands::contexts::run(args, output),
         Command::Completion(args) => commands::completion::run(&args, output),
@@ -148,11 +155,14 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
 
 /// One thread is enough for a client.
 fn run_async(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))?
-        .block_on(task)
+        .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))?;
+    let ended = runtime.block_on(task);
+    // Nobody can end a read of standard input that has begun, and nobody should wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 const EXIT_CODES: &str = "\

@@ -39,6 +39,16 @@ pub struct ServerLimits {
     pub keep_alive: Duration,
     /// Basis for response topics.
     pub response_information: Option<String>,
+    /// The User Properties, in order: what a server says beyond the standard.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl ServerLimits {
+    /// The value of the first User Property with this name.
+    pub fn user_property(&self, name: &str) -> Option<&str> {
+        let mut named = self.user_properties.iter().filter(|(known, _)| known == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
 }
 
 /// A connection whose CONNECT was accepted.
@@ -165,5 +175,9 @@ fn accept(ack: &ConnAck<'_>, options: &Options, client_id: &str) -> Result<Serve
             && offered(P::SharedSubscriptionAvailable),
         keep_alive,
         response_information: properties.text(P::ResponseInformation).map(str::to_owned),
+        user_properties: properties
+            .user_properties()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
     })
 }

@@ -1,0 +1,144 @@
+//! `agentmq mcp`.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use agentmq_client::Options;
+use agentmq_gateway::{
+    Bridge, Expose, Happening, Program, bridge, check_name_filter, check_server_name, expose,
+};
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::connection::ConnectionArgs;
+use crate::failure::Failure;
+use crate::interruption::interrupted;
+use crate::output::{Output, harmless};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Put an MCP server that speaks on standard input and output on the bus.
+    Expose(ExposeArgs),
+    /// Be an MCP server on standard input and output that offers what is on the bus: for hosts like
+    /// Claude Desktop.
+    Bridge(BridgeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ExposeArgs {
+    /// What it is called on the bus; servers of the same name are interchangeable. Without this,
+    /// what the program calls itself.
+    #[arg(long)]
+    name: Option<String>,
+    /// A line about it for people.
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// The program and its arguments; no shell reads them.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct BridgeArgs {
+    /// Offer only servers whose names match; + stands for one level, # for the rest.
+    #[arg(long = "server", value_name = "FILTER", default_value = "#")]
+    servers: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    start_log(output.json);
+    match args.command {
+        Command::Expose(args) => run_expose(args, output).await,
+        Command::Bridge(args) => Box::pin(run_bridge(args)).await,
+    }
+}
+
+async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
+    if let Some(name) = &args.name {
+        check_server_name(name).map_err(agentmq_gateway::Error::from)?;
+    }
+    let mut command = args.command.into_iter();
+    let program = command.next().unwrap_or_default();
+    let config = Expose {
+        program: Program { program, arguments: command.collect() },
+        name: args.name,
+        description: args.description,
+        options: options_for_mcp(&args.connection)?,
+    };
+    let mut printed = Ok(());
+    let report = |happening| {
+        let (line, object) = describe(&happening);
+        let so_far = std::mem::replace(&mut printed, Ok(()));
+        printed = so_far.and_then(|()| output.result(&line, &object));
+    };
+    expose(config, stopped(), report).await?;
+    printed
+}
+
+fn describe(happening: &Happening) -> (String, serde_json::Value) {
+    match happening {
+        Happening::Online { instance } => {
+            let (name, id) = (instance.name(), instance.id());
+            let line = format!("{} is online as {}", harmless(name, ""), harmless(id, ""));
+            (line, json!({ "event": "online", "server": name, "id": id }))
+        }
+        Happening::Offline { why, retry_in } => {
+            let line = format!("offline: {}; trying again in {retry_in:.1?}", harmless(why, ""));
+            let retry = retry_in.as_millis();
+            (line, json!({ "event": "offline", "why": why, "retry_in_ms": retry }))
+        }
+        _ => (String::new(), json!({})),
+    }
+}
+
+/// Nothing but the protocol goes to standard output, so there is no [`Output`] here.
+async fn run_bridge(args: BridgeArgs) -> Result<(), Failure> {
+    for filter in &args.servers {
+        check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
+    }
+    let options = options_for_mcp(&args.connection)?;
+    Ok(Box::pin(bridge(Bridge { filters: args.servers, options }, stopped())).await?)
+}
+
+/// The options of a component of MCP, which needs the properties of MQTT 5.
+pub(crate) fn options_for_mcp(connection: &ConnectionArgs) -> Result<Options, Failure> {
+    let options = connection.options()?;
+    if options.version.is_v5() {
+        return Ok(options);
+    }
+    let what = format!("MCP over MQTT needs MQTT 5, not {}", options.version);
+    Err(Failure::usage(what, "leave --mqtt out"))
+}
+
+/// Ready when somebody wants us to end.
+pub(crate) async fn stopped() {
+    if let Err(failure) = interrupted().await {
+        tracing::warn!("{failure}");
+        std::future::pending().await
+    }
+}
+
+/// The log on standard error: what exposed programs print there, and what goes wrong.
+pub(crate) fn start_log(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AGENTMQ_LOG__LEVEL")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // Whoever has started one already knows better.
+    let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
+}
+
+/// Peers that break the protocol are told so; the rest is noise unless asked for.
+const LOGGED: &str = "warn,mcp_server=info,rmcp=error";

@@ -1,0 +1,236 @@
+//! What a bridge has to offer its host: the lists of all servers, under names of the host's kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentmq_sdk::mcp::Session;
+use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerNotification, Tool};
+use tokio::sync::{mpsc, watch};
+
+use crate::host_name::Names;
+use crate::host_uri::host_uri;
+use crate::listing::Listing;
+
+/// All servers' lists. Bounded by the servers that are followed and what is taken of each.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    inner: Mutex<Inner>,
+    state: watch::Sender<State>,
+    to_host: mpsc::Sender<ServerNotification>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    servers: BTreeMap<Arc<str>, Offer>,
+    tools: Names,
+    prompts: Names,
+    subscribed: BTreeSet<String>,
+}
+
+/// What one server offers, under names of the host's kind.
+#[derive(Debug, Default)]
+struct Offer {
+    session: Option<Arc<Session>>,
+    listing: Listing,
+}
+
+/// Counts changes, so that whoever waits for one sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct State {
+    pub(crate) tools: u64,
+    pub(crate) prompts: u64,
+    pub(crate) resources: u64,
+    pub(crate) sessions: u64,
+    /// The lists of all servers that were there at first are in.
+    pub(crate) ready: bool,
+    /// The broker is connected.
+    pub(crate) connected: bool,
+    /// The broker has been tried.
+    pub(crate) tried: bool,
+}
+
+/// A server, and what it calls the thing that was asked for.
+pub(crate) type Found = (Arc<str>, String);
+
+impl Catalogue {
+    /// An empty one. Notifications for the host go to `to_host`.
+    pub(crate) fn new(to_host: mpsc::Sender<ServerNotification>) -> Self {
+        Self { inner: Mutex::default(), state: watch::channel(State::default()).0, to_host }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.state.send_if_modified(|state| {
+            std::mem::replace(&mut state.connected, connected) != connected
+        });
+    }
+
+    pub(crate) fn set_tried(&self) {
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.tried, true));
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
+    }
+
+    /// A server has a session, or has lost it.
+    pub(crate) fn set_session(&self, server: &Arc<str>, session: Option<Arc<Session>>) {
+        self.lock().servers.entry(server.clone()).or_default().session = session;
+        self.state.send_modify(|state| state.sessions += 1);
+    }
+
+    /// What a server offers, in its own words.
+    pub(crate) fn set_listing(&self, server: &Arc<str>, listing: Listing) {
+        let mut inner = self.lock();
+        inner.tools.release(server);
+        inner.prompts.release(server);
+        let listing = inner.in_words_of_the_host(server, listing);
+        let offer = inner.servers.entry(server.clone()).or_default();
+        let before = std::mem::replace(&mut offer.listing, listing);
+        let after = &offer.listing;
+        let changed = (
+            before.tools != after.tools,
+            before.prompts != after.prompts,
+            before.resources != after.resources || before.templates != after.templates,
+        );
+        drop(inner);
+        self.tell(changed);
+    }
+
+    /// Only these servers are there.
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let gone: Vec<Arc<str>> = {
+            let inner = self.lock();
+            inner.servers.keys().filter(|name| !is_there(name)).cloned().collect()
+        };
+        gone.iter().for_each(|name| self.remove(name));
+    }
+
+    /// A server is gone.
+    pub(crate) fn remove(&self, server: &str) {
+        let mut inner = self.lock();
+        inner.tools.release(server);
+        inner.prompts.release(server);
+        let Some(Offer { listing, .. }) = inner.servers.remove(server) else { return };
+        drop(inner);
+        self.tell((
+            !listing.tools.is_empty(),
+            !listing.prompts.is_empty(),
+            !listing.resources.is_empty() || !listing.templates.is_empty(),
+        ));
+    }
+
+    fn tell(&self, (tools, prompts, resources): (bool, bool, bool)) {
+        self.state.send_modify(|state| {
+            state.tools += u64::from(tools);
+            state.prompts += u64::from(prompts);
+            state.resources += u64::from(resources);
+        });
+    }
+
+    pub(crate) fn tools(&self) -> Vec<Tool> {
+        self.all(|listing| &listing.tools)
+    }
+
+    pub(crate) fn prompts(&self) -> Vec<Prompt> {
+        self.all(|listing| &listing.prompts)
+    }
+
+    pub(crate) fn resources(&self) -> Vec<Resource> {
+        self.all(|listing| &listing.resources)
+    }
+
+    pub(crate) fn templates(&self) -> Vec<ResourceTemplate> {
+        self.all(|listing| &listing.templates)
+    }
+
+    fn all<T: Clone>(&self, of: impl Fn(&Listing) -> &Vec<T>) -> Vec<T> {
+        self.lock().servers.values().flat_map(|offer| of(&offer.listing)).cloned().collect()
+    }
+
+    pub(crate) fn find_tool(&self, name: &str) -> Option<Found> {
+        self.lock().tools.find(name).cloned()
+    }
+
+    /// Whether a server says of a tool that to call it twice does no more than to call it once.
+    pub(crate) fn is_repeatable(&self, server: &str, name: &str) -> bool {
+        let inner = self.lock();
+        let mut tools = inner.servers.get(server).into_iter().flat_map(|it| &it.listing.tools);
+        tools.find(|tool| tool.name == name).and_then(|tool| tool.annotations.as_ref()).is_some_and(
+            |hints| hints.idempotent_hint == Some(true) || hints.read_only_hint == Some(true),
+        )
+    }
+
+    pub(crate) fn find_prompt(&self, name: &str) -> Option<Found> {
+        self.lock().prompts.find(name).cloned()
+    }
+
+    /// The session with a server, if there is one now; `None` in `Some` when it is known but has
+    /// none at the moment.
+    pub(crate) fn session(&self, server: &str) -> Option<Option<Arc<Session>>> {
+        self.lock().servers.get(server).map(|offer| offer.session.clone())
+    }
+
+    /// The host wants to know of changes of this resource, or not any more. `false` when it wants
+    /// to know of too many.
+    pub(crate) fn set_subscribed(&self, uri: &str, subscribed: bool) -> bool {
+        let all = &mut self.lock().subscribed;
+        if !subscribed {
+            all.remove(uri);
+        } else if all.len() >= SUBSCRIPTIONS {
+            return false;
+        } else {
+            all.insert(uri.to_owned());
+        }
+        true
+    }
+
+    /// The resources of which the host wants to know changes.
+    pub(crate) fn subscribed(&self) -> Vec<String> {
+        self.lock().subscribed.iter().cloned().collect()
+    }
+
+    /// Gives the host a notification, if it wants it and there is room.
+    pub(crate) fn notify(&self, server: &str, mut notification: ServerNotification) {
+        if let ServerNotification::ResourceUpdatedNotification(update) = &mut notification {
+            update.params.uri = host_uri(server, &update.params.uri);
+            if !self.lock().subscribed.contains(&update.params.uri) {
+                return;
+            }
+        }
+        if self.to_host.try_send(notification).is_err() {
+            tracing::debug!(server, "notification dropped: the host does not read");
+        }
+    }
+
+    /// No code that holds this lock can panic halfway through a change.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn in_words_of_the_host(&mut self, server: &Arc<str>, mut listing: Listing) -> Listing {
+        listing.tools.retain_mut(|tool| {
+            let name = self.tools.assign(server, &tool.name);
+            name.map(|name| tool.name = name.into()).is_some()
+        });
+        listing.prompts.retain_mut(|prompt| {
+            let name = self.prompts.assign(server, &prompt.name);
+            name.map(|name| prompt.name = name).is_some()
+        });
+        for resource in &mut listing.resources {
+            resource.uri = host_uri(server, &resource.uri);
+        }
+        for template in &mut listing.templates {
+            template.uri_template = host_uri(server, &template.uri_template);
+        }
+        listing
+    }
+}
+
+/// Resources of which a host may want to know changes.
+const SUBSCRIPTIONS: usize = 1000;

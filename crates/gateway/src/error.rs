@@ -1,0 +1,72 @@
+//! What can go wrong, with the cause and the way out.
+
+use std::io;
+use std::time::Duration;
+
+use agentmq_sdk::mcp;
+
+/// Every failure of this crate. `Display` names the cause, [`Error::fix`] what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] mcp::Error),
+    /// The program cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The program ended before it had said what it offers.
+    #[error("{program} ended ({how}) before it answered initialize")]
+    Ended {
+        /// The program.
+        program: String,
+        /// Its exit status.
+        how: String,
+    },
+    /// The program said something else than MCP, or nothing.
+    #[error("{program} does not speak MCP: {why}")]
+    NoMcp {
+        /// The program.
+        program: String,
+        /// What it did.
+        why: String,
+    },
+    /// The program did not answer in time.
+    #[error("{program} did not answer initialize within {after:?}")]
+    Silent {
+        /// The program.
+        program: String,
+        /// How long it had.
+        after: Duration,
+    },
+}
+
+impl From<mcp::WrongName> for Error {
+    fn from(wrong: mcp::WrongName) -> Self {
+        Self::Bus(wrong.into())
+    }
+}
+
+impl Error {
+    /// One sentence on what to do about it.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Bus(error) => error.fix(),
+            Self::Start { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "install it, or give its path",
+                io::ErrorKind::PermissionDenied => "make the file executable",
+                _ => "see the system's answer",
+            },
+            Self::Ended { .. } => "run the command by itself: what it prints there is above",
+            Self::NoMcp { .. } | Self::Silent { .. } => {
+                "give the command that starts the server on standard input and output"
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A session with every server on the bus: with one instance of each name, and with another one
+//! when that is gone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentmq_sdk::mcp::{Bus, Session};
+use rmcp::RoleClient;
+use rmcp::model::{
+    ClientCapabilities, ClientResult, ErrorCode, ErrorData, Implementation,
+    InitializeRequestParams, ProtocolVersion, ServerNotification, ServerRequest,
+};
+use rmcp::service::{NotificationContext, RequestContext, Service};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::catalogue::Catalogue;
+use crate::host_uri::server_uri;
+use crate::listing::{list, plain_call};
+use crate::resource_subscriptions::subscribe;
+
+/// Follows all servers until the connection has ended for good.
+pub(crate) async fn follow_all(bus: &Bus, catalogue: &Arc<Catalogue>) {
+    let mut changes = bus.changes();
+    let mut tasks = JoinSet::new();
+    let mut followed: HashSet<Arc<str>> = HashSet::new();
+    // Those whose first lists are not in yet.
+    let mut awaited: HashSet<Arc<str>> = HashSet::new();
+    let (listed, mut news) = mpsc::channel(SERVERS);
+    loop {
+        catalogue.set_connected(bus.is_connected());
+        for name in bus.directory().names() {
+            if followed.contains(name) {
+                continue;
+            }
+            if followed.len() >= SERVERS {
+                tracing::warn!(name, "not followed: {SERVERS} servers are followed already");
+                break;
+            }
+            let name: Arc<str> = name.into();
+            followed.insert(name.clone());
+            awaited.insert(name.clone());
+            tasks.spawn(follow(bus.clone(), name, catalogue.clone(), listed.clone()));
+        }
+        if bus.is_discovered() {
+            // Those that an earlier connection knew, and that left while there was none.
+            catalogue.retain(|name| followed.contains(name));
+            if awaited.is_empty() {
+                catalogue.set_ready();
+            }
+        }
+        tokio::select! {
+            more = changes.next() => if !more { break },
+            Some(name) = news.recv() => {
+                awaited.remove(&name);
+            }
+            Some(Ok(name)) = tasks.join_next() => {
+                followed.remove(&name);
+                awaited.remove(&name);
+            }
+        }
+    }
+    tasks.shutdown().await;
+    catalogue.set_connected(false);
+    for name in followed {
+        catalogue.set_session(&name, None);
+    }
+}
+
+/// Follows one server until it is gone; returns its name.
+async fn follow(
+    bus: Bus,
+    name: Arc<str>,
+    catalogue: Arc<Catalogue>,
+    listed: mpsc::Sender<Arc<str>>,
+) -> Arc<str> {
+    let mut pause = FIRST_PAUSE;
+    let mut changes = bus.changes();
+    loop {
+        let here = bus.directory().instances(&name).next().is_some();
+        // Without a connection nobody can say who is gone.
+        if !here && bus.is_connected() && bus.is_discovered() {
+            catalogue.remove(&name);
+            return name;
+        }
+        if !here || !bus.is_connected() {
+            if !changes.next().await {
+                return name;
+            }
+            continue;
+        }
+        let mail = Arc::new(Mail::new());
+        match bus.open_any(&name, || OurSide(mail.clone())).await {
+            Ok(session) => {
+                pause = FIRST_PAUSE;
+                let session = Arc::new(session);
+                stay(&session, &name, &catalogue, &mail, &listed).await;
+                catalogue.set_session(&name, None);
+            }
+            Err(error) => {
+                tracing::warn!(server = &*name, %error, "no session; trying again");
+                let _ = listed.try_send(name.clone());
+                tokio::select! {
+                    _ = changes.next() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Keeps the catalogue as the server's lists are, until the session is over.
+async fn stay(
+    session: &Arc<Session>,
+    name: &Arc<str>,
+    catalogue: &Arc<Catalogue>,
+    mail: &Mail,
+    listed: &mpsc::Sender<Arc<str>>,
+) {
+    let mut notices = mail.notices.lock().await;
+    let work = async {
+        catalogue.set_session(name, Some(session.clone()));
+        subscribe_again(session, name, catalogue).await;
+        mail.lists_changed();
+        loop {
+            tokio::select! {
+                () = mail.wake.notified() => {
+                    if !mail.relist.swap(false, Ordering::AcqRel) {
+                        continue;
+                    }
+                    match Box::pin(list(session.peer())).await {
+                        Ok(listing) => catalogue.set_listing(name, listing),
+                        Err(error) => {
+                            tracing::warn!(server = &**name, error = &*error.message, "no lists");
+                        }
+                    }
+                    let _ = listed.try_send(name.clone());
+                }
+                Some(notification) = notices.recv() => catalogue.notify(name, notification),
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = session.over().cancelled() => {}
+    }
+}
+
+/// Another instance knows nothing of what the host has asked the one before.
+async fn subscribe_again(session: &Session, name: &str, catalogue: &Catalogue) {
+    for uri in catalogue.subscribed() {
+        let own = server_uri(&uri).filter(|(server, _)| server == name);
+        if let Some((server, uri)) = own
+            && let Err(error) = Box::pin(plain_call(session.peer(), subscribe(&uri))).await
+        {
+            tracing::debug!(server, error = &*error.message, "resource not subscribed again");
+        }
+    }
+}
+
+/// What a server tells by itself.
+#[derive(Debug)]
+struct Mail {
+    relist: AtomicBool,
+    wake: Notify,
+    sender: mpsc::Sender<ServerNotification>,
+    notices: tokio::sync::Mutex<mpsc::Receiver<ServerNotification>>,
+}
+
+impl Mail {
+    fn new() -> Self {
+        let (sender, notices) = mpsc::channel(NOTICES);
+        let relist = AtomicBool::new(false);
+        Self { relist, wake: Notify::new(), sender, notices: notices.into() }
+    }
+
+    /// However often they change while we ask, we ask once more.
+    fn lists_changed(&self) {
+        self.relist.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Our side of a session on the bus.
+#[derive(Debug)]
+struct OurSide(Arc<Mail>);
+
+impl Service<RoleClient> for OurSide {
+    async fn handle_request(
+        &self,
+        request: ServerRequest,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ClientResult, ErrorData> {
+        match request {
+            ServerRequest::PingRequest(_) => Ok(ClientResult::empty(())),
+            // The host's abilities are the host's: we have said that we have none.
+            _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "not offered to servers", None)),
+        }
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ServerNotification,
+        _: NotificationContext<RoleClient>,
+    ) -> Result<(), ErrorData> {
+        match notification {
+            ServerNotification::ToolListChangedNotification(_)
+            | ServerNotification::PromptListChangedNotification(_)
+            | ServerNotification::ResourceListChangedNotification(_) => self.0.lists_changed(),
+            ServerNotification::ResourceUpdatedNotification(_)
+            | ServerNotification::LoggingMessageNotification(_) => {
+                let given = self.0.sender.try_send(notification);
+                given.unwrap_or_else(|_| tracing::debug!("notification dropped: too many wait"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn get_info(&self) -> InitializeRequestParams {
+        our_info()
+    }
+}
+
+/// What we are, towards servers on the bus.
+pub(crate) fn our_info() -> InitializeRequestParams {
+    let us = Implementation::new("agentmq", env!("CARGO_PKG_VERSION"));
+    InitializeRequestParams::new(ClientCapabilities::default(), us)
+        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+}
+
+/// Servers that a bridge follows. Further ones are left out.
+const SERVERS: usize = 256;
+
+/// Notifications of one server that wait. Further ones are dropped.
+const NOTICES: usize = 256;
+
+/// Before a session is tried again; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);

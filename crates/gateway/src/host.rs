@@ -1,0 +1,389 @@
+//! What a bridge answers its host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentmq_sdk::mcp::{Call, Fault, Session, call, fault, fault_of};
+use rmcp::RoleServer;
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CallToolResponse, ClientRequest, CompleteRequest,
+    CompleteRequestParams, CompleteResult, ErrorCode, ErrorData, GetPromptRequest,
+    GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ReadResourceRequest, ReadResourceRequestParams,
+    ReadResourceResponse, Reference, ResultType, ServerCapabilities, ServerConfig, ServerResult,
+    SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+};
+use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
+use tokio::time::Instant;
+
+use crate::catalogue::{Catalogue, State};
+use crate::host_notices::Listeners;
+use crate::host_uri::{rename, rename_contents, server_uri};
+use crate::resource_subscriptions::{subscribe, unsubscribe};
+
+/// The server that a host sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    catalogue: Arc<Catalogue>,
+    /// Until when a question waits for the first lists.
+    settled_by: Instant,
+    pub(crate) listeners: Listeners,
+}
+
+impl Host {
+    pub(crate) fn new(catalogue: Arc<Catalogue>) -> Self {
+        let settled_by = Instant::now() + FIRST_LISTS;
+        Self { catalogue, settled_by, listeners: Listeners::default() }
+    }
+
+    /// Waits for the lists of the servers that were there at first, but not for long, and not for a
+    /// broker that cannot be reached: the host gets what there is, and hears of changes from then
+    /// on.
+    async fn settled(&self) -> State {
+        let mut state = self.catalogue.watch();
+        let ready = state.wait_for(|it| it.ready || (it.tried && !it.connected));
+        let _ = tokio::time::timeout_at(self.settled_by, ready).await;
+        *state.borrow()
+    }
+
+    /// The session with a server, which may be between two instances.
+    async fn session(&self, server: &str) -> Result<Arc<Session>, ErrorData> {
+        let mut state = self.catalogue.watch();
+        let waiting = async {
+            loop {
+                let connected = state.borrow_and_update().connected;
+                match self.catalogue.session(server) {
+                    Some(Some(session)) if !session.over().is_cancelled() => return Ok(session),
+                    None => {
+                        let what = format!("the MCP server {server:?} is not online");
+                        return Err(fault(Fault::Offline, what));
+                    }
+                    Some(_) if !connected => return Err(unreachable()),
+                    Some(_) => {}
+                }
+                if state.changed().await.is_err() {
+                    return Err(unreachable());
+                }
+            }
+        };
+        match tokio::time::timeout(NEXT_INSTANCE, waiting).await {
+            Ok(session) => session,
+            Err(_) => {
+                let what = format!("no instance of the MCP server {server:?} takes a session");
+                Err(fault(Fault::Offline, what))
+            }
+        }
+    }
+
+    /// Asks a server, and if it goes away meanwhile another instance, where it does no harm that
+    /// both may have done it: only the server itself can say so of its tools.
+    async fn ask_again(
+        &self,
+        server: &str,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let session = self.session(server).await?;
+        let answer = self.ask_in(&session, request.clone(), context).await;
+        let gone = answer.as_ref().err().and_then(fault_of) == Some(Fault::Gone);
+        if !gone || context.ct.is_cancelled() {
+            return answer;
+        }
+        // What has failed is known a moment before the session is.
+        let _ = tokio::time::timeout(NEXT_INSTANCE, session.over().cancelled()).await;
+        self.ask(server, request, context).await
+    }
+
+    async fn ask(
+        &self,
+        server: &str,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let session = self.session(server).await?;
+        self.ask_in(&session, request, context).await
+    }
+
+    async fn ask_in(
+        &self,
+        session: &Session,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let mut request = Call::new(request);
+        request.meta.clone_from(&context.meta);
+        let peer = &context.peer;
+        let progress = context.meta.get_progress_token().map(|token| {
+            move |mut report: ProgressNotificationParam| {
+                report.progress_token = token.clone();
+                async move {
+                    let _ = peer.notify_progress(report).await;
+                }
+            }
+        });
+        call(session.peer(), request, progress, context.ct.cancelled()).await
+    }
+
+    /// Why a name or URI means nothing now.
+    fn unknown(&self, what: &str, name: &str) -> ErrorData {
+        if self.catalogue.watch().borrow().connected {
+            ErrorData::invalid_params(format!("unknown {what}: {name}"), None)
+        } else {
+            unreachable()
+        }
+    }
+
+    async fn follow(
+        &self,
+        uri: &str,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (server, own) = server_uri(uri).ok_or_else(|| self.unknown("resource", uri))?;
+        if !self.catalogue.set_subscribed(uri, true) {
+            return Err(fault(Fault::Busy, "too many subscriptions of resources"));
+        }
+        let asked = self.ask(&server, subscribe(&own).request, context).await;
+        if asked.is_err() {
+            self.catalogue.set_subscribed(uri, false);
+        }
+        asked.map(drop)
+    }
+}
+
+impl ServerHandler for Host {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .enable_prompts()
+            .enable_prompts_list_changed()
+            .enable_resources()
+            .enable_resources_list_changed()
+            .enable_resources_subscribe()
+            .enable_completions()
+            .build();
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("agentmq", env!("CARGO_PKG_VERSION")))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        self.listeners.hear(context.peer);
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        asked: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(asked.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        for uri in &uris {
+            if let Err(error) = self.follow(uri, context.request_context()).await {
+                tracing::debug!(uri, error = &*error.message, "not subscribed");
+            }
+        }
+        if !self.listeners.add(context.sink()) {
+            return Err(fault(Fault::Busy, "too many subscriptions"));
+        }
+        context.cancelled().await;
+        self.listeners.remove(context.sink());
+        for uri in &uris {
+            self.catalogue.set_subscribed(uri, false);
+        }
+        Ok(())
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.tools = now.tools);
+        Ok(ListToolsResult { tools: self.catalogue.tools(), ..Default::default() })
+    }
+
+    async fn call_tool(
+        &self,
+        mut params: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.settled().await;
+        let found = self.catalogue.find_tool(&params.name);
+        let (server, own) = found.ok_or_else(|| self.unknown("tool", &params.name))?;
+        let repeatable = self.catalogue.is_repeatable(&server, &params.name);
+        params.name = own.into();
+        params.meta = None;
+        let request = CallToolRequest::new(params).into();
+        let answer = if repeatable {
+            self.ask_again(&server, request, &context).await
+        } else {
+            self.ask(&server, request, &context).await
+        };
+        match answer? {
+            ServerResult::CallToolResult(mut result) => {
+                for block in &mut result.content {
+                    rename(&server, block);
+                }
+                complete(&mut result.result_type);
+                Ok(CallToolResponse::Complete(result))
+            }
+            _ => Err(no_such_answer("tools/call")),
+        }
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.prompts = now.prompts);
+        Ok(ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() })
+    }
+
+    async fn get_prompt(
+        &self,
+        mut params: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.settled().await;
+        let found = self.catalogue.find_prompt(&params.name);
+        let (server, own) = found.ok_or_else(|| self.unknown("prompt", &params.name))?;
+        params.name = own;
+        params.meta = None;
+        match self.ask(&server, GetPromptRequest::new(params).into(), &context).await? {
+            ServerResult::GetPromptResult(mut result) => {
+                for message in &mut result.messages {
+                    rename(&server, &mut message.content);
+                }
+                complete(&mut result.result_type);
+                Ok(GetPromptResponse::Complete(result))
+            }
+            _ => Err(no_such_answer("prompts/get")),
+        }
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let now = self.settled().await;
+        self.listeners.saw(|seen| seen.resources = now.resources);
+        Ok(ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() })
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.settled().await;
+        let resource_templates = self.catalogue.templates();
+        Ok(ListResourceTemplatesResult { resource_templates, ..Default::default() })
+    }
+
+    async fn read_resource(
+        &self,
+        mut params: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.settled().await;
+        let found = server_uri(&params.uri);
+        let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
+        params.uri = own;
+        params.meta = None;
+        match self.ask(&server, ReadResourceRequest::new(params).into(), &context).await? {
+            ServerResult::ReadResourceResult(mut result) => {
+                for contents in &mut result.contents {
+                    rename_contents(&server, contents);
+                }
+                complete(&mut result.result_type);
+                Ok(ReadResourceResponse::Complete(result))
+            }
+            _ => Err(no_such_answer("resources/read")),
+        }
+    }
+
+    async fn complete(
+        &self,
+        mut params: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        self.settled().await;
+        let server = match &mut params.r#ref {
+            Reference::Prompt(prompt) => {
+                let found = self.catalogue.find_prompt(&prompt.name);
+                let (server, own) = found.ok_or_else(|| self.unknown("prompt", &prompt.name))?;
+                prompt.name = own;
+                server.to_string()
+            }
+            Reference::Resource(resource) => {
+                let found = server_uri(&resource.uri);
+                let (server, own) = found.ok_or_else(|| self.unknown("resource", &resource.uri))?;
+                resource.uri = own;
+                server
+            }
+            _ => return Err(ErrorData::invalid_params("unknown kind of reference", None)),
+        };
+        params.meta = None;
+        match self.ask(&server, CompleteRequest::new(params).into(), &context).await? {
+            ServerResult::CompleteResult(mut result) => {
+                complete(&mut result.result_type);
+                Ok(result)
+            }
+            _ => Err(no_such_answer("completion/complete")),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        params: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.settled().await;
+        self.follow(&params.uri, &context).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        params: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.catalogue.set_subscribed(&params.uri, false);
+        let found = server_uri(&params.uri);
+        let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
+        self.ask(&server, unsubscribe(&own).request, &context).await.map(drop)
+    }
+}
+
+/// Servers on the bus speak a revision in which an answer is complete without saying so; to a host
+/// of the newest one it must say so. `rmcp` takes the word off again for the others.
+fn complete(result_type: &mut Option<ResultType>) {
+    result_type.get_or_insert(ResultType::COMPLETE);
+}
+
+fn unreachable() -> ErrorData {
+    fault(Fault::Unreachable, "the MQTT broker cannot be reached now; it is tried again")
+}
+
+fn no_such_answer(method: &str) -> ErrorData {
+    let what = format!("the server's answer to {method} is of another kind");
+    ErrorData::new(ErrorCode::INTERNAL_ERROR, what, None)
+}
+
+const INSTRUCTIONS: &str = "\
+Tools, prompts and resources of all MCP servers on an MQTT bus. Names are SERVER__NAME. Servers \
+come and go; the lists change with them.";
+
+/// How long after its start questions wait for the lists of the servers.
+const FIRST_LISTS: Duration = Duration::from_secs(3);
+
+/// How long a call waits for a session with another instance.
+const NEXT_INSTANCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,31 @@
+//! Programs that speak MCP and know nothing of MQTT, on the bus.
+//!
+//! [`expose()`] starts a stdio MCP server and offers it to everybody on the bus; [`bridge()`] is a
+//! stdio MCP server that offers a host everything that is on the bus; [`Tools`] asks and calls for
+//! people. Called by the command line; must not know its arguments, nor print anything.
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod catalogue;
+mod child;
+mod error;
+mod expose;
+mod follow;
+mod forward;
+mod host;
+mod host_name;
+mod host_notices;
+mod host_uri;
+mod listing;
+mod resource_subscriptions;
+mod stderr_log;
+mod tools;
+
+pub use agentmq_sdk::mcp::{
+    Error as BusError, Fault, Instance, check_name_filter, check_server_name,
+};
+pub use bridge::{Bridge, bridge};
+pub use child::Program;
+pub use error::Error;
+pub use expose::{Expose, Happening, expose};
+pub use tools::{Answer, Opened, Refusal, Tool, Tools, Unheard};

@@ -1,0 +1,253 @@
+//! The tools of the bus for a caller that wants one answer: the command line.
+
+use std::time::Duration;
+
+use agentmq_client::Options;
+use agentmq_sdk::mcp::{
+    self, Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Fault, Session, call, fault_of,
+};
+use rmcp::ClientHandler;
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ContentBlock, ErrorCode, ErrorData,
+    InitializeRequestParams, JsonObject, ProgressNotificationParam, ResourceContents, ServerResult,
+};
+use serde_json::Value;
+
+use crate::Error;
+use crate::follow::our_info;
+use crate::listing;
+
+/// A connection that asks servers for their tools.
+#[derive(Debug)]
+pub struct Tools {
+    bus: Bus,
+}
+
+/// A tool of a server.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// The server-name.
+    pub server: String,
+    /// What the server calls it.
+    pub name: String,
+    /// What it does, in the server's words.
+    pub description: String,
+    /// The JSON Schema of its arguments.
+    pub input_schema: Value,
+    /// All of it, as the server has it.
+    pub json: Value,
+}
+
+/// A server that could not be asked.
+#[derive(Debug, Clone)]
+pub struct Unheard {
+    /// The server-name.
+    pub server: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What a tool has answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The parts of the answer that are texts; of others what they are.
+    pub parts: Vec<String>,
+    /// Whether the tool says that it has failed.
+    pub is_error: bool,
+    /// All of it.
+    pub json: Value,
+}
+
+impl Tools {
+    /// Connects, and finds out who is online.
+    pub async fn connect(options: Options, filters: Vec<String>) -> Result<Self, Error> {
+        let bus = Bus::connect(options, BusConfig { filters }).await?;
+        if !bus.discovered(DISCOVERY_TIMEOUT).await {
+            if !bus.is_connected() {
+                return Err(mcp::Error::from(bus.client().ending()).into());
+            }
+            tracing::warn!("the broker has not told in time who is online");
+        }
+        Ok(Self { bus })
+    }
+
+    /// The names of the servers that are online.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.bus.directory().names().map(str::to_owned).collect()
+    }
+
+    /// The tools of all servers, and who could not be asked.
+    pub async fn list(&self) -> (Vec<Tool>, Vec<Unheard>) {
+        let mut asked = tokio::task::JoinSet::new();
+        let (mut tools, mut unheard) = (Vec::new(), Vec::new());
+        let mut names = self.servers().into_iter();
+        loop {
+            while asked.len() < AT_ONCE
+                && let Some(server) = names.next()
+            {
+                let bus = self.bus.clone();
+                asked.spawn(async move { (tools_of(&bus, &server).await, server) });
+            }
+            match asked.join_next().await {
+                Some(Ok((Ok(its), _))) => tools.extend(its),
+                Some(Ok((Err(why), server))) => unheard.push(Unheard { server, why }),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        tools.sort_by(|a, b| (&a.server, &a.name).cmp(&(&b.server, &b.name)));
+        unheard.sort_by(|a, b| a.server.cmp(&b.server));
+        (tools, unheard)
+    }
+
+    /// The server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a server
+    /// that is online wins over one with a shorter name.
+    #[must_use]
+    pub fn resolve(&self, target: &str) -> Option<(String, String)> {
+        let servers = self.servers().into_iter();
+        servers
+            .filter_map(|server| {
+                let tool = target.strip_prefix(&*server)?.strip_prefix('/')?.to_owned();
+                (!tool.is_empty()).then_some((server, tool))
+            })
+            .max_by_key(|(server, _)| server.len())
+    }
+
+    /// Opens a session with a server.
+    pub async fn open(&self, server: &str) -> Result<Opened, Error> {
+        Ok(Opened { session: self.bus.open_any(server, || OurSide).await? })
+    }
+
+    /// Says good-bye.
+    pub async fn close(&self) {
+        self.bus.close().await;
+    }
+}
+
+/// A session with a server.
+#[derive(Debug)]
+pub struct Opened {
+    session: Session,
+}
+
+impl Opened {
+    /// A tool of the server, if it has one of that name.
+    pub async fn tool(&self, server: &str, name: &str) -> Result<Option<Tool>, Refusal> {
+        let has = has_tools(&self.session);
+        let tools = listing::tools(self.session.peer(), has).await?;
+        Ok(tools.iter().find(|tool| tool.name == name).map(|tool| describe(server, tool)))
+    }
+
+    /// Calls a tool. Progress is told as it comes: how far, of how much, and a text.
+    pub async fn call(
+        &self,
+        name: &str,
+        arguments: JsonObject,
+        timeout: Duration,
+        mut progress: impl FnMut(f64, Option<f64>, Option<&str>),
+        stop: impl Future<Output = ()>,
+    ) -> Result<Answer, Refusal> {
+        let params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
+        let mut request = Call::new(CallToolRequest::new(params).into());
+        request.timeout = timeout;
+        let told = |report: ProgressNotificationParam| {
+            progress(report.progress, report.total, report.message.as_deref());
+            std::future::ready(())
+        };
+        match call(self.session.peer(), request, Some(told), stop).await? {
+            ServerResult::CallToolResult(result) => Ok(Answer {
+                parts: result.content.iter().map(text_of).collect(),
+                is_error: result.is_error == Some(true),
+                json: serde_json::to_value(&result).unwrap_or_default(),
+            }),
+            other => Ok(Answer {
+                parts: Vec::new(),
+                is_error: false,
+                json: serde_json::to_value(&other).unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+/// A JSON-RPC error: of the server, or of the way to it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// JSON-RPC's code.
+    pub code: i32,
+    /// In words.
+    pub message: String,
+    /// What happened on the way; `None` when it is the server that says no.
+    pub fault: Option<Fault>,
+}
+
+impl Refusal {
+    /// Whether the server does not accept the arguments.
+    #[must_use]
+    pub fn is_invalid_params(&self) -> bool {
+        self.fault.is_none() && self.code == ErrorCode::INVALID_PARAMS.0
+    }
+}
+
+impl From<ErrorData> for Refusal {
+    fn from(error: ErrorData) -> Self {
+        let fault = fault_of(&error);
+        Self { code: error.code.0, message: error.message.into_owned(), fault }
+    }
+}
+
+async fn tools_of(bus: &Bus, server: &str) -> Result<Vec<Tool>, String> {
+    let session = bus.open_any(server, || OurSide).await.map_err(|error| error.to_string())?;
+    let has = has_tools(&session);
+    let tools = listing::tools(session.peer(), has).await;
+    let tools = tools.map_err(|error| error.message.into_owned())?;
+    Ok(tools.iter().map(|tool| describe(server, tool)).collect())
+}
+
+fn has_tools(session: &Session) -> bool {
+    session.peer().peer_info().is_some_and(|info| info.capabilities.tools.is_some())
+}
+
+fn describe(server: &str, tool: &rmcp::model::Tool) -> Tool {
+    Tool {
+        server: server.to_owned(),
+        name: tool.name.to_string(),
+        description: tool.description.as_deref().unwrap_or_default().to_owned(),
+        input_schema: Value::Object(tool.input_schema.as_ref().clone()),
+        json: serde_json::to_value(tool).unwrap_or_default(),
+    }
+}
+
+fn text_of(block: &ContentBlock) -> String {
+    let binary = |what: &str, mime: &str, data: &str| {
+        format!("({what}, {mime}, {} bytes of base64; --json prints it)", data.len())
+    };
+    match block {
+        ContentBlock::Text(text) => text.text.clone(),
+        ContentBlock::Image(image) => binary("image", &image.mime_type, &image.data),
+        ContentBlock::Audio(audio) => binary("audio", &audio.mime_type, &audio.data),
+        ContentBlock::ResourceLink(link) => format!("(resource {})", link.uri),
+        ContentBlock::Resource(embedded) => match &embedded.resource {
+            ResourceContents::TextResourceContents { text, .. } => text.clone(),
+            ResourceContents::BlobResourceContents { uri, blob, .. } => {
+                binary("resource", uri, blob)
+            }
+            _ => "(resource)".into(),
+        },
+        _ => "(content of an unknown kind; --json prints it)".into(),
+    }
+}
+
+/// Our side of such a session.
+#[derive(Debug, Clone, Copy)]
+struct OurSide;
+
+impl ClientHandler for OurSide {
+    fn get_info(&self) -> InitializeRequestParams {
+        our_info()
+    }
+}
+
+/// Servers that are asked at the same time.
+const AT_ONCE: usize = 64;

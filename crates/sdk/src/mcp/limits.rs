@@ -1,0 +1,62 @@
+//! Every bound of this module, with what happens beyond it.
+
+use std::time::Duration;
+
+/// Bytes of one JSON-RPC message. The broker is told (Maximum Packet Size) and keeps larger ones;
+/// a larger answer of ours becomes an error.
+pub const MESSAGE_BYTES: usize = 16 << 20;
+
+/// Bytes of an online message. A larger one counts as not sent.
+pub const ONLINE_BYTES: usize = 64 << 10;
+
+/// Server instances that a client remembers. Further ones are dropped and counted.
+pub const INSTANCES: usize = 10_000;
+
+/// Bytes of their online messages in all. What would exceed it is dropped and counted.
+pub const DIRECTORY_BYTES: usize = 32 << 20;
+
+/// Sessions of one server. Further clients get an error.
+pub const SESSIONS: usize = 1000;
+
+/// Requests of one peer that are being worked on. Further ones get an error.
+pub const OPEN_REQUESTS: usize = 256;
+
+/// Messages that wait for one session. Beyond it requests get an error, the rest is dropped and
+/// counted.
+pub const WAITING_MESSAGES: usize = 256;
+
+/// Bytes of the messages that wait for one session, with the same policy. A single message of any
+/// allowed size is always taken.
+pub const WAITING_BYTES: usize = 32 << 20;
+
+/// Messages that wait to be published on one connection. Beyond it senders wait.
+pub const OUTBOX: usize = 1024;
+
+/// Progress notifications that wait for whoever made the call. Further ones are dropped: the next
+/// one says more.
+pub const WAITING_PROGRESS: usize = 64;
+
+/// How long `initialize` may take.
+pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request may take, unless [`request_timeout`] knows it better.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request that works may take; every progress notification starts the time anew.
+pub const WORK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the answer to `ping` may take.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client waits, at most, for the retained presence of all servers.
+pub const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The default time limit of a method, as the binding has it.
+#[must_use]
+pub fn request_timeout(method: &str) -> Duration {
+    match method {
+        "ping" => PING_TIMEOUT,
+        "tools/call" | "completion/complete" | "sampling/createMessage" => WORK_TIMEOUT,
+        _ => REQUEST_TIMEOUT,
+    }
+}

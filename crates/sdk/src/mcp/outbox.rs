@@ -1,0 +1,89 @@
+//! What waits to be published, in order.
+
+use agentmq_client::{Ack, Client, Publish, ReasonCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::wire::Stamp;
+use super::{Error, OUTBOX};
+
+/// The one way out of a connection. Messages leave in the order in which [`Outbox::send`] was
+/// called, however the futures that it returns are polled: sessions send from many tasks, and a
+/// progress notification must not come behind the answer that it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    jobs: mpsc::Sender<Job>,
+    pub(crate) stamp: Stamp,
+}
+
+#[derive(Debug)]
+struct Job {
+    publish: Publish,
+    accepted: oneshot::Sender<Result<Ack, agentmq_client::Error>>,
+}
+
+/// What a sender waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// It is in the client's queue.
+    Queued,
+    /// The broker has it, and somebody to give it to.
+    Taken,
+}
+
+impl Outbox {
+    /// Starts the task that publishes. It ends when all outboxes are gone, or the client is.
+    pub(crate) fn start(client: Client, stamp: Stamp) -> Self {
+        let (jobs, mut queue) = mpsc::channel::<Job>(OUTBOX);
+        tokio::spawn(async move {
+            while let Some(job) = queue.recv().await {
+                let _ = job.accepted.send(client.publish(job.publish).await);
+            }
+        });
+        Self { jobs, stamp }
+    }
+
+    /// Publishes with QoS 1 and our stamp.
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+        until: Until,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        self.publish(self.stamp.publish(topic, payload), topic.to_owned(), until)
+    }
+
+    /// Says that a server is there, or with nothing that it is not.
+    pub(crate) fn presence(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let publish = self.stamp.publish(topic, payload).retain(true);
+        self.publish(publish, topic.to_owned(), Until::Queued)
+    }
+
+    fn publish(
+        &self,
+        publish: Publish,
+        topic: String,
+        until: Until,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let (accepted, answer) = oneshot::channel();
+        // Now, not when the future is polled: that keeps the order.
+        let overflow = match self.jobs.try_send(Job { publish, accepted }) {
+            Err(mpsc::error::TrySendError::Full(job)) => Some(job),
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+        };
+        let jobs = self.jobs.clone();
+        async move {
+            if let Some(job) = overflow {
+                jobs.send(job).await.map_err(|_| Error::Closed)?;
+            }
+            let ack = answer.await.map_err(|_| Error::Closed)??;
+            if until == Until::Taken && ack.await? == ReasonCode::NoMatchingSubscribers {
+                return Err(Error::NobodyReads { topic });
+            }
+            Ok(())
+        }
+    }
+}

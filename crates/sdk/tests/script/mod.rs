@@ -1,0 +1,203 @@
+//! A broker for one client: it acknowledges everything, tells what it has seen, and delivers what
+//! the test says, or what the client publishes to itself.
+
+use std::time::Duration;
+
+use agentmq_codec::{
+    Ack, AckKind, ConnAck, FilterAck, FilterAckKind, Packet, Properties, PropertiesBuf, Property,
+    PropertyId, PropertyLimits, ProtocolVersion, Publish, ReasonCode, frame,
+};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// After which a test has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the client has sent, but for acknowledgements and pings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Connect {
+        will: Option<Message>,
+        user: Vec<(String, String)>,
+        session_expiry: u32,
+    },
+    /// Filters, and whether they are No Local.
+    Subscribe(Vec<(String, bool)>),
+    Unsubscribe(Vec<String>),
+    Publish(Message),
+    Disconnect,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) retain: bool,
+    pub(crate) user: Vec<(String, String)>,
+}
+
+impl Message {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).unwrap()
+    }
+}
+
+pub(crate) struct Broker {
+    seen: mpsc::UnboundedReceiver<Seen>,
+    deliver: mpsc::UnboundedSender<(String, Vec<u8>)>,
+}
+
+impl Broker {
+    pub(crate) async fn next(&mut self) -> Seen {
+        let next = tokio::time::timeout(PATIENCE, self.seen.recv()).await;
+        next.expect("the client sends something").expect("the broker runs")
+    }
+
+    pub(crate) async fn publish(&mut self) -> Message {
+        match self.next().await {
+            Seen::Publish(message) => message,
+            other => panic!("expected PUBLISH: {other:?}"),
+        }
+    }
+
+    /// Gives the client a message.
+    pub(crate) async fn deliver(&mut self, topic: &str, payload: &[u8]) {
+        self.deliver.send((topic.to_owned(), payload.to_vec())).unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Starts one, whose CONNACK has these User Properties.
+pub(crate) async fn broker(connack: &[(&str, &str)]) -> (String, Broker) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let properties = connack
+        .iter()
+        .fold(PropertiesBuf::new(), |all, (name, value)| all.with(Property::Pair(name, value)));
+    let (tell, seen) = mpsc::unbounded_channel();
+    let (deliver, mut deliveries) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            serve(socket, &properties, &tell, &mut deliveries).await;
+        }
+    });
+    (url, Broker { seen, deliver })
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    connack: &PropertiesBuf,
+    tell: &mpsc::UnboundedSender<Seen>,
+    deliveries: &mut mpsc::UnboundedReceiver<(String, Vec<u8>)>,
+) {
+    let (mut bytes, mut filters) = (Vec::new(), Vec::new());
+    loop {
+        while let Some(frame) = frame::cut(&bytes, usize::MAX).unwrap() {
+            let body = &bytes[frame.body_at..frame.total];
+            let packet = Packet::decode(frame.first, body, V5, &PropertyLimits::UNLIMITED).unwrap();
+            let mut out = Vec::new();
+            answer(&packet, connack, &mut filters, &mut out);
+            if let Some(seen) = note(&packet) {
+                let _ = tell.send(seen);
+            }
+            bytes.drain(..frame.total);
+            // A client that has said DISCONNECT hears nothing any more.
+            let _ = socket.write_all(&out).await;
+        }
+        tokio::select! {
+            read = socket.read_buf(&mut bytes) => if read.unwrap_or(0) == 0 { return },
+            Some((topic, payload)) = deliveries.recv() => {
+                let mut out = Vec::new();
+                put(&topic, &payload, &mut out);
+                socket.write_all(&out).await.unwrap();
+            }
+        }
+    }
+}
+
+fn answer(
+    packet: &Packet<'_>,
+    connack: &PropertiesBuf,
+    filters: &mut Vec<(String, bool)>,
+    out: &mut Vec<u8>,
+) {
+    match packet {
+        Packet::Connect(_) => {
+            let reason = ReasonCode::Success;
+            ConnAck { session_present: false, reason, properties: connack.view() }.encode(V5, out);
+        }
+        Packet::Subscribe(subscribe) => {
+            filters.extend(subscribed(subscribe));
+            let reasons = subscribe.filters().map(|_| ReasonCode::GrantedQoS1);
+            acknowledge(FilterAckKind::SubAck, subscribe.packet_id, reasons, out);
+        }
+        Packet::Unsubscribe(unsubscribe) => {
+            let reasons = unsubscribe.filters().map(|_| ReasonCode::Success);
+            acknowledge(FilterAckKind::UnsubAck, unsubscribe.packet_id, reasons, out);
+        }
+        Packet::Publish(publish) => {
+            Ack::new(AckKind::PubAck, publish.packet_id, ReasonCode::Success).encode(V5, out);
+            if filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
+                put(publish.topic, publish.payload, out);
+            }
+        }
+        Packet::PingReq => Packet::PingResp.encode(V5, out),
+        _ => {}
+    }
+}
+
+fn acknowledge(
+    kind: FilterAckKind,
+    packet_id: u16,
+    reasons: impl Iterator<Item = ReasonCode>,
+    out: &mut Vec<u8>,
+) {
+    FilterAck::encode_parts(kind, packet_id, Properties::EMPTY, reasons, V5, out);
+}
+
+/// With QoS 0, as most brokers and clients of the binding have it.
+fn put(topic: &str, payload: &[u8], out: &mut Vec<u8>) {
+    Packet::Publish(Publish { topic, payload, ..Publish::default() }).encode(V5, out);
+}
+
+fn note(packet: &Packet<'_>) -> Option<Seen> {
+    Some(match packet {
+        Packet::Connect(connect) => Seen::Connect {
+            will: connect.will.as_ref().map(|will| Message {
+                topic: will.topic.to_owned(),
+                payload: will.payload.to_vec(),
+                retain: will.retain,
+                user: user(will.properties),
+            }),
+            user: user(connect.properties),
+            session_expiry: connect
+                .properties
+                .integer(PropertyId::SessionExpiryInterval)
+                .unwrap_or_default(),
+        },
+        Packet::Subscribe(subscribe) => Seen::Subscribe(subscribed(subscribe).collect()),
+        Packet::Unsubscribe(it) => Seen::Unsubscribe(it.filters().map(str::to_owned).collect()),
+        Packet::Publish(publish) => Seen::Publish(Message {
+            topic: publish.topic.to_owned(),
+            payload: publish.payload.to_vec(),
+            retain: publish.retain,
+            user: user(publish.properties),
+        }),
+        Packet::Disconnect(_) => Seen::Disconnect,
+        _ => return None,
+    })
+}
+
+fn subscribed(subscribe: &agentmq_codec::Subscribe<'_>) -> impl Iterator<Item = (String, bool)> {
+    subscribe.filters().map(|it| (it.filter.to_owned(), it.options.no_local))
+}
+
+fn user(properties: Properties<'_>) -> Vec<(String, String)> {
+    let all = properties.user_properties();
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+const V5: ProtocolVersion = ProtocolVersion::V5;

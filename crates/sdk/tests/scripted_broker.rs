@@ -1,0 +1,277 @@
+//! What only a broker that plays a part can show: names and filters that it assigns, the order of
+//! packets, and servers that say nothing.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+mod script;
+
+use std::time::Duration;
+
+use agentmq_client::{Error as ClientError, Options};
+use agentmq_sdk::mcp::{
+    Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
+};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ErrorData, ProgressNotificationParam, ServerResult,
+    ToolListChangedNotification,
+};
+use rmcp::{ClientHandler, ServerHandler};
+use script::{PATIENCE, Seen, broker};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// Both sides as `rmcp` has them by default.
+#[derive(Clone, Default)]
+struct Plain;
+
+impl ServerHandler for Plain {}
+
+impl ClientHandler for Plain {}
+
+fn options(url: &str, client_id: &str) -> Options {
+    let mut options = Options::new(url).unwrap();
+    options.client_id = client_id.into();
+    options
+}
+
+fn config(name: &str) -> ServerConfig {
+    ServerConfig { name: name.into(), description: "adds".into(), ..ServerConfig::default() }
+}
+
+/// M-S5, M-S6, M-S7: the name that the broker assigns is the one of the will, too.
+#[tokio::test]
+async fn a_server_takes_the_name_that_the_broker_gives_it() {
+    let (url, mut seen) = broker(&[("MCP-SERVER-NAME", "acme/calc")]).await;
+    let (server, acceptor) = Server::connect(options(&url, "s1"), config("calc")).await.unwrap();
+    assert_eq!(server.instance().name(), "acme/calc");
+    let work = tokio::spawn(acceptor.run(|_| Plain));
+    server.online().await;
+    server.notify(ToolListChangedNotification::default().into()).await.unwrap();
+    server.close().await;
+    assert!(matches!(work.await.unwrap(), Error::Closed));
+    let Seen::Connect { will, user, .. } = seen.next().await else { panic!("CONNECT") };
+    assert_eq!(will.unwrap().topic, "$mcp-server/presence/s1/calc");
+    assert_eq!(user, [("MCP-COMPONENT-TYPE".to_owned(), "mcp-server".to_owned())]);
+    assert!(matches!(seen.next().await, Seen::Disconnect));
+    let Seen::Connect { will, session_expiry, .. } = seen.next().await else { panic!("CONNECT") };
+    let will = will.unwrap();
+    assert_eq!((&*will.topic, will.retain), ("$mcp-server/presence/s1/acme/calc", true));
+    assert!(will.payload.is_empty() && session_expiry == 0);
+    let control = "$mcp-server/s1/acme/calc";
+    assert_eq!(seen.next().await, Seen::Subscribe(vec![(control.to_owned(), false)]));
+    let online = seen.publish().await;
+    assert_eq!((&*online.topic, online.retain), ("$mcp-server/presence/s1/acme/calc", true));
+    assert_eq!(online.json()["params"]["server_name"], "acme/calc");
+    let changed = seen.publish().await;
+    assert_eq!(changed.topic, "$mcp-server/capability/s1/acme/calc");
+    assert_eq!(changed.json()["method"], "notifications/tools/list_changed");
+    assert!(changed.user.contains(&("MCP-MQTT-CLIENT-ID".to_owned(), "s1".to_owned())));
+    let cleared = seen.publish().await;
+    assert_eq!((cleared.retain, cleared.payload.len()), (true, 0));
+    assert!(matches!(seen.next().await, Seen::Disconnect));
+}
+
+/// M-C4.
+#[tokio::test]
+async fn a_client_uses_the_filters_that_the_broker_gives_it() {
+    let (url, mut seen) = broker(&[("MCP-SERVER-NAME-FILTERS", r#"["acme/#","demo/+"]"#)]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    let Seen::Connect { will, user, .. } = seen.next().await else { panic!("CONNECT") };
+    let will = will.unwrap();
+    assert_eq!((&*will.topic, will.retain), ("$mcp-client/presence/c1", false));
+    assert!(String::from_utf8_lossy(&will.payload).contains("notifications/disconnected"));
+    assert_eq!(user, [("MCP-COMPONENT-TYPE".to_owned(), "mcp-client".to_owned())]);
+    let Seen::Subscribe(filters) = seen.next().await else { panic!("SUBSCRIBE") };
+    let names: Vec<&str> = filters.iter().map(|(filter, _)| filter.as_str()).collect();
+    assert_eq!(names[..2], ["$mcp-server/presence/+/acme/#", "$mcp-server/presence/+/demo/+"]);
+    assert!(bus.discovered(PATIENCE).await, "the marker comes back");
+    seen.publish().await;
+    bus.close().await;
+    assert_eq!(seen.publish().await.topic, "$mcp-client/presence/c1");
+    assert!(matches!(seen.next().await, Seen::Disconnect));
+}
+
+#[tokio::test]
+async fn filters_that_are_none_are_not_used() {
+    for nonsense in ["", "{}", "[]", "[1]", r#"["a#"]"#] {
+        let (url, mut seen) = broker(&[("MCP-SERVER-NAME-FILTERS", nonsense)]).await;
+        let _bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+        seen.next().await;
+        let Seen::Subscribe(filters) = seen.next().await else { panic!("SUBSCRIBE") };
+        assert_eq!(filters[0].0, "$mcp-server/presence/+/#", "{nonsense}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_are_refused_before_anything_is_sent() {
+    let nowhere = "mqtt://127.0.0.1:1";
+    for id in ["a/b", "a+", "presence"] {
+        let refused = Server::connect(options(nowhere, id), config("calc")).await.unwrap_err();
+        assert!(matches!(refused, Error::Name(_)), "{refused}");
+        let bus = Bus::connect(options(nowhere, id), BusConfig::default()).await.unwrap_err();
+        assert!(matches!(bus, Error::Name(_)), "{bus}");
+    }
+    let refused = Server::connect(options(nowhere, "a"), config("a/#")).await.unwrap_err();
+    assert!(matches!(refused, Error::Name(_)), "{refused}");
+    let unreachable = Server::connect(options(nowhere, ""), config("a")).await.unwrap_err();
+    let Error::Mqtt(cause) = &unreachable else { panic!("{unreachable}") };
+    assert!(matches!(cause.cause(), ClientError::Connect { .. }), "{unreachable}");
+}
+
+/// A client and a server that is played: it answers `initialize`, and nothing else.
+async fn session() -> (Bus, Session, script::Broker) {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    let session = open(&bus, &mut seen).await;
+    (bus, session, seen)
+}
+
+async fn open(bus: &Bus, seen: &mut script::Broker) -> Session {
+    let instance = Instance::new("s1", "demo/calc").unwrap();
+    let opening = bus.open(&instance, Plain);
+    let played = async {
+        // In this order: the answer comes on a topic that must be ours by then.
+        let topics = [("$mcp-server/capability/s1/demo/calc", false), (RPC, true)];
+        let topics = topics.map(|(topic, no_local)| (topic.to_owned(), no_local)).to_vec();
+        assert_eq!(seen.next().await, Seen::Subscribe(topics));
+        let initialize = seen.publish().await;
+        assert_eq!(initialize.topic, "$mcp-server/s1/demo/calc");
+        assert!(initialize.user.contains(&("MCP-MQTT-CLIENT-ID".to_owned(), "c1".to_owned())));
+        let request = initialize.json();
+        assert_eq!(request["method"], "initialize");
+        let result = json!({
+            "protocolVersion": request["params"]["protocolVersion"],
+            "capabilities": { "tools": {} },
+            "serverInfo": { "name": "played", "version": "1" },
+        });
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        seen.deliver(RPC, answer.to_string().as_bytes()).await;
+        let initialized = seen.publish().await;
+        assert_eq!(initialized.topic, RPC);
+        assert_eq!(initialized.json()["method"], "notifications/initialized");
+    };
+    let (session, ()) = tokio::join!(timeout(PATIENCE, opening), played);
+    session.unwrap().unwrap()
+}
+
+async fn ask(session: &Session, limit: Duration) -> Result<ServerResult, ErrorData> {
+    let request = CallToolRequest::new(CallToolRequestParams::new("slow"));
+    let mut it = Call::new(request.into());
+    it.timeout = limit;
+    let ignore: Option<fn(ProgressNotificationParam) -> std::future::Ready<()>> = None;
+    call(session.peer(), it, ignore, std::future::pending()).await
+}
+
+/// M-C5: and the server is told.
+#[tokio::test]
+async fn a_call_without_an_answer_ends_in_time() {
+    let (_bus, session, mut seen) = session().await;
+    let late = ask(&session, Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(fault_of(&late), Some(Fault::Timeout), "{late:?}");
+    let request = seen.publish().await.json();
+    assert_eq!(request["method"], "tools/call");
+    assert!(request["params"]["_meta"]["progressToken"].is_null(), "nobody asked: {request}");
+    let cancelled = seen.publish().await.json();
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], request["id"]);
+}
+
+/// A broker that knows the binding says what a subscription that nobody has cannot.
+#[tokio::test]
+async fn a_broker_answers_for_a_server_that_is_gone() {
+    let (_bus, session, mut seen) = session().await;
+    let calling = ask(&session, PATIENCE);
+    let answering = async {
+        let id = seen.publish().await.json()["id"].clone();
+        let error = json!({ "code": -32000, "message": "no server is there" });
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error });
+        seen.deliver(RPC, answer.to_string().as_bytes()).await;
+    };
+    let (answer, ()) = tokio::join!(timeout(PATIENCE, calling), answering);
+    assert_eq!(fault_of(&answer.unwrap().unwrap_err()), Some(Fault::Gone));
+}
+
+/// M-C3: what is under way ends at once, whatever its time limit.
+#[tokio::test]
+async fn a_server_that_clears_its_presence_ends_its_sessions() {
+    let (bus, session, mut seen) = session().await;
+    let presence = "$mcp-server/presence/s1/demo/calc";
+    let mut changes = bus.changes();
+    // M-C1: without a name, without params.
+    let online = br#"{"jsonrpc":"2.0","method":"notifications/server/online","params":null}"#;
+    seen.deliver(presence, online).await;
+    assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    assert_eq!(bus.directory().names().collect::<Vec<_>>(), ["demo/calc"]);
+    let calling = ask(&session, Duration::from_secs(3600));
+    let leaving = async {
+        assert_eq!(seen.publish().await.json()["method"], "tools/call");
+        seen.deliver(presence, b"").await;
+    };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), leaving);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    timeout(PATIENCE, session.over().cancelled()).await.unwrap();
+    assert!(bus.directory().is_empty());
+    assert!(matches!(bus.open_any("demo/calc", || Plain).await, Err(Error::Offline(_))));
+    // Nobody is told good-bye who is gone.
+    assert!(matches!(seen.next().await, Seen::Unsubscribe(_)));
+}
+
+/// M-C6.
+#[tokio::test]
+async fn a_session_that_is_dropped_can_be_opened_again() {
+    let (bus, session, mut seen) = session().await;
+    let over = session.over().clone();
+    drop(session);
+    timeout(PATIENCE, over.cancelled()).await.unwrap();
+    let farewell = seen.publish().await;
+    assert_eq!((&*farewell.topic, farewell.json()), (RPC, disconnected()));
+    for topic in ["$mcp-server/capability/s1/demo/calc", RPC] {
+        assert_eq!(seen.next().await, Seen::Unsubscribe(vec![topic.to_owned()]));
+    }
+    let again = open(&bus, &mut seen).await;
+    assert!(!again.over().is_cancelled());
+}
+
+/// The server is not told good-bye in a session that has just begun.
+#[tokio::test]
+async fn a_session_that_is_opened_twice_is_the_second_one() {
+    let (bus, first, mut seen) = session().await;
+    let second = open(&bus, &mut seen).await;
+    timeout(PATIENCE, first.over().cancelled()).await.unwrap();
+    drop(first);
+    let calling = ask(&second, Duration::from_millis(20));
+    assert_eq!(fault_of(&calling.await.unwrap_err()), Some(Fault::Timeout));
+    assert_eq!(seen.publish().await.json()["method"], "tools/call");
+    assert!(!second.over().is_cancelled());
+}
+
+/// What the server says that is none of the session's business does not harm it.
+#[tokio::test]
+async fn garbage_does_not_end_a_session() {
+    let (bus, session, mut seen) = session().await;
+    for garbage in [&b""[..], b"{", b"[1,2]", b"\xFF", b"{\"jsonrpc\":\"2.0\"}", &[b'['; 10_000]] {
+        seen.deliver(RPC, garbage).await;
+        seen.deliver("$mcp-server/presence/s1/demo/calc/x", garbage).await;
+        seen.deliver("$mcp-server/presence/no-name", garbage).await;
+    }
+    let calling = ask(&session, PATIENCE);
+    let answering = async {
+        let request = seen.publish().await.json();
+        let unreadable = format!(r#"{{"jsonrpc":"3.0","id":{},"result":{{}}}}"#, request["id"]);
+        seen.deliver(RPC, unreadable.as_bytes()).await;
+    };
+    let (answer, ()) = tokio::join!(timeout(PATIENCE, calling), answering);
+    let told = answer.unwrap().unwrap_err();
+    assert!(told.message.contains("not JSON-RPC"), "an error at once, and no time-out: {told:?}");
+    assert!(bus.dropped().count() >= 5, "{:?}", bus.dropped());
+    assert!(!session.over().is_cancelled());
+}
+
+fn disconnected() -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/disconnected" })
+}
+
+const RPC: &str = "$mcp-rpc/c1/s1/demo/calc";

@@ -1,0 +1,61 @@
+"""An MCP server of the official Python SDK on standard input and output, as anybody would write it."""
+
+import sys
+
+import anyio
+from mcp.server.mcpserver import Context, MCPServer
+
+server = MCPServer(sys.argv[1])
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@server.tool()
+def fail() -> str:
+    """Fail, and say so."""
+    raise ValueError("the disk is full")
+
+
+@server.tool()
+async def steps(count: int, ctx: Context) -> str:
+    """Report each step."""
+    for step in range(count):
+        await ctx.report_progress(step + 1, count, f"step {step + 1}")
+    return "done"
+
+
+@server.tool()
+async def wait(started: str, stopped: str) -> str:
+    """Work until it is taken back; both moments leave a file."""
+    await anyio.Path(started).write_text("started")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.Path(stopped).write_text("stopped")
+    return "never"
+
+
+@server.resource("note://{name}")
+def note(name: str) -> str:
+    """A note by its name."""
+    return f"the note {name} of {sys.argv[1]}"
+
+
+@server.resource("note://first")
+def first() -> str:
+    """The first note."""
+    return f"the first note of {sys.argv[1]}"
+
+
+@server.prompt()
+def greet(who: str) -> str:
+    """Greet somebody."""
+    return f"Greet {who} from {sys.argv[1]}."
+
+
+server.run()
