@@ -13,6 +13,7 @@ mod duration;
 mod failure;
 mod interruption;
 mod json_indent;
+mod json_members;
 mod listen_args;
 mod memory;
 mod names;

@@ -10,6 +10,7 @@ use agentmq_gateway::{
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::commands::mcp_install;
 use crate::connection::ConnectionArgs;
 use crate::failure::Failure;
 use crate::interruption::interrupted;
@@ -28,6 +29,8 @@ enum Command {
     /// Be an MCP server on standard input and output that offers what is on the bus: for hosts like
     /// Claude Desktop.
     Bridge(BridgeArgs),
+    /// Have a program that uses MCP servers start the bridge: shows what changes in its file.
+    Install(mcp_install::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +63,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     match args.command {
         Command::Expose(args) => run_expose(args, output).await,
         Command::Bridge(args) => Box::pin(run_bridge(args)).await,
+        Command::Install(args) => mcp_install::run(&args, output),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod mcp;
+pub(crate) mod mcp_install;
 pub(crate) mod org;
 pub(crate) mod publish;
 pub(crate) mod reply;
