@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Broker address, without a password: this file is no place for one.
     #[arg(long, conflicts_with = "context")]
     url: Option<String>,
-    /// Context with the broker's address and what it asks for; see `agentmq context`.
+    /// Context with the broker's address and what it asks for; see `agentmq ctx`.
     #[arg(long)]
     context: Option<String>,
 }
@@ -113,7 +113,7 @@ fn entry(args: &Args) -> Result<String, Failure> {
     let mut words = vec!["mcp".to_owned(), "bridge".to_owned()];
     if let Some(url) = &args.url {
         if agentmq_client::Options::new(url)?.password.is_some() {
-            let fix = "put it into a context (`agentmq context add`) and give --context NAME";
+            let fix = "put it into a context (`agentmq ctx add`) and give --context NAME";
             return Err(Failure::usage("a password would stand in that file", fix));
         }
         words.extend(["--url".to_owned(), url.clone()]);
