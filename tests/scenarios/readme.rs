@@ -139,7 +139,12 @@ fn tools_on_the_bus_are_called() {
     }
     assert!(exposed.is_some(), "the section exposes a server");
     assert!(printed.lines().any(|line| line.starts_with("demo/echo ")), "{printed}");
-    assert!(printed.ends_with("\nhello\n"), "{printed}");
+    assert!(printed.contains("\nhello\n"), "{printed}");
+    let installed = std::fs::read_to_string(broker.folder().join(".mcp.json")).unwrap();
+    let installed: serde_json::Value = serde_json::from_str(&installed).unwrap();
+    let entry = &installed["mcpServers"]["agentmq"];
+    assert_eq!(entry["args"][1], "bridge", "{installed}");
+    assert!(Path::new(entry["command"].as_str().unwrap()).is_file(), "{installed}");
 }
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
