@@ -62,6 +62,39 @@ pub fn card_topic(namespace: &str, of: AgentTopic<'_>) -> String {
     }
 }
 
+/// Where calls of a tool go.
+#[must_use]
+pub fn call_topic(namespace: &str, tool: &str) -> String {
+    format!("{namespace}/mcp/tools/{tool}/call")
+}
+
+/// The filter by which replicas of a server share the calls of a tool.
+#[must_use]
+pub fn shared_call_filter(namespace: &str, tool: &str) -> String {
+    format!("$share/mcp-tool-{tool}/{}", call_topic(namespace, tool))
+}
+
+/// Where the partial results of a call go.
+#[must_use]
+pub fn stream_topic(namespace: &str, tool: &str, call_id: &str) -> String {
+    format!("{namespace}/mcp/tools/{tool}/stream/{call_id}")
+}
+
+/// Where a client reads the answers to its calls.
+#[must_use]
+pub fn responses_topic(namespace: &str, client: &str) -> String {
+    format!("{namespace}/mcp/clients/{client}/responses")
+}
+
+/// Whether a tool, a server or a client can be called so: its name is one level of a topic.
+#[must_use]
+pub fn is_level(name: &str) -> bool {
+    !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(['/', '+', '#', '\0'])
+}
+
+/// Bytes of a name, so that a topic with two of them is well within what topics may have.
+const LONGEST_NAME: usize = 1024;
+
 impl Namespaces {
     /// From what a configuration says; none: no topic is MQTT.Agent's.
     pub fn new<T: AsRef<str>>(texts: &[T]) -> Result<Self, WrongNamespace> {

@@ -1,4 +1,4 @@
-//! An answer to a call that no tool has given (MQTT.Agent 0.1 §5).
+//! Why a call has failed (MQTT.Agent 0.1 §5), and the answer where no tool has given one.
 
 use serde_json::json;
 
@@ -14,6 +14,10 @@ pub enum CallErrorKind {
     QuotaExceeded,
     /// There is no server to answer, or none any more.
     Unavailable,
+    /// The tool has tried, and failed.
+    ToolError,
+    /// It took too long.
+    Timeout,
 }
 
 impl CallErrorKind {
@@ -25,9 +29,26 @@ impl CallErrorKind {
             Self::Unauthorized => "unauthorized",
             Self::QuotaExceeded => "quota_exceeded",
             Self::Unavailable => "unavailable",
+            Self::ToolError => "tool_error",
+            Self::Timeout => "timeout",
         }
     }
+
+    /// The kind of this name; `None` for words that nobody here knows.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.name() == name)
+    }
 }
+
+const KINDS: [CallErrorKind; 6] = [
+    CallErrorKind::InvalidArguments,
+    CallErrorKind::Unauthorized,
+    CallErrorKind::QuotaExceeded,
+    CallErrorKind::Unavailable,
+    CallErrorKind::ToolError,
+    CallErrorKind::Timeout,
+];
 
 /// The answer.
 #[derive(Debug, Clone, Copy)]
@@ -63,5 +84,13 @@ mod tests {
         let answer: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!((&answer["call_id"], &answer["status"]), (&"c\"1".into(), &"error".into()));
         assert_eq!(answer["error"], json!({"type": "unavailable", "message": "gone"}));
+    }
+
+    #[test]
+    fn kinds_are_known_by_their_names() {
+        for kind in KINDS {
+            assert_eq!(CallErrorKind::named(kind.name()), Some(kind));
+        }
+        assert_eq!(CallErrorKind::named("Timeout"), None);
     }
 }

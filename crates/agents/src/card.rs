@@ -59,6 +59,30 @@ impl Card {
         Value::Object(self.0).to_string().into_bytes()
     }
 
+    /// `tool` of a tool card.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        self.text("tool")
+    }
+
+    /// `description` of a tool card.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        self.text("description")
+    }
+
+    /// `input_schema` or another field, as it stands there.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// Everything that it says.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
     fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_str)
     }
