@@ -11,14 +11,14 @@ use crate::mcp_program::{bridge, expose_at, names, text};
 use crate::program::{printed, run};
 
 /// Debian's Mosquitto, which ends with this value.
-struct Mosquitto {
+pub(crate) struct Mosquitto {
     process: Child,
-    url: String,
+    pub(crate) url: String,
     folder: tempfile::TempDir,
 }
 
 impl Mosquitto {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();

@@ -119,7 +119,8 @@ mod tests {
         let call = CallRequest::parse(br#"{"call_id":"c","client":7,"arguments":null}"#).unwrap();
         assert_eq!((call.arguments, &*call.client), (json!({}), ""));
         assert_eq!((call.response_topic, call.cancellable), (None, false));
-        for payload in [&b""[..], b"[]", b"{}", br#"{"call_id":""}"#, br#"{"call_id":1}"#, b"\xff"] {
+        for payload in [&b""[..], b"[]", b"{}", br#"{"call_id":""}"#, br#"{"call_id":1}"#, b"\xff"]
+        {
             assert_eq!(CallRequest::parse(payload), None);
         }
     }

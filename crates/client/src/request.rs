@@ -141,7 +141,7 @@ impl Client {
         match &server.response_information {
             // Whoever knows the rest of it may answer, and nobody can guess it.
             Some(prefix) if ReplyTopic::is_meant(prefix) => {
-                format!("{}/{}", prefix.trim_end_matches('/'), token())
+                format!("{}/{}", prefix.trim_end_matches('/'), random_token())
             }
             Some(prefix) => format!("{}/{}", prefix.trim_end_matches('/'), server.client_id),
             None => format!("response/{}", server.client_id),
@@ -149,8 +149,9 @@ impl Client {
     }
 }
 
-/// 128 random bits.
-fn token() -> String {
+/// 128 random bits as text: a name that nobody can guess.
+#[must_use]
+pub fn random_token() -> String {
     let mut bytes = [0; 16];
     let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
     random.fill(&mut bytes).expect("the system gives random bytes once it has started");

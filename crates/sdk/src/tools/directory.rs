@@ -1,0 +1,146 @@
+//! Which tools there are: the cards, joined.
+
+use std::collections::BTreeMap;
+
+use agentmq_agents::{Card, Status};
+use serde_json::Value;
+
+use super::{CARD_BYTES, CARDS};
+
+/// The cards that a client has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Cards {
+    servers: BTreeMap<String, Card>,
+    tools: BTreeMap<String, Card>,
+}
+
+/// A tool, as its card and its server's have it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolInfo {
+    /// What it is called by.
+    pub name: String,
+    /// Whose it is.
+    pub server: String,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its arguments; null where the card has none.
+    pub input_schema: Value,
+    /// JSON Schema of its result.
+    pub output_schema: Option<Value>,
+    /// Whether it says something while it works.
+    pub supports_streaming: bool,
+    /// Whether there is a server for it. A server that died has left its tools' cards as they were,
+    /// so its own card counts, too; where there is none, the tool's word is taken.
+    pub online: bool,
+    /// The whole card.
+    pub card: Value,
+}
+
+/// What a card has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Changed,
+    Nothing,
+    /// It was not taken: no card, or one too many.
+    Dropped,
+}
+
+impl Cards {
+    /// The tools, by name.
+    pub fn tools(&self) -> impl Iterator<Item = ToolInfo> {
+        self.tools.iter().map(|(name, card)| self.join(name, card))
+    }
+
+    /// A tool.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<ToolInfo> {
+        self.tools.get(name).map(|card| self.join(name, card))
+    }
+
+    fn join(&self, name: &str, card: &Card) -> ToolInfo {
+        let online = Some(Status::Online);
+        let server = card.server().unwrap_or_default();
+        let is_there = self.servers.get(server).is_none_or(|card| card.status() == online);
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        ToolInfo {
+            name: name.to_owned(),
+            server: server.to_owned(),
+            description: text(card.description()),
+            input_schema: card.field("input_schema").cloned().unwrap_or_default(),
+            output_schema: card.field("output_schema").cloned(),
+            supports_streaming: card.field("supports_streaming") == Some(&Value::Bool(true)),
+            online: is_there && card.status() == online,
+            card: card.clone().into_value(),
+        }
+    }
+
+    pub(crate) fn heard_server(&mut self, name: &str, payload: &[u8]) -> Change {
+        heard(&mut self.servers, name, payload)
+    }
+
+    pub(crate) fn heard_tool(&mut self, name: &str, payload: &[u8]) -> Change {
+        heard(&mut self.tools, name, payload)
+    }
+}
+
+/// An empty payload takes a card away, as MQTT has it.
+fn heard(cards: &mut BTreeMap<String, Card>, name: &str, payload: &[u8]) -> Change {
+    if payload.is_empty() {
+        return if cards.remove(name).is_some() { Change::Changed } else { Change::Nothing };
+    }
+    if payload.len() > CARD_BYTES || cards.len() >= CARDS && !cards.contains_key(name) {
+        return Change::Dropped;
+    }
+    let Some(card) = Card::parse(payload) else { return Change::Dropped };
+    match cards.insert(name.to_owned(), card) {
+        Some(before) if cards.get(name) == Some(&before) => Change::Nothing,
+        _ => Change::Changed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOL: &[u8] = br#"{"tool":"t","server":"s","status":"online","description":"d"}"#;
+
+    fn online(cards: &Cards) -> Vec<bool> {
+        cards.tools().map(|tool| tool.online).collect()
+    }
+
+    #[test]
+    fn a_tool_is_as_online_as_its_server() {
+        let mut cards = Cards::default();
+        assert_eq!(cards.heard_tool("t", TOOL), Change::Changed);
+        assert_eq!(cards.heard_tool("t", TOOL), Change::Nothing);
+        assert_eq!(online(&cards), [true]);
+        assert_eq!(cards.heard_server("s", br#"{"status":"offline"}"#), Change::Changed);
+        assert_eq!(online(&cards), [false]);
+        cards.heard_server("s", br#"{"status":"online"}"#);
+        assert_eq!(online(&cards), [true]);
+        let tool = cards.tool("t").unwrap();
+        assert_eq!((&*tool.server, &*tool.description), ("s", "d"));
+        assert_eq!(cards.heard_tool("t", b""), Change::Changed);
+        assert!(cards.tool("t").is_none());
+    }
+
+    #[test]
+    fn what_is_no_card_changes_nothing() {
+        let mut cards = Cards::default();
+        let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(CARD_BYTES));
+        for payload in [&b"7"[..], b"{", b"\xff", large.as_bytes()] {
+            assert_eq!(cards.heard_tool("t", payload), Change::Dropped);
+        }
+        assert_eq!(cards.heard_tool("t", b""), Change::Nothing);
+    }
+
+    #[test]
+    fn it_has_a_bound() {
+        let mut cards = Cards::default();
+        for number in 0..CARDS {
+            cards.heard_server(&number.to_string(), b"{}");
+        }
+        assert_eq!(cards.heard_server("one more", b"{}"), Change::Dropped);
+        assert_eq!(cards.heard_server("1", TOOL), Change::Changed);
+    }
+}

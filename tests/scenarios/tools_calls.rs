@@ -1,0 +1,173 @@
+//! MQTT.Agent's tools by our SDK: what becomes of calls, between processes that are all well.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentmq_client::{Client, Publish, QoS, SubscriptionOptions};
+use agentmq_sdk::tools::{Error, Failure, ToolServerConfig};
+use serde_json::{Value, json};
+
+use crate::mcp_program::url;
+use crate::tools_parts::{client, options, server, server_with, within};
+
+fn failure(outcome: Result<Value, Error>) -> (Failure, String) {
+    match outcome {
+        Err(Error::Failed { failure, message, .. }) => (failure, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn tools_are_found_and_called() {
+    let broker = crate::broker("");
+    let part = server(&url(&broker), "one").await;
+    let client = client(&url(&broker), "agent-a").await;
+    let card = client.card("add").await.unwrap().unwrap();
+    assert_eq!((&*card.server, card.online), ("srv", true));
+    let tools = client.tools().await.unwrap();
+    assert_eq!((tools.len(), tools.iter().all(|tool| tool.online)), (8, true));
+    assert!(client.card("nothing").await.unwrap().is_none());
+    assert_eq!(client.call("add", json!({ "a": 2, "b": 40 })).await.unwrap(), json!(42));
+    assert_eq!(client.call("caller", json!({})).await.unwrap(), json!("agent-a"));
+    let mut changes = client.watch().await.unwrap();
+    part.server.stop().await;
+    assert!(matches!(part.server.ended().await, Error::Closed));
+    while client.cards().tools().any(|tool| tool.card["status"] == "online") {
+        within("offline cards", changes.next()).await;
+    }
+    assert_eq!(failure(client.call("add", json!({})).await).0, Failure::Unavailable);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_in_a_tool_is_told() {
+    let broker = crate::broker("");
+    let _part = server(&url(&broker), "one").await;
+    let client = client(&url(&broker), "agent-a").await;
+    let (kind, message) = failure(client.call("add", json!({ "a": 1, "b": "x" })).await);
+    assert_eq!(kind, Failure::InvalidArguments);
+    assert!(message.starts_with("/b: "), "{message}");
+    match client.call("fail", json!({})).await {
+        Err(Error::Failed { failure: Failure::ToolError, message, code, .. }) => {
+            assert_eq!((&*message, code), ("on purpose", Some(json!(7))));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(failure(client.call("panic", json!({})).await).0, Failure::ToolError);
+    assert_eq!(client.call("add", json!({ "a": 1, "b": 2 })).await.unwrap(), json!(3));
+    assert_eq!(failure(client.call("nobody", json!({})).await).0, Failure::Unavailable);
+}
+
+#[tokio::test]
+async fn what_a_tool_says_comes_in_its_order() {
+    let broker = crate::broker("");
+    let _part = server(&url(&broker), "one").await;
+    let client = client(&url(&broker), "agent-a").await;
+    let patience = Duration::from_secs(20);
+    let mut call = client.call_streaming("say", json!({}), patience).await.unwrap();
+    let mut said = Vec::new();
+    while let Some(value) = call.next().await {
+        said.push(value);
+    }
+    assert_eq!(said, [json!("one"), json!({ "n": 2 }), json!("three")]);
+    assert_eq!(call.result().await.unwrap(), json!("said"));
+    let mut call = client.call_streaming("fail", json!({}), patience).await.unwrap();
+    assert_eq!(call.next().await, None);
+    assert_eq!(failure(call.result().await).0, Failure::ToolError);
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_is_cancelled() {
+    let broker = crate::broker("");
+    let mut part = server(&url(&broker), "one").await;
+    let client = client(&url(&broker), "agent-a").await;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("wait", json!({})).await }
+    });
+    assert_eq!(part.told().await, "called");
+    call.abort();
+    assert_eq!(part.told().await, "dropped");
+    // Before the server has said that it has started.
+    let call = client.call_streaming("wait", json!({}), Duration::from_secs(20)).await.unwrap();
+    drop(call);
+    assert_eq!(part.told().await, "called");
+    assert_eq!(part.told().await, "dropped");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_on_both_sides() {
+    let broker = crate::broker("");
+    let mut part = server(&url(&broker), "one").await;
+    let client = client(&url(&broker), "agent-a").await;
+    let call = client.call_within("wait", json!({}), Duration::from_secs(1)).await;
+    assert_eq!(failure(call).0, Failure::Timeout);
+    assert_eq!(part.told().await, "called");
+    assert_eq!(part.told().await, "dropped");
+    // Of a caller that is silent, the message's expiry is all that a server knows.
+    let (raw, mut messages) = Client::connect(options(&url(&broker), "raw")).await.unwrap();
+    let inbox = "a2a/v1/mcp/clients/raw/responses";
+    raw.subscribe(inbox, SubscriptionOptions::at(QoS::AtLeastOnce)).await.unwrap();
+    let call = Publish::new("a2a/v1/mcp/tools/wait/call", r#"{"call_id":"c","client":"raw"}"#);
+    raw.publish(call.qos(QoS::AtLeastOnce).expiry(1)).await.unwrap().await.unwrap();
+    let answer = within("answer", messages.next()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["error"]["type"], "timeout", "{answer}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_says_so() {
+    let broker = crate::broker("");
+    let one = |config: ToolServerConfig| ToolServerConfig { concurrency: 1, ..config };
+    let mut part = server_with(options(&url(&broker), ""), "one", one).await;
+    let client = client(&url(&broker), "agent-a").await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("wait", json!({})).await }
+    });
+    assert_eq!(part.told().await, "called");
+    let (kind, message) = failure(client.call("who", json!({})).await);
+    assert_eq!(kind, Failure::Unavailable, "{message}");
+    part.go.send_replace(true);
+    assert_eq!(waiting.await.unwrap().unwrap(), json!("one"));
+    // Its place is free when its answer is acknowledged: another caller may come a little early.
+    let answered = async {
+        loop {
+            match client.call("who", json!({})).await {
+                Ok(answer) => break answer,
+                Err(error) => assert_eq!(error.failure(), Some(&Failure::Unavailable)),
+            }
+        }
+    };
+    assert_eq!(within("free place", answered).await, json!("one"));
+}
+
+#[tokio::test]
+async fn what_comes_twice_is_done_once() {
+    let broker = crate::broker("");
+    let part = server(&url(&broker), "one").await;
+    let (raw, mut messages) = Client::connect(options(&url(&broker), "raw")).await.unwrap();
+    let inbox = "a2a/v1/mcp/clients/raw/responses";
+    raw.subscribe(inbox, SubscriptionOptions::at(QoS::AtLeastOnce)).await.unwrap();
+    for id in ["a", "a", "b", "a"] {
+        let payload = json!({ "call_id": id, "client": "raw", "arguments": {} }).to_string();
+        let call = Publish::new("a2a/v1/mcp/tools/count/call", payload).qos(QoS::AtLeastOnce);
+        let call = call.response_topic(inbox).correlation_data(id.as_bytes());
+        raw.publish(call).await.unwrap().await.unwrap();
+    }
+    for payload in ["", "{}", "[1]", "\"x\"", r#"{"call_id":7}"#] {
+        let call = Publish::new("a2a/v1/mcp/tools/count/call", payload).qos(QoS::AtLeastOnce);
+        let _ = raw.publish(call).await.unwrap().await;
+    }
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let message = within("answer", messages.next()).await.unwrap();
+        let answer: Value = serde_json::from_slice(&message.payload).unwrap();
+        let id = answer["call_id"].as_str().unwrap().to_owned();
+        assert_eq!(message.correlation_data(), Some(id.as_bytes()));
+        ids.push(id);
+    }
+    ids.sort();
+    assert_eq!(ids, ["a", "b"]);
+    part.server.stop().await;
+    assert_eq!(part.counted.load(Ordering::SeqCst), 2);
+}

@@ -1,0 +1,52 @@
+//! MQTT.Agent's tools over somebody else's broker: nothing of it needs ours.
+
+use std::time::Duration;
+
+use agentmq_sdk::tools::Failure;
+use serde_json::json;
+
+use crate::mcp_elsewhere::Mosquitto;
+use crate::tools_parts::{client, hear_card, server, status};
+
+#[tokio::test]
+async fn mosquitto_carries_tools_unchanged() {
+    let broker = Mosquitto::start();
+    let url = &broker.url;
+    let mut one = server(url, "one").await;
+    let client = client(url, "agent-a").await;
+    assert!(client.card("add").await.unwrap().unwrap().online);
+    assert_eq!(client.tools().await.unwrap().len(), 8);
+    assert_eq!(client.call("add", json!({ "a": 2, "b": 40 })).await.unwrap(), json!(42));
+    let wrong = client.call("add", json!({ "a": 2 })).await.unwrap_err();
+    assert_eq!(wrong.failure(), Some(&Failure::InvalidArguments));
+    let nobody = client.call("nobody", json!({})).await.unwrap_err();
+    assert_eq!(nobody.failure(), Some(&Failure::Unavailable));
+    let mut call = client.call_streaming("say", json!({}), Duration::from_secs(20)).await.unwrap();
+    let mut said = Vec::new();
+    while let Some(value) = call.next().await {
+        said.push(value);
+    }
+    assert_eq!(said, [json!("one"), json!({ "n": 2 }), json!("three")]);
+    assert_eq!(call.result().await.unwrap(), json!("said"));
+    let given_up = client.call_streaming("wait", json!({}), Duration::from_secs(20)).await;
+    assert_eq!(one.told().await, "called");
+    drop(given_up);
+    assert_eq!(one.told().await, "dropped");
+
+    let two = server(url, "two").await;
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        answers.push(client.call("who", json!({})).await.unwrap());
+    }
+    for replica in ["one", "two"] {
+        assert_eq!(answers.iter().filter(|answer| *answer == replica).count(), 3, "{answers:?}");
+    }
+    // One that stops says that all are offline; the other one knows better.
+    let (_raw, mut card) = hear_card(url).await;
+    assert_eq!(status(&mut card).await, "online");
+    one.server.stop().await;
+    assert_eq!(status(&mut card).await, "offline");
+    assert_eq!(status(&mut card).await, "online");
+    assert_eq!(client.call("who", json!({})).await.unwrap(), json!("two"));
+    two.server.stop().await;
+}
