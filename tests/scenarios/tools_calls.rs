@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use agentmq_client::{Client, Publish, QoS, SubscriptionOptions};
 use agentmq_sdk::tools::{Error, Failure, ToolServerConfig};
+use agentmq_testkit::Broker;
 use serde_json::{Value, json};
 
 use crate::mcp_program::url;
+use crate::program::printed_with_input;
 use crate::tools_parts::{client, options, server, server_with, within};
 
 fn failure(outcome: Result<Value, Error>) -> (Failure, String) {
@@ -92,6 +94,35 @@ async fn a_call_that_is_given_up_is_cancelled() {
     drop(call);
     assert_eq!(part.told().await, "called");
     assert_eq!(part.told().await, "dropped");
+}
+
+/// The profile of MQTT.Agent allows all of it: no topic is needed that it does not name.
+#[tokio::test]
+async fn the_access_profile_allows_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("policy.toml"), "profiles = [\"mqtt-agent\"]\n").unwrap();
+    let tools = ["add", "fail", "panic", "who", "caller", "say", "count", "wait"];
+    let of_tools: Vec<_> = tools.iter().flat_map(|tool| ["--tool", tool]).collect();
+    let of_server = [&["srv", "--server", "srv"], &of_tools[..]].concat();
+    for claims in [&of_server[..], &["a", "--agent", "agent-a"]] {
+        let arguments = [&["user", "add", "--users", "users.toml"], claims].concat();
+        printed_with_input(folder.path(), &arguments, "secret");
+    }
+    let settings = "[access]\nusers = \"users.toml\"\npolicy = \"policy.toml\"\n";
+    let broker = Broker::start_in(crate::BINARY, &format!("{}{settings}", crate::TCP), folder);
+    let url = |name: &str| format!("mqtt://{name}:secret@127.0.0.1:{}", broker.port("mqtt"));
+    let mut part = server(&url("srv"), "one").await;
+    let client = client(&url("a"), "agent-a").await;
+    assert!(client.card("add").await.unwrap().unwrap().online);
+    assert_eq!(client.call("add", json!({ "a": 2, "b": 40 })).await.unwrap(), json!(42));
+    let patience = Duration::from_secs(20);
+    let mut call = client.call_streaming("say", json!({}), patience).await.unwrap();
+    assert_eq!(call.next().await, Some(json!("one")));
+    assert_eq!(call.result().await.unwrap(), json!("said"));
+    drop(client.call_streaming("wait", json!({}), patience).await.unwrap());
+    assert_eq!(part.told().await, "called");
+    assert_eq!(part.told().await, "dropped");
+    assert_eq!(part.server.dropped().count() + client.dropped().count(), 0);
 }
 
 #[tokio::test]

@@ -128,8 +128,11 @@ mod tests {
         let ok = r#"{"call_id":"c","status":"ok","result":[1],"elapsed_ms":3}"#;
         assert_eq!(text(Outcome::Ok(json!([1]))), ok);
         let (kind, message) = ("tool_error".to_owned(), "no".to_owned());
-        let failed = r#"{"call_id":"c","status":"error","error":{"type":"tool_error","message":"no"},"elapsed_ms":3}"#;
-        assert_eq!(text(Outcome::Error { kind, message, code: None }), failed);
+        let failed = [
+            r#"{"call_id":"c","status":"error","#,
+            r#""error":{"type":"tool_error","message":"no"},"elapsed_ms":3}"#,
+        ];
+        assert_eq!(text(Outcome::Error { kind, message, code: None }), failed.concat());
     }
 
     #[test]
@@ -145,7 +148,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(kind in ".*", message in ".*", code in 0..9i32, ok in any::<bool>()) {
+        fn what_is_written_is_read(
+            kind in ".*",
+            message in ".*",
+            code in 0..9i32,
+            ok in any::<bool>(),
+        ) {
             let outcome = match ok {
                 true => Outcome::Ok(json!({ "text": message })),
                 false => Outcome::Error { kind, message, code: Some(json!(code)) },

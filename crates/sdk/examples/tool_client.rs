@@ -1,4 +1,4 @@
-//! A caller of tools: `cargo run -p agentmq-sdk --example tool_client -- URL AGENT [TOOL ARGUMENTS]`.
+//! A caller: `cargo run -p agentmq-sdk --example tool_client -- URL AGENT [TOOL ARGUMENTS]`.
 //! Without a tool it lists those that there are. Each line that it prints is JSON.
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]

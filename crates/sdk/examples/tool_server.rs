@@ -1,5 +1,5 @@
-//! A server of two tools: `cargo run -p agentmq-sdk --example tool_server [URL]`. Start it twice, and
-//! both share the calls. It stops, and says so on its cards, when its input ends.
+//! A server of two tools: `cargo run -p agentmq-sdk --example tool_server -- URL`. Start it twice,
+//! and both share the calls. It stops, and says so on its cards, when its input ends.
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]
 
