@@ -6,7 +6,7 @@ use agentmq_sdk::tools::Failure;
 use serde_json::json;
 
 use crate::mcp_elsewhere::Mosquitto;
-use crate::tools_parts::{client, hear_card, server, status};
+use crate::tools_parts::{client, hear_card, server, status, within};
 
 #[tokio::test]
 async fn mosquitto_carries_tools_unchanged() {
@@ -21,14 +21,18 @@ async fn mosquitto_carries_tools_unchanged() {
     assert_eq!(wrong.failure(), Some(&Failure::InvalidArguments));
     let nobody = client.call("nobody", json!({})).await.unwrap_err();
     assert_eq!(nobody.failure(), Some(&Failure::Unavailable));
-    let mut call = client.call_streaming("say", json!({}), Duration::from_secs(20)).await.unwrap();
+    let patience = Duration::from_secs(20);
+    let mut nobody = client.call_streaming("nobody", json!({}), patience).await.unwrap();
+    assert_eq!(within("end of a stream that has not begun", nobody.next()).await, None);
+    assert_eq!(nobody.result().await.unwrap_err().failure(), Some(&Failure::Unavailable));
+    let mut call = client.call_streaming("say", json!({}), patience).await.unwrap();
     let mut said = Vec::new();
     while let Some(value) = call.next().await {
         said.push(value);
     }
     assert_eq!(said, [json!("one"), json!({ "n": 2 }), json!("three")]);
     assert_eq!(call.result().await.unwrap(), json!("said"));
-    let given_up = client.call_streaming("wait", json!({}), Duration::from_secs(20)).await;
+    let given_up = client.call_streaming("wait", json!({}), patience).await;
     assert_eq!(one.told().await, "called");
     drop(given_up);
     assert_eq!(one.told().await, "dropped");

@@ -205,6 +205,8 @@ async function both(name, broker) {
     expectEqual(await ours(broker, ["echo", '{"a":1}']), [{ result }], "answer");
     const [failed] = await ours(broker, ["fail"]);
     expectEqual([failed.failed, failed.message], ["tool_error", "on purpose"], "failure");
+    const [nobody] = await ours(broker, ["nobody"]);
+    expectEqual(nobody.failed, "unavailable", "failure");
   });
 
   await checks.run(`${name}/our-client-reads-their-streams`, async () => {

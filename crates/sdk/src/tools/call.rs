@@ -210,6 +210,8 @@ impl Waiting {
             }
         };
         self.idle = true;
+        // Refused or late: with it ends its stream.
+        lock(&self.shared.calls).under_way.remove(&self.call_id);
         outcome
     }
 
