@@ -37,8 +37,8 @@ pub struct ToolServerConfig {
     /// Whether replicas share the calls, as by default. Otherwise each of them gets every call, and
     /// whoever calls takes the first answer.
     pub shared: bool,
-    /// Calls that are worked on at once, [`CONCURRENCY`] by default. A further one is answered
-    /// `unavailable`.
+    /// Calls that are worked on at once, [`CONCURRENCY`] by default, 65 535 at most. A further one
+    /// is answered `unavailable`.
     pub concurrency: usize,
     /// How long a call may take whose message does not expire, [`LONGEST_CALL`] by default.
     pub longest_call: Duration,
@@ -92,6 +92,7 @@ impl ToolServerConfig {
 
     fn prepare(&mut self) -> Result<HashMap<String, Arc<Prepared>>, Error> {
         self.namespace = check_namespace(&self.namespace)?;
+        self.concurrency = self.concurrency.min(usize::from(u16::MAX));
         check_level("the server's name", &self.name)?;
         let mut tools = HashMap::new();
         for tool in &self.tools {
@@ -211,7 +212,7 @@ impl ToolServer {
     }
 
     /// Takes no more calls, finishes those under way, says on its cards that it is offline, and
-    /// disconnects. Takes a few seconds at most; calls that need longer are not answered.
+    /// disconnects. Takes ten seconds at most; calls that need longer are not answered.
     pub async fn stop(&self) {
         let (done, finished) = oneshot::channel();
         if self.stop.send(done).await.is_ok() {
