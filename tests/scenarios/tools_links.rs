@@ -1,7 +1,9 @@
 //! MQTT.Agent's tools by our SDK: replicas, links that break, and servers that die.
 
+use std::sync::atomic::Ordering;
+
 use agentmq_client::Event;
-use agentmq_sdk::tools::{Failure, ToolClient};
+use agentmq_sdk::tools::{Failure, ToolClient, ToolServerConfig};
 use serde_json::json;
 
 use crate::mcp_program::url;
@@ -29,6 +31,9 @@ async fn replicas_share_the_calls_and_one_may_stop() {
     let one = server(&url(&broker), "one").await;
     let two = server(&url(&broker), "two").await;
     let client = client(&url(&broker), "agent-a").await;
+    // The shard of the caller hears of the second one a moment after its SUBACK.
+    let known = async { while client.call("who", json!({})).await.unwrap() != json!("two") {} };
+    within("answer of the second one", known).await;
     assert_eq!(answers(&client, 6).await, ["one", "one", "one", "two", "two", "two"]);
     one.server.stop().await;
     assert_eq!(answers(&client, 3).await, ["two", "two", "two"]);
@@ -87,6 +92,62 @@ async fn a_server_that_is_away_for_a_moment_is_not_missed() {
     part.server.stop().await;
     // Nothing was said in between.
     assert_eq!(status(&mut card).await, "offline");
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_for_long_says_that_it_is_back() {
+    let broker = crate::broker("");
+    let link = Link::to(&url(&broker)).await;
+    let mut brief = options(&link.url, "srv-1");
+    brief.session_expiry = 1;
+    let part = server_with(brief, "one", |config| config).await;
+    let (_raw, mut card) = hear_card(&url(&broker)).await;
+    assert_eq!(status(&mut card).await, "online");
+    link.close();
+    assert_eq!(status(&mut card).await, "offline");
+    let client = ToolClient::connect(options(&url(&broker), "agent-a")).await.unwrap();
+    let gone = client.call("who", json!({})).await.unwrap_err();
+    assert_eq!(gone.failure(), Some(&Failure::Unavailable));
+    link.mend();
+    assert_eq!(status(&mut card).await, "online");
+    let again = async {
+        loop {
+            // Its card may come before its subscriptions.
+            match client.call("who", json!({})).await {
+                Ok(answer) => break answer,
+                Err(error) => assert_eq!(error.failure(), Some(&Failure::Unavailable)),
+            }
+        }
+    };
+    assert_eq!(within("answer", again).await, json!("one"));
+    drop(part);
+}
+
+#[tokio::test]
+async fn replicas_that_do_not_share_all_get_the_call() {
+    let broker = crate::broker("");
+    let alone = |config: ToolServerConfig| ToolServerConfig {
+        shared: false,
+        namespace: "/lab/".into(),
+        ..config
+    };
+    let one = server_with(options(&url(&broker), ""), "one", alone).await;
+    let two = server_with(options(&url(&broker), ""), "two", alone).await;
+    let client = ToolClient::connect_in(options(&url(&broker), "agent-a"), "lab").await.unwrap();
+    let mut calls = 0;
+    let both = async {
+        while one.counted.load(Ordering::SeqCst) == 0 || two.counted.load(Ordering::SeqCst) == 0 {
+            // Whichever answers first; none at all before the caller's shard knows of them.
+            let answer = client.call("count", json!({})).await;
+            calls += usize::from(answer.is_ok());
+        }
+    };
+    within("call that both have got", both).await;
+    one.server.stop().await;
+    two.server.stop().await;
+    for replica in [one, two] {
+        assert!((1..=calls).contains(&replica.counted.load(Ordering::SeqCst)), "{calls}");
+    }
 }
 
 #[tokio::test]

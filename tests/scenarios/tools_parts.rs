@@ -42,8 +42,13 @@ pub(crate) fn options(url: &str, client_id: &str) -> Options {
     options
 }
 
+/// A client of a server that is there. The shard of a caller hears of subscriptions a moment after
+/// their SUBACK, so it calls until it is answered.
 pub(crate) async fn client(url: &str, id: &str) -> ToolClient {
-    ToolClient::connect(options(url, id)).await.unwrap()
+    let client = ToolClient::connect(options(url, id)).await.unwrap();
+    let answered = async { while client.call("who", json!({})).await.is_err() {} };
+    within("answer", answered).await;
+    client
 }
 
 /// A server with the tools that scenarios call.

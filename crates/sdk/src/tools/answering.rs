@@ -6,6 +6,7 @@ use agentmq_agents::{
     CallAnswer, CallErrorKind, CallRequest, Outcome, StartedCall, is_level, responses_topic,
 };
 use agentmq_client::{Client, Error as MqttError, Message, Publish, QoS};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::limits::CALL_ID_BYTES;
@@ -47,12 +48,19 @@ impl Reply {
         })
     }
 
-    /// Answers, and waits until the broker has the answer. One that is too large for it becomes an
-    /// error.
-    pub(crate) async fn give(&self, outcome: Outcome) {
-        let mut outcome = outcome;
+    /// Answers, and waits until the broker has the answer. The call's place is free before anybody
+    /// can know the answer: whoever calls one after the other always finds it so. An answer that is
+    /// too large for the broker becomes an error.
+    pub(crate) async fn give(&self, outcome: Outcome, place: OwnedSemaphorePermit) {
+        let (mut outcome, mut place) = (outcome, Some(place));
         for _ in 0..2 {
-            match self.publish(outcome).await {
+            let queued = self.client.publish(self.message(outcome)).await;
+            drop(place.take());
+            let given = match queued {
+                Ok(ack) => ack.await.map(drop),
+                Err(error) => Err(error),
+            };
+            match given {
                 Ok(()) => return,
                 Err(error @ MqttError::TooLarge { .. }) => {
                     outcome = failed(CallErrorKind::ToolError, format!("the result: {error}"));
@@ -69,10 +77,6 @@ impl Reply {
         if let Err(error) = self.client.publish(self.message(outcome)).await.map(drop) {
             tracing::warn!(topic = self.topic, %error, "a call is not answered");
         }
-    }
-
-    async fn publish(&self, outcome: Outcome) -> Result<(), MqttError> {
-        self.client.publish(self.message(outcome)).await?.await.map(drop)
     }
 
     fn message(&self, outcome: Outcome) -> Publish {

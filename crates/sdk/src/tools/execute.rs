@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentmq_agents::{CallErrorKind, CallRequest, Outcome, stream_topic};
 use agentmq_client::Client;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -36,11 +37,12 @@ pub(crate) async fn execute(
     request: CallRequest,
     reply: Reply,
     deadline: Instant,
+    place: OwnedSemaphorePermit,
 ) {
     let CallRequest { call_id, arguments, client: caller, cancellable, .. } = request;
     let Prepared { tool, schema } = &*prepared;
     if let Err(why) = schema.check(&arguments) {
-        return reply.give(failed(CallErrorKind::InvalidArguments, why)).await;
+        return reply.give(failed(CallErrorKind::InvalidArguments, why), place).await;
     }
     // Whoever chose a call_id that is no level of a topic has no stream.
     let streams = tool.supports_streaming && agentmq_agents::is_level(&call_id);
@@ -73,7 +75,7 @@ pub(crate) async fn execute(
     if let Err(error) = context.end_stream().await {
         tracing::debug!(%error, "a stream is not closed");
     }
-    reply.give(outcome).await;
+    reply.give(outcome, place).await;
 }
 
 fn outcome(tool: &str, done: Result<Result<Value, ToolError>, JoinError>) -> Outcome {

@@ -303,11 +303,7 @@ impl Work {
         let longest = self.config.longest_call.min(LONGEST);
         let deadline = Instant::now() + seconds.map_or(longest, |given| given.min(LONGEST));
         let link = (self.client.clone(), self.namespace.clone());
-        let work = execute(prepared.clone(), link, request, reply, deadline);
-        self.calls.spawn(async move {
-            work.await;
-            drop(place);
-        });
+        self.calls.spawn(execute(prepared.clone(), link, request, reply, deadline, place));
     }
 
     /// Its own card, perhaps written by another replica that has stopped.
