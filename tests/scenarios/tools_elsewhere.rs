@@ -6,7 +6,7 @@ use agentmq_sdk::tools::Failure;
 use serde_json::json;
 
 use crate::mcp_elsewhere::Mosquitto;
-use crate::tools_parts::{client, hear_card, server, status, within};
+use crate::tools_parts::{Link, client, hear_card, options, server, server_with, status, within};
 
 #[tokio::test]
 async fn mosquitto_carries_tools_unchanged() {
@@ -53,4 +53,22 @@ async fn mosquitto_carries_tools_unchanged() {
     assert_eq!(status(&mut card).await, "online");
     assert_eq!(client.call("who", json!({})).await.unwrap(), json!("two"));
     two.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_mosquitto_has_given_up_says_that_it_is_back() {
+    let broker = Mosquitto::start();
+    let link = Link::to(&broker.url).await;
+    let mut brief = options(&link.url, "srv-1");
+    brief.session_expiry = 1;
+    let part = server_with(brief, "one", |config| config).await;
+    let (_raw, mut card) = hear_card(&broker.url).await;
+    assert_eq!(status(&mut card).await, "online");
+    link.close();
+    assert_eq!(status(&mut card).await, "offline");
+    link.mend();
+    assert_eq!(status(&mut card).await, "online");
+    let client = client(&broker.url, "agent-a").await;
+    assert_eq!(client.call("who", json!({})).await.unwrap(), json!("one"));
+    drop(part);
 }
