@@ -7,8 +7,7 @@ use std::time::Duration;
 use agentmq_sdk::mcp::{Call, InOrder, call};
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientCapabilities, ClientResult, ErrorCode, ErrorData, Implementation,
-    InitializeRequestParams, InitializeResult, ProgressNotificationParam, ProtocolVersion,
+    ClientResult, ErrorData, InitializeRequestParams, InitializeResult, ProgressNotificationParam,
     ServerNotification, ServerRequest, ServerResult,
 };
 use rmcp::service::{
@@ -21,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::client_side::{answer_server, our_info};
 use crate::stderr_log::log_lines;
 
 /// A command: never given to a shell.
@@ -206,12 +206,7 @@ impl Service<RoleClient> for Notices {
         request: ServerRequest,
         _: RequestContext<RoleClient>,
     ) -> Result<ClientResult, ErrorData> {
-        match request {
-            ServerRequest::PingRequest(_) => Ok(ClientResult::empty(())),
-            // We have said that we offer none of these: the program has many clients, and could
-            // not say which of them it asks.
-            _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "not offered to servers", None)),
-        }
+        answer_server(&request)
     }
 
     async fn handle_notification(
@@ -226,9 +221,7 @@ impl Service<RoleClient> for Notices {
     }
 
     fn get_info(&self) -> InitializeRequestParams {
-        let us = Implementation::new("agentmq", env!("CARGO_PKG_VERSION"));
-        InitializeRequestParams::new(ClientCapabilities::default(), us)
-            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+        our_info()
     }
 }
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use agentmq_sdk::mcp::{Bus, Session};
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientCapabilities, ClientResult, ErrorCode, ErrorData, Implementation,
-    InitializeRequestParams, ProtocolVersion, ServerNotification, ServerRequest,
+    ClientResult, ErrorData, InitializeRequestParams, ServerNotification, ServerRequest,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::catalogue::Catalogue;
+use crate::client_side::{answer_server, our_info};
 use crate::host_uri::server_uri;
 use crate::listing::{list, plain_call};
 use crate::resource_subscriptions::subscribe;
@@ -194,11 +194,7 @@ impl Service<RoleClient> for OurSide {
         request: ServerRequest,
         _: RequestContext<RoleClient>,
     ) -> Result<ClientResult, ErrorData> {
-        match request {
-            ServerRequest::PingRequest(_) => Ok(ClientResult::empty(())),
-            // The host's abilities are the host's: we have said that we have none.
-            _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "not offered to servers", None)),
-        }
+        answer_server(&request)
     }
 
     async fn handle_notification(
@@ -223,13 +219,6 @@ impl Service<RoleClient> for OurSide {
     fn get_info(&self) -> InitializeRequestParams {
         our_info()
     }
-}
-
-/// What we are, towards servers on the bus.
-pub(crate) fn our_info() -> InitializeRequestParams {
-    let us = Implementation::new("agentmq", env!("CARGO_PKG_VERSION"));
-    InitializeRequestParams::new(ClientCapabilities::default(), us)
-        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
 }
 
 /// Servers that a bridge follows. Further ones are left out.

@@ -8,6 +8,7 @@
 mod bridge;
 mod catalogue;
 mod child;
+mod client_side;
 mod error;
 mod expose;
 mod follow;

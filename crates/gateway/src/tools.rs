@@ -14,7 +14,7 @@ use rmcp::model::{
 use serde_json::Value;
 
 use crate::Error;
-use crate::follow::our_info;
+use crate::client_side::our_info;
 use crate::listing;
 
 /// A connection that asks servers for their tools.
