@@ -1,8 +1,8 @@
-//! A call of a tool (MQTT.Agent 0.1 §5).
+//! A call of a tool, as a broker sees it (MQTT.Agent 0.1 §5).
 
 use serde_json::Value;
 
-/// What a call's payload says beside the arguments.
+/// What a call's payload says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolCall {
     /// `call_id`: what the caller knows the answer by.
@@ -11,6 +11,8 @@ pub struct ToolCall {
     pub client: Option<String>,
     /// `response_topic`: where the answer goes if no property says so.
     pub response_topic: Option<String>,
+    /// `arguments`: what the tool is given; null is none.
+    pub arguments: Option<Value>,
 }
 
 impl ToolCall {
@@ -27,12 +29,15 @@ impl ToolCall {
             call_id: take("call_id"),
             client: take("client"),
             response_topic: take("response_topic"),
+            arguments: object.remove("arguments").filter(|it| !it.is_null()),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -41,7 +46,8 @@ mod tests {
         let call = ToolCall::parse(payload).unwrap();
         assert_eq!((call.call_id.as_deref(), call.client.as_deref()), (Some("c1"), Some("b")));
         assert_eq!(call.response_topic, None);
-        let odd = ToolCall::parse(br#"{"call_id":7,"client":null}"#);
+        assert_eq!(call.arguments, Some(json!({ "client": "x" })));
+        let odd = ToolCall::parse(br#"{"call_id":7,"client":null,"arguments":null}"#);
         assert_eq!(odd, Some(ToolCall::default()));
     }
 

@@ -18,6 +18,8 @@ pub struct AgentsConfig {
     pub hold_on_resume_ms: u32,
     /// And so many more for each of its subscriptions.
     pub hold_per_subscription_ms: u32,
+    /// Whether the arguments of a call must be what the tool's card says.
+    pub check_arguments: bool,
     /// Whether MCP over MQTT is spoken below `$mcp-…`.
     pub mcp: bool,
 }
@@ -30,6 +32,7 @@ impl Default for AgentsConfig {
             return_secs: 5,
             hold_on_resume_ms: 200,
             hold_per_subscription_ms: 50,
+            check_arguments: true,
             mcp: true,
         }
     }
@@ -53,6 +56,7 @@ impl AgentsConfig {
             return_secs: self.return_secs,
             hold_on_resume_ms: self.hold_on_resume_ms,
             hold_per_subscription_ms: self.hold_per_subscription_ms,
+            check_arguments: self.check_arguments,
             mcp: self.mcp,
         }
     }

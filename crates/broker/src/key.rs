@@ -258,6 +258,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(agents.return_secs, SECONDS, NewConnections),
     field!(agents.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(agents.hold_per_subscription_ms, milliseconds(60_000), NewConnections),
+    field!(agents.check_arguments, Allowed::Boolean, AtOnce),
     field!(agents.mcp, Allowed::Boolean, Restart),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),

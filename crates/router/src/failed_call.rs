@@ -60,7 +60,11 @@ impl Router {
         if !self.is_tool_call(topic) {
             return None;
         }
-        let refused = self.check_tool_call(id, publish).err()?;
+        let call = ToolCall::parse(publish.payload);
+        let refused = match self.check_tool_call(id, publish, call.as_ref()) {
+            Ok(()) => self.check_arguments(topic, call?.arguments, now).err()?,
+            Err(refused) => refused,
+        };
         self.audit_refused_publish(id, topic, refused.0, &refused.1);
         Some(self.refuse_call(id, publish, topic, &refused, now))
     }
@@ -94,25 +98,30 @@ impl Router {
 
     /// What a call says of who calls must be true: servers believe it, and answer where it says.
     /// Asked of who has proved who it is.
-    fn check_tool_call(&self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Refused> {
+    fn check_tool_call(
+        &self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        call: Option<&ToolCall>,
+    ) -> Result<(), Refused> {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
         let Some(connection) = connection.filter(|it| it.principal.claims().is_some()) else {
             return Ok(());
         };
-        let Some(call) = ToolCall::parse(publish.payload) else {
+        let Some(call) = call else {
             return Err((ReasonCode::PayloadFormatInvalid, NO_OBJECT.into()));
         };
         let session = connection.session().and_then(|index| self.sessions.get(index as usize));
         let client_id = session.map_or("", |it| own_client_id(&it.client_id));
         let principal = &connection.principal;
-        if call.client.is_some_and(|name| !is_called(principal, client_id, &name)) {
+        if call.client.as_ref().is_some_and(|name| !is_called(principal, client_id, name)) {
             return Err((ReasonCode::NotAuthorized, OF_ANOTHER.into()));
         }
-        let Some(response) = call.response_topic else { return Ok(()) };
-        if publish.properties.text(P::ResponseTopic) == Some(&response) {
+        let Some(response) = &call.response_topic else { return Ok(()) };
+        if publish.properties.text(P::ResponseTopic) == Some(response) {
             return Ok(()); // which is asked about in any case
         }
-        let response = principal.mounted(&response);
+        let response = principal.mounted(response);
         let decision = principal.authorize(Action::Subscribe, &response);
         if decision.allowed {
             return Ok(());

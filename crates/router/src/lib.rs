@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod argument_check;
 mod audit;
 mod bundle;
 mod catching_up;

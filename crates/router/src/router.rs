@@ -11,6 +11,7 @@ use agentmq_session::{
     Session, Slab, Slots, Ticket, Time,
 };
 
+use crate::argument_check::ArgumentSchemas;
 use crate::connection::{Arrival, Connection, ConnectionId, Phase, property_limits};
 use crate::counters::Counters;
 use crate::fan_out::Layout;
@@ -60,6 +61,7 @@ pub struct Router {
     pub(crate) flapping: Arc<Flapping>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) tool_calls: ToolCalls,
+    pub(crate) argument_schemas: ArgumentSchemas,
     pub(crate) quotas: Arc<Quotas>,
     /// What the client whose CONNECT is at hand has taken of its organisation's connections.
     pub(crate) seat: Option<Seat>,
@@ -136,6 +138,7 @@ impl Router {
             flapping: Arc::default(),
             replicas: Arc::default(),
             tool_calls: ToolCalls::default(),
+            argument_schemas: ArgumentSchemas::default(),
             quotas: Arc::default(),
             seat: None,
             counters: Counters::default(),

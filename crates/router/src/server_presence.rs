@@ -193,7 +193,7 @@ impl Router {
 }
 
 /// Where a topic is that is beside another one, of the same organisation.
-fn beside(topic: &str, own: &str) -> String {
+pub(crate) fn beside(topic: &str, own: &str) -> String {
     let mount = topic.strip_suffix(seen_by_its_own(topic)).unwrap_or_default();
     format!("{mount}{own}")
 }

@@ -85,6 +85,8 @@ pub struct AgentSettings {
     pub hold_on_resume_ms: u32,
     /// And so many more for each of its subscriptions.
     pub hold_per_subscription_ms: u32,
+    /// Whether the arguments of a call must be what the tool's card says.
+    pub check_arguments: bool,
     /// Whether MCP over MQTT is spoken below `$mcp-…`.
     pub mcp: bool,
 }

@@ -15,7 +15,6 @@ mod execute;
 mod farewell;
 mod limits;
 mod recent;
-mod schema;
 mod server;
 mod streaming;
 mod tool;

@@ -76,7 +76,7 @@ const tools = [
   defineTool({
     name: "echo",
     description: "Says it again",
-    input_schema: { type: "object" },
+    input_schema: { type: "object", properties: { n: { type: "integer" } } },
     handler: async (given) => ({ given }),
   }),
   defineTool({
@@ -132,6 +132,13 @@ await checks.run("tools-are-found-and-called", async () => {
 await checks.run("a-tool-that-fails-says-so", async () => {
   const failed = await client.call("fail", {}, { timeoutMs: 10_000 }).catch((error) => error);
   expectEqual(failed.message, 'MCP tool "fail" failed (tool_error): on purpose', "error");
+});
+
+await checks.run("arguments-that-are-not-what-the-card-says-do-not-reach-the-tool", async () => {
+  const options = { timeoutMs: 10_000 };
+  const refused = await client.call("echo", { n: "one" }, options).catch((error) => error);
+  const start = 'MCP tool "echo" failed (invalid_arguments): arguments: /n: ';
+  expect(refused.message?.startsWith(start), `got ${refused.message}`);
 });
 
 await checks.run("a-call-that-is-not-allowed-fails-with-a-typed-error", async () => {

@@ -278,7 +278,9 @@ const PAYLOADS: &[&str] = &[
     "gone",
     r#"{"server":"s","tools":["t"],"status":"offline"}"#,
     r#"{"server":"s","tools":["t"],"status":"online"}"#,
+    r#"{"server":"s","status":"online","input_schema":{"required":["n"]}}"#,
     r#"{"call_id":"1","client":"a"}"#,
+    r#"{"call_id":"2","arguments":{"n":1}}"#,
     r#"{"id":1,"method":"m"}"#,
 ];
 

@@ -43,6 +43,7 @@ fn agents() -> AgentSettings {
         return_secs: 1,
         hold_on_resume_ms: 1,
         hold_per_subscription_ms: 1,
+        check_arguments: true,
         mcp: true,
     }
 }

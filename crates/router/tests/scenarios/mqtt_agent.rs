@@ -35,6 +35,7 @@ fn settings(settings: &mut Settings) {
         return_secs: 5,
         hold_on_resume_ms: 200,
         hold_per_subscription_ms: 50,
+        check_arguments: true,
         mcp: false,
     };
     settings.doors = vec![DoorSettings { serves_agents: true, ..DoorSettings::default() }];
@@ -319,4 +320,41 @@ fn a_call_says_who_calls_and_says_the_truth() {
     let got = caller.packets();
     assert!(got.contains(&Got::PubRec(id, 0)), "{got:?}");
     assert!(got.contains(&Got::PubComp(id, 0)), "an exchange like any other: {got:?}");
+}
+
+#[test]
+fn arguments_are_what_the_card_of_the_tool_says() {
+    let broker = broker();
+    let server = broker.connect("server");
+    server.subscribe(SHARED, 1);
+    let caller = caller(&broker);
+    // What the caller is answered, and how many calls the server gets.
+    let send = |arguments: &str| {
+        let payload = format!(r#"{{"call_id":"c","arguments":{arguments}}}"#);
+        let call = caller.publishing(CALL, &payload).qos(1);
+        call.with(Property::Text(P::ResponseTopic, ANSWERS)).send();
+        (caller.payloads().concat(), server.payloads().len())
+    };
+    let passed = (String::new(), 1);
+    assert_eq!(send("7"), passed, "there is no card");
+    let offer = |schema: &str| {
+        let card = format!(r#"{{"server":"files","status":"online","input_schema":{schema}}}"#);
+        server.publishing(TOOL_CARD, &card).qos(1).retain().send();
+        server.packets();
+    };
+    offer(r#"{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}"#);
+    let (wrong, calls) = send(r#"{"text":"hidden","text":7}"#);
+    assert!(wrong.contains("invalid_arguments") && wrong.contains("/text: "), "{wrong}");
+    assert_eq!(calls, 0);
+    let (wrong, calls) = send("null");
+    assert!(wrong.contains("invalid_arguments") && calls == 0, "none are none: {wrong}");
+    assert_eq!(send(r#"{"text":"x"}"#), passed);
+    offer(r#"{"type":"object"}"#);
+    assert_eq!(send("{}"), passed, "the card has changed");
+    offer(r##"{"allOf":[{"$ref":"#"}],"type":"object"}"##);
+    assert_eq!(send("7"), passed, "what cannot be checked in a known time is the server's");
+    offer(r#"{"type":"object"}"#);
+    assert_eq!(send("7").1, 0);
+    broker.reconfigure(|it| it.agents.check_arguments = false);
+    assert_eq!(send("7"), passed);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentmq_agents::{CallErrorKind, CallRequest, Outcome, stream_topic};
+use agentmq_agents::{ArgumentSchema, CallErrorKind, CallRequest, Outcome, stream_topic};
 use agentmq_client::Client;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,14 +11,13 @@ use tokio::time::Instant;
 
 use super::answering::{Reply, failed};
 use super::limits::STARTED_AFTER;
-use super::schema::Schema;
 use super::{Context, Tool, ToolError};
 
 /// A tool, ready to be called.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) tool: Tool,
-    pub(crate) schema: Schema,
+    pub(crate) schema: ArgumentSchema,
 }
 
 /// Work that ends when nobody waits for it.

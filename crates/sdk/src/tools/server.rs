@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agentmq_agents::{
-    AgentTopic, CallErrorKind, CallRequest, Card, ServerCard, Status, ToolCard, call_topic,
-    card_topic, is_level, shared_call_filter,
+    AgentTopic, ArgumentSchema, CallErrorKind, CallRequest, Card, ServerCard, Status, ToolCard,
+    WrongSchema, call_topic, card_topic, is_level, shared_call_filter,
 };
 use agentmq_client::{
     Client, Event, Message, Messages, Options, ProtocolVersion, Publish, QoS, SubscriptionOptions,
@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::answering::{Reply, failed};
 use super::execute::{Prepared, execute};
 use super::recent::Recent;
-use super::schema::Schema;
 use super::{
     CONCURRENCY, Dropped, Error, LONGEST_CALL, NAMESPACE, PAYLOAD_BYTES, RECENT_CALLS, RETURN_SECS,
     Tool,
@@ -97,7 +96,11 @@ impl ToolServerConfig {
         let mut tools = HashMap::new();
         for tool in &self.tools {
             check_level("the tool's name", &tool.name)?;
-            let schema = Schema::read(&tool.name, &tool.input_schema)?;
+            let schema = ArgumentSchema::read(&tool.input_schema);
+            let schema = schema.map_err(|WrongSchema(why)| {
+                let tool = tool.name.clone();
+                Error::Schema { tool, why }
+            })?;
             let prepared = Arc::new(Prepared { tool: tool.clone(), schema });
             if tools.insert(call_topic(&self.namespace, &tool.name), prepared).is_some() {
                 let (what, text) = ("the tool's name", tool.name.clone());
