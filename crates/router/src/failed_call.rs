@@ -131,16 +131,49 @@ impl Router {
     }
 }
 
-/// Whether somebody may call himself so.
+/// Whether somebody may call himself so: an agent by its `agent_id` alone, so that it is not taken
+/// for the server or the user of that name.
 fn is_called(principal: &Principal, client_id: &str, name: &str) -> bool {
     let Some(claims) = principal.claims() else { return true };
-    let known = [&claims.agent_id, &claims.server_id, &claims.user_id];
+    if let Some(agent_id) = &claims.agent_id {
+        return agent_id == name;
+    }
+    let known = [&claims.server_id, &claims.user_id];
     let is_claimed = known.into_iter().flatten().any(|known| known == name);
-    let is_agent = claims.agent_id.is_some();
-    is_claimed || (!is_agent && name == client_id) || principal.name() == Some(name)
+    is_claimed || name == client_id || principal.name() == Some(name)
 }
 
 const NO_SERVER: &str = "no server offers this tool now: look at its card for its status, or call \
     again when one is there";
 const NO_OBJECT: &str = "a call is a JSON object with call_id and arguments";
 const OF_ANOTHER: &str = "`client` of the call names another one: it is the agent_id of who calls";
+
+#[cfg(test)]
+mod tests {
+    use agentmq_identity::Claims;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_is_called_by_its_agent_id_alone() {
+        let mut without = Claims::default();
+        without.server_id = Some("files".into());
+        without.user_id = Some("ada".into());
+        let mut claims = without.clone();
+        claims.agent_id = Some("scout".into());
+        for (name, as_agent, as_other) in [
+            ("scout", true, false),
+            ("files", false, true),
+            ("ada", false, true),
+            ("login", false, true),
+            ("client-1", false, true),
+            ("else", false, false),
+        ] {
+            let may = |claims: &Claims| {
+                is_called(&Principal::verified("login", claims.clone()), "client-1", name)
+            };
+            assert_eq!((may(&claims), may(&without)), (as_agent, as_other), "{name}");
+        }
+        assert!(is_called(&Principal::named("login"), "client-1", "else"), "it has proved nothing");
+    }
+}
