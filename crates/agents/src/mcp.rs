@@ -13,6 +13,12 @@ pub use topics::{
 pub const COMPONENT_TYPE: &str = "MCP-COMPONENT-TYPE";
 /// User Property of PUBLISH: the sender's MQTT client identifier.
 pub const CLIENT_ID: &str = "MCP-MQTT-CLIENT-ID";
+/// User Property of CONNACK to servers: the name that the broker gives.
+pub const SERVER_NAME: &str = "MCP-SERVER-NAME";
+/// User Property of CONNACK to clients: a JSON array of the filters of names that they may use.
+pub const NAME_FILTERS: &str = "MCP-SERVER-NAME-FILTERS";
+/// User Property of CONNACK to clients: a JSON array of `{"server_name", "role_name"}`.
+pub const RBAC: &str = "MCP-RBAC";
 /// What a server is, as [`COMPONENT_TYPE`].
 pub const SERVER: &str = "mcp-server";
 /// What a client is.

@@ -33,6 +33,7 @@ mod organizations_file;
 mod plans_config;
 mod plans_file;
 mod policy_file;
+mod policy_mcp;
 mod policy_rule;
 mod print;
 mod profiles;

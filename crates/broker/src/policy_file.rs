@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use agentmq_identity::{ClientIdPattern, Effect, Policy, Rule};
+use agentmq_identity::{ClientIdPattern, Effect, McpRules, Policy, Rule};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -70,6 +70,8 @@ struct Written {
     rules: Vec<Rule>,
     otherwise: Option<Effect>,
     client_ids: Option<Vec<ClientIdPattern>>,
+    mcp: McpRules,
+    mcp_otherwise: Option<Effect>,
 }
 
 impl Written {
@@ -84,10 +86,10 @@ impl Written {
     /// Beside this, what another file says. Where nothing else is said, one that denies is right.
     fn add(&mut self, other: Self) {
         self.rules.extend(other.rules);
-        self.otherwise = match (self.otherwise, other.otherwise) {
-            (Some(Effect::Deny), _) | (_, Some(Effect::Deny)) => Some(Effect::Deny),
-            (one, another) => one.or(another),
-        };
+        self.otherwise = stricter(self.otherwise, other.otherwise);
+        self.mcp_otherwise = stricter(self.mcp_otherwise, other.mcp_otherwise);
+        self.mcp.servers.extend(other.mcp.servers);
+        self.mcp.clients.extend(other.mcp.clients);
         if let Some(patterns) = other.client_ids {
             self.client_ids.get_or_insert_default().extend(patterns);
         }
@@ -95,10 +97,19 @@ impl Written {
 
     fn policy(self) -> Policy {
         let policy = Policy::new(self.rules, self.otherwise.unwrap_or(Effect::Deny));
+        let otherwise = self.mcp_otherwise.unwrap_or(Effect::Deny);
+        let policy = policy.with_mcp(McpRules { otherwise, ..self.mcp });
         match self.client_ids {
             Some(patterns) => policy.with_client_ids(patterns),
             None => policy,
         }
+    }
+}
+
+fn stricter(one: Option<Effect>, other: Option<Effect>) -> Option<Effect> {
+    match (one, other) {
+        (Some(Effect::Deny), _) | (_, Some(Effect::Deny)) => Some(Effect::Deny),
+        (one, another) => one.or(another),
     }
 }
 
@@ -117,22 +128,20 @@ impl Reading<'_> {
                 "client_ids" => written.client_ids = Some(self.client_ids(value)),
                 "profiles" => written.rules.extend(self.profiles(value)),
                 "rules" => rules = Some(value),
+                "mcp_servers" => written.mcp.servers = self.mcp_servers(value),
+                "mcp_clients" => written.mcp.clients = self.mcp_clients(value),
+                "mcp_otherwise" => {
+                    written.mcp_otherwise = Some(self.effect("mcp_otherwise", value));
+                }
                 other => self.unknown(key.span().start, other, TOP_KEYS),
             }
         }
-        let items = rules.map(|value| (value, value.get_ref().as_array()));
-        match items {
-            Some((_, Some(items))) => {
-                for (index, item) in items.iter().enumerate() {
-                    written.rules.extend(self.rule(index, item));
-                }
-            }
-            Some((value, None)) => {
-                self.report(value.span().start, "rules are tables: write [[rules]]".into());
-            }
-            None => {}
+        if let Some(value) = rules {
+            let items = self.tables("rules", value);
+            let items = items.iter().enumerate();
+            written.rules.extend(items.filter_map(|(index, item)| self.rule(index, item)));
         }
-        if written.rules.is_empty() && self.is_right() {
+        if written.rules.is_empty() && written.mcp.is_empty() && self.is_right() {
             let at = rules.map_or(0, |value| value.span().start);
             let why = "there are no rules: write [[rules]] or profiles = [\"mqtt-agent\"], or do \
                        not set access.policy";
@@ -141,7 +150,20 @@ impl Reading<'_> {
         written
     }
 
-    fn client_ids(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<ClientIdPattern> {
+    /// The tables of an array of them.
+    pub(crate) fn tables<'v, 't>(
+        &mut self,
+        key: &str,
+        value: &'v Spanned<DeValue<'t>>,
+    ) -> &'v [Spanned<DeValue<'t>>] {
+        let Some(items) = value.get_ref().as_array() else {
+            self.report(value.span().start, format!("{key} are tables: write [[{key}]]"));
+            return &[];
+        };
+        items
+    }
+
+    pub(crate) fn client_ids(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<ClientIdPattern> {
         let mut patterns = Vec::new();
         for text in self.list("client_ids", value) {
             match ClientIdPattern::parse(&text) {
@@ -173,7 +195,15 @@ impl Reading<'_> {
 
 /// Bytes of a file at most: more than a hundred thousand rules.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
-const TOP_KEYS: &[&str] = &["client_ids", "otherwise", "profiles", "rules"];
+const TOP_KEYS: &[&str] = &[
+    "client_ids",
+    "otherwise",
+    "profiles",
+    "rules",
+    "mcp_servers",
+    "mcp_clients",
+    "mcp_otherwise",
+];
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +242,25 @@ mod tests {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             assert_eq!(highest(&format!("max_qos = {}", qos as u8)), qos);
         }
+    }
+
+    #[test]
+    fn rules_of_mcp_are_read() {
+        let policy = policy(
+            "otherwise = 'allow'\nmcp_otherwise = 'allow'\n\
+             [[mcp_servers]]\nclient_ids = ['calc-*']\nserver_name = '{user}/calc'\n\
+             [[mcp_clients]]\nusers = ['scout']\nserver_name_filters = ['acme/#']\n\
+             rbac = [{ server_name = 'acme/+', role_name = 'reader' }]\n",
+        )
+        .expect("is right");
+        let scout = |client_id| Principal::named("scout").under(&policy, client_id);
+        let server = scout("calc-1");
+        let server = server.mcp().expect("is spoken of");
+        assert_eq!(server.server_name(), Some("scout/calc"));
+        assert_eq!(server.roles_at("acme/calc"), Some(vec!["reader"]));
+        assert_eq!(server.roles_at("other"), None, "mcp_otherwise");
+        assert_eq!(scout("other").mcp().expect("is spoken of").server_name(), None);
+        assert!(Principal::named("other").under(&policy, "other").mcp().is_none());
     }
 
     #[test]
@@ -303,6 +352,34 @@ mod tests {
                 "p.toml:3:1: `topic` is not known here; did you mean `topics`?",
             ),
             ("[[rules]", "p.toml:1:9: "),
+            ("mcp_servers = 1", "p.toml:1:15: mcp_servers are tables: write [[mcp_servers]]"),
+            ("mcp_clients = [1]", "p.toml:1:16: a rule is a table: write [[mcp_clients]]"),
+            ("[[mcp_servers]]\nusers = ['a']", "p.toml:1:1: the rule has no server_name"),
+            ("[[mcp_clients]]\nusers = ['a']", "p.toml:1:1: the rule gives nothing: write"),
+            (
+                "[[mcp_servers]]\nserver_name = 'a/+'",
+                "p.toml:2:15: server_name: `a/+`: may not contain + or #",
+            ),
+            (
+                "[[mcp_clients]]\nserver_name_filters = ['a/{org}']",
+                "p.toml:2:23: server_name_filters: `a/{org}`: `{org}`: a placeholder is a whole",
+            ),
+            (
+                "[[mcp_clients]]\nrbac = ['reader']",
+                "p.toml:2:9: a role is a table: { server_name = \"a/#\", role_name = \"reader\" }",
+            ),
+            (
+                "[[mcp_clients]]\nrbac = [{ server_name = '#' }]",
+                "p.toml:2:9: the role has no role_name",
+            ),
+            (
+                "[[mcp_clients]]\nrbac = [{ server_nam = '#', role_name = 'a' }]",
+                "p.toml:2:11: `server_nam` is not known here; did you mean `server_name`?",
+            ),
+            (
+                "[[mcp_servers]]\nserver_name = 'a'\nuser = ['b']",
+                "p.toml:3:1: `user` is not known here; did you mean `users`?",
+            ),
         ] {
             let error = policy(text).expect_err(text);
             assert!(error.starts_with(expected), "{text}: {error}");

@@ -1,7 +1,7 @@
 //! One table of `[[rules]]`, and what its keys may say.
 
 use agentmq_codec::QoS;
-use agentmq_identity::{CLAIM_NAMES, Effect, Pattern, Rule};
+use agentmq_identity::{About, CLAIM_NAMES, Effect, Pattern, Rule};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -40,10 +40,8 @@ impl Reading<'_> {
                 "literal" => rule.literal = self.flag("literal", value),
                 "exact" => rule.exact = self.flag("exact", value),
                 "silent" => rule.silent = self.flag("silent", value),
-                "users" => rule.users = Some(self.list("users", value)),
-                "roles" => rule.roles = Some(self.list("roles", value)),
-                "claims" => rule.claims = Some(self.claims(value)),
-                other => self.unknown(key.span().start, other, KEYS),
+                other if self.about(other, value, &mut rule.about) => {}
+                other => self.unknown(key.span().start, other, &[KEYS, ABOUT_KEYS].concat()),
             }
         }
         if !has_effect {
@@ -61,7 +59,29 @@ impl Reading<'_> {
         Some(rule)
     }
 
-    fn read(&mut self, key: &str, allowed: Allowed, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    /// Takes a key that says whom a rule is about; false when it is none.
+    pub(crate) fn about(
+        &mut self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        about: &mut About,
+    ) -> bool {
+        match key {
+            "users" => about.users = Some(self.list(key, value)),
+            "roles" => about.roles = Some(self.list(key, value)),
+            "claims" => about.claims = Some(self.claims(value)),
+            "client_ids" => about.client_ids = Some(self.client_ids(value)),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(crate) fn read(
+        &mut self,
+        key: &str,
+        allowed: Allowed,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Value> {
         let read = allowed.read(value.get_ref());
         read.map_err(|why| self.report(value.span().start, format!("{key}: {why}"))).ok()
     }
@@ -138,8 +158,8 @@ impl Reading<'_> {
     }
 }
 
-const KEYS: &[&str] = &[
-    "name", "effect", "actions", "topics", "retain", "max_qos", "literal", "exact", "silent",
-    "users", "roles", "claims",
-];
+const KEYS: &[&str] =
+    &["name", "effect", "actions", "topics", "retain", "max_qos", "literal", "exact", "silent"];
+/// What says whom a rule is about.
+pub(crate) const ABOUT_KEYS: &[&str] = &["users", "roles", "claims", "client_ids"];
 const ACTIONS: &[&str] = &["publish", "subscribe"];

@@ -5,6 +5,7 @@
 //! broker; this crate does no I/O and reads no clock.
 #![forbid(unsafe_code)]
 
+mod about;
 mod acl_claim;
 mod authenticate;
 mod authorize;
@@ -23,6 +24,8 @@ mod hook_question;
 mod keyed_hash;
 mod keys;
 mod lockout;
+mod mcp_rights;
+mod mcp_rules;
 mod mount;
 mod organization;
 mod password;
@@ -42,6 +45,7 @@ mod token_service;
 mod tokens;
 mod users;
 
+pub use about::About;
 pub use authenticate::{
     Acceptance, Authenticator, Challenge, Credentials, Exchange, Open, Outcome, Presence, Refusal,
     Work,
@@ -56,6 +60,10 @@ pub use hook::{Hook, HookFault, HookReply, HookService, HookTerms};
 pub use hook_answer::{Allowed, HookAnswer, NoAnswer};
 pub use keys::{KeyError, KeySet};
 pub use lockout::{Lockout, network};
+pub use mcp_rights::{McpRights, McpRole};
+pub use mcp_rules::{
+    McpClientRule, McpRules, McpServerRule, name_filter_pattern, server_name_pattern,
+};
 pub use mount::{client_id_beside, own_client_id, seen_by_its_own};
 pub use organization::{HashedSecret, Organization, Organizations, Provider};
 pub use password::{HashError, HashedPassword};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentmq_agents::mcp;
 use agentmq_codec::QoS;
 use agentmq_topic::ReplyTopic;
 
@@ -9,6 +10,8 @@ use crate::authorize::{Action, Decision};
 use crate::claims::Claims;
 use crate::client_ids::{ASSIGNED, ClientIdPattern};
 use crate::grants::{Grant, Grants};
+use crate::mcp_rights::McpRights;
+use crate::mcp_rules::McpRules;
 use crate::principal::Principal;
 use crate::rule::{Effect, Rule, Subject};
 
@@ -23,6 +26,8 @@ pub struct Policy {
     own: Vec<usize>,
     /// The client identifiers that may be used; `None`: any.
     client_ids: Option<Vec<ClientIdPattern>>,
+    /// What servers and clients of MCP over MQTT get; `None`: nobody asks.
+    mcp: Option<McpRules>,
 }
 
 /// What one client may do.
@@ -32,6 +37,8 @@ pub(crate) struct Rights {
     /// The rules that speak of it, with its own names in them.
     own: Arc<Grants>,
     otherwise: Effect,
+    /// What it may do below `$mcp-`; `None`: what the rules say.
+    mcp: Option<Arc<McpRights>>,
 }
 
 impl Policy {
@@ -45,13 +52,19 @@ impl Policy {
             grants.add(rule, &Subject::default());
         }
         let own = own.into_iter().map(|(place, _)| place).collect();
-        Self { rules, otherwise, common: Arc::new(grants), own, client_ids: None }
+        Self { rules, otherwise, common: Arc::new(grants), own, client_ids: None, mcp: None }
     }
 
     /// The same, where only these client identifiers may be used.
     #[must_use]
     pub fn with_client_ids(self, patterns: Vec<ClientIdPattern>) -> Self {
         Self { client_ids: Some(patterns), ..self }
+    }
+
+    /// The same, with these rules of MCP over MQTT.
+    #[must_use]
+    pub fn with_mcp(self, rules: McpRules) -> Self {
+        Self { mcp: Some(rules).filter(|rules| !rules.is_empty()), ..self }
     }
 
     /// Whether the subject may use its client identifier. One that the server assigns is nobody
@@ -81,7 +94,8 @@ impl Policy {
     ) -> impl Iterator<Item = (&'a Rule, Vec<String>)> {
         let subject = principal.subject(client_id);
         let brought = subject.claims.map_or(&[][..], Claims::rules);
-        let rules = self.rules.iter().chain(brought).filter(move |rule| rule.is_about(&subject));
+        let rules =
+            self.rules.iter().chain(brought).filter(move |rule| rule.about.includes(&subject));
         let filters = move |rule: &Rule| -> Vec<String> {
             rule.topics.iter().flat_map(|pattern| pattern.filters_for(&subject)).collect()
         };
@@ -98,10 +112,11 @@ impl Policy {
         let mut own = Grants::default();
         let rules = self.own.iter().filter_map(|place| self.rules.get(*place));
         let brought = subject.claims.map_or(&[][..], Claims::rules);
-        let rules = rules.chain(brought).filter(|rule| rule.is_about(subject));
+        let rules = rules.chain(brought).filter(|rule| rule.about.includes(subject));
         rules.for_each(|rule| own.add(rule, subject));
         let (common, otherwise) = (Arc::clone(&self.common), self.otherwise);
-        Rights { common, own: Arc::new(own), otherwise }
+        let mcp = self.mcp.as_ref().and_then(|rules| rules.rights(subject)).map(Arc::new);
+        Rights { common, own: Arc::new(own), otherwise, mcp }
     }
 }
 
@@ -113,6 +128,12 @@ impl Rights {
         let denied = self.common.denying(action, topic);
         if let Some(grant) = denied.or_else(|| self.own.denying(action, topic)) {
             return grant.refusal();
+        }
+        if let Some(mcp) = &self.mcp
+            && mcp::is_meant(topic)
+            && let Some(refusal) = mcp.refuses(action, topic)
+        {
+            return refusal;
         }
         if ReplyTopic::is_meant(topic) {
             return Decision::allowed(ReplyTopic::PREFIX);
@@ -131,6 +152,11 @@ impl Rights {
             (Effect::Deny, Action::Retain) => Decision::refused(OTHERWISE, NOBODY_RETAINS),
             (Effect::Deny, _) => Decision::refused(OTHERWISE, NOBODY_ALLOWS_ALL),
         }
+    }
+
+    /// What it has as a part of MCP over MQTT; `None`: no rule of that speaks of it.
+    pub(crate) fn mcp(&self) -> Option<&McpRights> {
+        self.mcp.as_deref()
     }
 
     fn allowing(&self, action: Action, topic: &str, qos: QoS) -> Option<&Grant> {
@@ -160,6 +186,7 @@ mod tests {
     use agentmq_codec::ReasonCode;
 
     use super::*;
+    use crate::about::About;
     use crate::rule::Pattern;
 
     fn rule(name: &str, effect: Effect, topics: &[&str]) -> Rule {
@@ -216,7 +243,8 @@ mod tests {
         let users = Some(vec!["scout".to_owned()]);
         let (name, topics) = ("in".to_owned(), vec![Pattern::parse("in/#").expect("a pattern")]);
         let (effect, subscribe) = (Effect::Allow, false);
-        let rules = vec![Rule { name, effect, subscribe, topics, users, ..Rule::default() }];
+        let about = About { users, ..About::default() };
+        let rules = vec![Rule { name, effect, subscribe, topics, about, ..Rule::default() }];
         let policy = Policy::new(rules, Effect::Deny);
         let scout = policy.rights(&SCOUT);
         assert!(allowed(&scout, Action::Publish, "in/a"));
@@ -229,9 +257,9 @@ mod tests {
 
     #[test]
     fn rules_speak_of_roles_and_a_token_brings_rules_that_cannot_undo_a_denial() {
-        let roles = |name: &str| Some(vec![name.to_owned()]);
+        let roles = |name: &str| About { roles: Some(vec![name.to_owned()]), ..About::default() };
         let rules = vec![
-            Rule { roles: roles("auditor"), ..rule("audit", Effect::Allow, &["audit/#"]) },
+            Rule { about: roles("auditor"), ..rule("audit", Effect::Allow, &["audit/#"]) },
             rule("none", Effect::Deny, &["secret/#"]),
         ];
         let policy = Policy::new(rules, Effect::Deny);
@@ -249,7 +277,8 @@ mod tests {
     #[test]
     fn rules_speak_of_who_has_a_claim() {
         let claims = Some(vec!["agent_id".to_owned(), "tool_id".to_owned()]);
-        let rules = vec![Rule { claims, ..rule("agents", Effect::Allow, &["calls/+"]) }];
+        let about = About { claims, ..About::default() };
+        let rules = vec![Rule { about, ..rule("agents", Effect::Allow, &["calls/+"]) }];
         let policy = Policy::new(rules, Effect::Deny);
         for (claims, expected) in [
             (serde_json::json!({ "agent_id": "a" }), true),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::claims::Claims;
 use crate::evidence::Evidence;
+use crate::mcp_rights::McpRights;
 use crate::mount::{Mount, is_called_as_of_an_organization};
 use crate::policy::{Policy, Rights};
 use crate::rule::{Effect, Subject};
@@ -128,6 +129,20 @@ impl Principal {
     /// Where a topic or filter is that it names.
     pub fn mounted<'t>(&self, topic: &'t str) -> Cow<'t, str> {
         self.mount().map_or(Cow::Borrowed(topic), |mount| mount.mounted(topic))
+    }
+
+    /// Where a message goes that it publishes to this topic: of MCP over MQTT, a server that has its
+    /// name of the broker is there under no other.
+    pub fn published<'t>(&self, topic: &'t str) -> Cow<'t, str> {
+        match self.mcp().and_then(|mcp| mcp.renamed(topic)) {
+            Some(renamed) => self.mounted(&renamed).into_owned().into(),
+            None => self.mounted(topic),
+        }
+    }
+
+    /// What rules give to it as a part of MCP over MQTT; `None`: they do not speak of it.
+    pub fn mcp(&self) -> Option<&McpRights> {
+        self.rights()?.mcp()
     }
 
     /// What it calls a topic; one that is none of its own keeps its name.

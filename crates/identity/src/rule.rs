@@ -5,6 +5,7 @@ use std::fmt;
 use agentmq_codec::QoS;
 use agentmq_topic::{TopicError, TopicLimits, check_filter};
 
+use crate::about::About;
 use crate::claims::{self, Claims};
 
 /// What a rule says.
@@ -42,12 +43,8 @@ pub struct Rule {
     pub exact: bool,
     /// Who is refused by it is not told why.
     pub silent: bool,
-    /// Of which users; `None`: of everybody, also without a name.
-    pub users: Option<Vec<String>>,
-    /// Of whom has one of these roles; `None`: of everybody.
-    pub roles: Option<Vec<String>>,
-    /// Of whom has one of these claims; `None`: of everybody.
-    pub claims: Option<Vec<String>>,
+    /// Of whom.
+    pub about: About,
 }
 
 impl Default for Rule {
@@ -63,9 +60,7 @@ impl Default for Rule {
             literal: false,
             exact: false,
             silent: false,
-            users: None,
-            roles: None,
-            claims: None,
+            about: About::default(),
         }
     }
 }
@@ -73,24 +68,7 @@ impl Default for Rule {
 impl Rule {
     /// Whether it comes to something else for one client than for another.
     pub(crate) fn is_personal(&self) -> bool {
-        let is_selective = [&self.users, &self.roles, &self.claims];
-        is_selective.iter().any(|it| it.is_some())
-            || self.topics.iter().any(|it| it.has_placeholders)
-    }
-
-    pub(crate) fn is_about(&self, subject: &Subject<'_>) -> bool {
-        let is_one = |users: &Vec<String>| {
-            subject.user.is_some_and(|user| users.iter().any(|known| known == user))
-        };
-        let has_one = |roles: &Vec<String>| {
-            subject.claims.is_some_and(|claims| claims.roles.iter().any(|it| roles.contains(it)))
-        };
-        let claims_one = |names: &Vec<String>| {
-            subject.claims.is_some_and(|claims| names.iter().any(|name| claims.has(name)))
-        };
-        self.users.as_ref().is_none_or(is_one)
-            && self.roles.as_ref().is_none_or(has_one)
-            && self.claims.as_ref().is_none_or(claims_one)
+        !self.about.is_everybody() || self.topics.iter().any(|it| it.has_placeholders)
     }
 }
 

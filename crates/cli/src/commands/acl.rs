@@ -7,7 +7,7 @@ use agentmq_broker::{
 };
 use agentmq_codec::QoS;
 use agentmq_topic::{Subscription, TopicError, TopicLimits, check_name};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::claim_args::ClaimArgs;
 use crate::commands::config::load;
@@ -143,11 +143,22 @@ fn explain(whom: Whom, output: &Output) -> Result<(), Failure> {
         let (filters, note) = (filters.join(", "), note(rule));
         lines.push(format!("{effect} {actions}: {filters}{note}  [{}]", rule.name));
     }
+    let mcp = mcp(&principal.under(&policy, client_id));
+    lines.extend(mcp.iter().map(|(name, value)| format!("CONNACK {name}: {value}")));
     let otherwise = effect(policy.otherwise());
     lines.push(format!("{otherwise} everything else"));
     let rules: Vec<_> = rules.iter().map(|(rule, filters)| as_json(rule, filters)).collect();
-    let object = json!({ "client_ids": patterns, "rules": rules, "otherwise": otherwise });
+    let mcp: Map<String, Value> =
+        mcp.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let object =
+        json!({ "client_ids": patterns, "rules": rules, "mcp": mcp, "otherwise": otherwise });
     output.result(&lines.join("\n"), &object)
+}
+
+/// What it is told as a server and as a client of MCP over MQTT.
+fn mcp(principal: &Principal) -> Vec<(&'static str, String)> {
+    let Some(rights) = principal.mcp() else { return Vec::new() };
+    ["mcp-server", "mcp-client"].into_iter().flat_map(|component| rights.told(component)).collect()
 }
 
 fn as_json(rule: &Rule, filters: &[String]) -> Value {

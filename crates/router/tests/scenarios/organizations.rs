@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use agentmq_codec::{Property, PropertyId as P, ReasonCode as R};
 use agentmq_identity::{
-    Acceptance, Authenticator, Claims, Credentials, Effect, Guarded, InForce, Outcome, Pattern,
-    Policy, Principal, Rule,
+    About, Acceptance, Authenticator, Claims, Credentials, Effect, Guarded, InForce, Outcome,
+    Pattern, Policy, Principal, Rule,
 };
 
 use crate::harness::{Broker, Client};
@@ -33,7 +33,8 @@ fn rule(effect: Effect, topic: &str) -> Rule {
 
 /// Of everybody everything is allowed but `secret`; operators get what organisations have.
 fn in_force(keeps_apart: bool) -> InForce {
-    let operators = Rule { users: Some(vec!["op".into()]), ..rule(Effect::Allow, "$org/#") };
+    let about = About { users: Some(vec!["op".into()]), ..About::default() };
+    let operators = Rule { about, ..rule(Effect::Allow, "$org/#") };
     let rules = vec![
         rule(Effect::Allow, "#"),
         rule(Effect::Allow, "$a2a/#"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentmq_agents::mcp::{check_name_filter, client_presence, presence_filter};
+use agentmq_agents::mcp::{NAME_FILTERS, check_name_filter, client_presence, presence_filter};
 use agentmq_client::{Client, Options, PropertiesBuf, QoS, Will};
 use rmcp::RoleClient;
 use rmcp::service::Service;
@@ -16,7 +16,7 @@ use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::session::{Desk, Session};
 use super::subscriptions::theirs;
-use super::wire::{ASSIGNED_FILTERS, Component, disconnected};
+use super::wire::{Component, disconnected};
 use super::{Directory, Dropped, Error, Instance};
 
 /// Which servers a client wants to know.
@@ -200,7 +200,7 @@ impl Changes {
 /// The filters that the broker wants us to use.
 fn assigned_filters(client: &Client) -> Option<Vec<String>> {
     let server = client.server();
-    let text = server.user_property(ASSIGNED_FILTERS)?;
+    let text = server.user_property(NAME_FILTERS)?;
     let filters: Vec<String> = serde_json::from_str(text).ok()?;
     let usable = |filters: &Vec<String>| {
         !filters.is_empty() && filters.iter().all(|filter| check_name_filter(filter).is_ok())

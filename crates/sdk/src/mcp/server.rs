@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentmq_agents::mcp::{Topic, check_client_id, check_server_name};
+use agentmq_agents::mcp::{SERVER_NAME, Topic, check_client_id, check_server_name};
 use agentmq_client::{Client, Event, Message, Messages, Options, QoS, SubscriptionOptions, Will};
 use rmcp::RoleServer;
 use rmcp::model::{ErrorCode, ErrorData, RequestId, ServerNotification};
@@ -16,7 +16,7 @@ use super::inbox::Refused;
 use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::server_session::{Caller, Ended, Entry, start};
-use super::wire::{ASSIGNED_NAME, Component, Envelope, says_disconnected, sender};
+use super::wire::{Component, Envelope, says_disconnected, sender};
 use super::{Dropped, Error, Instance, Online, SESSIONS};
 
 /// What a server is called and says of itself.
@@ -231,7 +231,7 @@ impl Acceptor {
             // The subscriptions are on their way already, and nothing overtakes them.
             Event::Connected | Event::Resumed => {
                 let assigned =
-                    self.link.client.server().user_property(ASSIGNED_NAME).map(str::to_owned);
+                    self.link.client.server().user_property(SERVER_NAME).map(str::to_owned);
                 if let Some(to) = assigned.filter(|name| *name != self.config.name) {
                     return Err(Error::Renamed { from: self.config.name.clone(), to });
                 }
@@ -355,7 +355,7 @@ async fn connect_named(
             ..Will::new(instance.presence(), "")
         });
         let (link, messages) = Link::connect(named, Component::Server).await?;
-        let assigned = link.client.server().user_property(ASSIGNED_NAME).map(str::to_owned);
+        let assigned = link.client.server().user_property(SERVER_NAME).map(str::to_owned);
         match assigned.filter(|name| *name != config.name) {
             None => return Ok((link, messages)),
             Some(name) if last => {

@@ -148,12 +148,6 @@ pub(crate) fn says_disconnected(payload: &[u8]) -> bool {
 
 const DISCONNECTED: &str = "notifications/disconnected";
 
-/// CONNACK: the name that a server must take.
-pub(crate) const ASSIGNED_NAME: &str = "MCP-SERVER-NAME";
-
-/// CONNACK: the filters that a client must use, as a JSON array.
-pub(crate) const ASSIGNED_FILTERS: &str = "MCP-SERVER-NAME-FILTERS";
-
 #[cfg(test)]
 mod tests {
     use rmcp::{RoleClient, RoleServer};
