@@ -1,9 +1,11 @@
 //! MCP over MQTT: JSON-RPC of the Model Context Protocol on topics that begin with `$mcp-`.
 
 mod request;
+mod roles;
 mod topics;
 
 pub use request::{NO_SERVER, Request, error_response};
+pub use roles::{Call, Unreadable};
 pub use topics::{
     Instance, NAME_BYTES, Topic, WrongName, check_client_id, check_name_filter, check_server_name,
     client_capability, client_presence, presence_filter,

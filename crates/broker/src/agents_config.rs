@@ -22,6 +22,8 @@ pub struct AgentsConfig {
     pub check_arguments: bool,
     /// Whether MCP over MQTT is spoken below `$mcp-…`.
     pub mcp: bool,
+    /// Whether who does not say which part of it he is has nothing to do there.
+    pub mcp_component_type: bool,
 }
 
 impl Default for AgentsConfig {
@@ -34,6 +36,7 @@ impl Default for AgentsConfig {
             hold_per_subscription_ms: 50,
             check_arguments: true,
             mcp: true,
+            mcp_component_type: false,
         }
     }
 }
@@ -58,6 +61,7 @@ impl AgentsConfig {
             hold_per_subscription_ms: self.hold_per_subscription_ms,
             check_arguments: self.check_arguments,
             mcp: self.mcp,
+            mcp_component_type: self.mcp && self.mcp_component_type,
         }
     }
 }

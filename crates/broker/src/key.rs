@@ -260,6 +260,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(agents.hold_per_subscription_ms, milliseconds(60_000), NewConnections),
     field!(agents.check_arguments, Allowed::Boolean, AtOnce),
     field!(agents.mcp, Allowed::Boolean, Restart),
+    field!(agents.mcp_component_type, Allowed::Boolean, AtOnce),
     field!(session.hold_on_resume_ms, milliseconds(60_000), NewConnections),
     field!(session.retained_gap_ms, milliseconds(60_000), AtOnce),
     field!(session.queue_qos0_messages, Allowed::Boolean, AtOnce),

@@ -103,7 +103,12 @@ impl Router {
 }
 
 /// Adds a User Property if the client's Maximum Packet Size has room for it.
-fn tell(properties: &mut PropertiesBuf, name: &str, value: &str, max_packet: u32) -> bool {
+pub(crate) fn tell(
+    properties: &mut PropertiesBuf,
+    name: &str,
+    value: &str,
+    max_packet: u32,
+) -> bool {
     let pair = 1 + 2 + name.len() + 2 + value.len();
     let fits = len_with(properties.view().as_bytes().len() + pair) <= max_packet as usize;
     if fits {

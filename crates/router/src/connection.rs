@@ -34,6 +34,10 @@ pub struct Connection {
     pub(crate) principal: Principal,
     /// It is of an organisation that is kept apart.
     pub(crate) is_apart: bool,
+    /// What it publishes may go to another topic than it says, see [`Principal::published`].
+    pub(crate) is_moved: bool,
+    /// It has said at CONNECT that it is a part of MCP over MQTT.
+    pub(crate) is_mcp_component: bool,
     /// The listener that it came through, by its place in the settings.
     pub(crate) door: u16,
     /// Its address; `None` for a Unix socket.
@@ -140,6 +144,8 @@ impl Connection {
             session: NO_SESSION,
             principal: Principal::ANONYMOUS,
             is_apart: false,
+            is_moved: false,
+            is_mcp_component: false,
             door: 0,
             source: None,
             permits: None,
@@ -165,6 +171,14 @@ impl Connection {
             second: 0,
             auth: None,
         }
+    }
+
+    /// From now on it acts as this one.
+    pub(crate) fn act_as(&mut self, principal: Principal) {
+        let is_named = principal.mcp().is_some_and(|it| it.server_name().is_some());
+        self.is_apart = principal.is_apart();
+        self.is_moved = self.is_apart || is_named;
+        self.principal = principal;
     }
 
     /// The index of the session that it serves.

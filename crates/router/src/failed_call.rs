@@ -45,7 +45,7 @@ impl Router {
         }
     }
 
-    /// A call, or a card, that a client may publish: how it ends here, if it does.
+    /// A call, a card or MCP, which a client may publish: how it ends here, if it does.
     #[cold]
     pub(crate) fn check_agent_publish(
         &mut self,
@@ -57,13 +57,16 @@ impl Router {
         if publish.retain && self.is_others_card(id, topic, publish.payload) {
             return Some(self.take_in_vain(id, publish));
         }
-        if !self.is_tool_call(topic) {
+        let refused = if self.is_mcp(topic) {
+            self.check_mcp_publish(id, publish, topic).err()?
+        } else if self.is_tool_call(topic) {
+            let call = ToolCall::parse(publish.payload);
+            match self.check_tool_call(id, publish, call.as_ref()) {
+                Ok(()) => self.check_arguments(topic, call?.arguments, now).err()?,
+                Err(refused) => refused,
+            }
+        } else {
             return None;
-        }
-        let call = ToolCall::parse(publish.payload);
-        let refused = match self.check_tool_call(id, publish, call.as_ref()) {
-            Ok(()) => self.check_arguments(topic, call?.arguments, now).err()?,
-            Err(refused) => refused,
         };
         self.audit_refused_publish(id, topic, refused.0, &refused.1);
         Some(self.refuse_call(id, publish, topic, &refused, now))

@@ -16,7 +16,8 @@ use agentmq_topic::{ReplyTopic, check_name};
 use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
-use crate::mcp_over_mqtt::{check_component, with_sender};
+use crate::mcp_over_mqtt::{check_component, component, with_sender};
+use crate::mcp_rights::NO_COMPONENT;
 use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
@@ -196,7 +197,7 @@ impl Router {
         if ReplyTopic::is_meant(will.topic) {
             return Err((ReasonCode::NotAuthorized, WILL_IS_NO_REPLY.into()));
         }
-        let topic = principal.mounted(will.topic);
+        let topic = principal.published(will.topic);
         if topic.len() > usize::from(u16::MAX) {
             return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
         }
@@ -206,11 +207,18 @@ impl Router {
         if will.retain && !self.settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
         }
+        let asks_component = self.settings.agents.mcp_component_type;
+        if asks_component && mcp::is_meant(will.topic) && component(connect).is_none() {
+            return Err((ReasonCode::NotAuthorized, NO_COMPONENT.into()));
+        }
         let decision = principal.authorize_message(&topic, will.qos, will.retain);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);
             return Err((ReasonCode::NotAuthorized, why.into()));
         }
+        let is_asked = self.check_roles(principal, connect.client_id, &topic, will.payload);
+        is_asked
+            .map_err(|(reason, why)| (reason, format!("the will is not allowed: {why}").into()))?;
         let response = will.properties.text(P::ResponseTopic);
         if response.is_some_and(ReplyTopic::is_meant) {
             let why = "a will is no request: nobody would wait for answers below $reply/";
@@ -268,6 +276,11 @@ impl Router {
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
         let own_client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let client_id = &*principal.mounted_client_id(own_client_id);
+        let principal = match &assigned {
+            // Rules may speak of it, and CONNACK says what they come to.
+            Some(assigned) => self.called(principal, assigned, id),
+            None => principal,
+        };
         let limits = &self.settings.limits;
         let asked_expiry = asked_expiry(connect);
         let loan = self.loan(id, connect, &principal);
@@ -312,6 +325,7 @@ impl Router {
         let opens_at = Gates { commit, mail, audit: self.audited, ..Gates::default() };
         self.tell_dropped(index, id, &mut properties);
         self.tell_durability(id, &mut properties);
+        self.tell_mcp(id, connect, &principal, &mut properties);
         if let Some(session) = self.sessions.get_mut(index as usize) {
             session.hold_until = now.after_millis(u64::from(hold));
         }
@@ -325,8 +339,8 @@ impl Router {
         connection.phase = Phase::Connected;
         connection.opens_at = opens_at.boxed();
         connection.session = index;
-        connection.is_apart = principal.is_apart();
-        connection.principal = principal;
+        connection.act_as(principal);
+        connection.is_mcp_component = component(connect).is_some();
         connection.receive_maximum = receives;
         connection.topic_alias_maximum = aliases_in;
         connection.aliases_out = (aliases > 0).then(|| Box::new(OutboundAliases::new(aliases)));
@@ -387,7 +401,7 @@ impl Router {
         let is_mcp = settings.agents.mcp && mcp::is_meant(will.topic);
         let sent = is_mcp.then(|| with_sender(&properties, client_id)).flatten();
         let properties = sent.as_ref().map_or(properties, PropertiesBuf::view);
-        let topic = &principal.mounted(will.topic);
+        let topic = &principal.published(will.topic);
         Box::new(Will::new(&agentmq_codec::Will { topic, properties, ..*will }))
     }
 

@@ -129,8 +129,8 @@ impl Router {
     ) -> Result<Option<ReasonCode>, DecodeError> {
         let Some((connection, session)) = self.connected(id) else { return Ok(None) };
         let mounted;
-        let topic = if connection.is_apart {
-            mounted = connection.principal.mounted(topic);
+        let topic = if connection.is_moved {
+            mounted = connection.principal.published(topic);
             &*mounted
         } else {
             topic
@@ -174,7 +174,7 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
-        if (route.traits.is_tool_call || route.traits.is_card)
+        if route.traits.is_of_agents
             && let Some(outcome) = self.check_agent_publish(id, publish, topic, now)
         {
             return Ok(outcome);
@@ -287,8 +287,8 @@ impl Router {
         told
     }
 
-    /// A publication that is refused: by an answer, if it is a call that is answered so, else by
-    /// its acknowledgement.
+    /// A publication that is refused: a call by an answer, if it can be answered so, a request of MCP
+    /// by an answer, too, all else by its acknowledgement.
     #[cold]
     pub(crate) fn refuse_call(
         &mut self,
@@ -303,6 +303,13 @@ impl Router {
             return self.take_in_vain(id, publish);
         }
         let (reason, why) = refused;
+        if self.is_mcp(topic) {
+            let word = match *reason {
+                ReasonCode::QuotaExceeded => "quota_exceeded",
+                _ => "not_allowed",
+            };
+            self.reply_mcp_error(id, publish, topic, (why, Some(word)), now);
+        }
         self.refuse_publish(id, publish, *reason, why)
     }
 
@@ -424,13 +431,15 @@ impl Router {
         }
         let bound = self.settings.limits.route_cache as usize;
         let of_agents = self.settings.agents.namespaces.find(own).map(|(_, of)| of);
+        let is_mcp = self.settings.agents.mcp && mcp::is_meant(own);
+        let is_tool_call = matches!(of_agents, Some(AgentTopic::ToolCall { .. }));
         let traits = Traits {
             is_identified: self.settings.identifies(own),
             is_audited: self.settings.audits(own),
             is_reply: ReplyTopic::is_meant(own),
-            is_tool_call: matches!(of_agents, Some(AgentTopic::ToolCall { .. })),
-            is_card: of_agents.is_some_and(AgentTopic::is_card),
-            is_mcp: self.settings.agents.mcp && mcp::is_meant(own),
+            is_of_agents: is_mcp || is_tool_call || of_agents.is_some_and(AgentTopic::is_card),
+            is_tool_call,
+            is_mcp,
         };
         Ok(self.routes.resolve(topic, &self.subscriptions, bound, traits))
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use agentmq_agents::mcp;
 use agentmq_codec::{
     DecodeError, FilterAckKind, PropertyId, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter,
@@ -13,6 +14,7 @@ use agentmq_topic::{ReplyTopic, Subscription, TopicLimits};
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
+use crate::mcp_rights::NO_COMPONENT;
 use crate::reason_string::FilterAnswers;
 use crate::recording::CANNOT_KEEP;
 use crate::router::Router;
@@ -101,6 +103,10 @@ impl Router {
         }
         if !settings.wildcard_subscriptions && subscription.filter.contains(['+', '#']) {
             return Err(refused(R::WildcardSubscriptionsNotSupported, WILDCARDS_ARE_OFF));
+        }
+        let asks_component = settings.agents.mcp_component_type;
+        if asks_component && mcp::is_meant(subscription.filter) && !self.is_mcp_component(id) {
+            return Err(refused(R::NotAuthorized, NO_COMPONENT));
         }
         let cannot_audit = settings.audits_filter(subscription.filter) && self.cannot_audit();
         let mounted = self.mounted_filter(id, text);

@@ -48,6 +48,11 @@ impl Router {
         if !is_called_so(&principal, &session.client_id) {
             return self.put_elsewhere_out(index, now);
         }
+        let name = |it: &Principal| it.mcp().and_then(|mcp| mcp.server_name()).map(str::to_owned);
+        if session.has_mcp_presence && name(&session.principal) != name(&principal) {
+            // It is there under the name before.
+            return self.put_out(index, RENAMED, now);
+        }
         if let Some(connection) = connection {
             return self.acts_as(ConnectionId(connection), &principal);
         }
@@ -103,6 +108,7 @@ pub(crate) fn is_called_so(principal: &Principal, client_id: &str) -> bool {
 
 const ANOTHER: &str = "name or organisation are others from now on: connect again";
 const ELSEWHERE: &str = "organisations are kept apart from now on, or no longer: connect again";
+const RENAMED: &str = "the server has another name from now on: connect again";
 const PUT_OUT: &str = "access was revoked: ask who runs this server";
 /// Sessions of one turn: 100 000 are through in less than half a second.
 const PORTION: u32 = 256;

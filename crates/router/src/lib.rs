@@ -39,6 +39,7 @@ mod load_average;
 mod mail;
 mod mail_gate;
 mod mcp_over_mqtt;
+mod mcp_rights;
 mod mounting;
 mod organization_topics;
 mod overlapping_subscriptions;

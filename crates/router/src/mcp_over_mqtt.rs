@@ -13,12 +13,17 @@ use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::router::Router;
 
+/// What a client says that it is: a server or a client.
+pub(crate) fn component<'c>(connect: &Connect<'c>) -> Option<&'c str> {
+    connect.properties.user_properties().find_map(|(name, value)| {
+        let is_known = name == mcp::COMPONENT_TYPE && [mcp::SERVER, mcp::CLIENT].contains(&value);
+        is_known.then_some(value)
+    })
+}
+
 /// A component's client identifier is a level of its topics.
 pub(crate) fn check_component(connect: &Connect<'_>) -> Result<(), Refused> {
-    let is_component = connect.properties.user_properties().any(|(name, value)| {
-        name == mcp::COMPONENT_TYPE && [mcp::SERVER, mcp::CLIENT].contains(&value)
-    });
-    if !is_component || connect.client_id.is_empty() {
+    if component(connect).is_none() || connect.client_id.is_empty() {
         return Ok(());
     }
     mcp::check_client_id(connect.client_id)
@@ -38,6 +43,16 @@ pub(crate) fn with_sender(properties: &Properties<'_>, client_id: &str) -> Optio
 }
 
 impl Router {
+    pub(crate) fn is_mcp_component(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        connection.is_some_and(|it| it.is_mcp_component)
+    }
+
+    /// Whether a topic is one of the binding.
+    pub(crate) fn is_mcp(&self, topic: &str) -> bool {
+        self.settings.agents.mcp && mcp::is_meant(seen_by_its_own(topic))
+    }
+
     /// A client has published on a topic of the binding.
     #[cold]
     pub(crate) fn note_mcp_publish(
@@ -51,7 +66,7 @@ impl Router {
         if publish.retain {
             self.note_mcp_presence(id, topic);
         } else if reason == ReasonCode::NoMatchingSubscribers {
-            self.reply_no_server(id, publish, topic, now);
+            self.reply_mcp_error(id, publish, topic, (NO_SERVER, None), now);
         }
     }
 
@@ -63,19 +78,23 @@ impl Router {
         }
     }
 
-    /// Answers a request that nobody is there to take. Nobody but the client that has sent it gets
-    /// the answer.
-    fn reply_no_server(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str, now: Time) {
+    /// Answers a request with an error and, if there is one, a reason in its `data`. Nobody but the
+    /// client that has sent it gets the answer.
+    #[cold]
+    pub(crate) fn reply_mcp_error(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        (why, reason): (&str, Option<&str>),
+        now: Time,
+    ) {
         let Some((connection, session)) = self.connected(id) else { return };
-        let (caller, own) = (connection.session, own_client_id(&session.client_id).to_owned());
-        let answers = match mcp::Topic::parse(seen_by_its_own(topic)) {
-            Some(mcp::Topic::Control(server)) => server.rpc(&own),
-            Some(mcp::Topic::Rpc { client, instance }) if client == own => instance.rpc(&own),
-            _ => return,
-        };
+        let (caller, own) = (connection.session, own_client_id(&session.client_id));
+        let Some(instance) = asked(topic, own) else { return };
+        let answers = connection.principal.mounted(&instance.rpc(own)).into_owned();
         let Some(request) = mcp::Request::parse(publish.payload) else { return };
-        let answers = connection.principal.mounted(&answers).into_owned();
-        let payload = mcp::error_response(&request, mcp::NO_SERVER, NO_SERVER);
+        let payload = mcp::error_response(&request, mcp::NO_SERVER, why, reason);
         let message = Message::plain(&answers, &payload, QoS::AtLeastOnce, false);
         if let Ok(route) = self.route(&answers) {
             self.publish(&mut Source::of(&message, now), &route.only_to(caller));
@@ -117,6 +136,15 @@ impl Router {
             });
             self.publish_message(message, now);
         }
+    }
+}
+
+/// Which server a client asks by a message of this topic.
+pub(crate) fn asked(topic: &str, own_client_id: &str) -> Option<mcp::Instance> {
+    match mcp::Topic::parse(seen_by_its_own(topic))? {
+        mcp::Topic::Control(instance) => Some(instance),
+        mcp::Topic::Rpc { client, instance } => (client == own_client_id).then_some(instance),
+        _ => None,
     }
 }
 

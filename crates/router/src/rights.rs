@@ -114,8 +114,7 @@ impl Router {
             self.end_forbidden_subscriptions(index);
         }
         if let Some(connection) = self.connection_mut(id) {
-            connection.principal = principal.clone();
-            connection.is_apart = principal.is_apart();
+            connection.act_as(principal.clone());
             connection.permits = None;
         }
     }

@@ -30,10 +30,10 @@ pub(crate) struct Traits {
     pub(crate) is_audited: bool,
     /// It leads to one client, and only to what that has asked for.
     pub(crate) is_reply: bool,
+    /// They are calls, cards or MCP: looked at before they are published.
+    pub(crate) is_of_agents: bool,
     /// They are calls of a tool, which somebody waits for.
     pub(crate) is_tool_call: bool,
-    /// They are cards, which say whether somebody is there.
-    pub(crate) is_card: bool,
     /// They are MCP over MQTT.
     pub(crate) is_mcp: bool,
 }

@@ -89,6 +89,8 @@ pub struct AgentSettings {
     pub check_arguments: bool,
     /// Whether MCP over MQTT is spoken below `$mcp-…`.
     pub mcp: bool,
+    /// Whether who has not said at CONNECT which part of it he is may do nothing there.
+    pub mcp_component_type: bool,
 }
 
 impl Default for Settings {

@@ -47,7 +47,8 @@ impl Router {
         let will_of = session.key();
         let (client_id, principal) = (Arc::clone(&session.client_id), session.principal.clone());
         let (topic, qos, retains) = (will.topic(), will.qos(), will.retains());
-        let allowed = principal.authorize_message(topic, qos, retains).allowed;
+        let allowed = principal.authorize_message(topic, qos, retains).allowed
+            && self.check_roles(&principal, &client_id, topic, will.payload()).is_ok();
         if !allowed {
             self.audit_refused_will(&client_id, &principal, will.topic());
         }

@@ -20,14 +20,23 @@ impl Request {
     }
 }
 
-/// An answer with an error, as a payload.
+/// An answer with an error, as a payload; `reason` is a word for programs, in `data`.
 #[must_use]
-pub fn error_response(request: &Request, code: i32, message: &str) -> Vec<u8> {
-    let error = json!({ "code": code, "message": message });
+pub fn error_response(
+    request: &Request,
+    code: i32,
+    message: &str,
+    reason: Option<&str>,
+) -> Vec<u8> {
+    let mut error = json!({ "code": code, "message": message });
+    if let Some(reason) = reason {
+        error["data"] = json!({ "reason": reason });
+    }
     json!({ "jsonrpc": "2.0", "id": request.id, "error": error }).to_string().into_bytes()
 }
 
-/// There is no server to answer: the code that gateways of the binding use.
+/// There is no server to answer: the code that gateways of the binding use. With a reason in `data`
+/// it is something else that keeps the request from a server.
 pub const NO_SERVER: i32 = -32_000;
 
 #[cfg(test)]
@@ -53,9 +62,12 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_request_s_id() {
-        let payload = error_response(&Request { id: json!("a") }, NO_SERVER, "gone");
-        let answer: Value = serde_json::from_slice(&payload).unwrap();
+        let answer = |reason| -> Value {
+            let payload = error_response(&Request { id: json!("a") }, NO_SERVER, "gone", reason);
+            serde_json::from_slice(&payload).unwrap()
+        };
         let error = json!({"code": -32000, "message": "gone"});
-        assert_eq!(answer, json!({"jsonrpc": "2.0", "id": "a", "error": error}));
+        assert_eq!(answer(None), json!({"jsonrpc": "2.0", "id": "a", "error": error}));
+        assert_eq!(answer(Some("not_allowed"))["error"]["data"], json!({"reason": "not_allowed"}));
     }
 }

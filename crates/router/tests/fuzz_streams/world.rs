@@ -45,6 +45,7 @@ fn agents() -> AgentSettings {
         hold_per_subscription_ms: 1,
         check_arguments: true,
         mcp: true,
+        mcp_component_type: false,
     }
 }
 

@@ -10,6 +10,7 @@ mod harness;
 mod keep_alive;
 mod max_qos;
 mod mcp_over_mqtt;
+mod mcp_rights;
 mod message_expiry;
 mod mqtt_agent;
 mod ordering;

@@ -37,6 +37,7 @@ fn settings(settings: &mut Settings) {
         hold_per_subscription_ms: 50,
         check_arguments: true,
         mcp: false,
+        mcp_component_type: false,
     };
     settings.doors = vec![DoorSettings { serves_agents: true, ..DoorSettings::default() }];
 }

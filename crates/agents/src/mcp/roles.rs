@@ -1,0 +1,201 @@
+//! Roles that servers define, and what a client says that they are asked about.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+/// What a client asks of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    method: String,
+    /// The tool that is called, or the resource that is read or followed.
+    subject: Option<String>,
+}
+
+/// A message of which it cannot be said what a server would read in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// A message as JSON-RPC has it. Members that stand twice, or that it does not know, are errors:
+/// servers would take the one or the other, or read `Method` as `method`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    #[serde(rename = "jsonrpc")]
+    _jsonrpc: Option<IgnoredAny>,
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    method: Option<String>,
+    params: Option<Params>,
+    #[serde(rename = "result")]
+    _result: Option<IgnoredAny>,
+    #[serde(rename = "error")]
+    _error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    name: Option<Value>,
+    uri: Option<Value>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl Call {
+    /// Reads a payload; `None` where a role need not be asked: it is an answer or a notification.
+    pub fn parse(payload: &[u8]) -> Result<Option<Self>, Unreadable> {
+        let said: Said = serde_json::from_slice(payload).map_err(|_| Unreadable)?;
+        let Some(method) = said.method else { return Ok(None) };
+        if method.starts_with("notifications/") {
+            return Ok(None);
+        }
+        let subject = match (said.params, method.as_str()) {
+            (Some(params), "tools/call") => params.subject("name", params.name.as_ref())?,
+            (Some(params), it) if is_about_resource(it) => {
+                params.subject("uri", params.uri.as_ref())?
+            }
+            _ => None,
+        };
+        Ok(Some(Self { method, subject }))
+    }
+
+    /// Whether one of these roles allows it, as a server's online message defines them.
+    #[must_use]
+    pub fn is_allowed(&self, online: &[u8], roles: &[&str]) -> bool {
+        let online: Value = serde_json::from_slice(online).unwrap_or_default();
+        let defined = online.pointer("/params/meta/rbac/roles").and_then(Value::as_array);
+        let mut defined = defined.map(Vec::as_slice).unwrap_or_default().iter();
+        defined.any(|role| {
+            let name = role.get("name").and_then(Value::as_str);
+            name.is_some_and(|name| roles.contains(&name)) && self.is_allowed_by(role)
+        })
+    }
+
+    fn is_allowed_by(&self, role: &Value) -> bool {
+        let allows = |list: &str, what: Option<&str>| match role.get(list) {
+            Some(Value::String(all)) => all == "all",
+            Some(Value::Array(items)) => {
+                what.is_some_and(|what| items.iter().any(|it| it.as_str() == Some(what)))
+            }
+            _ => false,
+        };
+        let subject = self.subject.as_deref();
+        allows("allowed_methods", Some(&self.method))
+            && (self.method != "tools/call" || allows("allowed_tools", subject))
+            && (!is_about_resource(&self.method) || allows("allowed_resources", subject))
+    }
+}
+
+impl Params {
+    /// What stands under a name, and under no other that a program could take for it.
+    fn subject(&self, name: &str, value: Option<&Value>) -> Result<Option<String>, Unreadable> {
+        if self.others.keys().any(|other| other.eq_ignore_ascii_case(name)) {
+            return Err(Unreadable);
+        }
+        match value {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(Unreadable),
+        }
+    }
+}
+
+fn is_about_resource(method: &str) -> bool {
+    matches!(method, "resources/read" | "resources/subscribe" | "resources/unsubscribe")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(text: &str) -> Call {
+        Call::parse(text.as_bytes()).expect("can be read").expect("is a call")
+    }
+
+    #[test]
+    fn a_role_allows_methods_tools_and_resources() {
+        let role = |name: &str, methods: Value, tools: Value, resources: Value| {
+            json!({
+                "name": name, "description": "", "allowed_methods": methods,
+                "allowed_tools": tools, "allowed_resources": resources,
+            })
+        };
+        let roles = [
+            role(
+                "reader",
+                json!(["tools/list", "resources/read"]),
+                json!([]),
+                json!(["file:///a"]),
+            ),
+            role("adder", json!(["tools/call"]), json!(["add"]), json!([])),
+            role("admin", json!("all"), json!("all"), json!("all")),
+            json!({ "name": "poor", "allowed_methods": "all" }),
+            json!({ "name": "odd", "allowed_methods": "tools/list", "allowed_tools": 7 }),
+        ];
+        let online = json!({ "params": { "meta": { "rbac": { "roles": roles } } } }).to_string();
+        let add = r#"{"id":1,"method":"tools/call","params":{"name":"add","arguments":{}}}"#;
+        let sub = r#"{"id":1,"method":"tools/call","params":{"name":"sub"}}"#;
+        let nameless = r#"{"id":1,"method":"tools/call"}"#;
+        let list = r#"{"id":1,"method":"tools/list","params":null}"#;
+        let read = r#"{"id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#;
+        let follow = r#"{"id":1,"method":"resources/subscribe","params":{"uri":"file:///a"}}"#;
+        for (roles, allowed) in [
+            (&["reader"][..], &[list, read][..]),
+            (&["adder"], &[add]),
+            (&["reader", "adder"], &[list, read, add]),
+            (&["admin"], &[list, read, follow, add, sub, nameless]),
+            (&["poor"], &[list]),
+            (&["odd"], &[]),
+            (&["unknown"], &[]),
+            (&[], &[]),
+        ] {
+            for it in [add, sub, nameless, list, read, follow] {
+                let is_allowed = call(it).is_allowed(online.as_bytes(), roles);
+                assert_eq!(is_allowed, allowed.contains(&it), "{roles:?} {it}");
+            }
+        }
+        assert!(!call(list).is_allowed(b"", &["admin"]), "no server is there");
+        assert!(!call(list).is_allowed(b"[]", &["admin"]));
+    }
+
+    #[test]
+    fn answers_and_notifications_are_nobody_s_role() {
+        for text in [
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+        ] {
+            assert_eq!(Call::parse(text.as_bytes()), Ok(None), "{text}");
+        }
+        assert!(
+            Call::parse(br#"{"method":"tools/call"}"#).unwrap().is_some(),
+            "without an id, too"
+        );
+    }
+
+    #[test]
+    fn what_two_programs_could_read_otherwise_is_not_read() {
+        for text in [
+            "",
+            "no JSON",
+            "[]",
+            r#"[{"id":1,"method":"tools/list"}]"#,
+            r#"{"id":1,"method":"ping","method":"tools/call"}"#,
+            r#"{"id":1,"method":"ping","Method":"tools/call"}"#,
+            r#"{"id":1,"METHOD":"tools/call"}"#,
+            r#"{"id":1,"method":7}"#,
+            r#"{"id":1,"method":"tools/call","params":["add"]}"#,
+            r#"{"id":1,"method":"tools/call","params":{"name":"add","name":"sub"}}"#,
+            r#"{"id":1,"method":"tools/call","params":{"name":"add","Name":"sub"}}"#,
+            r#"{"id":1,"method":"tools/call","params":{"name":["add"]}}"#,
+            r#"{"id":1,"method":"resources/read","params":{"uri":"a","URI":"b"}}"#,
+            "{\"id\":1,\"method\":\"ping\"}{",
+        ] {
+            assert_eq!(Call::parse(text.as_bytes()), Err(Unreadable), "{text}");
+        }
+        let other = r#"{"id":1,"method":"prompts/get","params":{"name":"a","Name":"b"}}"#;
+        assert!(call(other).subject.is_none(), "no role asks for it");
+    }
+}
