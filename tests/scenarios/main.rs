@@ -18,6 +18,7 @@ mod identity_stamp;
 mod idle_memory;
 mod issuer_keys;
 mod kill_nine;
+mod kill_nine_agents;
 mod kill_nine_shards;
 mod load;
 mod malformed;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use agentmq_agents::mcp;
 use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode};
-use agentmq_identity::{own_client_id, seen_by_its_own};
+use agentmq_identity::{client_id_beside, own_client_id, seen_by_its_own};
 use agentmq_session::{Message, MessageParts, Time};
 
 use crate::connection::ConnectionId;
@@ -123,20 +123,46 @@ impl Router {
             if !principal.authorize_message(&topic, QoS::AtLeastOnce, true).allowed {
                 continue;
             }
-            let properties = PropertiesBuf::new()
-                .with(Property::Pair(mcp::COMPONENT_TYPE, mcp::SERVER))
-                .with(Property::Pair(mcp::CLIENT_ID, &own));
-            let message = Message::new(&MessageParts {
-                topic: &topic,
-                payload: b"",
-                properties: properties.view(),
-                qos: QoS::AtLeastOnce,
-                retain: true,
-                expires_at: None,
-            });
-            self.publish_message(message, now);
+            self.publish_message(cleared(&topic, &own), now);
         }
     }
+
+    /// Everything that survived the broker is taken up: servers whose sessions did not are gone,
+    /// and could not say so. The others are waited for as ever.
+    pub fn clear_lost_presence(&mut self, now: Time) {
+        if !self.settings.agents.mcp {
+            return;
+        }
+        // Also those of organisations that are kept apart.
+        for filter in ["$mcp-server/presence/#", "$org$/+/$mcp-server/presence/#"] {
+            for topic in self.retained.topics(filter) {
+                let Some(mcp::Topic::Presence(of)) = mcp::Topic::parse(seen_by_its_own(&topic))
+                else {
+                    continue;
+                };
+                let index = self.by_client.get(&*client_id_beside(&topic, of.id())).copied();
+                match index.and_then(|index| self.sessions.get_mut(index as usize)) {
+                    Some(session) => session.has_mcp_presence = true,
+                    None => self.publish_message(cleared(&topic, of.id()), now),
+                }
+            }
+        }
+    }
+}
+
+/// What takes a server off a topic of its presence.
+fn cleared(topic: &str, server_id: &str) -> Message {
+    let properties = PropertiesBuf::new()
+        .with(Property::Pair(mcp::COMPONENT_TYPE, mcp::SERVER))
+        .with(Property::Pair(mcp::CLIENT_ID, server_id));
+    Message::new(&MessageParts {
+        topic,
+        payload: b"",
+        properties: properties.view(),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        expires_at: None,
+    })
 }
 
 /// Which server a client asks by a message of this topic.

@@ -179,6 +179,16 @@ impl Retained {
         });
     }
 
+    /// All topics that a filter matches, however long that takes.
+    pub(crate) fn topics(&self, filter: &str) -> Vec<String> {
+        let mut topics = Vec::new();
+        self.tree.for_each_match_after(filter, None, |topic, stored| {
+            topics.extend((!stored.is_cleared()).then(|| topic.to_owned()));
+            ControlFlow::Continue(())
+        });
+        topics
+    }
+
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
         let stop = |_: &str, stored: &Stored| match stored.is_cleared() {

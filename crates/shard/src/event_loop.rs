@@ -196,6 +196,7 @@ impl Shard {
             router.restore(session, now);
         }
         options.wills.into_iter().for_each(|will| router.restore_will(will, now));
+        router.clear_lost_presence(now);
         Self {
             poll,
             router,
