@@ -50,6 +50,7 @@ mod retain_source;
 mod revocation;
 mod security;
 mod shards;
+mod shards_agents;
 mod slow_connect;
 mod slow_reader;
 mod suback_before_retained;
