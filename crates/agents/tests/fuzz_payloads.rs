@@ -55,7 +55,7 @@ fn check_payload(payload: &[u8]) {
         assert_eq!(offline.status(), Some(Status::Offline));
     }
     if let Some(request) = mcp::Request::parse(payload) {
-        let answer = mcp::error_response(&request, mcp::NO_SERVER, "gone");
+        let answer = mcp::error_response(&request, mcp::NO_SERVER, "gone", None);
         assert_eq!(serde_json::from_slice::<Value>(&answer).expect("is JSON")["id"], request.id);
     }
 }
