@@ -7,8 +7,9 @@ mod topics;
 pub use request::{NO_SERVER, Request, error_response};
 pub use roles::{Call, Unreadable};
 pub use topics::{
-    Instance, NAME_BYTES, Topic, WrongName, check_client_id, check_name_filter, check_server_name,
-    client_capability, client_presence, presence_filter,
+    ANY, Instance, NAME_BYTES, Topic, WrongName, answers_filter, check_client_id,
+    check_name_filter, check_server_name, client_capability, client_presence, presence_filter,
+    service,
 };
 
 /// User Property of CONNECT and PUBLISH: `mcp-server` or `mcp-client`.

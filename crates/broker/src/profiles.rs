@@ -179,13 +179,20 @@ mod tests {
             &["$mcp-server/presence/client/a/b", "$mcp-rpc/x/client/a/b"],
             &["$mcp-server/presence/other/a/b", "$mcp-server/x/a/b", "$mcp-rpc/x/other/a/b"],
         );
+        check(
+            &server,
+            Action::Subscribe,
+            &["$mcp-rpc/+/client/a", "$mcp-rpc/+/$any/s", "$mcp-rpc/+/$any/s/b"],
+            &["$mcp-rpc/+/$any/a", "$mcp-rpc/+/$any/#", "$mcp-rpc/+/+/s", "$mcp-rpc/#"],
+        );
         let agent = client(&policy, &json!({ "agent_id": "a" }));
         check(
             &agent,
             Action::Publish,
-            &["$mcp-server/s/a/b", "$mcp-rpc/client/s/a/b", "$mcp-client/presence/client"],
-            &["$mcp-server/presence/client/a/b", "$mcp-rpc/other/s/a/b"],
+            &["$mcp-server/s/a/b", "$mcp-rpc/client/s/a/b", "$mcp-rpc/client/$any/a/b"],
+            &["$mcp-server/presence/client/a/b", "$mcp-rpc/other/s/a/b", "$mcp-rpc/other/$any/a"],
         );
+        check(&agent, Action::Publish, &["$mcp-client/presence/client"], &[]);
         check(
             &agent,
             Action::Subscribe,

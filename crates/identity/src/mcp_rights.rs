@@ -95,6 +95,7 @@ impl McpRights {
             self.publish.push(format!("$mcp-rpc/+/{id}/{name}"));
             self.subscribe.push(format!("$mcp-server/{id}/{name}"));
             self.subscribe.push(format!("$mcp-rpc/+/{id}/{name}"));
+            self.subscribe.push(mcp::service("+", name));
         }
         self.subscribe
             .extend(["$mcp-client/presence/+", "$mcp-client/capability/+"].map(Into::into));
@@ -263,6 +264,7 @@ mod tests {
                 "$mcp-server/me/demo/calc",
                 "$mcp-rpc/c1/me/demo/calc",
                 "$mcp-rpc/+/me/demo/calc",
+                "$mcp-rpc/+/$any/demo/calc",
                 "$mcp-client/presence/+",
                 "$mcp-client/capability/c1",
             ],
@@ -271,6 +273,8 @@ mod tests {
                 "$mcp-server/presence/#",
                 "$mcp-rpc/#",
                 "$mcp-rpc/c1/other/demo/calc",
+                "$mcp-rpc/+/$any/demo/other",
+                "$mcp-rpc/+/$any/#",
                 "$mcp-client/#",
             ],
         );
@@ -292,9 +296,11 @@ mod tests {
                 "$mcp-server/s1/lab/calc",
                 "$mcp-rpc/me/s1/demo/a",
                 "$mcp-rpc/me/me/discovery",
+                "$mcp-rpc/me/$any/demo/a",
                 "$mcp-client/presence/me",
             ],
             &[
+                "$mcp-rpc/me/$any/lab/other",
                 "$mcp-server/s1/lab/other",
                 "$mcp-server/presence/s1/demo/a",
                 "$mcp-server/presence/me/demo/a",

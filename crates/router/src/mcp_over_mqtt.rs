@@ -91,8 +91,8 @@ impl Router {
     ) {
         let Some((connection, session)) = self.connected(id) else { return };
         let (caller, own) = (connection.session, own_client_id(&session.client_id));
-        let Some(instance) = asked(topic, own) else { return };
-        let answers = connection.principal.mounted(&instance.rpc(own)).into_owned();
+        let Some(asked) = Asked::by(topic, own) else { return };
+        let answers = connection.principal.mounted(&asked.rpc(own)).into_owned();
         let Some(request) = mcp::Request::parse(publish.payload) else { return };
         let payload = mcp::error_response(&request, mcp::NO_SERVER, why, reason);
         let message = Message::plain(&answers, &payload, QoS::AtLeastOnce, false);
@@ -165,12 +165,52 @@ fn cleared(topic: &str, server_id: &str) -> Message {
     })
 }
 
-/// Which server a client asks by a message of this topic.
-pub(crate) fn asked(topic: &str, own_client_id: &str) -> Option<mcp::Instance> {
-    match mcp::Topic::parse(seen_by_its_own(topic))? {
-        mcp::Topic::Control(instance) => Some(instance),
-        mcp::Topic::Rpc { client, instance } => (client == own_client_id).then_some(instance),
-        _ => None,
+/// Whom a client asks by a message.
+#[derive(Debug)]
+pub(crate) enum Asked<'t> {
+    /// This server.
+    One(mcp::Instance),
+    /// Any instance of this name.
+    Any(&'t str),
+}
+
+impl<'t> Asked<'t> {
+    /// Whom a client asks by a message of this topic; `None`: nobody.
+    pub(crate) fn by(topic: &'t str, own_client_id: &str) -> Option<Self> {
+        match mcp::Topic::parse(seen_by_its_own(topic))? {
+            mcp::Topic::Control(instance) => Some(Self::One(instance)),
+            mcp::Topic::Rpc { client, instance } if client == own_client_id => {
+                Some(Self::One(instance))
+            }
+            mcp::Topic::Service { client, name } if client == own_client_id => {
+                Some(Self::Any(name))
+            }
+            _ => None,
+        }
+    }
+
+    /// The server-name.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::One(instance) => instance.name(),
+            Self::Any(name) => name,
+        }
+    }
+
+    /// Where the client expects an answer.
+    fn rpc(&self, client: &str) -> String {
+        match self {
+            Self::One(instance) => instance.rpc(client),
+            Self::Any(name) => mcp::service(client, name),
+        }
+    }
+
+    /// Where all say that they are there who may get the message.
+    pub(crate) fn presence(&self) -> String {
+        match self {
+            Self::One(instance) => instance.presence(),
+            Self::Any(name) => mcp::presence_filter(name),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use agentmq_identity::{Presence, Principal, own_client_id, seen_by_its_own};
 use crate::connack_properties::tell;
 use crate::connection::ConnectionId;
 use crate::handle_connect::Refused;
-use crate::mcp_over_mqtt::{asked, component};
+use crate::mcp_over_mqtt::{Asked, component};
 use crate::router::Router;
 
 impl Router {
@@ -80,16 +80,17 @@ impl Router {
         if !mcp::is_meant(seen) {
             return Ok(());
         }
-        let Some(instance) = asked(topic, own) else {
+        let Some(asked) = Asked::by(topic, own) else {
             // It answers a client of its own, or says something of itself, or nobody can tell.
             return match mcp::Topic::parse(seen) {
                 Some(_) => Ok(()),
                 None => Err((ReasonCode::TopicNameInvalid, NO_TOPIC.into())),
             };
         };
-        let Some(roles) = rights.roles_at(instance.name()).filter(|_| instance.id() != own) else {
-            return Ok(());
-        };
+        if matches!(&asked, Asked::One(instance) if instance.id() == own) {
+            return Ok(()); // what it says to itself
+        }
+        let Some(roles) = rights.roles_at(asked.name()) else { return Ok(()) };
         let call = match mcp::Call::parse(payload) {
             Ok(Some(call)) => call,
             Ok(None) => return Ok(()),
@@ -97,15 +98,18 @@ impl Router {
                 return Err((ReasonCode::NotAuthorized, UNREADABLE.into()));
             }
         };
-        // What the server says of its roles lies where it says that it is there.
-        let online = principal.mounted(&instance.presence()).into_owned();
-        let online = self.retained.get(&online).map(|it| it.payload());
-        if online.is_some_and(|online| call.is_allowed(online, &roles)) {
+        // What a server says of its roles lies where it says that it is there. Of several that may
+        // get the message each must allow it.
+        let mut online = self.retained.topics(&principal.mounted(&asked.presence())).into_iter();
+        let allows = |topic: &String| {
+            let online = self.retained.get(topic);
+            online.is_some_and(|online| call.is_allowed(online.payload(), &roles))
+        };
+        if online.len() > 0 && online.all(|topic| allows(&topic)) {
             return Ok(());
         }
         let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
-        let why =
-            format!("none of your roles at {} allows this: you have {roles}", instance.name());
+        let why = format!("none of your roles at {} allows this: you have {roles}", asked.name());
         Err((ReasonCode::NotAuthorized, why.into()))
     }
 }

@@ -8,3 +8,6 @@
 
 pub mod mcp;
 pub mod tools;
+mod trace_context;
+
+pub use trace_context::TraceContext;

@@ -72,6 +72,19 @@ impl Instance {
     pub fn rpc(&self, client: &str) -> String {
         format!("$mcp-rpc/{client}/{}/{}", self.id, self.name)
     }
+
+    /// All clients' talk with it.
+    #[must_use]
+    pub fn rpc_filter(&self) -> String {
+        self.rpc("+")
+    }
+
+    /// The requests that any instance of its name may take, one of them each: a shared
+    /// subscription.
+    #[must_use]
+    pub fn service_filter(&self) -> String {
+        format!("$share/mcp/{}", service("+", &self.name))
+    }
 }
 
 impl fmt::Display for Instance {
@@ -97,6 +110,13 @@ pub enum Topic<'t> {
         /// The server.
         instance: Instance,
     },
+    /// A client's requests that any instance may take.
+    Service {
+        /// The mcp-client-id.
+        client: &'t str,
+        /// The server-name.
+        name: &'t str,
+    },
     /// A client's end.
     ClientPresence(&'t str),
     /// A client's changes.
@@ -115,7 +135,13 @@ impl<'t> Topic<'t> {
             ("$mcp-server", _) => Some(Self::Control(instance(rest)?)),
             ("$mcp-rpc", client) => {
                 check_client_id(client).ok()?;
-                Some(Self::Rpc { client, instance: instance(tail)? })
+                match tail.split_once('/')? {
+                    (ANY, name) => {
+                        check_server_name(name).ok()?;
+                        Some(Self::Service { client, name })
+                    }
+                    _ => Some(Self::Rpc { client, instance: instance(tail)? }),
+                }
             }
             ("$mcp-client", "presence") => Some(Self::ClientPresence(client(tail)?)),
             ("$mcp-client", "capability") => Some(Self::ClientCapability(client(tail)?)),
@@ -131,6 +157,18 @@ fn instance(text: &str) -> Option<Instance> {
 
 fn client(text: &str) -> Option<&str> {
     check_client_id(text).is_ok().then_some(text)
+}
+
+/// Where a client asks whichever instance of a server takes it.
+#[must_use]
+pub fn service(client: &str, name: &str) -> String {
+    format!("$mcp-rpc/{client}/{ANY}/{name}")
+}
+
+/// Where all instances of a server answer a client.
+#[must_use]
+pub fn answers_filter(client: &str, name: &str) -> String {
+    format!("$mcp-rpc/{client}/+/{name}")
 }
 
 /// Where a client says that it leaves.
@@ -151,12 +189,12 @@ pub fn presence_filter(names: &str) -> String {
     format!("$mcp-server/presence/+/{names}")
 }
 
-/// Checks a server-id or mcp-client-id. `presence` and `capability` are branches of the topics, so
-/// that nobody can be called so.
+/// Checks a server-id or mcp-client-id. `presence` and `capability` are branches of the topics and
+/// [`ANY`] stands for any instance, so that nobody can be called so.
 pub fn check_client_id(id: &str) -> Result<(), WrongName> {
     let why = if id.contains(['/', '+', '#']) {
         "may not contain /, + or #"
-    } else if matches!(id, "presence" | "capability") {
+    } else if matches!(id, "presence" | "capability" | ANY) {
         "is a word of the binding"
     } else if let Some(why) = unfit(id) {
         why
@@ -198,6 +236,9 @@ pub fn check_name_filter(filter: &str) -> Result<(), WrongName> {
     Err(WrongName { what: "filter of server names", text: filter.to_owned(), why })
 }
 
+/// In place of a server-id: any instance of the name.
+pub const ANY: &str = "$any";
+
 /// Bytes of a client id, server-name or filter of names, at most.
 pub const NAME_BYTES: usize = 1024;
 
@@ -228,6 +269,9 @@ mod tests {
         assert_eq!(instance.capability(), "$mcp-server/capability/s1/demo/tools/calc");
         assert_eq!(instance.rpc("c1"), "$mcp-rpc/c1/s1/demo/tools/calc");
         assert_eq!(presence_filter("demo/#"), "$mcp-server/presence/+/demo/#");
+        assert_eq!(instance.rpc_filter(), "$mcp-rpc/+/s1/demo/tools/calc");
+        assert_eq!(instance.service_filter(), "$share/mcp/$mcp-rpc/+/$any/demo/tools/calc");
+        assert_eq!(answers_filter("c1", "demo"), "$mcp-rpc/c1/+/demo");
     }
 
     #[test]
@@ -245,6 +289,10 @@ mod tests {
             "$mcp-rpc/c1/s1",
             "$mcp-rpc//s1/a",
             "$mcp-rpc/presence/s1/a",
+            "$mcp-rpc/$any/s1/a",
+            "$mcp-rpc/c1/$any",
+            "$mcp-rpc/c1/$any/a//b",
+            "$mcp-server/presence/$any/a",
             "$mcp-client/presence/",
             "$mcp-client/presence/a/b",
             "$mcp-client/other/a",
@@ -257,7 +305,7 @@ mod tests {
 
     #[test]
     fn names_that_break_topics_are_refused() {
-        for id in ["", "a/b", "a+", "#", "presence", "capability", "a\0", &"x".repeat(1025)] {
+        for id in ["", "a/b", "a+", "#", "presence", "capability", ANY, "a\0", &"x".repeat(1025)] {
             assert!(check_client_id(id).is_err(), "{id:?}");
         }
         for name in ["", "/a", "a/", "a//b", "a/+", "#", "a\n", &"x".repeat(1025)] {
@@ -273,7 +321,7 @@ mod tests {
 
     fn id() -> impl Strategy<Value = String> {
         "[a-zA-Z0-9_.: $é-]{1,12}".prop_filter("a word of the binding", |id| {
-            !matches!(id.as_str(), "presence" | "capability")
+            !matches!(id.as_str(), "presence" | "capability" | ANY)
         })
     }
 
@@ -292,6 +340,9 @@ mod tests {
             prop_assert_eq!(Topic::parse(&capability), Some(Topic::Capability(it.clone())));
             let rpc = it.rpc(&client);
             prop_assert_eq!(Topic::parse(&rpc), Some(Topic::Rpc { client: &client, instance: it }));
+            let any = service(&client, &name);
+            let asked = Topic::Service { client: &client, name: &name };
+            prop_assert_eq!(Topic::parse(&any), Some(asked));
             let presence = client_presence(&client);
             prop_assert_eq!(Topic::parse(&presence), Some(Topic::ClientPresence(&client)));
         }

@@ -409,3 +409,22 @@ fn roles_are_gone_with_their_server_and_others_are_not_asked() {
     assert_eq!(client.publish("elsewhere", "no JSON", 1), 0x10, "nor are they asked elsewhere");
     assert_eq!(client.publish("$mcp-rpc/c1/c1/discovery", "x", 1), 0x10, "what it says to itself");
 }
+
+#[test]
+fn what_any_instance_may_take_all_of_them_must_allow() {
+    const ANY: &str = "$mcp-rpc/c1/$any/demo/calc";
+    let (broker, _) = broker(roles(&[("demo/#", "adder")], Effect::Deny));
+    let server = calc(&broker);
+    assert_eq!(server.subscribe("$share/mcp/$mcp-rpc/+/$any/demo/calc", 1), 1);
+    let client = component(&broker, "c1", "mcp-client").connect();
+    assert_eq!(client.publish(ANY, ADD, 1), 0);
+    assert_eq!(client.publish(ANY, SUB, 1), FORBIDDEN);
+    assert_eq!(server.payloads(), [ADD]);
+    let other = component(&broker, "s2", "mcp-server").connect();
+    other.publishing("$mcp-server/presence/s2/demo/calc", "{}").retain().send();
+    assert_eq!(client.publish(ANY, ADD, 1), FORBIDDEN, "the other one has no such role");
+    other.publishing("$mcp-server/presence/s2/demo/calc", "").retain().send();
+    assert_eq!(client.publish(ANY, ADD, 1), 0);
+    server.publishing("$mcp-server/presence/s1/demo/calc", "").retain().send();
+    assert_eq!(client.publish(ANY, ADD, 1), FORBIDDEN, "nobody says what it may do");
+}
