@@ -20,7 +20,11 @@ mod progress;
 mod server;
 mod server_session;
 mod session;
+mod stateless_ask;
+mod stateless_calls;
+mod stateless_transport;
 mod subscriptions;
+mod traced;
 mod transport;
 mod wire;
 
@@ -32,9 +36,10 @@ pub use call::{Call, call};
 pub use error::Error;
 pub use fault::{Fault, fault, fault_of};
 pub use limits::{
-    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES, ONLINE_BYTES,
-    OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, WAITING_BYTES,
-    WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT, request_timeout,
+    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, IDLE, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES,
+    ONLINE_BYTES, OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, TAKEN_AFTER,
+    TAKEN_BACK, TAKEN_PATIENCE, WAITING_BYTES, WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT,
+    request_timeout,
 };
 pub use online::Online;
 pub use presence::Directory;

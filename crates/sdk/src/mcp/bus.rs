@@ -15,6 +15,7 @@ use super::identifier::dice;
 use super::link::{Link, prepare};
 use super::outbox::Until;
 use super::session::{Desk, Session};
+use super::stateless_ask::StatelessDesk;
 use super::subscriptions::theirs;
 use super::wire::{Component, disconnected};
 use super::{Directory, Dropped, Error, Instance};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) directory: Mutex<Directory>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) desks: Mutex<HashMap<Instance, Desk>>,
+    /// By server-name: of those who need no session.
+    pub(crate) stateless: Mutex<HashMap<Arc<str>, StatelessDesk>>,
 }
 
 /// What changes for those who look on.
@@ -70,8 +73,13 @@ impl Bus {
         options.will = Some(Will { qos: QoS::AtLeastOnce, ..will });
         let (link, messages) = Link::connect(options, Component::Client).await?;
         let (state, _) = watch::channel(State { connected: true, ..State::default() });
-        let shared =
-            Arc::new(Shared { link, directory: Mutex::default(), state, desks: Mutex::default() });
+        let shared = Arc::new(Shared {
+            link,
+            directory: Mutex::default(),
+            state,
+            desks: Mutex::default(),
+            stateless: Mutex::default(),
+        });
         let pump = Pump::new(shared.clone(), messages);
         let marker = pump.marker().to_owned();
         let client = &shared.link.client;
@@ -141,17 +149,24 @@ impl Bus {
         Changes(self.shared.state.subscribe())
     }
 
-    /// Opens a session with one instance. A session that we had with it is over.
+    /// Opens a session with one instance; without `initialize` if it says that it needs none. A
+    /// session that we had with it is over.
     pub async fn open<S: Service<RoleClient>>(
         &self,
         instance: &Instance,
         service: S,
     ) -> Result<Session, Error> {
-        Session::open(&self.shared, instance, service).await
+        if self.is_stateless(instance) {
+            let only = Some(instance.id());
+            let opening = Session::open_stateless(&self.shared, instance.name(), only, service);
+            return Box::pin(opening).await;
+        }
+        Box::pin(Session::open(&self.shared, instance, service)).await
     }
 
-    /// Opens a session with an instance of a server, whichever takes it first: a random one, and if
-    /// that fails the others.
+    /// Opens a session with a server. Where there are instances that need none, what stands for one
+    /// with all of these. Else with whichever takes it first: a random one, and if that fails the
+    /// others.
     pub async fn open_any<S, F>(&self, name: &str, mut service: F) -> Result<Session, Error>
     where
         S: Service<RoleClient>,
@@ -160,6 +175,14 @@ impl Bus {
         let mut instances: Vec<Instance> =
             self.directory().instances(name).map(|online| online.instance.clone()).collect();
         let mut last = Error::Offline(name.to_owned());
+        if instances.iter().any(|it| self.is_stateless(it)) {
+            let opening = Session::open_stateless(&self.shared, name, None, service());
+            match Box::pin(opening).await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = error,
+            }
+            instances.retain(|it| !self.is_stateless(it));
+        }
         while !instances.is_empty() {
             let chosen = instances.swap_remove((dice() % instances.len() as u64) as usize);
             match self.open(&chosen, service()).await {
@@ -173,11 +196,18 @@ impl Bus {
         Err(last)
     }
 
+    fn is_stateless(&self, instance: &Instance) -> bool {
+        let directory = lock(&self.shared.directory);
+        let mut instances = directory.instances(instance.name());
+        instances.any(|it| it.instance == *instance && it.is_stateless())
+    }
+
     /// Says good-bye to all servers and disconnects.
     pub async fn close(&self) {
         for (_, desk) in lock(&self.shared.desks).drain() {
             drop(desk);
         }
+        lock(&self.shared.stateless).values_mut().for_each(StatelessDesk::end);
         let farewell = client_presence(self.client_id());
         let told = self.shared.link.outbox.send(&farewell, disconnected(), Until::Queued);
         // Without a connection the will has told them.

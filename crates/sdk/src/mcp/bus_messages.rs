@@ -9,7 +9,8 @@ use super::Instance;
 use super::bus::{MARK, Shared, lock};
 use super::outbox::Until;
 use super::presence::Change;
-use super::wire::sender;
+use super::stateless_ask::StatelessDesk;
+use super::wire::{Arrived, sender};
 
 pub(crate) struct Pump {
     shared: Arc<Shared>,
@@ -46,6 +47,7 @@ impl Pump {
             }
         }
         lock(&self.shared.desks).clear();
+        lock(&self.shared.stateless).values_mut().for_each(StatelessDesk::peer_is_gone);
         self.shared.state.send_modify(|state| {
             state.connected = false;
             state.ended = true;
@@ -57,6 +59,7 @@ impl Pump {
             Event::Disconnected { .. } => {
                 // Our will has told the servers; what they answer now is lost.
                 lock(&self.shared.desks).values_mut().for_each(|desk| desk.peer_is_gone());
+                lock(&self.shared.stateless).values_mut().for_each(StatelessDesk::peer_is_gone);
                 self.shared.state.send_modify(|state| state.connected = false);
             }
             Event::Connected | Event::Resumed => {
@@ -85,6 +88,8 @@ impl Pump {
             Some(Topic::Rpc { client, instance }) if client == self.shared.link.client_id() => {
                 self.forward(&instance, message);
             }
+            // The broker, in the place of a server that is not there: its acknowledgement says so.
+            Some(Topic::Service { .. }) => {}
             _ => self.shared.link.dropped.add(&message.topic, "of no use to a client"),
         }
     }
@@ -103,6 +108,7 @@ impl Pump {
                 if let Some(desk) = lock(&self.shared.desks).get_mut(instance) {
                     desk.peer_is_gone();
                 }
+                self.shared.instance_is_gone(instance);
             }
         }
         self.shared.state.send_modify(|state| state.version += 1);
@@ -115,9 +121,14 @@ impl Pump {
             self.shared.link.dropped.add(&message.topic, "names another server");
             return;
         }
-        let taken = lock(&self.shared.desks)
-            .get(instance)
-            .is_some_and(|desk| desk.give(message.payload.clone()));
+        let arrived = Arrived::of(message);
+        let taken = match lock(&self.shared.desks).get(instance) {
+            Some(desk) => desk.give(arrived),
+            None => {
+                let desks = lock(&self.shared.stateless);
+                desks.get(instance.name()).is_some_and(|desk| desk.give(arrived))
+            }
+        };
         if !taken {
             self.shared.link.dropped.add(&message.topic, "no session has room for it");
         }

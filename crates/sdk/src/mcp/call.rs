@@ -21,19 +21,32 @@ use super::{WAITING_PROGRESS, request_timeout};
 pub struct Call {
     /// The request.
     pub request: ClientRequest,
-    /// Its `_meta`. A progress token in it is replaced by one of our own, and what a request of the
-    /// revision without sessions says of its sender is left out: our sessions have said it.
+    /// Its `_meta`. A progress token in it is replaced by one of our own. What a request of the
+    /// revision without sessions says of its sender goes to servers of that revision, and is left
+    /// out for others: our sessions have said it.
     pub meta: RequestMetaObject,
-    /// How long it may take; each progress notification starts the time anew.
+    /// How long it may take; each progress notification starts the time anew. A server that has not
+    /// got it by then does not get it any more.
     pub timeout: Duration,
+    /// Whether to do it twice is to do it once: in a session without a handshake it goes to another
+    /// instance when the one that has it goes away.
+    pub repeatable: bool,
 }
+
+/// The time limit of a request. It travels in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit(pub(crate) Duration);
+
+/// That a request may be done twice. Travels like that, too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repeatable;
 
 impl Call {
     /// A request with the time limit of its method.
     #[must_use]
     pub fn new(request: ClientRequest) -> Self {
         let timeout = request_timeout(request.method());
-        Self { request, meta: RequestMetaObject::new(), timeout }
+        Self { request, meta: RequestMetaObject::new(), timeout, repeatable: false }
     }
 }
 
@@ -50,11 +63,20 @@ where
     P: FnMut(ProgressNotificationParam) -> F,
     F: Future<Output = ()>,
 {
-    let Call { mut request, mut meta, timeout } = call;
-    meta.retain(|key, _| !key.starts_with("io.modelcontextprotocol/"));
+    let Call { mut request, mut meta, timeout, repeatable } = call;
+    let is_stateless = peer.peer_info().is_some_and(|it| !it.protocol_version.has_initialize());
+    meta.retain(|key, _| match key.strip_prefix("io.modelcontextprotocol/") {
+        // Whose revision it is, is between us and the server.
+        Some(word) => is_stateless && word != "protocolVersion",
+        None => true,
+    });
     let method = request.method().to_owned();
     let (sink, mut reports) = mpsc::channel(WAITING_PROGRESS);
     request.extensions_mut().insert(ProgressSink(progress.is_some().then_some(sink)));
+    request.extensions_mut().insert(Limit(timeout));
+    if repeatable {
+        request.extensions_mut().insert(Repeatable);
+    }
     let options = PeerRequestOptions::no_options().with_meta(meta);
     let sent = peer.send_cancellable_request(request, options).await;
     let mut handle = sent.map_err(|error| explain(error, &method))?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use rmcp::model::{ErrorData, RequestId};
 use tokio::sync::mpsc;
 
-use super::{WAITING_BYTES, WAITING_MESSAGES};
+use super::wire::Arrived;
+use super::{OPEN_REQUESTS, WAITING_BYTES, WAITING_MESSAGES};
 
 /// Where messages for a session are put. It never waits: whoever takes messages off the connection
 /// works for all sessions.
@@ -34,7 +35,9 @@ struct Shared {
 /// What comes to a session.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Payload(Bytes),
+    Message(Arrived),
+    /// A request of ours will not be answered.
+    Failed(RequestId, ErrorData),
     /// The other side is gone; who ends the session himself drops the inbox.
     Gone,
 }
@@ -47,26 +50,33 @@ pub(crate) enum Refused {
 }
 
 pub(crate) fn inbox() -> (Inbox, Outlet) {
-    let (sender, queue) = mpsc::channel(WAITING_MESSAGES);
+    let (sender, queue) = mpsc::channel(WAITING_MESSAGES + OPEN_REQUESTS);
     let shared = Arc::new(Shared::default());
     (Inbox { queue: sender, shared: shared.clone() }, Outlet { queue, shared })
 }
 
 impl Inbox {
-    pub(crate) fn put(&self, payload: Bytes) -> Result<(), Refused> {
+    pub(crate) fn put(&self, message: Arrived) -> Result<(), Refused> {
         let waiting = &self.shared.waiting;
-        let (bytes, before) = (payload.len(), waiting.load(Ordering::Relaxed));
-        if before > 0 && before + bytes > WAITING_BYTES {
+        let (bytes, before) = (message.payload.len(), waiting.load(Ordering::Relaxed));
+        // What is left is for requests that have failed.
+        let has_room = self.queue.capacity() > OPEN_REQUESTS;
+        if !has_room || (before > 0 && before + bytes > WAITING_BYTES) {
             return Err(Refused::Full);
         }
         waiting.fetch_add(bytes, Ordering::Relaxed);
-        self.queue.try_send(Incoming::Payload(payload)).map_err(|error| {
+        self.queue.try_send(Incoming::Message(message)).map_err(|error| {
             waiting.fetch_sub(bytes, Ordering::Relaxed);
             match error {
                 mpsc::error::TrySendError::Full(_) => Refused::Full,
                 mpsc::error::TrySendError::Closed(_) => Refused::Closed,
             }
         })
+    }
+
+    /// Ends a request of ours; `false` when there is no room for that.
+    pub(crate) fn fail(&self, id: RequestId, error: ErrorData) -> bool {
+        self.queue.try_send(Incoming::Failed(id, error)).is_ok()
     }
 
     /// The last word, since there is nobody at the other side. The session knows at once, and takes
@@ -81,8 +91,8 @@ impl Outlet {
     /// The next one; `None` at the end. Cancel safe.
     pub(crate) async fn take(&mut self) -> Option<Incoming> {
         let next = self.queue.recv().await?;
-        if let Incoming::Payload(payload) = &next {
-            self.shared.waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+        if let Incoming::Message(message) = &next {
+            self.shared.waiting.fetch_sub(message.payload.len(), Ordering::Relaxed);
         }
         Some(next)
     }
@@ -101,19 +111,24 @@ impl Outlet {
 mod tests {
     use super::*;
 
+    fn message(payload: Vec<u8>) -> Arrived {
+        let (topic, trace) = (String::new(), crate::TraceContext::default());
+        Arrived { topic, payload: payload.into(), trace, is_signed: false }
+    }
+
     #[tokio::test]
     async fn messages_and_bytes_have_a_bound() {
         let (inbox, mut outlet) = inbox();
         for _ in 0..WAITING_MESSAGES {
-            assert_eq!(inbox.put(Bytes::from_static(b"x")), Ok(()));
+            assert_eq!(inbox.put(message(vec![0])), Ok(()));
         }
-        assert_eq!(inbox.put(Bytes::from_static(b"x")), Err(Refused::Full));
+        assert_eq!(inbox.put(message(vec![0])), Err(Refused::Full));
         for _ in 0..WAITING_MESSAGES {
             outlet.take().await.unwrap();
         }
-        let large = Bytes::from(vec![0; WAITING_BYTES]);
+        let large = message(vec![0; WAITING_BYTES]);
         assert_eq!(inbox.put(large.clone()), Ok(()));
-        assert_eq!(inbox.put(Bytes::from_static(b"x")), Err(Refused::Full));
+        assert_eq!(inbox.put(message(vec![0])), Err(Refused::Full));
         outlet.take().await.unwrap();
         assert_eq!(inbox.put(large), Ok(()), "all that was counted is taken off again");
         assert!(!outlet.is_gone());

@@ -51,6 +51,20 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client waits, at most, for the retained presence of all servers.
 pub const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a server keeps what it knows of a client without a handshake that asks nothing.
+pub const IDLE: Duration = Duration::from_secs(30);
+
+/// After what time a server says that it has a request that any instance might have taken.
+pub const TAKEN_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a client waits for that word, or an answer, before it takes the request to be lost with
+/// an instance that has gone, or the broker to be one that does not deliver such requests.
+pub const TAKEN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests that were taken back before it was known who has them, of one client. Beyond it the
+/// oldest are forgotten: who has them works in vain.
+pub const TAKEN_BACK: usize = 256;
+
 /// The default time limit of a method, as the binding has it.
 #[must_use]
 pub fn request_timeout(method: &str) -> Duration {

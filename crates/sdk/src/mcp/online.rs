@@ -1,5 +1,6 @@
 //! The online message: what a server says of itself while it is there.
 
+use rmcp::model::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,6 +49,30 @@ impl Online {
         serde_json::to_vec(&message).expect("texts and values of JSON can be written as JSON")
     }
 
+    /// The revisions of MCP that it says it speaks; without a word of it those with `initialize`.
+    pub fn supported_versions(&self) -> impl Iterator<Item = &str> {
+        let all = self.meta.get(VERSIONS).and_then(Value::as_array);
+        all.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Whether it answers requests without a session.
+    #[must_use]
+    pub fn is_stateless(&self) -> bool {
+        self.supported_versions().any(|it| it == ProtocolVersion::NO_INITIALIZE.as_str())
+    }
+
+    /// Says which revisions it speaks. Something else than an object in its place stays.
+    pub(crate) fn speaking(mut self, versions: &[ProtocolVersion]) -> Self {
+        if self.meta.is_null() {
+            self.meta = Value::Object(serde_json::Map::new());
+        }
+        if let Value::Object(meta) = &mut self.meta {
+            let versions = versions.iter().map(|it| Value::from(it.as_str())).collect();
+            meta.entry(VERSIONS).or_insert(Value::Array(versions));
+        }
+        self
+    }
+
     /// Reads what stands on a presence topic; `None` when it is not an online message.
     #[must_use]
     pub fn decode(instance: Instance, payload: &[u8]) -> Option<Self> {
@@ -63,6 +88,9 @@ impl Online {
         Some(Self { instance, description, meta: params.meta })
     }
 }
+
+/// In `meta`.
+const VERSIONS: &str = "supportedVersions";
 
 const METHOD: &str = "notifications/server/online";
 
@@ -84,6 +112,19 @@ mod tests {
             meta: json!({ "rbac": { "roles": [] } }),
         };
         assert_eq!(Online::decode(instance(), &online.encode()), Some(online));
+    }
+
+    #[test]
+    fn the_revisions_that_it_speaks_are_known_again() {
+        let of = |meta| Online { instance: instance(), description: String::new(), meta };
+        let spoken = of(json!({ "a": 1 })).speaking(&[ProtocolVersion::V_2026_07_28]);
+        let read = Online::decode(instance(), &spoken.encode()).unwrap();
+        assert!(read.is_stateless() && read.meta["a"] == 1);
+        let before = of(Value::Null).speaking(&[ProtocolVersion::V_2025_11_25]);
+        assert!(!before.is_stateless() && before.supported_versions().count() == 1);
+        for other in [json!(null), json!([]), json!({ "supportedVersions": "2026-07-28" })] {
+            assert!(!of(other).is_stateless());
+        }
     }
 
     #[test]

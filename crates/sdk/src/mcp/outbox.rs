@@ -1,10 +1,13 @@
 //! What waits to be published, in order.
 
+use std::time::Duration;
+
 use agentmq_client::{Ack, Client, Publish, ReasonCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::Stamp;
 use super::{Error, OUTBOX};
+use crate::TraceContext;
 
 /// The one way out of a connection. Messages leave in the order in which [`Outbox::send`] was
 /// called, however the futures that it returns are polled: sessions send from many tasks, and a
@@ -30,6 +33,15 @@ pub(crate) enum Until {
     Taken,
 }
 
+/// What a message says beside who sends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Properties<'a> {
+    /// When it is of no use any more: the broker keeps it no longer.
+    pub(crate) limit: Option<Duration>,
+    /// Which trace it belongs to.
+    pub(crate) trace: &'a TraceContext,
+}
+
 impl Outbox {
     /// Starts the task that publishes. It ends when all outboxes are gone, or the client is.
     pub(crate) fn start(client: Client, stamp: Stamp) -> Self {
@@ -49,7 +61,24 @@ impl Outbox {
         payload: Vec<u8>,
         until: Until,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        self.publish(self.stamp.publish(topic, payload), topic.to_owned(), until)
+        let nothing = Properties { limit: None, trace: &TraceContext::default() };
+        self.send_as(topic, payload, until, &nothing)
+    }
+
+    /// The same with more properties.
+    pub(crate) fn send_as(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+        until: Until,
+        properties: &Properties<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let mut publish = properties.trace.on(self.stamp.publish(topic, payload));
+        if let Some(limit) = properties.limit {
+            let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+            publish = publish.expiry(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        }
+        self.publish(publish, topic.to_owned(), until)
     }
 
     /// Says that a server is there, or with nothing that it is not.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentmq_agents::mcp::{SERVER_NAME, Topic, check_client_id, check_server_name};
 use agentmq_client::{Client, Event, Message, Messages, Options, QoS, SubscriptionOptions, Will};
 use rmcp::RoleServer;
-use rmcp::model::{ErrorCode, ErrorData, RequestId, ServerNotification};
+use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId, ServerNotification};
 use rmcp::service::{Service, TxJsonRpcMessage};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -15,8 +15,9 @@ use super::fault::{Fault, fault};
 use super::inbox::Refused;
 use super::link::{Link, prepare};
 use super::outbox::Until;
-use super::server_session::{Caller, Ended, Entry, start};
-use super::wire::{Component, Envelope, says_disconnected, sender};
+use super::server_session::{Caller, Ended, Entry, start, start_stateless};
+use super::subscriptions::{shared_with_us, theirs};
+use super::wire::{Arrived, Component, Envelope, is_self_contained, says_disconnected, sender};
 use super::{Dropped, Error, Instance, Online, SESSIONS};
 
 /// What a server is called and says of itself.
@@ -28,6 +29,9 @@ pub struct ServerConfig {
     pub description: String,
     /// Whatever else its online message is to say.
     pub meta: Value,
+    /// The revisions of MCP that its services speak, as its online message says; all that are known
+    /// where there is none.
+    pub versions: Vec<ProtocolVersion>,
 }
 
 /// A handle to a server, cheap to clone.
@@ -61,8 +65,8 @@ enum Command {
 }
 
 impl Server {
-    /// Connects, takes the name that the broker gives it, and subscribes its control topic. Nobody
-    /// can see it before [`Server::online`].
+    /// Connects, takes the name that the broker gives it, and subscribes the topics where it is asked.
+    /// Nobody can see it before [`Server::online`].
     pub async fn connect(
         mut options: Options,
         mut config: ServerConfig,
@@ -73,6 +77,8 @@ impl Server {
         let instance = Instance::new(link.client_id(), &config.name)?;
         let control = SubscriptionOptions::at(QoS::AtLeastOnce);
         link.client.subscribe(instance.control(), control).await?;
+        let (everybody, options) = shared_with_us(instance.rpc_filter());
+        link.client.subscribe(everybody, options).await?;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let server = Self { link: link.clone(), instance: instance.clone(), commands };
         let acceptor = Acceptor {
@@ -140,7 +146,7 @@ impl Server {
 
 impl Acceptor {
     /// Serves until the server is closed ([`Error::Closed`]) or the connection has ended for good.
-    /// `serve` makes the service of one session; it answers `initialize`, too.
+    /// `serve` makes the service of one client; it answers `initialize` or `server/discover`, too.
     pub async fn run<S, F>(mut self, mut serve: F) -> Error
     where
         S: Service<RoleServer>,
@@ -199,13 +205,22 @@ impl Acceptor {
     /// Publishes or clears the presence.
     async fn announce(&mut self, online: bool) {
         let before = std::mem::replace(&mut self.online, online);
+        let (anybody, options) = theirs(self.instance.service_filter());
         if online {
+            // Not every broker allows it: then clients choose whom they ask.
+            let subscribed = self.link.client.subscribe(anybody, options);
+            if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, subscribed).await {
+                tracing::debug!(%error, "no requests to any instance");
+            }
             self.publish_presence();
         } else {
             for entry in self.sessions.values_mut() {
                 entry.end();
             }
             if before {
+                // In this order: nobody is to be asked who does not answer.
+                let given_up = self.link.client.unsubscribe(anybody);
+                let _ = tokio::time::timeout(FAREWELL, given_up).await;
                 let cleared = self.link.outbox.presence(&self.instance.presence(), Vec::new());
                 // Not for ever: without a connection the will has done it.
                 let _ = tokio::time::timeout(FAREWELL, cleared).await;
@@ -219,6 +234,9 @@ impl Acceptor {
             description: self.config.description.clone(),
             meta: self.config.meta.clone(),
         };
+        let known = ProtocolVersion::KNOWN_VERSIONS;
+        let versions = &self.config.versions;
+        let online = online.speaking(if versions.is_empty() { known } else { versions });
         drop(self.link.outbox.presence(&self.instance.presence(), online.encode()));
     }
 
@@ -251,8 +269,11 @@ impl Acceptor {
     {
         match Topic::parse(&message.topic) {
             Some(Topic::Control(_)) => self.initialize(message, serve),
-            Some(Topic::Rpc { client, .. }) => self.forward(client, message),
-            Some(Topic::ClientCapability(client)) => self.forward(client, message),
+            Some(
+                Topic::Rpc { client, .. }
+                | Topic::Service { client, .. }
+                | Topic::ClientCapability(client),
+            ) => self.forward(client, message, serve),
             Some(Topic::ClientPresence(client)) if says_disconnected(&message.payload) => {
                 if let Some(entry) = self.sessions.get_mut(client) {
                     entry.peer_is_gone();
@@ -262,28 +283,52 @@ impl Acceptor {
         }
     }
 
-    /// Gives a message to the session of its client.
-    fn forward(&self, client: &str, message: &Message) {
+    /// Gives a message to the session of its client. A request that needs none begins one.
+    fn forward<S, F>(&mut self, client: &str, message: &Message, serve: &mut F)
+    where
+        S: Service<RoleServer>,
+        F: FnMut(Caller) -> S,
+    {
         // Who sends on a topic is named there; a message that names somebody else is forged.
         if sender(message).is_some_and(|sender| sender != client) {
             return self.link.dropped.add(&message.topic, "names another client");
         }
-        let error = match self.sessions.get(client) {
-            Some(entry) => match entry.inbox() {
-                Some(inbox) => match inbox.put(message.payload.clone()) {
-                    Ok(()) => return,
-                    Err(Refused::Full) => fault(Fault::Busy, "too much waits for this session"),
-                    Err(Refused::Closed) => no_session(),
-                },
-                None => no_session(),
-            },
-            None => no_session(),
-        };
+        if message.retain {
+            return self.link.dropped.add(&message.topic, "was kept from another time");
+        }
+        let inbox = self.sessions.get(client).and_then(Entry::inbox);
+        let put = inbox.map_or(Err(Refused::Closed), |inbox| inbox.put(Arrived::of(message)));
+        let Err(refused) = put else { return };
         let id = Envelope::read(&message.payload).and_then(|it| it.request_id());
+        let error = match (refused, &id) {
+            (Refused::Full, _) => fault(Fault::Busy, "too much waits for this session"),
+            (_, Some(_)) if !self.online => fault(Fault::Offline, NOT_RUNNING),
+            (_, Some(_)) if is_self_contained(&message.payload) => {
+                if self.running < SESSIONS {
+                    return self.begin_stateless(client, message, serve);
+                }
+                too_many_sessions()
+            }
+            _ => fault(Fault::Gone, "no session: initialize first"),
+        };
         match id {
             Some(id) => self.refuse(client, id, error),
             None => self.link.dropped.add(&message.topic, &error.message),
         }
+    }
+
+    fn begin_stateless<S, F>(&mut self, client: &str, message: &Message, serve: &mut F)
+    where
+        S: Service<RoleServer>,
+        F: FnMut(Caller) -> S,
+    {
+        self.running += 1;
+        self.next_session += 1;
+        let caller = Caller::new(client.into(), &self.instance);
+        let service = serve(caller.clone());
+        let begun = (self.next_session, Arrived::of(message));
+        let entry = start_stateless(&self.link, caller, begun, service, self.ended.0.clone());
+        self.sessions.insert(client.into(), entry);
     }
 
     /// A message on the control topic.
@@ -310,12 +355,10 @@ impl Acceptor {
             return self.refuse(client, id, error);
         }
         if !self.online {
-            let error = fault(Fault::Offline, "this server is not running now");
-            return self.refuse(client, id, error);
+            return self.refuse(client, id, fault(Fault::Offline, NOT_RUNNING));
         }
         if self.running >= SESSIONS {
-            let what = format!("this server has {SESSIONS} sessions and takes no more");
-            return self.refuse(client, id, fault(Fault::Busy, what));
+            return self.refuse(client, id, too_many_sessions());
         }
         let client: Arc<str> = client.into();
         if let Some(entry) = self.sessions.get_mut(&client) {
@@ -326,8 +369,7 @@ impl Acceptor {
         let caller = Caller::new(client.clone(), &self.instance);
         let service = serve(caller.clone());
         let ended = self.ended.0.clone();
-        let payload = message.payload.clone();
-        let begun = (self.next_session, id, payload);
+        let begun = (self.next_session, id, Arrived::of(message));
         let entry = start(&self.link, &self.instance, caller, begun, service, ended);
         self.sessions.insert(client, entry);
     }
@@ -378,9 +420,11 @@ fn stamp_of(options: &Options) -> agentmq_client::PropertiesBuf {
     super::wire::Stamp { component: Component::Server, client_id }.properties()
 }
 
-fn no_session() -> ErrorData {
-    fault(Fault::Gone, "no session: initialize first")
+fn too_many_sessions() -> ErrorData {
+    fault(Fault::Busy, format!("this server has {SESSIONS} sessions and takes no more"))
 }
+
+const NOT_RUNNING: &str = "this server is not running now";
 
 /// Commands of handles that wait.
 const COMMANDS: usize = 16;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use agentmq_agents::mcp::{client_capability, client_presence};
-use agentmq_client::SubscriptionOptions;
-use bytes::Bytes;
 use rmcp::RoleServer;
 use rmcp::model::{ErrorCode, ErrorData, RequestId};
 use rmcp::service::{Service, serve_server};
@@ -14,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::Instance;
 use super::inbox::{Inbox, inbox};
 use super::link::Link;
-use super::subscriptions::{shared_with_us, theirs};
+use super::subscriptions::theirs;
 use super::transport::MqttTransport;
+use super::wire::Arrived;
 
 /// Whom a session is with.
 #[derive(Debug, Clone)]
@@ -90,7 +89,7 @@ pub(crate) fn start<S: Service<RoleServer>>(
     link: &Link,
     instance: &Instance,
     caller: Caller,
-    (number, id, initialize): (u64, RequestId, Bytes),
+    (number, id, initialize): (u64, RequestId, Arrived),
     service: S,
     ended: mpsc::Sender<Ended>,
 ) -> Entry {
@@ -101,7 +100,8 @@ pub(crate) fn start<S: Service<RoleServer>>(
     let transport =
         MqttTransport::<RoleServer>::new(link.clone(), outlet, &rpc, None, caller.gone.clone());
     let link = link.clone();
-    let topics = topics(&caller.client, &rpc);
+    let topics =
+        [theirs(client_presence(&caller.client)), theirs(client_capability(&caller.client))];
     tokio::spawn(async move {
         // Before the answer: the client says `initialized` on its heels.
         match link.subscriptions.add(&topics).await {
@@ -126,10 +126,37 @@ pub(crate) fn start<S: Service<RoleServer>>(
     entry
 }
 
-fn topics(client: &str, rpc: &str) -> Vec<(String, SubscriptionOptions)> {
-    vec![
-        theirs(client_presence(client)),
-        theirs(client_capability(client)),
-        shared_with_us(rpc.to_owned()),
-    ]
+/// Starts the task of a client that asks without a handshake; this is its first request. Nothing is
+/// subscribed before the answer.
+pub(crate) fn start_stateless<S: Service<RoleServer>>(
+    link: &Link,
+    caller: Caller,
+    (number, request): (u64, Arrived),
+    service: S,
+    ended: mpsc::Sender<Ended>,
+) -> Entry {
+    let (inbox, outlet) = inbox();
+    let _ = inbox.put(request);
+    let entry = Entry { number, inbox: Some(inbox), gone: caller.gone.clone() };
+    let rpc = caller.instance.rpc(&caller.client);
+    let (link, gone) = (link.clone(), caller.gone.clone());
+    let transport = MqttTransport::<RoleServer>::stateless(link.clone(), outlet, &rpc, gone);
+    tokio::spawn(async move {
+        // Its end ends what it has asked for.
+        let topics = [theirs(client_presence(&caller.client))];
+        let work = async {
+            match serve_server(service, transport).await {
+                Ok(running) => drop(running.waiting().await),
+                Err(error) => tracing::debug!(client = &*caller.client, %error, "no more requests"),
+            }
+        };
+        let ((), watched) = tokio::join!(work, link.subscriptions.add(&topics));
+        caller.gone.cancel();
+        match watched {
+            Ok(()) => link.subscriptions.remove(&topics).await,
+            Err(error) => tracing::debug!(client = &*caller.client, %error, "its end is not seen"),
+        }
+        let _ = ended.send(Ended { client: caller.client, number }).await;
+    });
+    entry
 }

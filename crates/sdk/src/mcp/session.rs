@@ -4,9 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use agentmq_agents::mcp::answers_filter;
 use rmcp::RoleClient;
-use rmcp::service::{Peer, RunningService, Service, serve_client_with_ct};
+use rmcp::model::ProtocolVersion;
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, Peer, RunningService, Service,
+    serve_client_with_ct, serve_client_with_lifecycle_and_ct,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::bus::{Shared, lock};
@@ -14,14 +18,19 @@ use super::identifier::dice;
 use super::inbox::{Inbox, inbox};
 use super::outbox::Until;
 use super::progress::InOrder;
+use super::stateless_ask::StatelessDesk;
+use super::stateless_calls::StatelessCalls;
+use super::stateless_transport::StatelessTransport;
 use super::subscriptions::{shared_with_us, theirs};
 use super::transport::MqttTransport;
-use super::wire::disconnected;
+use super::wire::{Arrived, disconnected};
 use super::{Error, INITIALIZE_TIMEOUT, Instance};
 
-/// A session with a server. Dropping it ends it: the server is told.
+/// A session with an instance of a server, or what stands for one with all of them: in the revision
+/// without `initialize` each request goes to one of them. Dropping it ends it: the server is told.
 pub struct Session {
-    instance: Instance,
+    server: Arc<str>,
+    instance: Option<Instance>,
     peer: Peer<RoleClient>,
     over: CancellationToken,
     _end: DropGuard,
@@ -36,8 +45,8 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// `false` when there is no room, or nobody takes anything any more.
-    pub(crate) fn give(&self, payload: Bytes) -> bool {
-        self.inbox.as_ref().is_some_and(|inbox| inbox.put(payload).is_ok())
+    pub(crate) fn give(&self, arrived: Arrived) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.put(arrived).is_ok())
     }
 
     /// Calls under way end at once.
@@ -77,7 +86,8 @@ impl Session {
         ));
         let stop = CancellationToken::new();
         let subscriptions = link.subscriptions.clone();
-        let begun = begin(instance, service, transport, stop.clone()).await;
+        let begun = serve_client_with_ct(service, transport, stop.clone());
+        let begun = in_time(&instance.to_string(), "answer to initialize", begun).await;
         let running = match begun {
             Ok(running) => running,
             Err(error) => {
@@ -87,21 +97,80 @@ impl Session {
                 return Err(error);
             }
         };
+        let (server, instance) = (instance.name().into(), Some(instance.clone()));
+        let at_end = async move {
+            drop(leave);
+            subscriptions.remove(&topics).await;
+        };
+        Ok(Self::run(server, instance, running, stop, at_end))
+    }
+
+    /// Asks the instances of a server that need no session, or one of them.
+    pub(crate) async fn open_stateless<S: Service<RoleClient>>(
+        shared: &Arc<Shared>,
+        name: &str,
+        only: Option<&str>,
+        service: S,
+    ) -> Result<Self, Error> {
+        let link = &shared.link;
+        let (inbox, outlet) = inbox();
+        let (number, name): (u64, Arc<str>) = (dice(), name.into());
+        let calls = Arc::new(std::sync::Mutex::new(StatelessCalls::new(&name, only)));
+        let desk = StatelessDesk::new(number, inbox, &calls);
+        if let Some(mut before) = lock(&shared.stateless).insert(name.clone(), desk) {
+            before.end();
+        }
+        let leave = LeaveStateless { shared: shared.clone(), name: name.clone(), number };
+        let topics = [shared_with_us(answers_filter(link.client_id(), &name))];
+        link.subscriptions.add(&topics).await?;
+        let transport = InOrder::new(StatelessTransport::new(shared, &calls, outlet));
+        let stop = CancellationToken::new();
+        let mode = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::NO_INITIALIZE],
+        };
+        let begun = serve_client_with_lifecycle_and_ct(service, transport, mode, stop.clone());
+        let subscriptions = link.subscriptions.clone();
+        let running = match in_time(&name, "answer to server/discover", begun).await {
+            Ok(running) => running,
+            Err(error) => {
+                subscriptions.remove(&topics).await;
+                return Err(error);
+            }
+        };
+        let at_end = async move {
+            drop(leave);
+            subscriptions.remove(&topics).await;
+        };
+        Ok(Self::run(name, None, running, stop, at_end))
+    }
+
+    fn run<S: Service<RoleClient>>(
+        server: Arc<str>,
+        instance: Option<Instance>,
+        running: RunningService<RoleClient, S>,
+        stop: CancellationToken,
+        at_end: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let (peer, over) = (running.peer().clone(), CancellationToken::new());
         let ending = over.clone();
         tokio::spawn(async move {
             let _ = running.waiting().await;
             ending.cancel();
-            drop(leave);
-            subscriptions.remove(&topics).await;
+            at_end.await;
         });
-        Ok(Self { instance: instance.clone(), peer, over, _end: stop.drop_guard() })
+        Self { server, instance, peer, over, _end: stop.drop_guard() }
     }
 
-    /// The server.
+    /// The server-name.
     #[must_use]
-    pub fn instance(&self) -> &Instance {
-        &self.instance
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The instance that the session is with; `None` when each request goes to one of them.
+    #[must_use]
+    pub fn instance(&self) -> Option<&Instance> {
+        self.instance.as_ref()
     }
 
     /// The other side, to make requests.
@@ -127,23 +196,21 @@ impl Deref for Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("instance", &self.instance).finish_non_exhaustive()
+        f.debug_struct("Session").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
-async fn begin<S: Service<RoleClient>>(
-    instance: &Instance,
-    service: S,
-    transport: InOrder<MqttTransport<RoleClient>>,
-    stop: CancellationToken,
+async fn in_time<S: Service<RoleClient>>(
+    server: &str,
+    what: &'static str,
+    begun: impl Future<Output = Result<RunningService<RoleClient, S>, ClientInitializeError>>,
 ) -> Result<RunningService<RoleClient, S>, Error> {
-    let begun = serve_client_with_ct(service, transport, stop);
     match tokio::time::timeout(INITIALIZE_TIMEOUT, begun).await {
         Ok(Ok(running)) => Ok(running),
         Ok(Err(error)) => {
-            Err(Error::Initialize { server: instance.to_string(), why: error.to_string() })
+            Err(Error::Initialize { server: server.to_owned(), why: error.to_string() })
         }
-        Err(_) => Err(Error::Timeout { what: "answer to initialize", after: INITIALIZE_TIMEOUT }),
+        Err(_) => Err(Error::Timeout { what, after: INITIALIZE_TIMEOUT }),
     }
 }
 
@@ -159,6 +226,22 @@ impl Drop for Leave {
         let mut desks = lock(&self.shared.desks);
         if desks.get(&self.instance).is_some_and(|desk| desk.number == self.number) {
             desks.remove(&self.instance);
+        }
+    }
+}
+
+/// The same of a client without a session.
+struct LeaveStateless {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    number: u64,
+}
+
+impl Drop for LeaveStateless {
+    fn drop(&mut self) {
+        let mut desks = lock(&self.shared.stateless);
+        if desks.get(&self.name).is_some_and(|desk| desk.number == self.number) {
+            desks.remove(&self.name);
         }
     }
 }

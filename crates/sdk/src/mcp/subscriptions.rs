@@ -14,7 +14,7 @@ use super::Error;
 #[derive(Debug, Clone)]
 pub(crate) struct Subscriptions {
     client: Client,
-    /// Bounded by the sessions: three topics each at most.
+    /// Bounded by the sessions: two topics each at most.
     users: Arc<Mutex<HashMap<String, usize>>>,
 }
 

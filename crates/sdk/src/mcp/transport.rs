@@ -1,20 +1,25 @@
 //! One session over the shared connection, as `rmcp` wants it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rmcp::model::{CancelledNotification, ErrorData, JsonRpcMessage, RequestId};
+use agentmq_agents::mcp::Topic;
+use rmcp::model::{
+    CancelledNotification, ErrorData, GetExtensions as _, GetMeta as _, JsonRpcMessage, RequestId,
+};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio_util::sync::CancellationToken;
 
+use super::call::Limit;
 use super::fault::{Fault, fault};
 use super::inbox::{Incoming, Outlet};
 use super::link::Link;
-use super::outbox::Until;
-use super::wire::{Received, disconnected, read};
-use super::{Error, OPEN_REQUESTS};
+use super::outbox::{Properties, Until};
+use super::wire::{Arrived, Received, disconnected, read, taken};
+use super::{Error, IDLE, OPEN_REQUESTS, TAKEN_AFTER, traced};
+use crate::TraceContext;
 
 /// One session. Many share a connection: what is for this one comes by a queue, what it says
 /// leaves by the connection's outbox.
@@ -25,8 +30,10 @@ pub struct MqttTransport<R> {
     rpc: Arc<str>,
     /// Where a client's first message goes: `initialize`.
     control: Option<String>,
-    /// Requests of the other side that have no answer yet.
-    open: Arc<Mutex<HashSet<RequestId>>>,
+    /// Requests of the other side that have no answer yet, and the traces they belong to.
+    open: Open,
+    /// It has no beginning: the end is when nothing was asked for a while, and nobody is told.
+    is_stateless: bool,
     /// The other side has ended the session, or is gone.
     peer_gone: bool,
     /// Cancelled with that, since `rmcp` would let handlers work on for a while.
@@ -34,7 +41,14 @@ pub struct MqttTransport<R> {
     role: PhantomData<fn() -> R>,
 }
 
+type Open = Arc<Mutex<HashMap<RequestId, TraceContext>>>;
+
 impl<R: ServiceRole> MqttTransport<R> {
+    /// Of a client whose requests need no session.
+    pub(crate) fn stateless(link: Link, inbox: Outlet, rpc: &str, gone: CancellationToken) -> Self {
+        Self { is_stateless: true, ..Self::new(link, inbox, rpc, None, gone) }
+    }
+
     pub(crate) fn new(
         link: Link,
         inbox: Outlet,
@@ -48,6 +62,7 @@ impl<R: ServiceRole> MqttTransport<R> {
             rpc: rpc.into(),
             control,
             open: Arc::default(),
+            is_stateless: false,
             peer_gone: false,
             gone,
             role: PhantomData,
@@ -55,14 +70,19 @@ impl<R: ServiceRole> MqttTransport<R> {
     }
 
     /// Notes a request of the other side; `false` when there are too many.
-    fn admit(&self, message: &RxJsonRpcMessage<R>) -> bool {
+    fn admit(&self, message: &mut RxJsonRpcMessage<R>, arrived: &Arrived) -> bool {
         match message {
-            JsonRpcMessage::Request(request) => {
+            JsonRpcMessage::Request(it) => {
+                let trace = traced::incoming(it.request.get_meta_mut(), &arrived.trace);
                 let mut open = lock(&self.open);
                 if open.len() >= OPEN_REQUESTS {
                     return false;
                 }
-                open.insert(request.id.clone());
+                open.insert(it.id.clone(), trace);
+                drop(open);
+                if let Some(Topic::Service { .. }) = Topic::parse(&arrived.topic) {
+                    self.tell_taken(it.id.clone());
+                }
             }
             JsonRpcMessage::Notification(it) => {
                 // What is taken back gets no answer.
@@ -77,6 +97,29 @@ impl<R: ServiceRole> MqttTransport<R> {
             _ => {}
         }
         true
+    }
+
+    /// Whoever has asked anybody wants to know who has the request, unless the answer says it first.
+    fn tell_taken(&self, id: RequestId) {
+        let (link, rpc, open) = (self.link.clone(), self.rpc.clone(), self.open.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(TAKEN_AFTER).await;
+            if lock(&open).contains_key(&id) {
+                drop(link.outbox.send(&rpc, taken(&id), Until::Queued));
+            }
+        });
+    }
+
+    /// What comes next; `None` at the end, by our wish or because nothing was asked for a while.
+    async fn next(&mut self) -> Option<Incoming> {
+        if self.is_stateless && lock(&self.open).is_empty() {
+            match tokio::time::timeout(IDLE, self.inbox.take()).await {
+                Ok(next) => return next,
+                // What has come meanwhile is still taken; what comes later begins anew.
+                Err(_) => self.inbox.close(),
+            }
+        }
+        self.inbox.take().await
     }
 
     fn leave(&mut self) {
@@ -94,21 +137,28 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
 
     fn send(
         &mut self,
-        item: TxJsonRpcMessage<R>,
+        mut item: TxJsonRpcMessage<R>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         // A client that begins anew counts its requests anew: an answer to one of the session that
         // is over would be taken for another's.
         let unheard = self.peer_gone || self.inbox.is_gone();
         let control = self.control.take();
         let topic = control.as_deref().unwrap_or(&self.rpc);
-        let (answers, until) = match &item {
-            JsonRpcMessage::Request(_) => (None, Until::Taken),
+        let (mut limit, mut trace) = (None, TraceContext::default());
+        let (answers, until) = match &mut item {
+            JsonRpcMessage::Request(it) => {
+                limit = it.request.extensions().get::<Limit>().map(|limit| limit.0);
+                if !it.request.get_meta().is_empty() {
+                    trace = traced::outgoing(it.request.get_meta_mut());
+                }
+                (None, Until::Taken)
+            }
             JsonRpcMessage::Response(it) => (Some(it.id.clone()), Until::Queued),
             JsonRpcMessage::Error(it) => (it.id.clone(), Until::Queued),
             JsonRpcMessage::Notification(_) => (None, Until::Queued),
         };
         if let Some(id) = &answers {
-            lock(&self.open).remove(id);
+            trace = lock(&self.open).remove(id).unwrap_or_default();
         }
         let mut payload = serde_json::to_vec(&item).unwrap_or_default();
         let max = self.link.max_payload(topic);
@@ -127,7 +177,10 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
         }
         let sending = match too_large {
             None if unheard => Ok(None),
-            None => Ok(Some(self.link.outbox.send(topic, payload, until))),
+            None => {
+                let properties = Properties { limit, trace: &trace };
+                Ok(Some(self.link.outbox.send_as(topic, payload, until, &properties)))
+            }
             Some(error) => Err(error),
         };
         async move {
@@ -140,13 +193,19 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
         loop {
-            let Incoming::Payload(payload) = self.inbox.take().await? else {
-                self.leave();
-                return None;
+            let arrived = match self.next().await? {
+                Incoming::Message(arrived) => arrived,
+                Incoming::Failed(id, error) => return Some(JsonRpcMessage::error(error, Some(id))),
+                Incoming::Gone => {
+                    self.leave();
+                    return None;
+                }
             };
-            match read::<R>(&payload) {
-                Received::Message(message) if self.admit(&message) => return Some(message),
-                Received::Message(message) => {
+            match read::<R>(&arrived.payload) {
+                Received::Message(mut message) => {
+                    if self.admit(&mut message, &arrived) {
+                        return Some(message);
+                    }
                     if let JsonRpcMessage::Request(request) = message {
                         let what = format!("more than {OPEN_REQUESTS} requests at once");
                         self.refuse(request.id, fault(Fault::Busy, what));
@@ -165,7 +224,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
     async fn close(&mut self) -> Result<(), Self::Error> {
         self.inbox.close();
         let peer_gone = std::mem::replace(&mut self.peer_gone, true) || self.inbox.is_gone();
-        if !peer_gone && self.control.is_none() {
+        if !peer_gone && self.control.is_none() && !self.is_stateless {
             // Nobody waits for it: without a connection it would be long in coming.
             drop(self.link.outbox.send(&self.rpc, disconnected(), Until::Queued));
         }
@@ -174,6 +233,6 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
 }
 
 /// No code that holds this lock can panic halfway through a change.
-fn lock(mutex: &Mutex<HashSet<RequestId>>) -> std::sync::MutexGuard<'_, HashSet<RequestId>> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_agents::mcp::{CLIENT, CLIENT_ID, COMPONENT_TYPE, SERVER};
 use agentmq_client::{Message, PropertiesBuf, Property, Publish, QoS};
+use bytes::Bytes;
 use rmcp::model::{ErrorCode, ErrorData, JsonRpcMessage, NumberOrString, RequestId};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole};
 use serde::Deserialize;
 
 use super::MESSAGE_BYTES;
+use crate::TraceContext;
 
 /// What kind of component we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,27 @@ impl Stamp {
 
     pub(crate) fn properties(&self) -> PropertiesBuf {
         self.component.connect_properties().with(Property::Pair(CLIENT_ID, &self.client_id))
+    }
+}
+
+/// A message that came, as far as a session needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    pub(crate) trace: TraceContext,
+    /// It names its sender.
+    pub(crate) is_signed: bool,
+}
+
+impl Arrived {
+    pub(crate) fn of(message: &Message) -> Self {
+        Self {
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            trace: TraceContext::of_message(message),
+            is_signed: sender(message).is_some(),
+        }
     }
 }
 
@@ -95,6 +118,30 @@ pub(crate) struct Envelope {
     pub(crate) method: Option<String>,
 }
 
+/// What a request says of itself that needs no session.
+#[derive(Debug, Deserialize)]
+struct SelfContained {
+    #[serde(rename = "params")]
+    _params: Params,
+}
+
+#[derive(Debug, Deserialize)]
+struct Params {
+    #[serde(rename = "_meta")]
+    _meta: Meta,
+}
+
+#[derive(Debug, Deserialize)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+    _revision: serde::de::IgnoredAny,
+}
+
+/// Whether a request needs no session: it is of a revision in which each says what it must.
+pub(crate) fn is_self_contained(payload: &[u8]) -> bool {
+    serde_json::from_slice::<SelfContained>(payload).is_ok()
+}
+
 impl Envelope {
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         (payload.len() <= MESSAGE_BYTES).then(|| serde_json::from_slice(payload).ok())?
@@ -135,6 +182,21 @@ pub(crate) fn read<R: ServiceRole>(payload: &[u8]) -> Received<RxJsonRpcMessage<
     }
 }
 
+/// That a server works on a request which any instance might have taken.
+pub(crate) fn taken(id: &RequestId) -> Vec<u8> {
+    let params = serde_json::json!({ "requestId": id });
+    let message = serde_json::json!({ "jsonrpc": "2.0", "method": TAKEN, "params": params });
+    message.to_string().into_bytes()
+}
+
+/// That nobody waits for a request any more.
+pub(crate) fn cancelled(id: &RequestId) -> Vec<u8> {
+    let params = serde_json::json!({ "requestId": id });
+    let method = "notifications/cancelled";
+    let message = serde_json::json!({ "jsonrpc": "2.0", "method": method, "params": params });
+    message.to_string().into_bytes()
+}
+
 /// The end of a session, or of a client.
 pub(crate) fn disconnected() -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","method":"{DISCONNECTED}"}}"#).into_bytes()
@@ -147,6 +209,9 @@ pub(crate) fn says_disconnected(payload: &[u8]) -> bool {
 }
 
 const DISCONNECTED: &str = "notifications/disconnected";
+
+/// A server has taken a request that any instance might have taken, and works on it.
+pub(crate) const TAKEN: &str = "notifications/agentmq/taken";
 
 #[cfg(test)]
 mod tests {
