@@ -8,7 +8,8 @@ use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerNotification, Tool};
 use tokio::sync::{mpsc, watch};
 
 use crate::host_name::Names;
-use crate::host_uri::host_uri;
+use crate::host_uri::{host_uri, server_uri};
+use crate::listening::Wanted;
 use crate::listing::Listing;
 
 /// All servers' lists. Bounded by the servers that are followed and what is taken of each.
@@ -41,6 +42,7 @@ pub(crate) struct State {
     pub(crate) prompts: u64,
     pub(crate) resources: u64,
     pub(crate) sessions: u64,
+    pub(crate) subscriptions: u64,
     /// The lists of all servers that were there at first are in.
     pub(crate) ready: bool,
     /// The broker is connected.
@@ -177,7 +179,8 @@ impl Catalogue {
     /// The host wants to know of changes of this resource, or not any more. `false` when it wants
     /// to know of too many.
     pub(crate) fn set_subscribed(&self, uri: &str, subscribed: bool) -> bool {
-        let all = &mut self.lock().subscribed;
+        let mut inner = self.lock();
+        let all = &mut inner.subscribed;
         if !subscribed {
             all.remove(uri);
         } else if all.len() >= SUBSCRIPTIONS {
@@ -185,12 +188,15 @@ impl Catalogue {
         } else {
             all.insert(uri.to_owned());
         }
+        drop(inner);
+        self.state.send_modify(|state| state.subscriptions += 1);
         true
     }
 
-    /// The resources of which the host wants to know changes.
-    pub(crate) fn subscribed(&self) -> Vec<String> {
-        self.lock().subscribed.iter().cloned().collect()
+    /// Those of a server, in its own words.
+    pub(crate) fn subscribed_of(&self, server: &str) -> Wanted {
+        let own = |uri: &String| server_uri(uri).filter(|(of, _)| of == server).map(|it| it.1);
+        self.lock().subscribed.iter().filter_map(own).collect()
     }
 
     /// Gives the host a notification, if it wants it and there is room.

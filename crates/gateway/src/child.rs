@@ -7,20 +7,22 @@ use std::time::Duration;
 use agentmq_sdk::mcp::{Call, InOrder, call};
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientResult, ErrorData, InitializeRequestParams, InitializeResult, ProgressNotificationParam,
-    ServerNotification, ServerRequest, ServerResult,
+    ClientResult, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
+    ProgressNotificationParam, ProtocolVersion, ServerNotification, ServerRequest, ServerResult,
 };
 use rmcp::service::{
-    NotificationContext, Peer, RequestContext, RunningService, Service, serve_client_with_ct,
+    ClientLifecycleMode, NotificationContext, Peer, RequestContext, RunningService, Service,
+    serve_client_with_lifecycle_and_ct,
 };
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::client_side::{answer_server, our_info};
+use crate::listening::{Wanted, listen};
 use crate::stderr_log::log_lines;
 
 /// A command: never given to a shell.
@@ -65,10 +67,31 @@ struct Process {
 }
 
 impl Child {
-    /// Starts a program and begins its one session. What it tells by itself goes to `notices`.
+    /// Starts a program and finds out what it offers: in the newest revision if it knows that, else
+    /// in a session. What it tells by itself goes to `notices`, and what it tells of resources is
+    /// about those that are wanted.
     pub(crate) async fn start(
         program: &Program,
         notices: mpsc::Sender<ServerNotification>,
+        wanted: watch::Receiver<Wanted>,
+    ) -> Result<Self, Error> {
+        let newest = vec![ProtocolVersion::NO_INITIALIZE];
+        let ask = ClientLifecycleMode::Auto { preferred_versions: newest, legacy_version: None };
+        match Box::pin(Self::begin(program, notices.clone(), wanted.clone(), ask)).await {
+            // Some end when the first thing that they are asked is none that they know.
+            Err(Error::Ended { .. } | Error::NoMcp { .. }) => {
+                let initialize = ClientLifecycleMode::Initialize;
+                Box::pin(Self::begin(program, notices, wanted, initialize)).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin(
+        program: &Program,
+        notices: mpsc::Sender<ServerNotification>,
+        wanted: watch::Receiver<Wanted>,
+        lifecycle: ClientLifecycleMode,
     ) -> Result<Self, Error> {
         let name = program.name();
         let mut process = Process::spawn(program)?;
@@ -81,14 +104,15 @@ impl Child {
         }
         let transport = InOrder::new(AsyncRwTransport::<RoleClient, _, _>::new(stdout, stdin));
         let stop = CancellationToken::new();
-        let begun = serve_client_with_ct(Notices(notices), transport, stop.clone());
+        let ours = Notices(notices.clone());
+        let begun = serve_client_with_lifecycle_and_ct(ours, transport, lifecycle, stop.clone());
         let running = match tokio::time::timeout(START_TIMEOUT, begun).await {
             Ok(Ok(running)) => running,
             Ok(Err(error)) => return Err(process.explain(name, error.to_string()).await),
             Err(_) => return Err(Error::Silent { program: name, after: START_TIMEOUT }),
         };
-        let Some(info) = initialize_result(&running) else {
-            return Err(Error::NoMcp { program: name, why: "it has no initialize".into() });
+        let Some(info) = server_info(&running, &name) else {
+            return Err(Error::NoMcp { program: name, why: "it does not say what it is".into() });
         };
         let (peer, gone) = (running.peer().clone(), CancellationToken::new());
         let ending = gone.clone();
@@ -96,13 +120,29 @@ impl Child {
             let _ = running.waiting().await;
             ending.cancel();
         });
+        if !info.protocol_version.has_initialize() {
+            let (peer, gone) = (peer.clone(), gone.clone());
+            let tell = move |notification| Notices(notices.clone()).put(notification);
+            let listening = async move { listen(&peer, wanted, tell, || {}).await };
+            tokio::spawn(async move { gone.run_until_cancelled(listening).await });
+        }
         let places = Semaphore::new(REQUESTS);
         Ok(Self { peer, info, gone, stop, places, process: process.into() })
     }
 
-    /// What it answered to `initialize`.
+    /// What it says of itself.
     pub(crate) fn info(&self) -> &InitializeResult {
         &self.info
+    }
+
+    /// Whether it speaks the revision without sessions.
+    pub(crate) fn is_stateless(&self) -> bool {
+        !self.info.protocol_version.has_initialize()
+    }
+
+    /// The revisions in which it can be asked: others than its own are put into its words.
+    pub(crate) fn versions(&self) -> Vec<ProtocolVersion> {
+        ProtocolVersion::known_up_to(&self.info.protocol_version).to_vec()
     }
 
     /// Makes a request.
@@ -183,14 +223,16 @@ impl Drop for Process {
     }
 }
 
-fn initialize_result<S>(running: &RunningService<RoleClient, S>) -> Option<InitializeResult>
+fn server_info<S>(running: &RunningService<RoleClient, S>, name: &str) -> Option<InitializeResult>
 where
     S: Service<RoleClient>,
 {
     let info = running.peer_info()?;
     let mut result = InitializeResult::new(info.capabilities.clone());
     result.protocol_version = info.protocol_version.clone();
-    result.server_info = info.server_info.clone()?;
+    // The newest revision lets a server leave it out.
+    let told = info.server_info.clone();
+    result.server_info = told.unwrap_or_else(|| Implementation::new(name, ""));
     result.instructions.clone_from(&info.instructions);
     result.meta.clone_from(&info.meta);
     Some(result)
@@ -199,6 +241,14 @@ where
 /// Our side of the session with the program.
 #[derive(Debug)]
 struct Notices(mpsc::Sender<ServerNotification>);
+
+impl Notices {
+    fn put(&self, notification: ServerNotification) {
+        if self.0.try_send(notification).is_err() {
+            tracing::warn!("notification of the server dropped: too many wait");
+        }
+    }
+}
 
 impl Service<RoleClient> for Notices {
     async fn handle_request(
@@ -214,9 +264,7 @@ impl Service<RoleClient> for Notices {
         notification: ServerNotification,
         _: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
-        if self.0.try_send(notification).is_err() {
-            tracing::warn!("notification of the server dropped: too many wait");
-        }
+        self.put(notification);
         Ok(())
     }
 

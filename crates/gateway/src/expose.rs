@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentmq_client::Options;
 use agentmq_sdk::mcp::{self, Instance, Server, ServerConfig};
-use rmcp::model::{InitializeResult, ServerNotification};
+use rmcp::model::ServerNotification;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -53,13 +53,13 @@ pub async fn expose(
 ) -> Result<(), Error> {
     let (notices, told) = mpsc::channel(NOTICES);
     tokio::pin!(stop);
+    let shared = Arc::new(Shared::default());
     let child = tokio::select! {
-        child = Child::start(&config.program, notices.clone()) => Arc::new(child?),
+        child = Child::start(&config.program, notices.clone(), shared.wanted()) => Arc::new(child?),
         () = &mut stop => return Ok(()),
     };
-    let shared = Arc::new(Shared::default());
     shared.set_child(Some(child.clone())).await;
-    let named = server_config(&config, child.info());
+    let named = server_config(&config, &child);
     let connected = Box::pin(Server::connect(config.options.clone(), named)).await;
     let (server, acceptor) = match connected {
         Ok(connected) => connected,
@@ -119,7 +119,7 @@ async fn supervise(
             report(Happening::Offline { why, retry_in: pause });
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            match Child::start(&config.program, notices.clone()).await {
+            match Child::start(&config.program, notices.clone(), shared.wanted()).await {
                 Ok(child) => break Arc::new(child),
                 Err(error) => why = error.to_string(),
             }
@@ -137,6 +137,7 @@ async fn pass_on(
     while let Some(notification) = told.recv().await {
         match Audience::of(notification) {
             Audience::Everybody(notification) => {
+                shared.listeners.tell(&notification).await;
                 if let Err(error) = server.notify(notification).await {
                     tracing::debug!(%error, "a change could not be told");
                 }
@@ -151,8 +152,8 @@ async fn pass_on(
     }
 }
 
-fn server_config(config: &Expose, info: &InitializeResult) -> ServerConfig {
-    let about = &info.server_info;
+fn server_config(config: &Expose, child: &Child) -> ServerConfig {
+    let about = &child.info().server_info;
     let name = config.name.clone().unwrap_or_else(|| as_server_name(&about.name));
     let description = config
         .description
@@ -160,7 +161,7 @@ fn server_config(config: &Expose, info: &InitializeResult) -> ServerConfig {
         .or_else(|| about.title.clone())
         .or_else(|| about.description.clone())
         .unwrap_or_else(|| about.name.clone());
-    ServerConfig { name, description, ..ServerConfig::default() }
+    ServerConfig { name, description, versions: child.versions(), ..ServerConfig::default() }
 }
 
 /// What a program calls itself, as far as it can stand in a topic.

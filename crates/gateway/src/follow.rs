@@ -12,12 +12,12 @@ use rmcp::model::{
     ClientResult, ErrorData, InitializeRequestParams, ServerNotification, ServerRequest,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::catalogue::Catalogue;
 use crate::client_side::{answer_server, our_info};
-use crate::host_uri::server_uri;
+use crate::listening::listen;
 use crate::listing::{list, plain_call};
 use crate::resource_subscriptions::subscribe;
 
@@ -123,7 +123,9 @@ async fn stay(
     let mut notices = mail.notices.lock().await;
     let work = async {
         catalogue.set_session(name, Some(session.clone()));
-        subscribe_again(session, name, catalogue).await;
+        if !session.is_stateless() {
+            subscribe_again(session, name, catalogue).await;
+        }
         mail.lists_changed();
         loop {
             tokio::select! {
@@ -145,18 +147,45 @@ async fn stay(
     };
     tokio::select! {
         () = work => {}
+        () = hear(session, name, catalogue, mail) => {}
         () = session.over().cancelled() => {}
     }
 }
 
+/// Listens to a server that has no sessions, as long as this is polled.
+async fn hear(session: &Session, name: &str, catalogue: &Catalogue, mail: &Mail) {
+    if session.is_stateless() {
+        let mut state = catalogue.watch();
+        let wanted = watch::Sender::new(catalogue.subscribed_of(name));
+        let heard = listen(
+            session.peer(),
+            wanted.subscribe(),
+            |it| mail.put(it),
+            || {
+                mail.lists_changed();
+            },
+        );
+        let following = async {
+            while state.changed().await.is_ok() {
+                let now = catalogue.subscribed_of(name);
+                wanted.send_if_modified(|wanted| {
+                    let changed = *wanted != now;
+                    *wanted = now;
+                    changed
+                });
+            }
+        };
+        tokio::join!(heard, following);
+    }
+    // It tells nothing by itself.
+    std::future::pending().await
+}
+
 /// Another instance knows nothing of what the host has asked the one before.
 async fn subscribe_again(session: &Session, name: &str, catalogue: &Catalogue) {
-    for uri in catalogue.subscribed() {
-        let own = server_uri(&uri).filter(|(server, _)| server == name);
-        if let Some((server, uri)) = own
-            && let Err(error) = Box::pin(plain_call(session.peer(), subscribe(&uri))).await
-        {
-            tracing::debug!(server, error = &*error.message, "resource not subscribed again");
+    for uri in catalogue.subscribed_of(name) {
+        if let Err(error) = Box::pin(plain_call(session.peer(), subscribe(&uri))).await {
+            tracing::debug!(name, error = &*error.message, "resource not subscribed again");
         }
     }
 }
@@ -175,6 +204,21 @@ impl Mail {
         let (sender, notices) = mpsc::channel(NOTICES);
         let relist = AtomicBool::new(false);
         Self { relist, wake: Notify::new(), sender, notices: notices.into() }
+    }
+
+    /// Takes what a server tells.
+    fn put(&self, notification: ServerNotification) {
+        match notification {
+            ServerNotification::ToolListChangedNotification(_)
+            | ServerNotification::PromptListChangedNotification(_)
+            | ServerNotification::ResourceListChangedNotification(_) => self.lists_changed(),
+            ServerNotification::ResourceUpdatedNotification(_)
+            | ServerNotification::LoggingMessageNotification(_) => {
+                let given = self.sender.try_send(notification);
+                given.unwrap_or_else(|_| tracing::debug!("notification dropped: too many wait"));
+            }
+            _ => {}
+        }
     }
 
     /// However often they change while we ask, we ask once more.
@@ -202,17 +246,7 @@ impl Service<RoleClient> for OurSide {
         notification: ServerNotification,
         _: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
-        match notification {
-            ServerNotification::ToolListChangedNotification(_)
-            | ServerNotification::PromptListChangedNotification(_)
-            | ServerNotification::ResourceListChangedNotification(_) => self.0.lists_changed(),
-            ServerNotification::ResourceUpdatedNotification(_)
-            | ServerNotification::LoggingMessageNotification(_) => {
-                let given = self.0.sender.try_send(notification);
-                given.unwrap_or_else(|_| tracing::debug!("notification dropped: too many wait"));
-            }
-            _ => {}
-        }
+        self.0.put(notification);
         Ok(())
     }
 

@@ -1,18 +1,22 @@
 //! A session on the bus, whose requests go to the program.
 
+#![expect(deprecated, reason = "clients with sessions set how much is logged")]
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use agentmq_sdk::mcp::{Call, Caller, Fault, fault};
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientNotification, ClientRequest, ErrorCode, ErrorData, InitializeResult,
-    ProgressNotification, ProgressNotificationParam, ProtocolVersion, ServerNotification,
-    ServerResult,
+    ClientNotification, ClientRequest, DiscoverResult, ErrorCode, ErrorData, InitializeResult,
+    LoggingLevel, ProgressNotification, ProgressNotificationParam, ProtocolVersion,
+    ServerNotification, ServerResult,
 };
 use rmcp::service::{NotificationContext, Peer, RequestContext, Service};
+use tokio::sync::watch;
 
+use crate::bus_listeners::{BusListeners, Listener};
 use crate::child::Child;
+use crate::listening::Wanted;
 use crate::resource_subscriptions::{ResourceSubscriptions, unsubscribe};
 
 /// What the sessions of a server share: the program, while it runs, and who waits for it.
@@ -23,6 +27,10 @@ pub(crate) struct Shared {
     callers: Mutex<HashMap<Arc<str>, Busy>>,
     /// Held while the program is told, so that it and the table agree.
     subscriptions: tokio::sync::Mutex<ResourceSubscriptions>,
+    /// The same for a program of the revision without sessions, which is listened to.
+    wanted: watch::Sender<Wanted>,
+    /// Who listens to us in that revision.
+    pub(crate) listeners: BusListeners,
 }
 
 impl Shared {
@@ -33,7 +41,13 @@ impl Shared {
     /// The program runs, or it does not. It knows nothing of what its predecessor was told.
     pub(crate) async fn set_child(&self, child: Option<Arc<Child>>) {
         *self.subscriptions.lock().await = ResourceSubscriptions::default();
+        self.wanted.send_replace(Wanted::new());
         *self.child.write().unwrap_or_else(PoisonError::into_inner) = child;
+    }
+
+    /// The resources that a program is to tell of which is listened to.
+    pub(crate) fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.wanted.subscribe()
     }
 
     /// Who may hear a message that the program gives no address: the one client with requests under
@@ -50,7 +64,7 @@ impl Shared {
         Calling { shared: self.clone(), client }
     }
 
-    async fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         child: &Child,
         client: &Arc<str>,
@@ -61,25 +75,44 @@ impl Shared {
         if !table.has_room() {
             return Err(fault(Fault::Busy, "too many subscriptions of resources"));
         }
-        if !table.has(uri) {
+        if !table.has(uri) && !child.is_stateless() {
             child.request(request, NO_PROGRESS, std::future::pending()).await?;
         }
         table.add(uri, client);
+        self.want(child, &table);
         Ok(ServerResult::empty(()))
     }
 
     async fn unsubscribe(&self, child: &Child, client: &str, uri: &str) -> Result<(), ErrorData> {
         let mut table = self.subscriptions.lock().await;
-        if table.remove(uri, client) {
+        let was_last = table.remove(uri, client);
+        self.want(child, &table);
+        if was_last && !child.is_stateless() {
             child.request(unsubscribe(uri), NO_PROGRESS, std::future::pending()).await?;
         }
         Ok(())
     }
 
-    async fn forget(&self, client: &str) {
-        let left = self.subscriptions.lock().await.remove_client(client);
+    /// Whom a program of the revision without sessions tells what, it is told as a whole.
+    fn want(&self, child: &Child, table: &ResourceSubscriptions) {
+        if child.is_stateless() {
+            let uris: Wanted = table.uris().cloned().collect();
+            self.wanted.send_if_modified(|wanted| {
+                let changed = *wanted != uris;
+                *wanted = uris;
+                changed
+            });
+        }
+    }
+
+    pub(crate) async fn forget(&self, client: &str) {
+        let mut table = self.subscriptions.lock().await;
+        let left = table.remove_client(client);
+        let Some(child) = self.child() else { return };
+        self.want(&child, &table);
+        drop(table);
         for uri in left {
-            if let Some(child) = self.child() {
+            if !child.is_stateless() {
                 // It may be gone itself.
                 let _ = child.request(unsubscribe(&uri), NO_PROGRESS, std::future::pending()).await;
             }
@@ -99,6 +132,9 @@ struct Busy {
 pub(crate) struct Forward {
     shared: Arc<Shared>,
     caller: Caller,
+    /// What a client with a session wants to be logged: a program without sessions is told with
+    /// each request.
+    level: Mutex<Option<LoggingLevel>>,
 }
 
 impl Forward {
@@ -108,7 +144,7 @@ impl Forward {
             who.gone().cancelled().await;
             at_end.forget(who.client()).await;
         });
-        Self { shared: shared.clone(), caller }
+        Self { shared: shared.clone(), caller, level: Mutex::default() }
     }
 
     async fn pass(
@@ -139,6 +175,56 @@ impl Forward {
     }
 }
 
+impl Forward {
+    /// A request that says itself who sends it: as it is, to a program of that revision.
+    async fn handle_stateless(
+        &self,
+        child: &Arc<Child>,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let versions = child.versions();
+        let asked = context.meta.protocol_version();
+        if let Some(asked) = asked.filter(|version| !versions.contains(version)) {
+            return Err(ErrorData::unsupported_protocol_version(asked, &versions));
+        }
+        let missing = context.meta.missing_required_keys(&ProtocolVersion::NO_INITIALIZE);
+        if !missing.is_empty() {
+            let what = format!("the request's _meta has no {}", missing.join(", "));
+            return Err(ErrorData::invalid_params(what, None));
+        }
+        match request {
+            ClientRequest::DiscoverRequest(_) => {
+                let info = child.info().clone();
+                Ok(ServerResult::DiscoverResult(DiscoverResult::from_server_info(versions, info)))
+            }
+            ClientRequest::SubscriptionsListenRequest(_) => {
+                let (shared, child) = (self.shared.clone(), child.clone());
+                let listener = Listener { shared, child, caller: self.caller.clone() };
+                listener.handle_request(request, context).await
+            }
+            ClientRequest::InitializeRequest(_)
+            | ClientRequest::PingRequest(_)
+            | ClientRequest::SubscribeRequest(_)
+            | ClientRequest::UnsubscribeRequest(_)
+            | ClientRequest::SetLevelRequest(_) => Err(not_found(&request)),
+            _ => {
+                let mut call = Call::new(request);
+                call.meta.clone_from(&context.meta);
+                self.pass(child, call, context).await
+            }
+        }
+    }
+}
+
+fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
+    context.meta.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+fn not_found(request: &ClientRequest) -> ErrorData {
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method().to_owned(), None)
+}
+
 impl Service<RoleServer> for Forward {
     async fn handle_request(
         &self,
@@ -148,19 +234,28 @@ impl Service<RoleServer> for Forward {
         let Some(child) = self.shared.child() else {
             return Err(fault(Fault::Offline, "the server's program is not running now"));
         };
+        if is_stateless(&context) {
+            return self.handle_stateless(&child, request, context).await;
+        }
         match &request {
             ClientRequest::InitializeRequest(_) => {
                 return Ok(ServerResult::InitializeResult(child.info().clone()));
             }
             ClientRequest::PingRequest(_) => return Ok(ServerResult::empty(())),
             ClientRequest::DiscoverRequest(_) | ClientRequest::SubscriptionsListenRequest(_) => {
-                let what = request.method().to_owned();
-                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, what, None));
+                return Err(not_found(&request));
+            }
+            ClientRequest::SetLevelRequest(set) if child.is_stateless() => {
+                *lock(&self.level) = Some(set.params.level);
+                return Ok(ServerResult::empty(()));
             }
             _ => {}
         }
         let mut call = Call::new(request);
         call.meta.clone_from(&context.meta);
+        if let Some(level) = *lock(&self.level) {
+            call.meta.set_log_level(level);
+        }
         let client: Arc<str> = self.caller.client().into();
         match &call.request {
             ClientRequest::SubscribeRequest(subscribe) => {
@@ -172,7 +267,18 @@ impl Service<RoleServer> for Forward {
                 self.shared.unsubscribe(&child, &client, &uri).await?;
                 Ok(ServerResult::empty(()))
             }
-            _ => self.pass(&child, call, context).await,
+            _ => {
+                let mut result = self.pass(&child, call, context).await?;
+                if matches!(result, ServerResult::InputRequiredResult(_)) {
+                    let what = "the program asks what clients of this revision cannot answer";
+                    return Err(ErrorData::invalid_request(what, None));
+                }
+                if child.is_stateless() {
+                    result.strip_result_type_for_legacy_peer();
+                    result.strip_non_object_output_for_legacy_peer();
+                }
+                Ok(result)
+            }
         }
     }
 
@@ -189,11 +295,9 @@ impl Service<RoleServer> for Forward {
         self.shared.child().map(|child| child.info().clone()).unwrap_or_default()
     }
 
-    /// No session speaks a newer revision than the program.
+    /// Nobody speaks a newer revision with us than the program.
     fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
-        let newest = self.get_info().protocol_version;
-        let known = ProtocolVersion::KNOWN_VERSIONS.iter();
-        known.filter(|it| it.as_str() <= newest.as_str()).cloned().collect::<Vec<_>>().into()
+        self.shared.child().map(|child| child.versions()).unwrap_or_default().into()
     }
 }
 

@@ -12,8 +12,9 @@ use rmcp::model::{
     GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ProgressNotificationParam, ReadResourceRequest, ReadResourceRequestParams,
-    ReadResourceResponse, Reference, ResultType, ServerCapabilities, ServerConfig, ServerResult,
-    SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+    ReadResourceResponse, Reference, RequestMetaObject, ResultType, ServerCapabilities,
+    ServerConfig, ServerResult, SubscribeRequestParams, SubscriptionFilter, TASKS_EXTENSION_ID,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use tokio::time::Instant;
@@ -86,7 +87,9 @@ impl Host {
         context: &RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         let session = self.session(server).await?;
-        let answer = self.ask_in(&session, request.clone(), context).await;
+        let mut again = Call::new(request.clone());
+        again.repeatable = true;
+        let answer = self.ask_in(&session, again, context).await;
         let gone = answer.as_ref().err().and_then(fault_of) == Some(Fault::Gone);
         if !gone || context.ct.is_cancelled() {
             return answer;
@@ -103,17 +106,17 @@ impl Host {
         context: &RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         let session = self.session(server).await?;
-        self.ask_in(&session, request, context).await
+        self.ask_in(&session, Call::new(request), context).await
     }
 
     async fn ask_in(
         &self,
         session: &Session,
-        request: ClientRequest,
+        mut request: Call,
         context: &RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
-        let mut request = Call::new(request);
         request.meta.clone_from(&context.meta);
+        without_tasks(&mut request.meta);
         let peer = &context.peer;
         let progress = context.meta.get_progress_token().map(|token| {
             move |mut report: ProgressNotificationParam| {
@@ -143,6 +146,10 @@ impl Host {
         let (server, own) = server_uri(uri).ok_or_else(|| self.unknown("resource", uri))?;
         if !self.catalogue.set_subscribed(uri, true) {
             return Err(fault(Fault::Busy, "too many subscriptions of resources"));
+        }
+        // Who has no sessions is listened to: it is told which resources when they change.
+        if self.session(&server).await?.is_stateless() {
+            return Ok(());
         }
         let asked = self.ask(&server, subscribe(&own).request, context).await;
         if asked.is_err() {
@@ -233,6 +240,10 @@ impl ServerHandler for Host {
                 complete(&mut result.result_type);
                 Ok(CallToolResponse::Complete(result))
             }
+            // The host has what is asked for, and asks again with it.
+            ServerResult::InputRequiredResult(result) => {
+                Ok(CallToolResponse::InputRequired(result))
+            }
             _ => Err(no_such_answer("tools/call")),
         }
     }
@@ -264,6 +275,9 @@ impl ServerHandler for Host {
                 }
                 complete(&mut result.result_type);
                 Ok(GetPromptResponse::Complete(result))
+            }
+            ServerResult::InputRequiredResult(result) => {
+                Ok(GetPromptResponse::InputRequired(result))
             }
             _ => Err(no_such_answer("prompts/get")),
         }
@@ -306,6 +320,9 @@ impl ServerHandler for Host {
                 }
                 complete(&mut result.result_type);
                 Ok(ReadResourceResponse::Complete(result))
+            }
+            ServerResult::InputRequiredResult(result) => {
+                Ok(ReadResourceResponse::InputRequired(result))
             }
             _ => Err(no_such_answer("resources/read")),
         }
@@ -359,11 +376,27 @@ impl ServerHandler for Host {
         self.catalogue.set_subscribed(&params.uri, false);
         let found = server_uri(&params.uri);
         let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
+        if self.session(&server).await?.is_stateless() {
+            return Ok(());
+        }
         self.ask(&server, unsubscribe(&own).request, &context).await.map(drop)
     }
 }
 
-/// Servers on the bus speak a revision in which an answer is complete without saying so; to a host
+/// A task is asked for by its identifier alone, which does not say which server has it: no server is
+/// to make one.
+fn without_tasks(meta: &mut RequestMetaObject) {
+    if let Some(mut abilities) = meta.client_capabilities()
+        && abilities.supports_tasks()
+    {
+        if let Some(extensions) = &mut abilities.extensions {
+            extensions.remove(TASKS_EXTENSION_ID);
+        }
+        meta.set_client_capabilities(abilities);
+    }
+}
+
+/// Servers on the bus may speak a revision in which an answer is complete without saying so; to a host
 /// of the newest one it must say so. `rmcp` takes the word off again for the others.
 fn complete(result_type: &mut Option<ResultType>) {
     result_type.get_or_insert(ResultType::COMPLETE);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod bus_listeners;
 mod catalogue;
 mod child;
 mod client_side;
@@ -17,6 +18,7 @@ mod host;
 mod host_name;
 mod host_notices;
 mod host_uri;
+mod listening;
 mod listing;
 mod resource_subscriptions;
 mod stderr_log;

@@ -42,6 +42,11 @@ impl ResourceSubscriptions {
         last
     }
 
+    /// The resources that anybody wants to know of.
+    pub(crate) fn uris(&self) -> impl Iterator<Item = &String> {
+        self.clients.keys()
+    }
+
     /// Takes off all of a client's, and returns the resources that nobody wants to know of now.
     pub(crate) fn remove_client(&mut self, client: &str) -> Vec<String> {
         let its: Vec<String> = self

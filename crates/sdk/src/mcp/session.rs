@@ -173,6 +173,12 @@ impl Session {
         self.instance.as_ref()
     }
 
+    /// Whether it stands for a session that does not exist: in the revision without `initialize`.
+    #[must_use]
+    pub fn is_stateless(&self) -> bool {
+        self.peer.peer_info().is_some_and(|info| !info.protocol_version.has_initialize())
+    }
+
     /// The other side, to make requests.
     #[must_use]
     pub fn peer(&self) -> &Peer<RoleClient> {
