@@ -1,7 +1,7 @@
 //! Threats of the evidence table (docs/security-evidence.md) that no other scenario is about, and
 //! the table itself: every test that it names is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use agentmq_testkit::Broker;
 use agentmq_testkit::codec::{
@@ -9,6 +9,7 @@ use agentmq_testkit::codec::{
     ReasonCode,
 };
 
+use crate::evidence;
 use crate::hook_service::{Answer, Service};
 use crate::program::{printed, printed_with_input, run};
 
@@ -170,33 +171,14 @@ fn no_secret_is_written_anywhere() {
 /// The table in docs/security-evidence.md: a row that names a test names one that there is.
 #[test]
 fn the_evidence_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let table = std::fs::read_to_string(root.join("docs/security-evidence.md")).unwrap();
-    let rows: Vec<&str> =
-        table.lines().filter(|line| line.starts_with("| S") || line.starts_with("| A")).collect();
-    let ids: Vec<&str> =
-        rows.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let rows = evidence::rows("docs/security-evidence.md", &["S", "A"]);
+    let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     let left_out = ["S33", "S34", "S35", "S36", "S37", "S41", "S43"];
     let all = (1..=46).map(|number| format!("S{number:02}"));
     let mut expected: Vec<String> = all.filter(|id| !left_out.contains(&id.as_str())).collect();
     expected.extend(["A10".to_owned(), "A12".to_owned()]);
     assert_eq!(ids, expected, "one row for each");
-    let mut named = 0;
-    for row in rows {
-        for test in row.split('`').skip(1).step_by(2).filter(|text| text.contains("::")) {
-            let (file, name) = test.rsplit_once("::").unwrap();
-            let path = root.join(file);
-            let candidates = [path.with_extension("rs"), path.join("main.rs"), path.clone()];
-            let file = candidates.into_iter().find(|path: &PathBuf| path.is_file());
-            let file = file.unwrap_or_else(|| panic!("{test}: there is no such file"));
-            let source = std::fs::read_to_string(file).unwrap();
-            assert!(
-                source.contains(&format!("fn {name}(")) || source.contains(&format!("\"{name}\"")),
-                "{test}"
-            );
-            named += 1;
-        }
-    }
+    let named: usize = rows.iter().map(|(_, row)| evidence::named_tests(row)).sum();
     assert!(named > 60, "{named} tests");
 }
 
