@@ -200,13 +200,13 @@ fn refusal(name: &Given<String>, filters: &Given<Vec<String>>) -> String {
         Given::Nothing => "have no name".to_owned(),
     };
     let reached = match filters {
-        Given::Everything => "reach all".to_owned(),
-        Given::This(filters) => format!("reach {}", filters.join(" ")),
-        Given::Nothing => "reach none".to_owned(),
+        Given::Everything => "all".to_owned(),
+        Given::This(filters) => filters.join(" "),
+        Given::Nothing => "none".to_owned(),
     };
     format!(
-        "this topic of MCP is not yours: as a server you {name}, of servers you {reached}, and \
-         beside these topics are your own client identifier's"
+        "this topic of MCP is not yours: as a server you {name}, as a client you reach {reached}, \
+         and your own client identifier must stand where it belongs"
     )
 }
 

@@ -44,6 +44,10 @@ struct Params {
 impl Call {
     /// Reads a payload; `None` where a role need not be asked: it is an answer or a notification.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, Unreadable> {
+        // An array would be read as one, too, by the places of its items.
+        if payload.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Unreadable);
+        }
         let said: Said = serde_json::from_slice(payload).map_err(|_| Unreadable)?;
         let Some(method) = said.method else { return Ok(None) };
         if method.starts_with("notifications/") {
@@ -59,9 +63,13 @@ impl Call {
         Ok(Some(Self { method, subject }))
     }
 
-    /// Whether one of these roles allows it, as a server's online message defines them.
+    /// Whether one of these roles allows it, as a server's online message defines them. One that is
+    /// longer than [`ONLINE_BYTES`] defines none: it is read for each call.
     #[must_use]
     pub fn is_allowed(&self, online: &[u8], roles: &[&str]) -> bool {
+        if online.len() > ONLINE_BYTES {
+            return false;
+        }
         let online: Value = serde_json::from_slice(online).unwrap_or_default();
         let defined = online.pointer("/params/meta/rbac/roles").and_then(Value::as_array);
         let mut defined = defined.map(Vec::as_slice).unwrap_or_default().iter();
@@ -100,12 +108,16 @@ impl Params {
     }
 }
 
+/// Bytes of an online message that may define roles.
+pub const ONLINE_BYTES: usize = 64 * 1024;
+
 fn is_about_resource(method: &str) -> bool {
     matches!(method, "resources/read" | "resources/subscribe" | "resources/unsubscribe")
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -158,6 +170,8 @@ mod tests {
         }
         assert!(!call(list).is_allowed(b"", &["admin"]), "no server is there");
         assert!(!call(list).is_allowed(b"[]", &["admin"]));
+        let long = format!("{online}{}", " ".repeat(ONLINE_BYTES));
+        assert!(!call(list).is_allowed(long.as_bytes(), &["admin"]));
     }
 
     #[test]
@@ -182,6 +196,7 @@ mod tests {
             "no JSON",
             "[]",
             r#"[{"id":1,"method":"tools/list"}]"#,
+            r#" ["2.0",1,"notifications/x",null,{"method":"tools/call"},null]"#,
             r#"{"id":1,"method":"ping","method":"tools/call"}"#,
             r#"{"id":1,"method":"ping","Method":"tools/call"}"#,
             r#"{"id":1,"METHOD":"tools/call"}"#,
@@ -197,5 +212,35 @@ mod tests {
         }
         let other = r#"{"id":1,"method":"prompts/get","params":{"name":"a","Name":"b"}}"#;
         assert!(call(other).subject.is_none(), "no role asks for it");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_others_read(text in said()) {
+            let Ok(Some(call)) = Call::parse(text.as_bytes()) else { return Ok(()) };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(value["method"].as_str(), Some(call.method.as_str()));
+            if call.method == "tools/call" {
+                prop_assert_eq!(value["params"]["name"].as_str(), call.subject.as_deref());
+            }
+        }
+    }
+
+    /// Objects, or almost, of members that stand in any order and any number.
+    fn said() -> impl Strategy<Value = String> {
+        let member = prop_oneof![
+            Just(r#""id":1"#),
+            Just(r#""method":"tools/call""#),
+            Just(r#""method":"ping""#),
+            Just(r#""Method":"ping""#),
+            Just(r#""params":{"name":"a"}"#),
+            Just(r#""params":{"name":"a","name":"b"}"#),
+            Just(r#""params":null"#),
+            Just(r#""result":{}"#),
+            Just(r#""m\u0065thod":"tools/list""#),
+        ];
+        let members = proptest::collection::vec(member, 0..5);
+        (members, "[{\\[ ]?", "[}\\] ]?")
+            .prop_map(|(members, open, close)| format!("{open}{}{close}", members.join(",")))
     }
 }

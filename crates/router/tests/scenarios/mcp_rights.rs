@@ -192,7 +192,7 @@ fn a_client_reaches_servers_that_its_filters_match() {
         assert_eq!(client.publish(topic, payload, 1), expected, "{topic}");
         if expected == FORBIDDEN {
             let why = client.reason();
-            assert!(why.contains("of servers you reach demo/#"), "{why}");
+            assert!(why.contains("as a client you reach demo/#"), "{why}");
         }
     }
     // A reload takes it away, and who says nothing of itself has no more.
