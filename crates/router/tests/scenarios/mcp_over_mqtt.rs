@@ -1,7 +1,7 @@
 //! What the broker does for MCP over MQTT: who speaks is who it says, requests that reach nobody
 //! are answered, and who is gone is not shown as there.
 
-use agentmq_codec::Property;
+use agentmq_codec::{PropertiesBuf, Property, PropertyId, ReasonCode};
 
 use crate::harness::{Broker, Client, Message};
 
@@ -141,6 +141,40 @@ fn a_server_that_may_come_back_is_waited_for() {
     assert!(watcher.messages().is_empty());
     broker.wait(1);
     assert_eq!(watcher.payloads(), [""], "its will; there is no more to say");
+}
+
+/// Whoever of them has a session is waited for; here `s1` has one.
+#[test]
+fn who_has_no_session_after_a_crash_is_not_shown() {
+    let broker = broker();
+    let server = broker.returning("s1").connect();
+    let others = [
+        ("$mcp-server/presence/s1/demo/calc", ONLINE),
+        ("$mcp-server/s2/demo/calc", "retained by mistake"),
+        ("$mcp-client/presence/s2", "no server's"),
+    ];
+    let mut all = others.to_vec();
+    all.push(("$mcp-server/presence/s2/demo/calc", ONLINE));
+    all.push(("$mcp-server/presence/s2/demo/other", ONLINE));
+    all.push(("$org$/acme/$mcp-server/presence/s1/demo/calc", ONLINE));
+    broker.restore_retained(&all);
+    assert_eq!(broker.counters().retained_now, 3, "those of organisations are cleared, too");
+    let late = broker.connect("late");
+    for filter in ["$mcp-server/#", "$mcp-client/#"] {
+        late.subscribe(filter, 0);
+    }
+    let mut left: Vec<_> = late.messages().into_iter().map(|it| (it.topic, it.payload)).collect();
+    left.sort();
+    let mut expected = others.map(|(topic, payload)| (topic.to_owned(), payload.to_owned()));
+    expected.sort();
+    assert_eq!(left, expected);
+    server.disconnect_as(ReasonCode::NORMAL_DISCONNECTION, &ending());
+    assert_eq!(late.payloads(), [""], "it was shown, and leaves");
+}
+
+/// The session ends with the connection.
+fn ending() -> PropertiesBuf {
+    PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 0))
 }
 
 #[test]

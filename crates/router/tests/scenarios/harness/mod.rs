@@ -141,6 +141,11 @@ impl Broker {
         self.world.borrow_mut().restore_will(will);
     }
 
+    /// Retained messages that an earlier run has left, and nothing else.
+    pub(crate) fn restore_retained(&self, all: &[(&str, &str)]) {
+        self.world.borrow_mut().restore_retained(all);
+    }
+
     /// The authenticator answers otherwise from now on.
     pub(crate) fn judge_again(&self) {
         self.world.borrow_mut().judge_again();

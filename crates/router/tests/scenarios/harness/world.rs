@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use agentmq_codec::{Ack, AckKind, ProtocolVersion, ReasonCode, frame};
+use agentmq_codec::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode, frame};
 use agentmq_identity::{Authenticator, Open};
 use agentmq_router::{ConnectionId, PORTION_BYTES, Quotas, Router, Settings, SysReport};
-use agentmq_session::{CommitEngine, MemoryEngine, RestoredWill, Time};
+use agentmq_session::{CommitEngine, MemoryEngine, Message, RestoredRetained, RestoredWill, Time};
 
 use super::Got;
 use super::got::reason_string;
@@ -134,6 +134,15 @@ impl World {
 
     pub(crate) fn restore_will(&mut self, will: RestoredWill) {
         self.router.restore_will(will, self.now);
+        self.settle();
+    }
+
+    pub(crate) fn restore_retained(&mut self, all: &[(&str, &str)]) {
+        for (topic, payload) in all {
+            let message = Message::plain(topic, payload.as_bytes(), QoS::AtLeastOnce, true);
+            self.router.restore_retained(RestoredRetained { message, author: None });
+        }
+        self.router.clear_lost_presence(self.now);
         self.settle();
     }
 
