@@ -29,6 +29,7 @@ mod mcp_conformance;
 mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_program;
+mod mcp_replicas;
 mod mcp_rights;
 mod mischief;
 mod never_acking;

@@ -37,6 +37,8 @@ pub enum Happening {
     },
     /// The program has ended, or cannot be started again; it is off the bus until it runs again.
     Offline {
+        /// What is not there any more.
+        instance: Instance,
         /// What happened.
         why: String,
         /// When it is tried again.
@@ -116,7 +118,8 @@ async fn supervise(
             pause = FIRST_PAUSE;
         }
         child = loop {
-            report(Happening::Offline { why, retry_in: pause });
+            let instance = server.instance().clone();
+            report(Happening::Offline { instance, why, retry_in: pause });
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             match Child::start(&config.program, notices.clone(), shared.wanted()).await {

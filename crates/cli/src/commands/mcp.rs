@@ -5,7 +5,8 @@ use std::io::IsTerminal;
 
 use agentmq_client::Options;
 use agentmq_gateway::{
-    Bridge, Expose, Happening, Program, bridge, check_name_filter, check_server_name, expose,
+    Bridge, Expose, Happening, Program, bridge, check_name_filter, check_server_name,
+    expose_replicas,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -42,6 +43,10 @@ struct ExposeArgs {
     /// A line about it for people.
     #[arg(long)]
     description: Option<String>,
+    /// How many processes of the program; each is an instance of its own, and is started again by
+    /// itself. With --id their client ids are ID-1, ID-2 and so on.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=MOST_REPLICAS))]
+    replicas: u16,
     #[command(flatten)]
     connection: ConnectionArgs,
     /// The program and its arguments; no shell reads them.
@@ -85,7 +90,7 @@ async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
         let so_far = std::mem::replace(&mut printed, Ok(()));
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
-    expose(config, stopped(), report).await?;
+    expose_replicas(config, args.replicas.into(), stopped(), report).await?;
     printed
 }
 
@@ -96,10 +101,16 @@ fn describe(happening: &Happening) -> (String, serde_json::Value) {
             let line = format!("{} is online as {}", harmless(name, ""), harmless(id, ""));
             (line, json!({ "event": "online", "server": name, "id": id }))
         }
-        Happening::Offline { why, retry_in } => {
-            let line = format!("offline: {}; trying again in {retry_in:.1?}", harmless(why, ""));
+        Happening::Offline { instance, why, retry_in } => {
+            let (name, id) = (instance.name(), instance.id());
+            let who = format!("{} as {}", harmless(name, ""), harmless(id, ""));
+            let line =
+                format!("{who} is offline: {}; trying again in {retry_in:.1?}", harmless(why, ""));
             let retry = retry_in.as_millis();
-            (line, json!({ "event": "offline", "why": why, "retry_in_ms": retry }))
+            let object = json!({
+                "event": "offline", "server": name, "id": id, "why": why, "retry_in_ms": retry,
+            });
+            (line, object)
         }
         _ => (String::new(), json!({})),
     }
@@ -143,6 +154,9 @@ pub(crate) fn start_log(json: bool) {
     // Whoever has started one already knows better.
     let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
 }
+
+/// Processes of one program that one command watches.
+const MOST_REPLICAS: i64 = 256;
 
 /// Peers that break the protocol are told so; the rest is noise unless asked for.
 const LOGGED: &str = "warn,mcp_server=info,rmcp=error";
