@@ -7,6 +7,7 @@ mod authority;
 mod chaos;
 mod connect_rate;
 mod connect_storm;
+mod devices;
 mod drain;
 mod durability;
 mod evidence;

@@ -156,7 +156,7 @@ fn what_cannot_work_is_refused_at_once() {
     assert!(ended.contains("ended (exit status: 1)"), "{ended}");
     fails(&expose(&["--name", "a/+", "--", "cat"]), 2);
     fails(&expose(&["--id", "a/b", "--", "python3", &fixture()[1]]), 2);
-    fails(&expose(&["--mqtt", "3.1.1", "--", "cat"]), 2);
+    fails(&expose(&["--mqtt-version", "3.1.1", "--", "cat"]), 2);
     let arguments = ["mcp", "expose", "--url", "mqtt://127.0.0.1:1", "--", "python3"];
     let nobody = run(broker.folder(), &[&arguments[..], &[&fixture()[1]]].concat());
     fails(&nobody, 3);

@@ -79,7 +79,7 @@ impl From<agentmq_gateway::Error> for Failure {
 
         let exit = match &error {
             Error::Bus(BusError::Mqtt(cause)) => return Self::of_client(cause),
-            Error::Bus(BusError::Name(_)) => Exit::Usage,
+            Error::Bus(BusError::Name(_)) | Error::File { .. } | Error::Devices(_) => Exit::Usage,
             Error::Bus(BusError::Subscription { .. }) => Exit::Refused,
             Error::Bus(BusError::Closed) => Exit::Connection,
             Error::Bus(
@@ -89,7 +89,8 @@ impl From<agentmq_gateway::Error> for Failure {
             _ => Exit::Failed,
         };
         // What servers and programs say of themselves goes to a terminal.
-        let message = harmless(&error.to_string(), "");
+        let allowed = if matches!(error, Error::Devices(_)) { "\n" } else { "" };
+        let message = harmless(&error.to_string(), allowed);
         Self { exit, message, fix: Some(error.fix().to_owned()) }
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use agentmq_sdk::mcp;
 
+use crate::devices::WrongFile;
+
 /// Every failure of this crate. `Display` names the cause, [`Error::fix`] what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,17 @@ pub enum Error {
         /// Its exit status.
         how: String,
     },
+    /// A file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    File {
+        /// The file.
+        file: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file of devices is wrong.
+    #[error("{0}")]
+    Devices(WrongFile),
     /// The program said something else than MCP, or nothing.
     #[error("{program} does not speak MCP: {why}")]
     NoMcp {
@@ -64,6 +77,8 @@ impl Error {
                 _ => "see the system's answer",
             },
             Self::Ended { .. } => "run the command by itself: what it prints there is above",
+            Self::File { .. } => "check the path, and that the file is text",
+            Self::Devices(_) => "correct the file; docs/devices.md describes it",
             Self::NoMcp { .. } | Self::Silent { .. } => {
                 "give the command that starts the server on standard input and output"
             }

@@ -1,6 +1,7 @@
 //! Programs that speak MCP and know nothing of MQTT, on the bus.
 //!
-//! [`expose()`] starts a stdio MCP server and offers it to everybody on the bus; [`bridge()`] is a
+//! [`expose()`] starts a stdio MCP server and offers it to everybody on the bus;
+//! [`expose_devices()`] does so with devices that know nothing of MCP; [`bridge()`] is a
 //! stdio MCP server that offers a host everything that is on the bus; [`Tools`] asks and calls for
 //! people. Called by the command line; must not know its arguments, nor print anything.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@ mod bus_listeners;
 mod catalogue;
 mod child;
 mod client_side;
+mod devices;
 mod error;
 mod expose;
 mod follow;
@@ -30,6 +32,7 @@ pub use agentmq_sdk::mcp::{
 };
 pub use bridge::{Bridge, bridge};
 pub use child::Program;
+pub use devices::{Devices, ExposeDevices, Problem, WrongFile, expose_devices};
 pub use error::Error;
 pub use expose::{Expose, Happening, expose};
 pub use replicas::expose_replicas;

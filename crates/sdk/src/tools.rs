@@ -31,6 +31,8 @@ pub use server::{ToolServer, ToolServerConfig};
 pub use streaming::StreamingCall;
 pub use tool::{Tool, ToolError};
 
+pub use agentmq_agents::{ArgumentSchema, WrongSchema};
+
 pub use crate::mcp::Dropped;
 
 /// The namespace of who does not choose one.

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use agentmq_client::Options;
 use agentmq_gateway::{
-    Bridge, Expose, Happening, Program, bridge, check_name_filter, check_server_name,
-    expose_replicas,
+    Bridge, Devices, Expose, ExposeDevices, Happening, Program, bridge, check_name_filter,
+    check_server_name, expose_devices, expose_replicas,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -25,7 +26,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Put an MCP server that speaks on standard input and output on the bus.
+    /// Put an MCP server that speaks on standard input and output on the bus, or plain MQTT devices
+    /// as one.
     Expose(ExposeArgs),
     /// Be an MCP server on standard input and output that offers what is on the bus: for hosts like
     /// Claude Desktop.
@@ -35,7 +37,13 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+// --mqtt is the file of devices here; MCP needs MQTT 5 in any case.
+#[command(mut_arg("mqtt", |version| version.long("mqtt-version")))]
 struct ExposeArgs {
+    /// Offer MQTT devices that know nothing of MCP: a file says which topics and payloads make
+    /// which tool (docs/devices.md).
+    #[arg(long = "mqtt", value_name = "FILE", conflicts_with = "command")]
+    devices: Option<PathBuf>,
     /// What it is called on the bus; servers of the same name are interchangeable. Without this,
     /// what the program calls itself.
     #[arg(long)]
@@ -45,12 +53,18 @@ struct ExposeArgs {
     description: Option<String>,
     /// How many processes of the program; each is an instance of its own, and is started again by
     /// itself. With --id their client ids are ID-1, ID-2 and so on.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=MOST_REPLICAS))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=MOST_REPLICAS),
+        conflicts_with = "devices"
+    )]
     replicas: u16,
     #[command(flatten)]
     connection: ConnectionArgs,
     /// The program and its arguments; no shell reads them.
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    #[arg(last = true, required_unless_present = "devices", value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
@@ -76,20 +90,24 @@ async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
     if let Some(name) = &args.name {
         check_server_name(name).map_err(agentmq_gateway::Error::from)?;
     }
-    let mut command = args.command.into_iter();
-    let program = command.next().unwrap_or_default();
-    let config = Expose {
-        program: Program { program, arguments: command.collect() },
-        name: args.name,
-        description: args.description,
-        options: options_for_mcp(&args.connection)?,
-    };
     let mut printed = Ok(());
     let report = |happening| {
         let (line, object) = describe(&happening);
         let so_far = std::mem::replace(&mut printed, Ok(()));
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
+    let options = options_for_mcp(&args.connection)?;
+    let ExposeArgs { name, description, .. } = args;
+    if let Some(file) = &args.devices {
+        let devices = Devices::read(file)?;
+        let config = ExposeDevices { devices, name, description, options };
+        Box::pin(expose_devices(config, stopped(), report)).await?;
+        return printed;
+    }
+    let mut command = args.command.into_iter();
+    let program = command.next().unwrap_or_default();
+    let program = Program { program, arguments: command.collect() };
+    let config = Expose { program, name, description, options };
     expose_replicas(config, args.replicas.into(), stopped(), report).await?;
     printed
 }
