@@ -44,7 +44,7 @@ fn replicas_share_a_name_and_nothing_else() {
         assert_eq!(online["server"], "calc");
         ids.insert(online["id"].as_str().unwrap().to_owned());
     }
-    assert!(ids.iter().eq(["calc-1", "calc-2"]), "{ids:?}");
+    assert!(ids.iter().eq(["calc:1", "calc:2"]), "{ids:?}");
     let processes = both(&broker);
 
     let lost = processes.first().unwrap();

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::McpTool;
+
 /// A server card or a tool card. Everything that is not asked for here is kept as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Card(Map<String, Value>);
@@ -69,6 +71,14 @@ impl Card {
     #[must_use]
     pub fn description(&self) -> Option<&str> {
         self.text("description")
+    }
+
+    /// `mcp` of a tool card, an extension: which tool of which MCP server it is.
+    #[must_use]
+    pub fn mcp_tool(&self) -> Option<McpTool<'_>> {
+        let mcp = self.0.get("mcp")?;
+        let text = |key: &str| mcp.get(key).and_then(Value::as_str);
+        Some(McpTool { server: text("server")?, tool: text("tool")? })
     }
 
     /// `input_schema` or another field, as it stands there.

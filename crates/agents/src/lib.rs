@@ -29,7 +29,7 @@ pub use call_answer::{CallAnswer, Outcome};
 pub use call_error::{CallError, CallErrorKind};
 pub use call_request::{CallRequest, StartedCall};
 pub use card::{Card, Status};
-pub use new_card::{ServerCard, ToolCard};
+pub use new_card::{McpTool, ServerCard, ToolCard};
 pub use partial::Partial;
 pub use timestamp::timestamp;
 pub use tool_call::ToolCall;

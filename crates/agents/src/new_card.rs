@@ -36,6 +36,17 @@ pub struct ToolCard<'a> {
     pub supports_streaming: bool,
     /// Its version.
     pub version: Option<&'a str>,
+    /// An extension: which tool of which MCP server it is. A gateway offers it here, too.
+    pub mcp: Option<McpTool<'a>>,
+}
+
+/// A tool of an MCP server, by its names there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct McpTool<'a> {
+    /// The server-name.
+    pub server: &'a str,
+    /// What the server calls the tool.
+    pub tool: &'a str,
 }
 
 #[derive(Serialize)]
@@ -64,6 +75,8 @@ struct WrittenTool<'a> {
     version_info: Versions<'a>,
     status: &'a str,
     last_seen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<McpTool<'a>>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +120,7 @@ impl ToolCard<'_> {
             version_info: Versions { sdk: SDK, tool: self.version },
             status: status.name(),
             last_seen: timestamp(now_ms),
+            mcp: self.mcp,
         };
         serde_json::to_vec(&written).expect("texts and values of JSON can be written as JSON")
     }
@@ -134,6 +148,7 @@ mod tests {
             output_schema: None,
             supports_streaming: false,
             version: None,
+            mcp: None,
         };
         let text = String::from_utf8(tool.payload(Status::Online, 0)).unwrap();
         let expected = [
@@ -143,6 +158,10 @@ mod tests {
             r#""status":"online","last_seen":"1970-01-01T00:00:00.000Z"}"#,
         ];
         assert_eq!(text, expected.concat().replace("SDK", SDK));
+        let exposed = ToolCard { mcp: Some(McpTool { server: "a/b", tool: "c" }), ..tool };
+        let card = Card::parse(&exposed.payload(Status::Online, 0)).unwrap();
+        assert_eq!(card.mcp_tool(), Some(McpTool { server: "a/b", tool: "c" }));
+        assert_eq!(Card::parse(text.as_bytes()).unwrap().mcp_tool(), None);
         let server = ServerCard { server: "srv", namespace: "a2a/v1", tools: &["echo", "add"] };
         let text = String::from_utf8(server.payload(Status::Offline, 0)).unwrap();
         let expected = [

@@ -75,11 +75,16 @@ impl Failure {
 
 impl From<agentmq_gateway::Error> for Failure {
     fn from(error: agentmq_gateway::Error) -> Self {
-        use agentmq_gateway::{BusError, Error};
+        use agentmq_gateway::{BusError, Error, ToolsError};
 
         let exit = match &error {
-            Error::Bus(BusError::Mqtt(cause)) => return Self::of_client(cause),
-            Error::Bus(BusError::Name(_)) | Error::File { .. } | Error::Devices(_) => Exit::Usage,
+            Error::Bus(BusError::Mqtt(cause)) | Error::Tools(ToolsError::Mqtt(cause)) => {
+                return Self::of_client(cause);
+            }
+            Error::Bus(BusError::Name(_))
+            | Error::Tools(ToolsError::Name { .. })
+            | Error::File { .. }
+            | Error::Devices(_) => Exit::Usage,
             Error::Bus(BusError::Subscription { .. }) => Exit::Refused,
             Error::Bus(BusError::Closed) => Exit::Connection,
             Error::Bus(

@@ -9,6 +9,7 @@ use rmcp::RoleClient;
 use rmcp::model::{
     ClientResult, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
     ProgressNotificationParam, ProtocolVersion, ServerNotification, ServerRequest, ServerResult,
+    Tool,
 };
 use rmcp::service::{
     ClientLifecycleMode, NotificationContext, Peer, RequestContext, RunningService, Service,
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::client_side::{answer_server, our_info};
 use crate::listening::{Wanted, listen};
+use crate::listing;
 use crate::stderr_log::log_lines;
 
 /// A command: never given to a shell.
@@ -143,6 +145,11 @@ impl Child {
     /// The revisions in which it can be asked: others than its own are put into its words.
     pub(crate) fn versions(&self) -> Vec<ProtocolVersion> {
         ProtocolVersion::known_up_to(&self.info.protocol_version).to_vec()
+    }
+
+    /// Its tools; none if it says that it has none.
+    pub(crate) async fn tools(&self) -> Result<Vec<Tool>, ErrorData> {
+        listing::tools(&self.peer, self.info.capabilities.tools.is_some()).await
     }
 
     /// Makes a request.

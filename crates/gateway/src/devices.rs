@@ -6,6 +6,7 @@ mod expose;
 mod file;
 mod handler;
 mod problem;
+mod tables;
 mod template;
 mod tool;
 mod topics;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use agentmq_sdk::mcp;
+use agentmq_sdk::{mcp, tools};
 
 use crate::devices::WrongFile;
 
@@ -14,6 +14,9 @@ pub enum Error {
     /// The bus.
     #[error(transparent)]
     Bus(#[from] mcp::Error),
+    /// The bus, in MQTT.Agent's binding.
+    #[error(transparent)]
+    Tools(#[from] tools::Error),
     /// The program cannot be started.
     #[error("cannot start {program}: {source}")]
     Start {
@@ -71,6 +74,7 @@ impl Error {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Bus(error) => error.fix(),
+            Self::Tools(error) => error.fix(),
             Self::Start { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "install it, or give its path",
                 io::ErrorKind::PermissionDenied => "make the file executable",

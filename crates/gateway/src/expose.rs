@@ -1,15 +1,19 @@
 //! A stdio MCP server on the bus: started, watched, and started again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentmq_client::Options;
-use agentmq_sdk::mcp::{self, Instance, Server, ServerConfig};
+use agentmq_sdk::mcp::{self, Acceptor, Instance, Server, ServerConfig};
 use rmcp::model::ServerNotification;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::agent_side::{AgentSide, offer_to_agents};
+use crate::binding::{Binding, is_refusal};
 use crate::child::{Child, Program};
 use crate::forward::{Audience, Forward, Shared};
 
@@ -22,7 +26,12 @@ pub struct Expose {
     pub name: Option<String>,
     /// A line about it for people; else its title, if it has one.
     pub description: Option<String>,
-    /// The broker.
+    /// By which bindings.
+    pub binding: Binding,
+    /// Where the topics of MQTT.Agent are.
+    pub namespace: String,
+    /// The broker. MQTT.Agent's binding has a connection of its own; its client id is that of these
+    /// options with `:tools`, or a new one.
     pub options: Options,
 }
 
@@ -35,10 +44,28 @@ pub enum Happening {
         /// Under this name and identifier.
         instance: Instance,
     },
+    /// Clients of MQTT.Agent can call its tools.
+    Offered {
+        /// The server's name there.
+        server: String,
+        /// Where its topics are.
+        namespace: String,
+        /// The client id of that connection.
+        id: String,
+        /// The tools' names there.
+        tools: Vec<String>,
+    },
+    /// The broker does not allow one of both bindings; the other one goes on.
+    Refused {
+        /// Which.
+        binding: Binding,
+        /// What it said.
+        why: String,
+    },
     /// The program has ended, or cannot be started again; it is off the bus until it runs again.
     Offline {
-        /// What is not there any more.
-        instance: Instance,
+        /// What is not there any more; `None` without MCP's binding.
+        instance: Option<Instance>,
         /// What happened.
         why: String,
         /// When it is tried again.
@@ -51,8 +78,10 @@ pub enum Happening {
 pub async fn expose(
     config: Expose,
     stop: impl Future<Output = ()>,
-    mut report: impl FnMut(Happening),
+    report: impl FnMut(Happening) + Send,
 ) -> Result<(), Error> {
+    let report = by_several(report);
+    let report = &report;
     let (notices, told) = mpsc::channel(NOTICES);
     tokio::pin!(stop);
     let shared = Arc::new(Shared::default());
@@ -62,26 +91,39 @@ pub async fn expose(
     };
     shared.set_child(Some(child.clone())).await;
     let named = server_config(&config, &child);
-    let connected = Box::pin(Server::connect(config.options.clone(), named)).await;
-    let (server, acceptor) = match connected {
-        Ok(connected) => connected,
+    let own_name = named.name.clone();
+    let mcp = match Box::pin(connect(config.binding, &config.options, named, report)).await {
+        Ok(mcp) => mcp,
         Err(error) => {
             child.end().await;
-            return Err(error.into());
+            return Err(error);
         }
     };
-    let sessions = shared.clone();
-    let accepting = acceptor.run(move |caller| Forward::new(&sessions, caller));
-    let mut accepting = tokio::spawn(accepting);
+    let (mcp, refused) = mcp;
+    let (server, mut accepting) = match mcp {
+        Some((server, acceptor)) => {
+            let sessions = shared.clone();
+            let accepting = acceptor.run(move |caller| Forward::new(&sessions, caller));
+            (Some(server), Some(tokio::spawn(accepting)))
+        }
+        None => (None, None),
+    };
     tokio::spawn(pass_on(told, server.clone(), shared.clone()));
-    let supervised = supervise(&config, &server, &shared, child, &notices, &mut report);
+    let agent = agent_side(&config.options, &config.namespace, server.as_ref(), &own_name);
+    let ending = CancellationToken::new();
+    let offering = shared.offering();
+    let offered = offer_to_agents(config.binding, agent, offering, refused, ending.clone(), report);
+    let mut offered = Box::pin(offered);
+    let supervised = supervise(&config, server.as_ref(), &shared, child, &notices, report);
     let ended = tokio::select! {
         () = supervised => Ok(()),
         () = &mut stop => Ok(()),
-        ended = &mut accepting => Err(ended.unwrap_or(mcp::Error::Closed)),
+        ended = ended(&mut accepting) => Err(ended.into()),
+        ended = &mut offered => ended,
     };
     // In this order: nobody begins what nobody will end.
-    if ended.is_ok() {
+    ending.cancel();
+    if let Some(server) = server.as_ref().filter(|_| ended.is_ok()) {
         server.offline().await;
     }
     let child = shared.child();
@@ -90,35 +132,97 @@ pub async fn expose(
         child.end().await;
     }
     if ended.is_ok() {
-        server.close().await;
+        if config.binding.has_agent() {
+            let _ = tokio::time::timeout(FAREWELL, offered).await;
+        }
+        if let Some(server) = server {
+            server.close().await;
+        }
     }
-    Ok(ended?)
+    ended
+}
+
+/// A report to which several tell what happens.
+pub(crate) fn by_several(report: impl FnMut(Happening)) -> impl Fn(Happening) {
+    let report = Mutex::new(report);
+    move |happening| {
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        report(happening);
+    }
+}
+
+/// Where clients of MQTT.Agent find a server: under the name that the broker has given it, if any.
+pub(crate) fn agent_side(
+    options: &Options,
+    namespace: &str,
+    server: Option<&Server>,
+    own_name: &str,
+) -> AgentSide {
+    let mut options = options.clone();
+    if !options.client_id.is_empty() {
+        options.client_id.push_str(":tools");
+    }
+    let server = server.map_or(own_name, |server| server.instance().name()).to_owned();
+    AgentSide { options, namespace: namespace.to_owned(), server }
+}
+
+/// Connects as a server of MCP, if that is wanted. Where the broker does not allow it and there is
+/// another binding, that goes on without this one, and the second part says why.
+pub(crate) async fn connect(
+    binding: Binding,
+    options: &Options,
+    config: ServerConfig,
+    report: impl Fn(Happening),
+) -> Result<(Option<(Server, Acceptor)>, Option<Error>), Error> {
+    if !binding.has_mcp() {
+        return Ok((None, None));
+    }
+    match Server::connect(options.clone(), config).await {
+        Ok(connected) => Ok((Some(connected), None)),
+        Err(mcp::Error::Mqtt(cause)) if binding.has_agent() && is_refusal(&cause) => {
+            report(Happening::Refused { binding: Binding::Mcp, why: cause.to_string() });
+            Ok((None, Some(mcp::Error::Mqtt(cause).into())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why the server's work is over.
+async fn ended(accepting: &mut Option<JoinHandle<mcp::Error>>) -> mcp::Error {
+    match accepting {
+        Some(accepting) => accepting.await.unwrap_or(mcp::Error::Closed),
+        None => std::future::pending().await,
+    }
 }
 
 /// Puts the server on the bus while the program runs, for ever.
 async fn supervise(
     config: &Expose,
-    server: &Server,
+    server: Option<&Server>,
     shared: &Arc<Shared>,
     mut child: Arc<Child>,
     notices: &mpsc::Sender<ServerNotification>,
-    report: &mut impl FnMut(Happening),
+    report: impl Fn(Happening),
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        server.online().await;
-        report(Happening::Online { instance: server.instance().clone() });
+        if let Some(server) = server {
+            server.online().await;
+            report(Happening::Online { instance: server.instance().clone() });
+        }
         let started = Instant::now();
         child.gone.cancelled().await;
         // Calls under way have their error by now; the others must not begin one.
         shared.set_child(None).await;
-        server.offline().await;
+        if let Some(server) = server {
+            server.offline().await;
+        }
         let mut why = format!("{} ended: {}", config.program.name(), child.end().await);
         if started.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
         child = loop {
-            let instance = server.instance().clone();
+            let instance = server.map(|server| server.instance().clone());
             report(Happening::Offline { instance, why, retry_in: pause });
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -134,13 +238,17 @@ async fn supervise(
 /// Tells clients what the program tells by itself.
 async fn pass_on(
     mut told: mpsc::Receiver<ServerNotification>,
-    server: Server,
+    server: Option<Server>,
     shared: Arc<Shared>,
 ) {
     while let Some(notification) = told.recv().await {
+        if matches!(notification, ServerNotification::ToolListChangedNotification(_)) {
+            shared.tools_changed();
+        }
         match Audience::of(notification) {
             Audience::Everybody(notification) => {
                 shared.listeners.tell(&notification).await;
+                let Some(server) = &server else { continue };
                 if let Err(error) = server.notify(notification).await {
                     tracing::debug!(%error, "a change could not be told");
                 }
@@ -186,6 +294,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A program that ran this long has not failed at its start.
 const STEADY: Duration = Duration::from_secs(60);
+
+/// How long the end of MQTT.Agent's binding may take.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(6);
 
 /// Letters of a name that a program gives itself.
 const NAME_LETTERS: usize = 128;

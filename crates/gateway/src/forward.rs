@@ -14,6 +14,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, Peer, RequestContext, Service};
 use tokio::sync::watch;
 
+use crate::agent_side::{Offer, Offering};
 use crate::bus_listeners::{BusListeners, Listener};
 use crate::child::Child;
 use crate::listening::Wanted;
@@ -23,6 +24,8 @@ use crate::resource_subscriptions::{ResourceSubscriptions, unsubscribe};
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     child: RwLock<Option<Arc<Child>>>,
+    /// The same for clients of MQTT.Agent.
+    offering: watch::Sender<Option<Arc<dyn Offer>>>,
     /// Clients with requests under way. Bounded by the sessions.
     callers: Mutex<HashMap<Arc<str>, Busy>>,
     /// Held while the program is told, so that it and the table agree.
@@ -42,12 +45,23 @@ impl Shared {
     pub(crate) async fn set_child(&self, child: Option<Arc<Child>>) {
         *self.subscriptions.lock().await = ResourceSubscriptions::default();
         self.wanted.send_replace(Wanted::new());
+        self.offering.send_replace(child.clone().map(|child| child as Arc<dyn Offer>));
         *self.child.write().unwrap_or_else(PoisonError::into_inner) = child;
     }
 
     /// The resources that a program is to tell of which is listened to.
     pub(crate) fn wanted(&self) -> watch::Receiver<Wanted> {
         self.wanted.subscribe()
+    }
+
+    /// The program's tools, whichever process it is.
+    pub(crate) fn offering(&self) -> Offering {
+        self.offering.subscribe()
+    }
+
+    /// The program's list of tools is another one.
+    pub(crate) fn tools_changed(&self) {
+        self.offering.send_modify(|_| {});
     }
 
     /// Who may hear a message that the program gives no address: the one client with requests under

@@ -20,6 +20,16 @@ pub(crate) fn host_name(server: &str, item: &str) -> String {
     format!("{server_part}{SEPARATOR}{item_part}_{:08x}", hash(server, item))
 }
 
+/// A server's name as one level of a topic: itself if it is one, else with a hash at its end.
+#[must_use]
+pub(crate) fn level_name(server: &str) -> String {
+    if !server.contains(['/', '+', '#']) {
+        return server.to_owned();
+    }
+    let start = legal(server, LONGEST - HASH_LETTERS - 1);
+    format!("{start}_{:08x}", hash(server, ""))
+}
+
 fn is_legal(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
@@ -96,6 +106,15 @@ mod tests {
         assert_ne!(host_name("a_", "b"), host_name("a", "_b"));
         assert_ne!(host_name("a/b", "c"), host_name("a-b", "c"));
         assert_ne!(host_name("a/b", "c"), host_name("a+b", "c"));
+    }
+
+    #[test]
+    fn a_server_is_one_level() {
+        assert_eq!(level_name("my server"), "my server");
+        let name = level_name("demo/calc");
+        assert!(name.starts_with("demo-calc_") && name.len() == "demo-calc_".len() + 8, "{name}");
+        assert_ne!(level_name("a/b"), level_name("a-b"));
+        assert!(level_name(&"é/".repeat(500)).len() <= LONGEST);
     }
 
     #[test]

@@ -6,10 +6,14 @@
 //! people. Called by the command line; must not know its arguments, nor print anything.
 #![forbid(unsafe_code)]
 
+mod agent_result;
+mod agent_side;
+mod binding;
 mod bridge;
 mod bus_listeners;
 mod catalogue;
 mod child;
+mod child_offer;
 mod client_side;
 mod devices;
 mod error;
@@ -30,6 +34,8 @@ mod tools;
 pub use agentmq_sdk::mcp::{
     Error as BusError, Fault, Instance, check_name_filter, check_server_name,
 };
+pub use agentmq_sdk::tools::{Error as ToolsError, NAMESPACE};
+pub use binding::Binding;
 pub use bridge::{Bridge, bridge};
 pub use child::Program;
 pub use devices::{Devices, ExposeDevices, Problem, WrongFile, expose_devices};

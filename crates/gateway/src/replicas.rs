@@ -8,8 +8,8 @@ use crate::expose::{Expose, Happening, expose};
 use crate::{BusError, Error};
 
 /// Exposes so many processes of a program until `stop` is ready. Each has a client id of its own,
-/// is watched and started again by itself, and all have the server-name. What cannot work for one of
-/// them, as in [`expose`], ends all.
+/// is watched and started again by itself, and all have the server-name. What cannot work for one
+/// of them, as in [`expose`], ends all.
 pub async fn expose_replicas(
     config: Expose,
     replicas: usize,
@@ -22,7 +22,7 @@ pub async fn expose_replicas(
     for number in 1..=replicas.max(1) {
         let mut config = config.clone();
         if replicas > 1 && !config.options.client_id.is_empty() {
-            config.options.client_id = format!("{}-{number}", config.options.client_id);
+            config.options.client_id = format!("{}:{number}", config.options.client_id);
         }
         let (ended, tell) = (ending.clone().cancelled_owned(), tell.clone());
         let report = move |happening| {

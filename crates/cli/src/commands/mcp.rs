@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use agentmq_client::Options;
 use agentmq_gateway::{
-    Bridge, Devices, Expose, ExposeDevices, Happening, Program, bridge, check_name_filter,
-    check_server_name, expose_devices, expose_replicas,
+    Binding, Bridge, Devices, Expose, ExposeDevices, Happening, NAMESPACE, Program, bridge,
+    check_name_filter, check_server_name, expose_devices, expose_replicas,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -51,8 +51,14 @@ struct ExposeArgs {
     /// A line about it for people.
     #[arg(long)]
     description: Option<String>,
+    /// By which bindings: MCP over MQTT, MQTT.Agent (tools only), or both, as far as the broker
+    /// allows them.
+    #[arg(long, value_enum, default_value = "both")]
+    binding: BindingArg,
+    #[command(flatten)]
+    namespace: NamespaceArg,
     /// How many processes of the program; each is an instance of its own, and is started again by
-    /// itself. With --id their client ids are ID-1, ID-2 and so on.
+    /// itself. With --id their client ids are ID:1, ID:2 and so on.
     #[arg(
         long,
         value_name = "N",
@@ -66,6 +72,21 @@ struct ExposeArgs {
     /// The program and its arguments; no shell reads them.
     #[arg(last = true, required_unless_present = "devices", value_name = "PROGRAM")]
     command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum BindingArg {
+    Mcp,
+    Agent,
+    Both,
+}
+
+/// Where the tools of MQTT.Agent are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamespaceArg {
+    /// Topics of MQTT.Agent begin with this.
+    #[arg(long, value_name = "TOPIC", default_value = NAMESPACE)]
+    pub(crate) namespace: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,17 +118,22 @@ async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
     let options = options_for_mcp(&args.connection)?;
-    let ExposeArgs { name, description, .. } = args;
+    let ExposeArgs { name, description, namespace: NamespaceArg { namespace }, .. } = args;
+    let binding = match args.binding {
+        BindingArg::Mcp => Binding::Mcp,
+        BindingArg::Agent => Binding::Agent,
+        BindingArg::Both => Binding::Both,
+    };
     if let Some(file) = &args.devices {
         let devices = Devices::read(file)?;
-        let config = ExposeDevices { devices, name, description, options };
+        let config = ExposeDevices { devices, name, description, binding, namespace, options };
         Box::pin(expose_devices(config, stopped(), report)).await?;
         return printed;
     }
     let mut command = args.command.into_iter();
     let program = command.next().unwrap_or_default();
     let program = Program { program, arguments: command.collect() };
-    let config = Expose { program, name, description, options };
+    let config = Expose { program, name, description, binding, namespace, options };
     expose_replicas(config, args.replicas.into(), stopped(), report).await?;
     printed
 }
@@ -119,9 +145,28 @@ fn describe(happening: &Happening) -> (String, serde_json::Value) {
             let line = format!("{} is online as {}", harmless(name, ""), harmless(id, ""));
             (line, json!({ "event": "online", "server": name, "id": id }))
         }
+        Happening::Offered { server, namespace, id, tools } => {
+            let (shown, count) = (harmless(server, ""), tools.len());
+            let place = harmless(namespace, "");
+            let line = format!("{shown} offers {count} tools to clients of MQTT.Agent in {place}");
+            let object = json!({
+                "event": "offered", "binding": Binding::Agent.name(), "server": server,
+                "namespace": namespace, "id": id, "tools": tools,
+            });
+            (line, object)
+        }
+        Happening::Refused { binding, why } => {
+            let name = binding.name();
+            let line = format!("not offered by the binding {name}: {}", harmless(why, ""));
+            (line, json!({ "event": "refused", "binding": name, "why": why }))
+        }
         Happening::Offline { instance, why, retry_in } => {
-            let (name, id) = (instance.name(), instance.id());
-            let who = format!("{} as {}", harmless(name, ""), harmless(id, ""));
+            let name = instance.as_ref().map_or("the program", |it| it.name());
+            let id = instance.as_ref().map_or("", |it| it.id());
+            let who = match instance {
+                Some(_) => format!("{} as {}", harmless(name, ""), harmless(id, "")),
+                None => name.to_owned(),
+            };
             let line =
                 format!("{who} is offline: {}; trying again in {retry_in:.1?}", harmless(why, ""));
             let retry = retry_in.as_millis();

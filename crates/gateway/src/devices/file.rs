@@ -1,6 +1,5 @@
 //! The file that makes tools of devices: TOML, a table for each tool.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,11 +7,13 @@ use agentmq_client::QoS;
 use agentmq_sdk::mcp::check_server_name;
 use agentmq_sdk::tools::{ArgumentSchema, WrongSchema};
 use rmcp::model::{Tool, ToolAnnotations};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::problem::{Problem, WrongFile};
+use super::tables::{
+    AnnotationsTable, FileTable, RequestTable, ResponseTable, StateTable, ToolTable,
+};
 use super::template::{Template, arguments_of_json};
 use super::tool::{DeviceTool, End, Payload, Request, State};
 use crate::Error;
@@ -25,66 +26,6 @@ pub struct Devices {
     /// A line about it for people.
     pub description: Option<String>,
     pub(crate) tools: Vec<DeviceTool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTable {
-    name: Option<Spanned<String>>,
-    description: Option<String>,
-    #[serde(default)]
-    tools: BTreeMap<Spanned<String>, ToolTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToolTable {
-    description: Option<String>,
-    arguments: Option<Spanned<Value>>,
-    request: Option<RequestTable>,
-    response: Option<Spanned<ResponseTable>>,
-    state: Option<Spanned<StateTable>>,
-    timeout_secs: Option<Spanned<u64>>,
-    unit: Option<String>,
-    annotations: Option<AnnotationsTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequestTable {
-    topic: Spanned<String>,
-    text: Option<Spanned<String>>,
-    json: Option<Spanned<Value>>,
-    qos: Option<Spanned<u8>>,
-    #[serde(default)]
-    retain: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResponseTable {
-    topic: Option<Spanned<String>>,
-    #[serde(default)]
-    correlated: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StateTable {
-    topic: Spanned<String>,
-    pointer: Option<Spanned<String>>,
-    equals: Option<Spanned<String>>,
-}
-
-/// Hints in the words of MCP.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct AnnotationsTable {
-    title: Option<String>,
-    read_only_hint: Option<bool>,
-    destructive_hint: Option<bool>,
-    idempotent_hint: Option<bool>,
-    open_world_hint: Option<bool>,
 }
 
 impl Devices {

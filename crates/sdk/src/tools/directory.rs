@@ -32,6 +32,10 @@ pub struct ToolInfo {
     /// Whether there is a server for it. A server that died has left its tools' cards as they were,
     /// so its own card counts, too; where there is none, the tool's word is taken.
     pub online: bool,
+    /// Whether the card of its server, which that alone may write, names it, too.
+    pub listed: bool,
+    /// The MCP server and the tool of it that it is, if a gateway offers it.
+    pub mcp: Option<(String, String)>,
     /// The whole card.
     pub card: Value,
 }
@@ -69,6 +73,8 @@ impl Cards {
             input_schema: card.field("input_schema").cloned().unwrap_or_default(),
             output_schema: card.field("output_schema").cloned(),
             supports_streaming: card.field("supports_streaming") == Some(&Value::Bool(true)),
+            listed: self.servers.get(server).is_some_and(|card| card.tools().any(|it| it == name)),
+            mcp: card.mcp_tool().map(|it| (it.server.to_owned(), it.tool.to_owned())),
             online: is_there && card.status() == online,
             card: card.clone().into_value(),
         }

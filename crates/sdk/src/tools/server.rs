@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agentmq_agents::{
-    AgentTopic, ArgumentSchema, CallErrorKind, CallRequest, Card, ServerCard, Status, ToolCard,
-    WrongSchema, call_topic, card_topic, is_level, shared_call_filter,
+    AgentTopic, ArgumentSchema, CallErrorKind, CallRequest, Card, McpTool, ServerCard, Status,
+    ToolCard, WrongSchema, call_topic, card_topic, is_level, shared_call_filter,
 };
 use agentmq_client::{
-    Client, Event, Message, Messages, Options, ProtocolVersion, Publish, QoS, SubscriptionOptions,
-    Will, random_token,
+    Client, Event, Message, Messages, Options, PropertiesBuf, Property, PropertyId,
+    ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions, Will, random_token,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -130,6 +130,7 @@ impl ToolServerConfig {
                 output_schema: tool.output_schema.as_ref(),
                 supports_streaming: tool.supports_streaming,
                 version: tool.version.as_deref(),
+                mcp: tool.mcp.as_ref().map(|(server, tool)| McpTool { server, tool }),
             };
             let topic = card_topic(&self.namespace, AgentTopic::ToolCard { tool: &tool.name });
             (topic, card.payload(status, now_ms()))
@@ -190,7 +191,10 @@ impl ToolServer {
             leaving: false,
         };
         if let Err(error) = work.begin(topic).await {
-            client.disconnect().await;
+            // Its cards may be there already: the will takes that back, at once.
+            let at_once =
+                PropertiesBuf::new().with(Property::U32(PropertyId::SessionExpiryInterval, 0));
+            client.disconnect_with(ReasonCode::DisconnectWithWill, at_once).await;
             return Err(error);
         }
         let (stop, stopping) = mpsc::channel(1);

@@ -17,6 +17,7 @@ pub struct Tool {
     pub(crate) output_schema: Option<Value>,
     pub(crate) supports_streaming: bool,
     pub(crate) version: Option<String>,
+    pub(crate) mcp: Option<(String, String)>,
     pub(crate) handler: Handler,
 }
 
@@ -53,6 +54,7 @@ impl Tool {
             output_schema: None,
             supports_streaming: false,
             version: None,
+            mcp: None,
             handler: Arc::new(move |arguments, context| Box::pin(handler(arguments, context))),
         }
     }
@@ -75,6 +77,14 @@ impl Tool {
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
+        self
+    }
+
+    /// That it is a tool of an MCP server, by the names that both have there: whoever sees both
+    /// bindings need not take it for two.
+    #[must_use]
+    pub fn of_mcp(mut self, server: impl Into<String>, tool: impl Into<String>) -> Self {
+        self.mcp = Some((server.into(), tool.into()));
         self
     }
 }
