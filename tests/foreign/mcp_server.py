@@ -40,10 +40,23 @@ async def wait(started: str, stopped: str) -> str:
     return "never"
 
 
-@server.resource("note://{name}")
-def note(name: str) -> str:
-    """A note by its name."""
-    return f"the note {name} of {sys.argv[1]}"
+@server.tool()
+async def grow(tool: str, ctx: Context) -> str:
+    """Have one tool more."""
+
+    def more() -> str:
+        """Say that it is there."""
+        return tool
+
+    server.add_tool(more, name=tool)
+    await ctx.session.send_tool_list_changed()
+    return "grown"
+
+
+@server.resource("note://{title}")
+def note(title: str) -> str:
+    """A note by its title."""
+    return f"the note {title} of {sys.argv[1]}"
 
 
 @server.resource("note://first")

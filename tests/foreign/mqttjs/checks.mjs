@@ -21,6 +21,8 @@ export function readArguments() {
       // For scenarios with a broker of their own: the program, and a folder.
       agentmq: { type: "string", default: "agentmq" },
       scratch: { type: "string", default: "scratch" },
+      // For hosts of MCP: where `/mcp` is, if not before bridges of their own.
+      mcp: { type: "string" },
     },
   });
   return values;

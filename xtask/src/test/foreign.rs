@@ -126,10 +126,11 @@ fn command(workspace: &Workspace, scenario: &Scenario, places: &Places<'_>) -> R
     };
     command.args(arguments).current_dir(workspace.root.join(FOLDER));
     match scenario.runtime {
-        ClientRuntime::PythonPaho1 => in_venv(&mut command, workspace, &Runtime::PAHO1)?,
-        ClientRuntime::Python => in_venv(&mut command, workspace, &Runtime::PYTHON)?,
-        ClientRuntime::Node => {
-            command.env("NODE_PATH", tools::node_modules(workspace));
+        ClientRuntime::PythonPaho1 => Runtime::PAHO1.enter(workspace, &mut command)?,
+        // Both, because scenarios about MCP start servers of either.
+        ClientRuntime::Python | ClientRuntime::Node => {
+            Runtime::PYTHON.enter(workspace, &mut command)?;
+            command.env("NODE_PATH", tools::node_path(workspace)?);
         }
         ClientRuntime::Cargo => {
             // A workspace of its own, so that clients' dependencies stay out of our lock file.
@@ -138,18 +139,6 @@ fn command(workspace: &Workspace, scenario: &Scenario, places: &Places<'_>) -> R
         ClientRuntime::Shell => {}
     }
     Ok(command)
-}
-
-/// `python` and every installed script then mean the environment's.
-fn in_venv(command: &mut Command, workspace: &Workspace, runtime: &Runtime) -> Result<()> {
-    let folder = runtime.folder(workspace);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let first = std::iter::once(folder.join("bin"));
-    let joined = std::env::join_paths(first.chain(std::env::split_paths(&path)))
-        .context("put a Python environment on the search path")?;
-    command.env("PATH", joined).env("VIRTUAL_ENV", folder).env("PYTHONUNBUFFERED", "1");
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
-    Ok(())
 }
 
 const FOLDER: &str = "tests/foreign";

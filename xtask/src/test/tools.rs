@@ -1,8 +1,9 @@
 //! What the tests need and cargo does not bring: Debian packages, Python and Node packages.
 //!
-//! Debian packages are installed for the machine, everything else below `target/foreign/`. What is
-//! there already is left alone.
+//! Debian packages are installed for the machine, everything else below `target/foreign/`, Node
+//! itself included, which is a Python package. What is there already is left alone.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,8 +21,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("strace", "strace"),
     ("faketime", "faketime"),
-    ("node", "nodejs"),
-    ("npm", "npm"),
 ];
 
 pub fn install(workspace: &Workspace) -> Result<Tally> {
@@ -29,7 +28,9 @@ pub fn install(workspace: &Workspace) -> Result<Tally> {
     if workspace.root.join(FOREIGN).is_dir() {
         python(workspace, &Runtime::PAHO1)?;
         python(workspace, &Runtime::PYTHON)?;
-        node(workspace)?;
+        for packages in NODE_PACKAGES {
+            node(workspace, packages)?;
+        }
     }
     Ok(Tally::of(true))
 }
@@ -52,15 +53,46 @@ impl Runtime {
     pub const PAHO1: Self = Self { folder: "python-paho1", requirements: "requirements-paho1.txt" };
     pub const PYTHON: Self = Self { folder: "python", requirements: "requirements.txt" };
 
-    pub fn folder(&self, workspace: &Workspace) -> PathBuf {
+    fn folder(&self, workspace: &Workspace) -> PathBuf {
         workspace.target.join("foreign").join(self.folder)
+    }
+
+    /// `python`, `node` and every installed script then mean the environment's.
+    pub fn enter(&self, workspace: &Workspace, command: &mut Command) -> Result<()> {
+        let folder = self.folder(workspace);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let first = std::iter::once(folder.join("bin"));
+        let joined = std::env::join_paths(first.chain(std::env::split_paths(&path)))
+            .context("put a Python environment on the search path")?;
+        command.env("PATH", joined).env("VIRTUAL_ENV", folder).env("PYTHONUNBUFFERED", "1");
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(())
     }
 }
 
-/// Where the Node packages of the scenarios are.
-pub fn node_modules(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("foreign").join("mqttjs").join("node_modules")
+/// Where the Node packages of the scenarios are, as Node's own search path.
+pub fn node_path(workspace: &Workspace) -> Result<OsString> {
+    let folders = NODE_PACKAGES.iter().map(|packages| {
+        workspace.target.join("foreign").join(packages.folder).join("node_modules")
+    });
+    std::env::join_paths(folders).context("make a search path of Node packages")
 }
+
+/// A folder in `tests/foreign/` with a `package.json`, and below `target/foreign/` with what that
+/// lists.
+struct NodePackages {
+    folder: &'static str,
+    /// Files of packages of ours that stand in for some that the registry does not have.
+    stand_ins: &'static [&'static str],
+}
+
+const NODE_PACKAGES: &[NodePackages] = &[
+    NodePackages {
+        folder: "mqttjs",
+        stand_ins: &["packages/mqtt-client/package.json", "packages/mqtt-client/index.js"],
+    },
+    NodePackages { folder: "mcpjs", stand_ins: &[] },
+];
 
 fn debian() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
@@ -112,33 +144,25 @@ fn python(workspace: &Workspace, runtime: &Runtime) -> Result<()> {
     stamp(&folder, &wanted)
 }
 
-fn node(workspace: &Workspace) -> Result<()> {
-    let sources = workspace.root.join(FOREIGN).join("mqttjs");
-    let (package, lock) = (sources.join("package.json"), sources.join("package-lock.json"));
-    // A package of ours that stands in for one that the registry does not have.
-    let stand_in = ["package.json", "index.js"].map(|file| Path::new(STAND_IN).join(file));
-    let modules = node_modules(workspace);
-    let folder = modules.parent().context("node_modules has a parent")?;
-    let [first, second] = stand_in.each_ref().map(|file| sources.join(file));
-    let all = [&package, &lock, &first, &second];
-    let Some(wanted) = outdated(&all, folder)? else { return Ok(()) };
+/// With the npm, and so the Node, of the Python environment.
+fn node(workspace: &Workspace, packages: &NodePackages) -> Result<()> {
+    let sources = workspace.root.join(FOREIGN).join(packages.folder);
+    let folder = workspace.target.join("foreign").join(packages.folder);
+    let files = ["package.json", "package-lock.json"].iter().chain(packages.stand_ins);
+    let files: Vec<&str> = files.copied().collect();
+    let paths: Vec<PathBuf> = files.iter().map(|file| sources.join(file)).collect();
+    let Some(wanted) = outdated(&paths.iter().collect::<Vec<_>>(), &folder)? else { return Ok(()) };
     println!("installing the Node packages into {}", folder.display());
-    std::fs::create_dir_all(folder.join(STAND_IN))?;
-    for file in &stand_in {
-        std::fs::copy(sources.join(file), folder.join(file))?;
+    for file in files {
+        let copy = folder.join(file);
+        std::fs::create_dir_all(copy.parent().context("a file is in a folder")?)?;
+        std::fs::copy(sources.join(file), copy)?;
     }
-    std::fs::copy(&package, folder.join("package.json"))?;
-    std::fs::copy(&lock, folder.join("package-lock.json"))?;
-    process::run_quietly(Command::new("npm").current_dir(folder).args([
-        "ci",
-        "--no-audit",
-        "--no-fund",
-    ]))?;
-    stamp(folder, &wanted)
+    let mut npm = Command::new("npm");
+    Runtime::PYTHON.enter(workspace, &mut npm)?;
+    process::run_quietly(npm.current_dir(&folder).args(["ci", "--no-audit", "--no-fund"]))?;
+    stamp(&folder, &wanted)
 }
-
-/// Below the Node scenarios' folder.
-const STAND_IN: &str = "packages/mqtt-client";
 
 /// The text of `sources` if it is not what `folder` was installed from.
 fn outdated(sources: &[&PathBuf], folder: &Path) -> Result<Option<String>> {
