@@ -31,6 +31,7 @@ mod mcp_conformance;
 mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_program;
+mod mcp_recording;
 mod mcp_replicas;
 mod mcp_rights;
 mod mischief;
