@@ -1,5 +1,6 @@
 """The official MCP SDK for Python as a host before a bridge, with servers of three SDKs on the bus,
-its own among them. Both eras of the protocol."""
+its own among them. Both eras of the protocol. Over Debian's Mosquitto, too, with what is ours on
+both ends of it: a server on our SDK, and the bridge."""
 
 import asyncio
 import contextlib
@@ -12,6 +13,7 @@ import tempfile
 from mcp import Client, MCPError, StdioServerParameters
 
 from checks import LIMIT, Checks, expect, expect_equal, parser
+from mosquitto_broker import mosquitto
 
 HERE = pathlib.Path(__file__).parent
 TOOLS = ["add", "fail", "steps", "wait", "grow"]
@@ -193,19 +195,13 @@ async def list_changes(opened, case):
         await told_until(before)
 
 
-async def main():
-    arguments = parser(__doc__)
-    arguments.add_argument("--agentmq", required=True, help="the program")
-    args = arguments.parse_args()
-    args.url = f"mqtt://{args.host}:{args.port}"
-    args.prefix = "foreign-mcp"
-    checks = Checks(args.only)
-    subprocess.run([*CARGO[:1], "build", *CARGO[2:]], check=True)
+async def over(broker, servers, args, checks):
+    """All checks with these servers on the bus of a broker, whose address is in `args.url`."""
     with contextlib.ExitStack() as opened:
-        for name, program in SERVERS.items():
-            online(opened, args, name, program)
+        for server in servers:
+            online(opened, args, server, SERVERS[server])
         for mode in ("legacy", "auto"):
-            for server in SERVERS:
+            for server in servers:
                 case = (args, mode, server)
                 for check in (
                     tools,
@@ -216,8 +212,23 @@ async def main():
                     prompts,
                     list_changes,
                 ):
-                    name = check.__name__.replace("_", "-")
-                    await checks.run_async(f"{mode}/{server}/{name}", run, check, case)
+                    name = f"{broker}/{mode}/{server}/{check.__name__.replace('_', '-')}"
+                    await checks.run_async(name, run, check, case)
+
+
+async def main():
+    arguments = parser(__doc__)
+    arguments.add_argument("--agentmq", required=True, help="the program")
+    arguments.add_argument("--scratch", default="scratch", help="a folder")
+    args = arguments.parse_args()
+    args.prefix = "foreign-mcp"
+    checks = Checks(args.only)
+    subprocess.run([*CARGO[:1], "build", *CARGO[2:]], check=True)
+    args.url = f"mqtt://{args.host}:{args.port}"
+    await over("agentmq", SERVERS, args, checks)
+    with contextlib.ExitStack() as opened:
+        args.url = mosquitto(opened, args.scratch)
+        await over("mosquitto", ["rust"], args, checks)
     checks.finish()
 
 

@@ -1,5 +1,5 @@
 // Our Rust SDK and the published package of MQTT.Agent, each as server and as client of the other,
-// over our broker and over Debian's Mosquitto. Ours are the examples of the crate, as they come.
+// over our broker and over Debian's Mosquitto. Ours are our examples, as they come.
 
 import { spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -99,7 +99,7 @@ async function startMosquitto() {
   return { url: `mqtt://127.0.0.1:${port}`, service: at, secretKey: "any", stop };
 }
 
-/** One of the crate's examples, and the lines that it prints. */
+/** One of our examples, and the lines that it prints. */
 function example(name, words) {
   const command = ["run", "--quiet", "--locked", "-p", "agentmq-sdk", "--example", name, "--"];
   const stdio = ["pipe", "pipe", "inherit"];

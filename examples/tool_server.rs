@@ -1,5 +1,6 @@
-//! A server of two tools: `cargo run -p agentmq-sdk --example tool_server -- URL`. Start it twice,
-//! and both share the calls. It stops, and says so on its cards, when its input ends.
+//! A server of two tools, for `tool_client`. Start it twice, and both share the calls. It stops,
+//! and says so on its cards, when its input ends.
+//! `cargo run -p agentmq-sdk --example tool_server -- mqtt://127.0.0.1:1883`
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]
 

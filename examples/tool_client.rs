@@ -1,5 +1,6 @@
-//! A caller: `cargo run -p agentmq-sdk --example tool_client -- URL AGENT [TOOL ARGUMENTS]`.
-//! Without a tool it lists those that there are. Each line that it prints is JSON.
+//! A caller of tools: an address, who calls, a tool, and what it is given. Without a tool it lists
+//! those that there are. Each line that it prints is JSON.
+//! `cargo run -p agentmq-sdk --example tool_client -- mqtt://127.0.0.1:1883 me add '{"a":2,"b":40}'`
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]
 
