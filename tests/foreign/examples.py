@@ -1,5 +1,6 @@
 """The programs in `examples/`, by the commands at their tops, over our broker and over Debian's
-Mosquitto: the same servers and the same callers of both bindings."""
+Mosquitto: the same servers and the same callers of both bindings. And what the README says of tools
+on the bus, command by command."""
 
 import contextlib
 import json
@@ -7,6 +8,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 
 from checks import LIMIT, Checks, expect, expect_equal, parser
 from mosquitto_broker import mosquitto
@@ -52,7 +54,8 @@ class Bus:
         opened.enter_context(process)
         opened.callback(process.terminate)
         said = iter(process.stdout.readline, "")
-        expect(any(sign in line for line in said), f"{command} says {sign}")
+        process.line = next((line for line in said if sign in line), None)
+        expect(process.line, f"{command} says {sign}")
         return process
 
 
@@ -95,6 +98,27 @@ def exposed_program(opened, bus):
     expect_equal(bus.run(recall), ["bread"], "answer")
 
 
+def readme(opened, agentmq):
+    """Runs the blocks marked `tools`, with the Python that has the SDK in place of the README's."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"<!-- readme: tools( background)? -->\n```sh\n(.+?)```", text, re.DOTALL)
+    bus = Bus("", agentmq)
+    printed = []
+    for background, block in blocks:
+        for command in block.replace(".venv/bin/python", sys.executable).splitlines():
+            if not background:
+                printed += bus.run(command)
+            elif command == "agentmq dev":
+                broker = bus.start(opened, command, "listening on")
+                url = broker.line.split()[2]
+                bus = Bus(url, agentmq)
+            else:
+                bus.start(opened, command, "is online")
+    expect_equal(len(blocks), 3, "blocks: a broker, a server, a caller")
+    expect(any(line.startswith("notes/remember ") for line in printed), f"printed {printed}")
+    expect_equal(printed[-1], "1 kept", "answer")
+
+
 def main():
     arguments = parser(__doc__)
     arguments.add_argument("--agentmq", required=True, help="the program")
@@ -110,6 +134,7 @@ def main():
             for check in (tools, replicas, mcp, exposed_program):
                 name = check.__name__.replace("_", "-")
                 checks.run(f"{broker}/{name}", check, Bus(url, args.agentmq))
+    checks.run("readme", readme, args.agentmq)
     checks.finish()
 
 

@@ -1,6 +1,6 @@
 //! The README's commands do what it says. Comments before its `sh` blocks tell how: `skip` is not
-//! run, `background` goes on while the next ones run, and those of `secure` and `mcp` run by
-//! themselves.
+//! run, `background` goes on while the next ones run, and those of `secure` and `install` run by
+//! themselves. Those of `tools` want a server in Python: `tests/foreign/examples.py` runs them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn every_command_exists() {
                     let folder = root().join(words.last().unwrap());
                     assert!(folder.join("Cargo.toml").exists(), "`{line}`: no such package");
                 }
-                ["mosquitto_sub" | "mosquitto_pub", ..] => {} // somebody else's program
+                ["mosquitto_sub" | "mosquitto_pub" | "python3", ..] => {} // other people's
                 other => panic!("the README has a command that no test knows: {other:?}"),
             }
         }
@@ -57,7 +57,7 @@ fn the_first_ten_minutes_work() {
                     .push((command.to_owned(), Background::start(command, folder, Some(&url))));
             }
             Kind::Run => publish(command, folder, &url, &mut listeners),
-            Kind::Secure | Kind::SecureBackground | Kind::Mcp | Kind::McpBackground => {}
+            Kind::Secure | Kind::SecureBackground | Kind::Install | Kind::Tools => {}
         }
     }
     // The retained message of the last example came to the one who subscribed later.
@@ -90,7 +90,7 @@ fn securing_it_works() {
                 token = std::fs::read_to_string(folder.join("token")).unwrap();
                 ran.push_str(&command);
             }
-            Kind::Skip | Kind::Background | Kind::Run | Kind::Mcp | Kind::McpBackground => {}
+            Kind::Skip | Kind::Background | Kind::Run | Kind::Install | Kind::Tools => {}
         }
     }
     assert!(ran.contains("agentmq revoke"), "a block puts the agent out");
@@ -113,38 +113,37 @@ fn securing_it_works() {
     assert!(status.success(), "another agent, with the new key, may write to its inbox");
 }
 
-/// The section "Tools on the bus", with a server of ours in the place of the one from npm.
+/// The section about hosts: Claude Desktop's file has what it says, and `--dry-run` shows that.
 #[test]
-fn tools_on_the_bus_are_called() {
-    let broker = crate::broker("");
-    let url = crate::mcp_program::url(&broker);
-    let (mut exposed, mut printed) = (None, String::new());
-    for (kind, command) in blocks() {
-        match kind {
-            Kind::McpBackground => {
-                let (ours, _npm) = command.split_once(" -- ").expect("a program behind --");
-                let command = format!("{ours} -- {}", crate::mcp_program::fixture().join(" "));
-                let mut started = Background::start(&command, broker.folder(), Some(&url));
-                assert!(started.prints("demo is online", PATIENCE), "{}", started.printed);
-                exposed = Some(started);
-            }
-            Kind::Mcp => {
-                let output = shell(&command, broker.folder(), Some(&url)).output().unwrap();
-                let error = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "{command}: {error}");
-                printed.push_str(&String::from_utf8_lossy(&output.stdout));
-            }
-            _ => {}
+fn hosts_get_the_entry_that_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut shown = String::new();
+    let installs = blocks().into_iter().filter(|(kind, _)| *kind == Kind::Install);
+    let installs: Vec<String> = installs.map(|(_, block)| block).collect();
+    for command in installs.iter().flat_map(|block| block.lines()) {
+        let output = shell(command, folder, None).env("HOME", folder).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}");
+        if command.contains("--dry-run") {
+            shown.extend(said.lines().filter_map(|line| line.strip_prefix("+ ")));
         }
     }
-    assert!(exposed.is_some(), "the section exposes a server");
-    assert!(printed.lines().any(|line| line.starts_with("demo/echo ")), "{printed}");
-    assert!(printed.contains("\nhello\n"), "{printed}");
-    let installed = std::fs::read_to_string(broker.folder().join(".mcp.json")).unwrap();
-    let installed: serde_json::Value = serde_json::from_str(&installed).unwrap();
-    let entry = &installed["mcpServers"]["agentmq"];
-    assert_eq!(entry["args"][1], "bridge", "{installed}");
-    assert!(Path::new(entry["command"].as_str().unwrap()).is_file(), "{installed}");
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let wanted = text.split("```json\n").nth(1).expect("an example of the file");
+    let wanted = wanted.split("```").next().unwrap();
+    let program = std::fs::canonicalize(crate::BINARY).unwrap();
+    let wanted = wanted.replace("/usr/local/bin/agentmq", program.to_str().unwrap());
+    let desktop = ["Library/Application Support", ".config"].map(|place| {
+        let file = folder.join(place).join("Claude/claude_desktop_config.json");
+        std::fs::read_to_string(file).unwrap_or_default()
+    });
+    assert!(desktop.contains(&wanted), "{desktop:?} is not {wanted}");
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(json(&format!("{{{shown}}}")), json(&wanted)["mcpServers"], "--dry-run");
+    let code = json(&std::fs::read_to_string(folder.join(".mcp.json")).unwrap());
+    let arguments = ["mcp", "bridge", "--url", "mqtt://127.0.0.1:1883"];
+    assert_eq!(code["mcpServers"]["agentmq"]["args"], serde_json::json!(arguments));
 }
 
 /// Runs a publishing command until a subscriber has printed its payload: nothing tells from outside
@@ -170,8 +169,8 @@ enum Kind {
     Run,
     Secure,
     SecureBackground,
-    Mcp,
-    McpBackground,
+    Install,
+    Tools,
 }
 
 /// The `sh` blocks of the README with the word of the comment before them.
@@ -187,8 +186,8 @@ fn blocks() -> Vec<(Kind, String)> {
                 "background" => Kind::Background,
                 "secure" => Kind::Secure,
                 "secure background" => Kind::SecureBackground,
-                "mcp" => Kind::Mcp,
-                "mcp background" => Kind::McpBackground,
+                "install" => Kind::Install,
+                "tools" | "tools background" => Kind::Tools,
                 other => panic!("unknown mark in the README: {other}"),
             };
         } else if line == "```sh" {
