@@ -1,7 +1,7 @@
 //! The HTTP server: its thread, its connections and its routes.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -25,9 +25,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::Refusal;
 use crate::doorkeeper::{Doorkeeper, keep};
 use crate::health::{health, public_keys};
+use crate::impatient::Impatient;
+use crate::mount::{Mount, Visitor};
 use crate::places::{CONNECTIONS, Places};
 use crate::rate::Rate;
 use crate::services::Services;
+use crate::stay::{STAYING, Stay};
 use crate::tls::TlsIdentity;
 use crate::token_routes::{Source, TokenDesk, create, exchange, providers, refresh};
 
@@ -44,6 +47,8 @@ pub struct AdminOptions {
     pub services: Services,
     /// Where it is told what was given out.
     pub trail: Trail,
+    /// A path that somebody else answers.
+    pub mount: Option<Mount>,
 }
 
 /// A running server. It ends when this is dropped.
@@ -76,7 +81,7 @@ pub enum AdminError {
 impl Admin {
     /// Binds the address and starts serving.
     pub fn start(options: AdminOptions) -> Result<Self, AdminError> {
-        let AdminOptions { address, tls, doorkeeper, services, trail } = options;
+        let AdminOptions { address, tls, doorkeeper, services, trail, mount } = options;
         let tls = tls.map(|files| files.load()).transpose().map_err(AdminError::Tls)?;
         let bound =
             TcpListener::bind(address).map_err(|source| AdminError::Bind { address, source })?;
@@ -84,7 +89,7 @@ impl Admin {
         let address = bound.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (end, ended) = oneshot::channel();
-        let routes = routes(services, trail, doorkeeper);
+        let routes = routes(services, trail, doorkeeper, mount);
         let thread = Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
@@ -113,7 +118,12 @@ impl Drop for Admin {
     }
 }
 
-fn routes(services: Services, trail: Trail, doorkeeper: Doorkeeper) -> Router {
+fn routes(
+    services: Services,
+    trail: Trail,
+    doorkeeper: Doorkeeper,
+    mount: Option<Mount>,
+) -> Router {
     let desk = TokenDesk { services: services.clone(), rate: Arc::new(Rate::default()), trail };
     let tokens = Router::new()
         .route("/v2/tokens/create", post(create))
@@ -121,7 +131,7 @@ fn routes(services: Services, trail: Trail, doorkeeper: Doorkeeper) -> Router {
         .route("/v2/tokens/refresh", post(refresh))
         .route("/v2/providers", get(providers))
         .with_state(desk);
-    Router::new()
+    let ours = Router::new()
         .route("/healthz", get(health))
         .route("/.well-known/jwks.json", get(public_keys))
         .with_state(services)
@@ -129,8 +139,12 @@ fn routes(services: Services, trail: Trail, doorkeeper: Doorkeeper) -> Router {
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(middleware::map_response(in_json))
-        .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(doorkeeper, keep))
+        .layer(middleware::from_fn(in_time));
+    let all = match mount {
+        Some(mount) => Router::new().route(mount.path, mount.route()).fallback_service(ours),
+        None => ours,
+    };
+    all.layer(middleware::from_fn_with_state(doorkeeper, keep))
 }
 
 /// A body that does not come is not waited for.
@@ -172,6 +186,7 @@ async fn accept(bound: TcpListener, tls: Option<TlsAcceptor>, routes: Router) {
         Err(error) => return tracing::error!(%error, "the HTTP server cannot start"),
     };
     let (room, places) = (Arc::new(Semaphore::new(CONNECTIONS)), Places::default());
+    let staying = Arc::new(Semaphore::new(STAYING));
     loop {
         let Ok(room) = Arc::clone(&room).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -187,24 +202,24 @@ async fn accept(bound: TcpListener, tls: Option<TlsAcceptor>, routes: Router) {
             continue;
         };
         let (tls, routes) = (tls.clone(), routes.clone());
+        let stay = Stay::new((room, place), Arc::clone(&staying));
+        let visitor = Visitor { address: peer, stay: stay.clone() };
         tokio::spawn(async move {
-            let served =
-                tokio::time::timeout(LONGEST_CONNECTION, connection(stream, peer, tls, routes));
-            if served.await.is_err() {
-                tracing::debug!(%peer, "an HTTP connection took too long");
+            tokio::select! {
+                () = connection(stream, visitor, tls, routes) => {}
+                () = stay.over() => tracing::debug!(%peer, "an HTTP connection took too long"),
             }
-            drop((room, place));
         });
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, routes: Router) {
+async fn connection(stream: TcpStream, visitor: Visitor, tls: Option<TlsAcceptor>, routes: Router) {
     let _ = stream.set_nodelay(true);
-    let source = peer.ip();
+    let peer = visitor.address;
     match tls {
-        None => serve(stream, source, routes).await,
+        None => serve(stream, visitor, routes).await,
         Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, source, routes).await,
+            Ok(Ok(stream)) => serve(stream, visitor, routes).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
         },
@@ -213,25 +228,25 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    source: IpAddr,
+    visitor: Visitor,
     routes: Router,
 ) {
-    let service = TowerToHyperService::new(routes.layer(Extension(Source(source))));
+    let peer = visitor.address;
+    let routes = routes.layer(Extension(Source(peer.ip()))).layer(Extension(visitor));
+    let service = TowerToHyperService::new(routes);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Impatient::new(stream)), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%source, %error, "an HTTP connection failed");
+        tracing::debug!(%peer, %error, "an HTTP connection failed");
     }
 }
 
 /// For a handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A connection ends then, whatever happens on it.
-const LONGEST_CONNECTION: Duration = Duration::from_secs(300);
 /// Bytes of a body at most: a token has 16 KiB.
 const LONGEST_BODY: usize = 64 * 1024;
 /// Bytes of a request's head at most.

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use agentmq_admin::{AdminOptions, Doorkeeper, Services, TlsIdentity};
+use agentmq_admin::{AdminOptions, Doorkeeper, Mount, Services, TlsIdentity};
 use agentmq_audit::Trail;
 
 /// `[admin]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminConfig {
     /// `http://` or `https://`, an address and a port; empty: there is none.
     pub url: String,
@@ -17,6 +17,15 @@ pub struct AdminConfig {
     pub key: PathBuf,
     /// Names that it is reached by, beside those of this machine.
     pub hosts: Vec<String>,
+    /// Whether MCP clients get at the bus there, at `/mcp`.
+    pub mcp: bool,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        let (url, hosts) = (String::new(), Vec::new());
+        Self { url, cert: PathBuf::new(), key: PathBuf::new(), hosts, mcp: true }
+    }
 }
 
 impl AdminConfig {
@@ -26,8 +35,8 @@ impl AdminConfig {
         !self.url.is_empty()
     }
 
-    /// Every rule that is broken, as key and message.
-    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+    /// Every rule that is broken, as key and message, if clients are asked who they are or not.
+    pub(crate) fn problems(&self, authenticates: bool) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if !self.is_on() {
             return problems;
@@ -44,6 +53,11 @@ impl AdminConfig {
             let why = "other machines can reach it, and whoever is on the way can read tokens: \
                        write https://, admin.cert and admin.key, or an address of this machine";
             report("url", why);
+        }
+        if self.mcp && !authenticates && !address.ip().is_loopback() {
+            let why = "other machines can reach it, and nobody is asked who he is: set access.users \
+                       or access.tokens.keys, or admin.mcp = false";
+            report("mcp", why);
         }
         for (key, file) in [("cert", &self.cert), ("key", &self.key)] {
             match (is_https, file.as_os_str().is_empty()) {
@@ -79,7 +93,12 @@ impl AdminConfig {
     }
 
     /// What the server is started with; `None`: there is none.
-    pub(crate) fn options(&self, services: &Services, trail: &Trail) -> Option<AdminOptions> {
+    pub(crate) fn options(
+        &self,
+        services: &Services,
+        trail: &Trail,
+        mount: impl FnOnce() -> Option<Mount>,
+    ) -> Option<AdminOptions> {
         let (address, _) = self.parse().ok()?;
         let tls = self.tls();
         let mut hosts = self.hosts.clone();
@@ -88,7 +107,8 @@ impl AdminConfig {
         }
         let (doorkeeper, services) = (Doorkeeper::new(hosts), services.clone());
         let trail = trail.clone();
-        Some(AdminOptions { address, tls, doorkeeper, services, trail })
+        let mount = if self.mcp { mount() } else { None };
+        Some(AdminOptions { address, tls, doorkeeper, services, trail, mount })
     }
 }
 
@@ -98,8 +118,8 @@ mod tests {
 
     fn keys(url: &str, cert: &str) -> Vec<String> {
         let (url, cert) = (url.to_owned(), PathBuf::from(cert));
-        let config = AdminConfig { url, key: cert.clone(), cert, hosts: Vec::new() };
-        config.problems().into_iter().map(|(key, _)| key).collect()
+        let config = AdminConfig { url, key: cert.clone(), cert, ..AdminConfig::default() };
+        config.problems(true).into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -114,5 +134,17 @@ mod tests {
         for url in ["127.0.0.1:80", "ftp://127.0.0.1:80", "http://127.0.0.1", "http://name:80"] {
             assert_eq!(keys(url, ""), ["admin.url"], "{url}");
         }
+    }
+
+    #[test]
+    fn strangers_get_nowhere() {
+        let problems = |url: &str, mcp| {
+            let (url, cert) = (url.to_owned(), PathBuf::from("a.pem"));
+            let config = AdminConfig { url, key: cert.clone(), cert, mcp, hosts: Vec::new() };
+            config.problems(false).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(problems("https://0.0.0.0:443", true), ["admin.mcp"]);
+        assert_eq!(problems("https://0.0.0.0:443", false), [""; 0]);
+        assert_eq!(problems("https://127.0.0.1:443", true), [""; 0]);
     }
 }

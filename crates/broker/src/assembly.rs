@@ -44,7 +44,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         identity_topics: boxed(&config.access.identity.topics),
         identity_prefix: config.access.identity.prefix.as_str().into(),
         audit_topics: boxed(&config.audit.topics),
-        doors: config.listeners.iter().map(door_settings).collect(),
+        doors: config.listeners.iter().map(door_settings).chain([inner_door(config)]).collect(),
     }
 }
 
@@ -60,6 +60,15 @@ fn door_settings(listener: &ListenerConfig) -> DoorSettings {
         max_connections,
         hide_publishers,
         serves_agents: agents,
+    }
+}
+
+/// What holds for clients that come by [`crate::InnerDoor`]. Those without credentials are clients
+/// on this machine, as whoever lets them knock has made sure.
+fn inner_door(config: &Config) -> DoorSettings {
+    DoorSettings {
+        lets_anonymous_in: config.listeners.iter().any(ListenerConfig::lets_neighbours_in),
+        ..DoorSettings::default()
     }
 }
 

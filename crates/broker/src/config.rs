@@ -218,7 +218,7 @@ impl Config {
                     .push(("mqtt.dollar_prefixes".into(), format!("{}: {why}", quoted(prefix))));
             }
         }
-        problems.extend(self.admin.problems());
+        problems.extend(self.admin.problems(self.access.authenticates()));
         problems.extend(self.audit.problems());
         problems.extend(self.access.tokens.problems());
         problems.extend(self.access.hook.problems(self.limits.connect_timeout_ms));

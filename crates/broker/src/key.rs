@@ -253,6 +253,7 @@ static FIELDS: &[Field<Config>] = &[
     field!(admin.cert, Allowed::Text, Restart),
     field!(admin.key, Allowed::Text, Restart),
     field!(admin.hosts, Allowed::List, Restart),
+    field!(admin.mcp, Allowed::Boolean, Restart),
     field!(agents.namespaces, Allowed::List, Restart),
     field!(agents.session_expiry_secs, SECONDS, NewConnections),
     field!(agents.return_secs, SECONDS, NewConnections),

@@ -21,6 +21,7 @@ mod environment;
 mod error;
 mod explain;
 mod hook_config;
+mod inner_door;
 mod key;
 mod key_sets;
 mod lifecycle;
@@ -50,6 +51,7 @@ pub use access_config::{
     AccessConfig, CertificatesConfig, IdentityConfig, ServiceConfig, SubjectPart, TokensConfig,
 };
 pub use admin_config::AdminConfig;
+pub use agentmq_admin::{Mount, Visitor};
 pub use agentmq_audit::{
     Appender as AuditAppender, Broken, Head, Row, RowOfFile, Rows, Verified, stamp as audit_time,
     verify,
@@ -75,6 +77,7 @@ pub use environment::{Environment, RESERVED};
 pub use error::{ConfigError, Place, Problem};
 pub use explain::{Explanation, explain, key_names, nearest_key};
 pub use hook_config::HookConfig;
+pub use inner_door::InnerDoor;
 pub use key::Reload;
 pub use lifecycle::{Broker, BrokerError};
 pub use listener_config::{ListenerConfig, TlsConfig};

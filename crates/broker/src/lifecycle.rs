@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use agentmq_admin::{Admin, AdminError, Services};
+use agentmq_admin::{Admin, AdminError, Mount, Services};
 use agentmq_audit::TrailError;
 use agentmq_identity::Guarded;
 use agentmq_net::{Endpoint, NetError, TlsServer};
@@ -23,7 +23,7 @@ use crate::access_config::{Access, Kept};
 use crate::assembly::{bind, placement, shard_count, shared_settings, workers};
 use crate::auditing::Auditing;
 use crate::day_ledger::DayLedger;
-use crate::{Config, ConfigError, ReloadPlan, data, diff_reloadable, token_chain_file};
+use crate::{Config, ConfigError, InnerDoor, ReloadPlan, data, diff_reloadable, token_chain_file};
 
 /// A broker on threads of its own. Dropping it does not stop it; [`Broker::drain`] and
 /// [`Broker::wait`] do.
@@ -111,6 +111,15 @@ pub enum BrokerError {
 impl Broker {
     /// Binds every listener and starts serving. All listeners accept when it returns.
     pub fn start(config: Config) -> Result<Self, BrokerError> {
+        Self::start_with(config, |_| None)
+    }
+
+    /// The same, with a path on the HTTP side that somebody else answers, who is a client of the
+    /// broker by the door that `mount` gets.
+    pub fn start_with(
+        config: Config,
+        mount: impl FnOnce(InnerDoor) -> Option<Mount>,
+    ) -> Result<Self, BrokerError> {
         config.validate()?;
         let kept = Kept::default();
         let Access { in_force, service, plans } = config.load_access(&kept)?;
@@ -132,7 +141,8 @@ impl Broker {
         let mailboxes = Arc::new(Mailboxes::new(count));
         let mut auditing = Auditing::start(&config, &mailboxes, count)?;
         auditing.tell_start(&config)?;
-        let admin = config.admin.options(&services, &auditing.trail);
+        let inner_door = InnerDoor::behind(config.listeners.len());
+        let admin = config.admin.options(&services, &auditing.trail, || mount(inner_door.clone()));
         let admin = admin.map(Admin::start).transpose()?;
         let settings = shared_settings(&config);
         let mut survivors = opened.as_mut().map(data::take_restored);
@@ -167,6 +177,9 @@ impl Broker {
             };
             match Shard::spawn(options) {
                 Ok((handle, thread)) => {
+                    if number == 0 {
+                        inner_door.open(&handle);
+                    }
                     shards.push(handle);
                     threads.push(thread);
                 }

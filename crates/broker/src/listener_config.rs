@@ -66,6 +66,12 @@ impl ListenerConfig {
         public && !authenticates && !self.allow_anonymous
     }
 
+    /// Whether clients on this machine come in without proof, and only they.
+    pub(crate) fn lets_neighbours_in(&self) -> bool {
+        let local = ListenerAddress::parse(&self.url).is_ok_and(|address| address.is_local());
+        local && self.allow_anonymous
+    }
+
     /// Every rule that this listener breaks, as key and message.
     pub(crate) fn problems(&self, authenticates: bool) -> Vec<(&'static str, String)> {
         if self.url.is_empty() {

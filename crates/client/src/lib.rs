@@ -13,6 +13,7 @@ mod client;
 mod command;
 mod connection;
 mod deliver;
+mod dial;
 mod driver;
 mod ending;
 mod error;
@@ -45,6 +46,7 @@ pub use agentmq_codec::{
     SubscriptionOptions,
 };
 pub use client::{Client, Messages};
+pub use dial::Dial;
 pub use error::Error;
 pub use event::{Event, Events};
 pub use handshake::ServerLimits;

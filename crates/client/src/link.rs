@@ -18,6 +18,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Link for T {}
 /// Opens the transport that the endpoint names.
 pub(crate) async fn open(options: &Options) -> Result<Box<dyn Link>, Error> {
     let endpoint = &options.endpoint;
+    if let Some(dial) = &options.dial {
+        return dial.open().map_err(|source| cannot_connect(endpoint, source));
+    }
     let max = options.max_packet_size as usize;
     Ok(match endpoint.transport {
         Transport::Tcp => Box::new(tcp(endpoint).await?),

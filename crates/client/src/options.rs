@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use agentmq_codec::{PropertiesBuf, ProtocolVersion};
 
-use crate::{Endpoint, Error, Reconnect, Tls, Will};
+use crate::{Dial, Endpoint, Error, Reconnect, Tls, Will};
 
 /// Everything that [`crate::Client::connect`] needs. Start from [`Options::new`] and change fields.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where the broker is.
     pub endpoint: Endpoint,
+    /// How to get there, if not by that address, which is then a name for people.
+    pub dial: Option<Dial>,
     /// Protocol version; MQTT 5 by default.
     pub version: ProtocolVersion,
     /// Client identifier; empty lets the server choose (MQTT 5 and 3.1.1 only).
@@ -87,6 +89,7 @@ impl Options {
         let password = endpoint.password.take().map(String::into_bytes);
         Self {
             endpoint,
+            dial: None,
             version: ProtocolVersion::V5,
             client_id: String::new(),
             username,

@@ -7,13 +7,11 @@ use agentmq_client::Options;
 use agentmq_sdk::mcp::{Bus, BusConfig};
 use rmcp::service::serve_server;
 use rmcp::transport::stdio_pipes;
-use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::catalogue::Catalogue;
 use crate::follow::follow_all;
 use crate::host::Host;
-use crate::host_notices::tell_host;
 
 /// What to offer a host.
 #[derive(Debug, Clone)]
@@ -27,10 +25,8 @@ pub struct Bridge {
 /// Serves the host on standard input and output until it closes them, or `stop` is ready. The host
 /// gets its answers whether the broker can be reached or not; the broker is tried again for ever.
 pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let (to_host, notices) = mpsc::channel(NOTICES);
-    let catalogue = Arc::new(Catalogue::new(to_host));
+    let catalogue = Arc::new(Catalogue::new());
     let host = Host::new(catalogue.clone());
-    let telling = tell_host(host.listeners.clone(), catalogue.clone(), notices);
     let serving = async {
         match serve_server(host, stdio_pipes()).await {
             Ok(running) => drop(running.waiting().await),
@@ -42,7 +38,6 @@ pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<()
         () = serving => {}
         () = stop => {}
         () = stay_connected(&config, &catalogue, &current) => {}
-        () = telling => {}
     }
     let bus: Option<Bus> = bus.borrow().clone();
     if let Some(bus) = bus {
@@ -79,9 +74,6 @@ async fn stay_connected(
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
-
-/// Notifications that wait for the host. Further ones are dropped.
-const NOTICES: usize = 256;
 
 /// Before the broker is tried again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

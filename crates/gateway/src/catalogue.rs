@@ -1,23 +1,28 @@
-//! What a bridge has to offer its host: the lists of all servers, under names of the host's kind.
+//! What a bridge has to offer its hosts: the lists of all servers, under names of the host's kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agentmq_sdk::mcp::Session;
 use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerNotification, Tool};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use crate::host_name::Names;
 use crate::host_uri::{host_uri, server_uri};
 use crate::listening::Wanted;
 use crate::listing::Listing;
+use crate::resource_subscriptions::ResourceSubscriptions;
 
 /// All servers' lists. Bounded by the servers that are followed and what is taken of each.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     inner: Mutex<Inner>,
     state: watch::Sender<State>,
-    to_host: mpsc::Sender<ServerNotification>,
+    notices: broadcast::Sender<ServerNotification>,
+    /// Until when a question waits for the first lists.
+    pub(crate) settled_by: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +30,7 @@ struct Inner {
     servers: BTreeMap<Arc<str>, Offer>,
     tools: Names,
     prompts: Names,
-    subscribed: BTreeSet<String>,
+    followed: ResourceSubscriptions,
 }
 
 /// What one server offers, under names of the host's kind.
@@ -55,9 +60,19 @@ pub(crate) struct State {
 pub(crate) type Found = (Arc<str>, String);
 
 impl Catalogue {
-    /// An empty one. Notifications for the host go to `to_host`.
-    pub(crate) fn new(to_host: mpsc::Sender<ServerNotification>) -> Self {
-        Self { inner: Mutex::default(), state: watch::channel(State::default()).0, to_host }
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: Mutex::default(),
+            state: watch::channel(State::default()).0,
+            notices: broadcast::channel(NOTICES).0,
+            settled_by: Instant::now() + FIRST_LISTS,
+        }
+    }
+
+    /// What servers tell from now on, for [`Catalogue::concerns`] to be asked about.
+    pub(crate) fn notices(&self) -> broadcast::Receiver<ServerNotification> {
+        self.notices.subscribe()
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
@@ -176,40 +191,69 @@ impl Catalogue {
         self.lock().servers.get(server).map(|offer| offer.session.clone())
     }
 
-    /// The host wants to know of changes of this resource, or not any more. `false` when it wants
-    /// to know of too many.
-    pub(crate) fn set_subscribed(&self, uri: &str, subscribed: bool) -> bool {
+    /// A host wants to know of changes of this resource. `false` when there are too many wishes.
+    pub(crate) fn follow(&self, host: &Arc<str>, uri: &str) -> bool {
         let mut inner = self.lock();
-        let all = &mut inner.subscribed;
-        if !subscribed {
-            all.remove(uri);
-        } else if all.len() >= SUBSCRIPTIONS {
-            return false;
-        } else {
-            all.insert(uri.to_owned());
+        let followed = &mut inner.followed;
+        let has_room = followed.has_room();
+        if has_room {
+            followed.add(uri, host);
         }
         drop(inner);
+        self.tell_followed();
+        has_room
+    }
+
+    /// A host does not want to know of it any more; `true` when nobody else does either.
+    pub(crate) fn unfollow(&self, host: &str, uri: &str) -> bool {
+        let is_last = self.lock().followed.remove(uri, host);
+        if is_last {
+            self.tell_followed();
+        }
+        is_last
+    }
+
+    /// A host has gone. Returns the resources of which nobody wants to know changes now.
+    pub(crate) fn forget(&self, host: &str) -> Vec<String> {
+        let unwanted = self.lock().followed.remove_client(host);
+        if !unwanted.is_empty() {
+            self.tell_followed();
+        }
+        unwanted
+    }
+
+    fn tell_followed(&self) {
         self.state.send_modify(|state| state.subscriptions += 1);
-        true
     }
 
-    /// Those of a server, in its own words.
-    pub(crate) fn subscribed_of(&self, server: &str) -> Wanted {
+    /// The resources of a server of which hosts want to know changes, in its own words.
+    pub(crate) fn followed_of(&self, server: &str) -> Wanted {
         let own = |uri: &String| server_uri(uri).filter(|(of, _)| of == server).map(|it| it.1);
-        self.lock().subscribed.iter().filter_map(own).collect()
+        self.lock().followed.uris().filter_map(own).collect()
     }
 
-    /// Gives the host a notification, if it wants it and there is room.
+    /// Whether anybody wants to know of changes of this resource.
+    pub(crate) fn is_followed(&self, uri: &str) -> bool {
+        self.lock().followed.has(uri)
+    }
+
+    /// Whether a host wants to hear what a server tells.
+    pub(crate) fn concerns(&self, host: &str, notification: &ServerNotification) -> bool {
+        match notification {
+            ServerNotification::ResourceUpdatedNotification(update) => {
+                self.lock().followed.is_one_of(&update.params.uri, host)
+            }
+            _ => true,
+        }
+    }
+
+    /// Tells the hosts what a server tells.
     pub(crate) fn notify(&self, server: &str, mut notification: ServerNotification) {
         if let ServerNotification::ResourceUpdatedNotification(update) = &mut notification {
             update.params.uri = host_uri(server, &update.params.uri);
-            if !self.lock().subscribed.contains(&update.params.uri) {
-                return;
-            }
         }
-        if self.to_host.try_send(notification).is_err() {
-            tracing::debug!(server, "notification dropped: the host does not read");
-        }
+        // Nobody listens: nobody is told.
+        let _ = self.notices.send(notification);
     }
 
     /// No code that holds this lock can panic halfway through a change.
@@ -238,5 +282,8 @@ impl Inner {
     }
 }
 
-/// Resources of which a host may want to know changes.
-const SUBSCRIPTIONS: usize = 1000;
+/// Notifications that wait for the hosts. Who is further behind misses the oldest.
+const NOTICES: usize = 256;
+
+/// How long after the start questions wait for the lists of the servers.
+const FIRST_LISTS: Duration = Duration::from_secs(3);

@@ -156,7 +156,7 @@ async fn stay(
 async fn hear(session: &Session, name: &str, catalogue: &Catalogue, mail: &Mail) {
     if session.is_stateless() {
         let mut state = catalogue.watch();
-        let wanted = watch::Sender::new(catalogue.subscribed_of(name));
+        let wanted = watch::Sender::new(catalogue.followed_of(name));
         let heard = listen(
             session.peer(),
             wanted.subscribe(),
@@ -167,7 +167,7 @@ async fn hear(session: &Session, name: &str, catalogue: &Catalogue, mail: &Mail)
         );
         let following = async {
             while state.changed().await.is_ok() {
-                let now = catalogue.subscribed_of(name);
+                let now = catalogue.followed_of(name);
                 wanted.send_if_modified(|wanted| {
                     let changed = *wanted != now;
                     *wanted = now;
@@ -181,9 +181,9 @@ async fn hear(session: &Session, name: &str, catalogue: &Catalogue, mail: &Mail)
     std::future::pending().await
 }
 
-/// Another instance knows nothing of what the host has asked the one before.
+/// Another instance knows nothing of what hosts have asked the one before.
 async fn subscribe_again(session: &Session, name: &str, catalogue: &Catalogue) {
-    for uri in catalogue.subscribed_of(name) {
+    for uri in catalogue.followed_of(name) {
         if let Err(error) = Box::pin(plain_call(session.peer(), subscribe(&uri))).await {
             tracing::debug!(name, error = &*error.message, "resource not subscribed again");
         }

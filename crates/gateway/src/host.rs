@@ -1,6 +1,7 @@
-//! What a bridge answers its host.
+//! What a bridge answers a host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentmq_sdk::mcp::{Call, Fault, Session, call, fault, fault_of};
@@ -17,26 +18,41 @@ use rmcp::model::{
     UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::catalogue::{Catalogue, State};
-use crate::host_notices::Listeners;
+use crate::host_notices::{Listener, Seen, tell};
 use crate::host_uri::{rename, rename_contents, server_uri};
+use crate::listing::plain_call;
 use crate::resource_subscriptions::{subscribe, unsubscribe};
 
-/// The server that a host sees.
-#[derive(Debug, Clone)]
+/// The server that a host sees: one for each session, and for each request without one.
+#[derive(Debug)]
 pub(crate) struct Host {
+    /// Tells it from other hosts of the same catalogue.
+    id: Arc<str>,
     catalogue: Arc<Catalogue>,
-    /// Until when a question waits for the first lists.
-    settled_by: Instant,
-    pub(crate) listeners: Listeners,
+    seen: Seen,
+    /// Places for subscriptions in the newest revision.
+    listening: Semaphore,
+    gone: CancellationToken,
+    _end: DropGuard,
 }
 
 impl Host {
     pub(crate) fn new(catalogue: Arc<Catalogue>) -> Self {
-        let settled_by = Instant::now() + FIRST_LISTS;
-        Self { catalogue, settled_by, listeners: Listeners::default() }
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let id = COUNT.fetch_add(1, Ordering::Relaxed).to_string().into();
+        let gone = CancellationToken::new();
+        Self {
+            id,
+            catalogue,
+            seen: Seen::default(),
+            listening: Semaphore::new(SUBSCRIPTIONS),
+            gone: gone.clone(),
+            _end: gone.drop_guard(),
+        }
     }
 
     /// Waits for the lists of the servers that were there at first, but not for long, and not for a
@@ -45,7 +61,7 @@ impl Host {
     async fn settled(&self) -> State {
         let mut state = self.catalogue.watch();
         let ready = state.wait_for(|it| it.ready || (it.tried && !it.connected));
-        let _ = tokio::time::timeout_at(self.settled_by, ready).await;
+        let _ = tokio::time::timeout_at(self.catalogue.settled_by, ready).await;
         *state.borrow()
     }
 
@@ -144,7 +160,7 @@ impl Host {
         context: &RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let (server, own) = server_uri(uri).ok_or_else(|| self.unknown("resource", uri))?;
-        if !self.catalogue.set_subscribed(uri, true) {
+        if !self.catalogue.follow(&self.id, uri) {
             return Err(fault(Fault::Busy, "too many subscriptions of resources"));
         }
         // Who has no sessions is listened to: it is told which resources when they change.
@@ -153,7 +169,7 @@ impl Host {
         }
         let asked = self.ask(&server, subscribe(&own).request, context).await;
         if asked.is_err() {
-            self.catalogue.set_subscribed(uri, false);
+            self.catalogue.unfollow(&self.id, uri);
         }
         asked.map(drop)
     }
@@ -177,7 +193,17 @@ impl ServerHandler for Host {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        self.listeners.hear(context.peer);
+        let (id, seen, gone) = (self.id.clone(), self.seen.clone(), self.gone.clone());
+        let catalogue = self.catalogue.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tell(&id, &seen, &catalogue, Listener::Session(context.peer)) => {}
+                () = gone.cancelled() => {}
+            }
+            for uri in catalogue.forget(&id) {
+                Box::pin(nobody_follows(&catalogue, &uri)).await;
+            }
+        });
     }
 
     fn accepted_subscription_filter(
@@ -188,19 +214,24 @@ impl ServerHandler for Host {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let Ok(_place) = self.listening.try_acquire() else {
+            return Err(fault(Fault::Busy, "too many subscriptions"));
+        };
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         for uri in &uris {
             if let Err(error) = self.follow(uri, context.request_context()).await {
                 tracing::debug!(uri, error = &*error.message, "not subscribed");
             }
         }
-        if !self.listeners.add(context.sink()) {
-            return Err(fault(Fault::Busy, "too many subscriptions"));
+        let listener = Listener::Subscription(context.sink().clone());
+        tokio::select! {
+            () = tell(&self.id, &self.seen, &self.catalogue, listener) => {}
+            () = context.cancelled() => {}
         }
-        context.cancelled().await;
-        self.listeners.remove(context.sink());
         for uri in &uris {
-            self.catalogue.set_subscribed(uri, false);
+            if self.catalogue.unfollow(&self.id, uri) {
+                Box::pin(nobody_follows(&self.catalogue, uri)).await;
+            }
         }
         Ok(())
     }
@@ -211,7 +242,7 @@ impl ServerHandler for Host {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let now = self.settled().await;
-        self.listeners.saw(|seen| seen.tools = now.tools);
+        self.seen.note(|seen| seen.tools = now.tools);
         Ok(ListToolsResult { tools: self.catalogue.tools(), ..Default::default() })
     }
 
@@ -254,7 +285,7 @@ impl ServerHandler for Host {
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let now = self.settled().await;
-        self.listeners.saw(|seen| seen.prompts = now.prompts);
+        self.seen.note(|seen| seen.prompts = now.prompts);
         Ok(ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() })
     }
 
@@ -289,7 +320,7 @@ impl ServerHandler for Host {
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let now = self.settled().await;
-        self.listeners.saw(|seen| seen.resources = now.resources);
+        self.seen.note(|seen| seen.resources = now.resources);
         Ok(ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() })
     }
 
@@ -371,15 +402,31 @@ impl ServerHandler for Host {
     async fn unsubscribe(
         &self,
         params: UnsubscribeRequestParams,
-        context: RequestContext<RoleServer>,
+        _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.catalogue.set_subscribed(&params.uri, false);
-        let found = server_uri(&params.uri);
-        let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
-        if self.session(&server).await?.is_stateless() {
-            return Ok(());
+        let _ = server_uri(&params.uri).ok_or_else(|| self.unknown("resource", &params.uri))?;
+        if self.catalogue.unfollow(&self.id, &params.uri) {
+            Box::pin(nobody_follows(&self.catalogue, &params.uri)).await;
         }
-        self.ask(&server, unsubscribe(&own).request, &context).await.map(drop)
+        Ok(())
+    }
+}
+
+/// Tells the server of a resource that nobody wants to know of its changes any more. Should
+/// somebody have begun to meanwhile, it is told that, too: whichever came first.
+async fn nobody_follows(catalogue: &Catalogue, uri: &str) {
+    let Some((server, own)) = server_uri(uri) else { return };
+    for request in [unsubscribe(&own), subscribe(&own)] {
+        let Some(Some(session)) = catalogue.session(&server) else { return };
+        if session.is_stateless() {
+            return; // it is listened to, and hears so what is wanted
+        }
+        if let Err(error) = plain_call(session.peer(), request).await {
+            tracing::debug!(server, error = &*error.message, "resource not let go");
+        }
+        if !catalogue.is_followed(uri) {
+            return;
+        }
     }
 }
 
@@ -415,8 +462,8 @@ const INSTRUCTIONS: &str = "\
 Tools, prompts and resources of all MCP servers on an MQTT bus. Names are SERVER__NAME. Servers \
 come and go; the lists change with them.";
 
-/// How long after its start questions wait for the lists of the servers.
-const FIRST_LISTS: Duration = Duration::from_secs(3);
-
 /// How long a call waits for a session with another instance.
 const NEXT_INSTANCE: Duration = Duration::from_secs(10);
+
+/// Subscriptions that a host may have at once in one session.
+const SUBSCRIPTIONS: usize = 16;

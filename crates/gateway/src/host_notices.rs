@@ -1,4 +1,4 @@
-//! What a bridge tells its host unasked.
+//! What a bridge tells its hosts unasked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,87 +6,70 @@ use std::time::Duration;
 use rmcp::RoleServer;
 use rmcp::model::ServerNotification;
 use rmcp::service::{Peer, SubscriptionSink};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::catalogue::{Catalogue, State};
 
-/// Where the host wants to hear of changes: by its session, or by subscriptions in the newest
+/// Where a host wants to hear of changes: by its session, or by a subscription in the newest
 /// revision.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Listeners(Arc<Mutex<Inner>>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    session: Option<Peer<RoleServer>>,
-    sinks: Vec<SubscriptionSink>,
-    /// The state of the lists that the host has.
-    seen: State,
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Session(Peer<RoleServer>),
+    Subscription(SubscriptionSink),
 }
 
-impl Listeners {
-    /// The host has a session.
-    pub(crate) fn hear(&self, session: Peer<RoleServer>) {
-        self.lock().session = Some(session);
+impl Listener {
+    async fn hear(&self, notification: ServerNotification) {
+        match self {
+            Self::Session(peer) => drop(peer.send_notification(notification).await),
+            // What it did not ask for it refuses.
+            Self::Subscription(sink) => drop(sink.send(notification).await),
+        }
     }
+}
 
+/// The state of the lists that a host has. All clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<State>>);
+
+impl Seen {
     /// The host has asked for a list.
-    pub(crate) fn saw(&self, note: impl FnOnce(&mut State)) {
-        note(&mut self.lock().seen);
+    pub(crate) fn note(&self, note: impl FnOnce(&mut State)) {
+        note(&mut self.lock());
     }
 
-    /// The host has subscribed; `false` when it has too often.
-    pub(crate) fn add(&self, sink: &SubscriptionSink) -> bool {
-        let mut inner = self.lock();
-        let room = inner.sinks.len() < SUBSCRIPTIONS;
-        if room {
-            inner.sinks.push(sink.clone());
-        }
-        room
-    }
-
-    pub(crate) fn remove(&self, sink: &SubscriptionSink) {
-        self.lock().sinks.retain(|known| known.id() != sink.id());
-    }
-
-    async fn tell(&self, notification: ServerNotification) {
-        let (session, sinks) = {
-            let inner = self.lock();
-            (inner.session.clone(), inner.sinks.clone())
-        };
-        if let Some(session) = session {
-            let _ = session.send_notification(notification.clone()).await;
-        }
-        for sink in sinks {
-            // One that did not ask for it refuses it.
-            let _ = sink.send(notification.clone()).await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells the host what changes. Many changes close together are one.
-pub(crate) async fn tell_host(
-    listeners: Listeners,
-    catalogue: Arc<Catalogue>,
-    mut notices: mpsc::Receiver<ServerNotification>,
-) {
-    let mut state = catalogue.watch();
-    let mut told = *state.borrow();
+/// Tells a host what changes, for ever. Many changes close together are one. A host that does not
+/// read misses what is too much, and keeps nobody else waiting.
+pub(crate) async fn tell(host: &str, seen: &Seen, catalogue: &Catalogue, listener: Listener) {
+    let (mut state, mut notices) = (catalogue.watch(), catalogue.notices());
+    let mut told = *state.borrow_and_update();
     loop {
         tokio::select! {
-            Some(notification) = notices.recv() => listeners.tell(notification).await,
+            notice = notices.recv() => match notice {
+                Ok(notification) => {
+                    if catalogue.concerns(host, &notification) {
+                        listener.hear(notification).await;
+                    }
+                }
+                Err(RecvError::Lagged(count)) => {
+                    tracing::debug!(count, "notifications dropped: the host does not read");
+                }
+                Err(RecvError::Closed) => return,
+            },
             changed = state.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 tokio::time::sleep(TOGETHER).await;
                 let now = *state.borrow_and_update();
-                let seen = listeners.lock().seen;
+                let seen = *seen.lock();
                 for notification in changes(&told, &seen, &now) {
-                    listeners.tell(notification).await;
+                    listener.hear(notification).await;
                 }
                 told = now;
             }
@@ -111,6 +94,3 @@ fn changes(told: &State, seen: &State, now: &State) -> Vec<ServerNotification> {
 
 /// Changes within this time are told together.
 const TOGETHER: Duration = Duration::from_millis(50);
-
-/// Subscriptions that a host may have at once.
-const SUBSCRIPTIONS: usize = 16;

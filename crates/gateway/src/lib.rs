@@ -24,6 +24,12 @@ mod host;
 mod host_name;
 mod host_notices;
 mod host_uri;
+mod http;
+mod http_body;
+mod http_line;
+mod http_lines;
+mod http_refusal;
+mod http_usage;
 mod listening;
 mod listing;
 mod replicas;
@@ -32,7 +38,7 @@ mod stderr_log;
 mod tools;
 
 pub use agentmq_sdk::mcp::{
-    Error as BusError, Fault, Instance, check_name_filter, check_server_name,
+    Error as BusError, Fault, Instance, MESSAGE_BYTES, check_name_filter, check_server_name,
 };
 pub use agentmq_sdk::tools::{Error as ToolsError, NAMESPACE};
 pub use binding::Binding;
@@ -41,5 +47,6 @@ pub use child::Program;
 pub use devices::{Devices, ExposeDevices, Problem, WrongFile, expose_devices};
 pub use error::Error;
 pub use expose::{Expose, Happening, expose};
+pub use http::{HttpAnswer, McpHttp};
 pub use replicas::expose_replicas;
 pub use tools::{Answer, Opened, Refusal, Tool, Tools, Unheard};

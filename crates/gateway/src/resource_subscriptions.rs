@@ -6,8 +6,8 @@ use std::sync::Arc;
 use agentmq_sdk::mcp::Call;
 use rmcp::model::{SubscribeRequestParams, UnsubscribeRequestParams};
 
-/// The subscriptions of all clients of one program, which knows but one client. Bounded; what is
-/// beyond it is refused.
+/// The subscriptions of all clients of somebody who passes them on to servers, which know but one
+/// client. Bounded; what is beyond it is refused.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceSubscriptions {
     clients: HashMap<String, HashSet<Arc<str>>>,
@@ -23,6 +23,11 @@ impl ResourceSubscriptions {
     /// Whether anybody wants to know of it.
     pub(crate) fn has(&self, uri: &str) -> bool {
         self.clients.contains_key(uri)
+    }
+
+    /// Whether this client wants to know of it.
+    pub(crate) fn is_one_of(&self, uri: &str, client: &str) -> bool {
+        self.clients.get(uri).is_some_and(|clients| clients.contains(client))
     }
 
     /// Notes a subscription.

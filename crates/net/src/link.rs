@@ -1,7 +1,8 @@
 //! Links: how the event loop reads, writes, flushes and shuts down a connection.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream as StdUnixStream;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -11,6 +12,7 @@ use crate::layered::Layered;
 use crate::peer::{LinkKind, PeerInfo};
 use crate::socket::Socket;
 use crate::unix_credentials::peer_credentials;
+use crate::wire::{ProxyPhase, Wire};
 
 /// One accepted connection: application bytes in and out, however they travel.
 ///
@@ -63,6 +65,18 @@ impl Link {
 
     pub(crate) const fn unix(stream: UnixStream) -> Self {
         Self(Inner::Plain(Socket::Unix(stream)))
+    }
+
+    /// One end of a pair of sockets whose other end this process holds, for a client at `address`:
+    /// who made the pair answers for that.
+    ///
+    /// # Errors
+    /// The socket's, when it cannot be made to return at once.
+    pub fn paired(stream: StdUnixStream, address: SocketAddr) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let socket = Socket::Unix(UnixStream::from_std(stream));
+        let wire = Wire { socket, proxy: ProxyPhase::Off, address: Some(address) };
+        Ok(Self::layered(Layered::new(wire, LinkKind::Unix, None, None)))
     }
 
     pub(crate) fn layered(layered: Layered) -> Self {

@@ -36,7 +36,8 @@ pub struct PeerInfo {
     /// How the bytes travel.
     pub kind: LinkKind,
     /// The client's address: from the PROXY header where there is one, else the socket's. None for
-    /// a Unix socket, and for a plain TCP socket whose peer is already gone.
+    /// a Unix socket that somebody has connected, and for a plain TCP socket whose peer is already
+    /// gone.
     pub address: Option<SocketAddr>,
     /// The load balancer's address when `address` comes from a PROXY header.
     pub proxy: Option<SocketAddr>,

@@ -146,7 +146,7 @@ impl Shard {
         self.accepting.paused_until = Some(self.now.after_millis(PAUSE_MS));
     }
 
-    fn adopt(&mut self, link: Link, door: usize) {
+    pub(crate) fn adopt(&mut self, link: Link, door: usize) {
         self.accepting.sockets += 1;
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;

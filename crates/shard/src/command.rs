@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use agentmq_net::Link;
 use agentmq_router::Settings;
 use mio::Waker;
 
@@ -17,6 +18,13 @@ pub enum Command {
         settings: Arc<Settings>,
         /// Seconds between `$SYS` publications; 0 turns them off.
         sys_interval_secs: u32,
+    },
+    /// Takes over a connection as if it had been accepted: for shard 0, where the others are.
+    Adopt {
+        /// The connection.
+        link: Link,
+        /// The number of its door in the settings, which has no listener.
+        door: u16,
     },
     /// What came out of a connection's work.
     Verdict(Verdict),

@@ -376,6 +376,11 @@ impl Shard {
                     self.router.reconfigure(settings);
                     self.router.judge_again(self.now);
                 }
+                Command::Adopt { link, door } => {
+                    if self.draining_until.is_none() {
+                        self.adopt(link, usize::from(door));
+                    }
+                }
                 Command::Verdict(verdict) => self.verdict(verdict),
                 Command::Drain => self.begin_drain(),
             }

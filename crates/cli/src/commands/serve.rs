@@ -4,8 +4,10 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use agentmq_broker::{
-    Broker, BrokerError, Config, ConfigError, Durability, Environment, ListenerConfig, LogFormat,
+    Broker, BrokerError, Config, ConfigError, Durability, Environment, InnerDoor, ListenerConfig,
+    LogFormat, Mount,
 };
+use agentmq_gateway::{MESSAGE_BYTES, McpHttp};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -46,7 +48,7 @@ pub(crate) fn serve(args: Args, output: &Output) -> Result<(), Failure> {
         tracing::warn!("{notice}");
     }
     let signals = prepare()?;
-    let broker = Broker::start(config).map_err(broker_failure)?;
+    let broker = start(config).map_err(broker_failure)?;
     announce(&broker, output)?;
     run(broker, signals, Some(&args))
 }
@@ -57,12 +59,12 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
     args.listeners.apply(&mut config)?;
     start_log(&config);
     let signals = prepare()?;
-    let broker = match Broker::start(config.clone()) {
+    let broker = match start(config.clone()) {
         Err(BrokerError::Net(error)) if args.listeners.listen.is_empty() => {
             output.note(&format!("{error}; taking free ports instead"));
             let free = ["mqtt://127.0.0.1:0", "ws://127.0.0.1:0/mqtt"];
             config.listeners = free.map(ListenerConfig::new).into();
-            Broker::start(config)
+            start(config)
         }
         other => other,
     }
@@ -75,6 +77,18 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
         output.note("\nCtrl-C ends the broker.");
     }
     run(broker, signals, None)
+}
+
+/// A broker with the endpoint for MCP clients on its HTTP side.
+fn start(config: Config) -> Result<Broker, BrokerError> {
+    let longest_body = MESSAGE_BYTES.min(config.limits.packet_bytes as usize);
+    Broker::start_with(config, |door: InnerDoor| {
+        let mcp = McpHttp::new(move |from| door.connect(from), longest_body);
+        Some(Mount::new("/mcp", move |request, visitor| {
+            let mcp = mcp.clone();
+            async move { mcp.answer(request, visitor.address(), || visitor.may_stay()).await }
+        }))
+    })
 }
 
 impl Args {
@@ -202,7 +216,13 @@ fn raise_file_limit() {
 }
 
 fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("AGENTMQ_LOG__LEVEL")
+    let mut level =
+        std::env::var("AGENTMQ_LOG__LEVEL").unwrap_or_else(|_| config.log.level.name().into());
+    if !level.contains("rmcp") {
+        // It tells names of sessions, which are nobody else's business, for each that comes.
+        level.push_str(",rmcp=error");
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(&level)
         .unwrap_or_else(|_| config.log.level.name().into());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

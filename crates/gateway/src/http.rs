@@ -1,0 +1,244 @@
+//! MCP over HTTP (Streamable HTTP): what is on the bus, for clients that come from elsewhere.
+//!
+//! Who brings a token is a client of the broker with that token as password, and may on the bus
+//! what that client may. Its sessions are reached by nobody else: they are looked for among those
+//! of the token only.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::http_body::{BodyRoom, Kept};
+use crate::http_line::Line;
+use crate::http_lines::Lines;
+use crate::http_refusal::Refusal;
+
+/// The endpoint. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct McpHttp {
+    lines: Lines,
+    bodies: BodyRoom,
+}
+
+/// What its answers consist of.
+pub type HttpAnswer = Response<BoxBody<Bytes, Infallible>>;
+
+impl McpHttp {
+    /// `connect` makes a connection to the broker for a client at an address. Bodies have at most
+    /// `longest_body` bytes.
+    pub fn new(
+        connect: impl Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync + 'static,
+        longest_body: usize,
+    ) -> Self {
+        Self { lines: Lines::new(connect, longest_body), bodies: BodyRoom::new(longest_body) }
+    }
+
+    /// Answers a request from an address. `is_let_in` is called when its sender is known.
+    pub async fn answer<B>(
+        &self,
+        request: Request<B>,
+        from: SocketAddr,
+        is_let_in: impl FnOnce(),
+    ) -> HttpAnswer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let (mut parts, body) = request.into_parts();
+        let answered = async {
+            let token = Token::of(&parts.headers, from)?;
+            let line = self.lines.get(token.text(), from).await?;
+            is_let_in();
+            // Nobody behind this has any business with it.
+            parts.headers.remove(AUTHORIZATION);
+            self.answer_in(&line, parts, body).await
+        };
+        answered.await.unwrap_or_else(|refusal: Refusal| refusal.into_response())
+    }
+
+    async fn answer_in<B>(
+        &self,
+        line: &Arc<Line>,
+        parts: Parts,
+        body: B,
+    ) -> Result<HttpAnswer, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let session = match parts.headers.get(SESSION_ID) {
+            Some(id) => {
+                let known = line.session(id.to_str().unwrap_or_default()).await;
+                Some(known.ok_or_else(|| {
+                    let why = "there is no such session: begin another one (initialize)";
+                    Refusal::new(StatusCode::NOT_FOUND, "no_session", why)
+                })?)
+            }
+            None => None,
+        };
+        if session.is_none() && parts.method == Method::POST && may_begin_session(&parts.headers) {
+            self.room_for_session(line).await?;
+        }
+        let under_way = line.usage.begin(session).ok_or_else(|| {
+            Refusal::busy("too many requests of this token are under way: end some first")
+        })?;
+        let whole = self.bodies.take(body).await?;
+        let (method, text) = (parts.method.clone(), whole.bytes.clone());
+        let is_json = is_json(&parts.headers);
+        let answer = line.answer(Request::from_parts(parts, Full::new(whole.bytes))).await;
+        drop(whole.room);
+        match answer.status() {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE if is_json => Ok(no_message(&text)),
+            // Nothing is left to be done, and clients know this word for it.
+            StatusCode::ACCEPTED if method == Method::DELETE => {
+                Ok(answer_with(StatusCode::NO_CONTENT, Bytes::new()))
+            }
+            _ => Ok(answer.map(|body| Kept::new(body, under_way).boxed())),
+        }
+    }
+
+    async fn room_for_session(&self, line: &Line) -> Result<(), Refusal> {
+        if line.session_count().await >= SESSIONS_OF_ONE {
+            let why = format!("this token has {SESSIONS_OF_ONE} sessions: end some (DELETE)");
+            return Err(Refusal::busy(why));
+        }
+        let mut all = 0;
+        for line in self.lines.open_ones() {
+            all += line.session_count().await;
+        }
+        if all >= SESSIONS {
+            return Err(Refusal::busy(format!("there are {SESSIONS} sessions: try again later")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a request without a session may be an `initialize`, which begins one: those of the
+/// revision without sessions say so.
+fn may_begin_session(headers: &HeaderMap) -> bool {
+    let revision = headers.get(PROTOCOL_VERSION).and_then(|revision| revision.to_str().ok());
+    revision.is_none_or(|revision| revision < FIRST_WITHOUT_SESSIONS)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JSON)
+}
+
+/// The answer to a body that is no message: JSON-RPC 2.0 §5.1.
+fn no_message(text: &[u8]) -> HttpAnswer {
+    let error = match serde_json::from_slice::<Value>(text) {
+        Ok(message) => {
+            let id = message.get("id").filter(|id| id.is_string() || id.is_number());
+            let what = "the body is no JSON-RPC message of MCP";
+            json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32600, "message": what } })
+        }
+        Err(error) => {
+            let what = format!("the body is no JSON: {error}");
+            json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": what } })
+        }
+    };
+    answer_with(StatusCode::BAD_REQUEST, error.to_string().into())
+}
+
+fn answer_with(status: StatusCode, text: Bytes) -> HttpAnswer {
+    let has_text = !text.is_empty();
+    let mut answer = Response::new(Full::new(text).boxed());
+    *answer.status_mut() = status;
+    if has_text {
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
+    answer
+}
+
+/// What a request brings to show who sends it.
+#[derive(Debug, PartialEq, Eq)]
+enum Token<'r> {
+    Bearer(&'r str),
+    /// Nothing: from this machine only, and the broker still has a say.
+    Nothing,
+}
+
+impl<'r> Token<'r> {
+    fn of(headers: &'r HeaderMap, from: SocketAddr) -> Result<Self, Refusal> {
+        let mut all = headers.get_all(AUTHORIZATION).iter();
+        match (all.next(), all.next()) {
+            (Some(one), None) => {
+                let text = one.to_str().ok();
+                let (scheme, token) =
+                    text.and_then(|text| text.split_once(' ')).unwrap_or_default();
+                let token = token.trim();
+                let is_one = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
+                is_one.then_some(Token::Bearer(token)).ok_or_else(Refusal::no_token)
+            }
+            // Whoever is behind a proxy on this machine is not on this machine.
+            (None, _) => {
+                let is_direct =
+                    !headers.contains_key(FORWARDED) && !headers.contains_key("x-forwarded-for");
+                let is_neighbour = from.ip().to_canonical().is_loopback() && is_direct;
+                is_neighbour.then_some(Token::Nothing).ok_or_else(Refusal::no_token)
+            }
+            (Some(_), Some(_)) => Err(Refusal::no_token()),
+        }
+    }
+
+    fn text(&self) -> Option<&'r str> {
+        match self {
+            Self::Bearer(token) => Some(token),
+            Self::Nothing => None,
+        }
+    }
+}
+
+const JSON: &str = "application/json";
+const SESSION_ID: &str = "mcp-session-id";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+const FIRST_WITHOUT_SESSIONS: &str = "2026-07-28";
+
+/// Sessions in all. A further one is refused.
+const SESSIONS: usize = 4096;
+/// Sessions of one token, with the same policy.
+const SESSIONS_OF_ONE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_from_its_header_and_nowhere_else() {
+        let (here, there) = (([127, 0, 0, 1], 1).into(), ([192, 0, 2, 1], 1).into());
+        let read = |header: Option<&str>, from| {
+            let mut headers = HeaderMap::new();
+            headers.extend(header.map(|text| (AUTHORIZATION, text.parse().unwrap())));
+            Token::of(&headers, from).map(|token| token.text().map(str::to_owned))
+        };
+        for from in [here, there] {
+            assert_eq!(read(Some("Bearer a.b.c"), from), Ok(Some("a.b.c".into())));
+            assert_eq!(read(Some("bearer  a.b.c "), from), Ok(Some("a.b.c".into())));
+            for wrong in ["", "Bearer", "Bearer ", "Basic dTpw", "a.b.c"] {
+                assert_eq!(read(Some(wrong), from), Err(Refusal::no_token()), "{wrong}");
+            }
+        }
+        assert_eq!(read(None, here), Ok(None));
+        assert_eq!(read(None, there), Err(Refusal::no_token()));
+        let mut forwarded = HeaderMap::new();
+        forwarded.insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
+        assert_eq!(Token::of(&forwarded, here), Err(Refusal::no_token()));
+        let mut twice = HeaderMap::new();
+        twice.append(AUTHORIZATION, "Bearer a".parse().unwrap());
+        twice.append(AUTHORIZATION, "Bearer b".parse().unwrap());
+        assert_eq!(Token::of(&twice, here), Err(Refusal::no_token()));
+    }
+}

@@ -1,0 +1,132 @@
+//! One connection to the bus, for all HTTP clients who bring the same token.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentmq_client::Options;
+use agentmq_sdk::mcp::{Bus, BusConfig};
+use bytes::Bytes;
+use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use hyper::{Request, Response};
+use rmcp::transport::streamable_http_server::session::SessionManager;
+use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::Catalogue;
+use crate::follow::follow_all;
+use crate::host::Host;
+use crate::http_refusal::Refusal;
+use crate::http_usage::Usage;
+
+/// A connection, and the sessions of MCP that share it.
+pub(crate) struct Line {
+    bus: Bus,
+    service: StreamableHttpService<Host, LocalSessionManager>,
+    sessions: Arc<LocalSessionManager>,
+    pub(crate) usage: Usage,
+    /// Cancelled when it has ended; its sessions and streams end with it.
+    pub(crate) over: CancellationToken,
+}
+
+impl Line {
+    /// Connects. `ended` is called when it is over: when the broker lets this client in no more, or
+    /// nobody has needed it for a while.
+    pub(crate) async fn open(
+        options: Options,
+        longest_body: usize,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Arc<Self>, Refusal> {
+        let bus = Bus::connect(options, BusConfig::default()).await?;
+        let catalogue = Arc::new(Catalogue::new());
+        // Whoever is connected has tried.
+        catalogue.set_tried();
+        let over = CancellationToken::new();
+        let mut sessions = LocalSessionManager::default();
+        // A session with an open stream is one that is used; only we know of streams.
+        sessions.session_config = SessionConfig::default();
+        sessions.session_config.keep_alive = None;
+        let sessions = Arc::new(sessions);
+        // Names and origins were looked at before the token was.
+        let config = StreamableHttpServerConfig::default()
+            .disable_allowed_hosts()
+            .with_max_request_body_bytes(longest_body)
+            .with_cancellation_token(over.clone());
+        let offered = catalogue.clone();
+        let service = StreamableHttpService::new(
+            move || Ok(Host::new(offered.clone())),
+            sessions.clone(),
+            config,
+        );
+        let line = Arc::new(Self { bus, service, sessions, usage: Usage::new(), over });
+        let kept = line.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = follow_all(&kept.bus, &catalogue) => {
+                    let error = kept.bus.client().ending();
+                    tracing::debug!(%error, "an HTTP client's connection to the bus has ended");
+                }
+                () = kept.unused() => {}
+            }
+            kept.over.cancel();
+            ended();
+            kept.bus.close().await;
+        });
+        Ok(line)
+    }
+
+    /// Answers a request whose sender has been let in.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Response<BoxBody<Bytes, Infallible>> {
+        self.service.handle(request).await
+    }
+
+    /// The name of a session, if it is one of these.
+    pub(crate) async fn session(&self, id: &str) -> Option<Arc<str>> {
+        let sessions = self.sessions.sessions.read().await;
+        sessions.get_key_value(id).map(|(id, _)| id.clone())
+    }
+
+    /// How many sessions there are.
+    pub(crate) async fn session_count(&self) -> usize {
+        self.sessions.sessions.read().await.len()
+    }
+
+    /// Ends sessions that nobody uses. Ready when nobody has used any of this for a while.
+    async fn unused(&self) {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let known: Vec<_> = self.sessions.sessions.read().await.keys().cloned().collect();
+            if known.is_empty() && self.usage.is_idle(LINE_IDLE) {
+                return;
+            }
+            for session in self.usage.idle(known, SESSION_IDLE) {
+                let sessions = self.sessions.clone();
+                // It waits for a session that is busy.
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(LOOK, sessions.close_session(&session)).await;
+                });
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("client_id", &self.bus.client_id()).finish_non_exhaustive()
+    }
+}
+
+/// A session in which nobody has asked for anything for so long, and without a stream, ends.
+const SESSION_IDLE: Duration = Duration::from_secs(600);
+
+/// A connection to the bus without sessions ends when nobody has asked for anything for so long.
+const LINE_IDLE: Duration = Duration::from_secs(60);
+
+/// How often we look for what nobody uses.
+const LOOK: Duration = Duration::from_secs(15);

@@ -1,0 +1,158 @@
+//! The connections to the bus of all HTTP clients: one for each token.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentmq_client::{Dial, Endpoint, Options, Transport};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::http_line::Line;
+use crate::http_refusal::Refusal;
+
+/// All of them. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Lines(Arc<Inner>);
+
+struct Inner {
+    /// `None` for who has brought no token.
+    table: Mutex<HashMap<Option<Box<str>>, Cell>>,
+    connect: Box<dyn Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync>,
+    /// Those that are being opened.
+    opening: Semaphore,
+    longest_body: usize,
+}
+
+/// A line, or one that somebody opens just now.
+type Cell = Arc<OnceCell<Arc<Line>>>;
+
+impl Lines {
+    /// `connect` makes a connection to the broker for a client at an address.
+    pub(crate) fn new(
+        connect: impl Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync + 'static,
+        longest_body: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            table: Mutex::default(),
+            connect: Box::new(connect),
+            opening: Semaphore::new(OPENING),
+            longest_body,
+        }))
+    }
+
+    /// The connection of who brings this token, which is made if there is none.
+    pub(crate) async fn get(
+        &self,
+        token: Option<&str>,
+        from: SocketAddr,
+    ) -> Result<Arc<Line>, Refusal> {
+        let key: Option<Box<str>> = token.map(Into::into);
+        // One that ends just now makes room for another one.
+        for _ in 0..2 {
+            let claim = self.claim(&key)?;
+            let line = claim.cell.get_or_try_init(|| self.open(key.clone(), from, &claim.cell));
+            let line = line.await?.clone();
+            if !line.over.is_cancelled() {
+                return Ok(line);
+            }
+            self.forget(&key, &claim.cell);
+        }
+        Err(Refusal::busy("the connection to the bus ends as soon as it is made: try again"))
+    }
+
+    /// All that are open.
+    pub(crate) fn open_ones(&self) -> Vec<Arc<Line>> {
+        self.table().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    async fn open(
+        &self,
+        key: Option<Box<str>>,
+        from: SocketAddr,
+        cell: &Cell,
+    ) -> Result<Arc<Line>, Refusal> {
+        let Ok(_place) = self.0.opening.acquire().await else {
+            return Err(Refusal::busy("the server is about to end"));
+        };
+        let inner = self.0.clone();
+        let endpoint = Endpoint {
+            transport: Transport::Unix,
+            host: "in the broker's own process".into(),
+            port: 0,
+            path: String::new(),
+            username: None,
+            password: None,
+        };
+        let mut options = Options::for_endpoint(endpoint);
+        options.password = key.as_ref().map(|token| token.as_bytes().to_vec());
+        options.dial = Some(Dial::new(move || {
+            let stream = (inner.connect)(from)?;
+            stream.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(stream)
+        }));
+        let (lines, cell) = (self.clone(), cell.clone());
+        Line::open(options, self.0.longest_body, move || lines.forget(&key, &cell)).await
+    }
+
+    /// The place of a token in the table.
+    fn claim(&self, key: &Option<Box<str>>) -> Result<Claim<'_>, Refusal> {
+        let mut table = self.table();
+        let cell = match table.get(key) {
+            Some(cell) => cell.clone(),
+            None if table.len() >= LINES => {
+                let why = format!("clients with {LINES} tokens are connected already");
+                return Err(Refusal::busy(why));
+            }
+            None => table.entry(key.clone()).or_default().clone(),
+        };
+        drop(table);
+        Ok(Claim { lines: self, key: key.clone(), cell })
+    }
+
+    fn forget(&self, key: &Option<Box<str>>, cell: &Cell) {
+        let mut table = self.table();
+        if table.get(key).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+            table.remove(key);
+        }
+    }
+
+    /// No code that holds this lock can panic halfway through a change.
+    fn table(&self) -> MutexGuard<'_, HashMap<Option<Box<str>>, Cell>> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody's interest in a line. When the last one who waits for it gives up before there is one,
+/// its place is free again.
+struct Claim<'l> {
+    lines: &'l Lines,
+    key: Option<Box<str>>,
+    cell: Cell,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut table = self.lines.table();
+        // One is in the table, one is ours.
+        if !self.cell.initialized()
+            && Arc::strong_count(&self.cell) <= 2
+            && table.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.cell))
+        {
+            table.remove(&self.key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").finish_non_exhaustive()
+    }
+}
+
+/// Connections to the bus. A further token is refused.
+const LINES: usize = 1024;
+
+/// Connections that are being made at once; the others wait for their turn.
+const OPENING: usize = 16;
