@@ -1,0 +1,302 @@
+//! `/mcp`: MCP clients that come by HTTP, and those who only look like some.
+
+use agentmq_testkit::Broker;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::http_client::{HttpAnswer, send};
+use crate::mcp_program::{Lines, expose, fixture, names, text};
+use crate::program::printed;
+
+const ADMIN: &str = "[admin]\nurl = \"http://127.0.0.1:0\"\n";
+const ACCEPT: &str = "Accept: application/json, text/event-stream";
+const KIND: &str = "Content-Type: application/json";
+
+/// One client: a token, and a session once it has begun one.
+struct Client {
+    address: String,
+    lines: Vec<String>,
+}
+
+impl Client {
+    fn new(broker: &Broker, token: Option<&str>) -> Self {
+        let mut lines = vec![ACCEPT.to_owned(), KIND.to_owned()];
+        lines.extend(token.map(|token| format!("Authorization: Bearer {token}")));
+        Self { address: broker.admin().to_owned(), lines }
+    }
+
+    fn send(&self, method: &str, body: &str) -> HttpAnswer {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        send(&self.address, method, "/mcp", &lines, body)
+    }
+
+    fn begin(&self) -> HttpAnswer {
+        let info = json!({ "name": "scenario", "version": "1" });
+        let params =
+            json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info });
+        let request =
+            json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
+        self.send("POST", &request.to_string())
+    }
+
+    /// Begins a session as clients do.
+    fn initialize(mut self) -> Self {
+        let mut answer = self.begin().expect(200);
+        let id = answer.header("mcp-session-id").expect("a session").to_owned();
+        let result = answer.event().expect("an answer");
+        assert_eq!(result["result"]["protocolVersion"], "2025-11-25", "{result}");
+        self.lines.push(format!("Mcp-Session-Id: {id}"));
+        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        assert_eq!(self.send("POST", &initialized.to_string()).status, 202);
+        self
+    }
+
+    fn session(&self) -> &str {
+        self.lines.last().expect("it has one")
+    }
+
+    fn request(&self, method: &str, params: &Value) -> Value {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.send("POST", &request.to_string()).expect(200);
+        answer.event().expect("an answer")
+    }
+
+    fn call(&self, tool: &str, arguments: &Value) -> Value {
+        self.request("tools/call", &json!({ "name": tool, "arguments": arguments }))
+    }
+}
+
+/// A broker that knows one key, has the rules for MCP, and puts out whom it is told to.
+fn guarded() -> Broker {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("policy.toml"), "profiles = [\"mcp\"]\n").unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let access = "[access]\npolicy = \"policy.toml\"\nrevocations = \"revocations.toml\"\n\
+                  tokens.keys = [\"keys.json\"]\n[audit]\nenabled = true\n";
+    Broker::start_in(crate::BINARY, &format!("{}{access}{ADMIN}", crate::TCP), folder)
+}
+
+fn token(broker: &Broker, claims: &[&str]) -> String {
+    printed(broker.folder(), &[&["token", "create"], claims].concat())
+}
+
+/// Puts the fixture on the bus as who may serve.
+fn expose_guarded(broker: &Broker) -> Lines {
+    let (url, server) = (crate::mcp_program::url(broker), token(broker, &["--server", "calc"]));
+    let words = ["mcp", "expose", "--json", "--url", &url, "--password", &server];
+    let program = fixture();
+    let program = ["--id", "calc-1", "--name", "calc", "--", "python3", &program[1]];
+    let mut exposed = Lines::start(&[&words[..], &program].concat());
+    exposed.wait_for("online", |line| line["event"] == "online");
+    exposed
+}
+
+#[test]
+fn a_session_lists_calls_and_hears_of_changes() {
+    let broker = crate::broker(ADMIN);
+    let calc = expose(&broker, "calc", &[]);
+    let client = Client::new(&broker, None).initialize();
+    let tools = client.request("tools/list", &json!({}));
+    assert_eq!(names(&tools, "tools").len(), 10, "{tools}");
+    assert_eq!(text(&client.call("calc__add", &json!({ "a": 40, "b": 2 }))), "42");
+    let wrong = client.call("calc__no_such", &json!({}));
+    assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
+
+    let params = json!({
+        "name": "calc__steps", "arguments": { "count": 20 }, "_meta": { "progressToken": 7 },
+    });
+    let request = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params });
+    let mut steps = client.send("POST", &request.to_string());
+    for step in 1..=20 {
+        let told = steps.event().expect("progress");
+        assert_eq!(told["params"]["progress"], f64::from(step), "{told}");
+        assert_eq!(told["params"]["progressToken"], 7, "{told}");
+    }
+    assert_eq!(steps.event().expect("an answer")["id"], 2);
+
+    // Two sessions share a connection to the bus; each has what it has subscribed to.
+    let other = Client::new(&broker, None).initialize();
+    let (mut stream, mut others) = (client.send("GET", ""), other.send("GET", ""));
+    let uri = json!({ "uri": "agentmq://calc/note:///one" });
+    client.request("resources/subscribe", &uri);
+    hear(&mut stream, "notifications/resources/updated");
+    calc.signal(Signal::TERM);
+    for (client, stream) in [(&client, &mut stream), (&other, &mut others)] {
+        loop {
+            let told = hear(stream, "notifications/tools/list_changed");
+            let is_update = |it: &Value| it["method"] == "notifications/resources/updated";
+            assert!(!told.iter().any(is_update), "subscribed by nobody, or told already");
+            if names(&client.request("tools/list", &json!({})), "tools").is_empty() {
+                break;
+            }
+        }
+    }
+    assert_eq!(client.send("DELETE", "").status, 204);
+    while stream.event().is_some() {}
+    assert_eq!(client.send("DELETE", "").status, 404);
+    assert_eq!(client.send("GET", "").status, 404);
+    assert!(names(&other.request("tools/list", &json!({})), "tools").is_empty());
+}
+
+/// Waits for a message in a stream; returns those that came before it.
+fn hear(stream: &mut HttpAnswer, method: &str) -> Vec<Value> {
+    let mut before = Vec::new();
+    loop {
+        let event = stream.event().unwrap_or_else(|| panic!("no {method} behind {before:?}"));
+        if event["method"] == method {
+            return before;
+        }
+        before.push(event);
+    }
+}
+
+#[test]
+fn the_revision_without_sessions_needs_none() {
+    let broker = crate::broker(ADMIN);
+    let _calc = expose(&broker, "calc", &[]);
+    let mut client = Client::new(&broker, None);
+    client.lines.push("MCP-Protocol-Version: 2026-07-28".into());
+    let ask = |method: &str, mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "scenario", "version": "1" },
+        });
+        let mut lines: Vec<&str> = client.lines.iter().map(String::as_str).collect();
+        let method_line = format!("Mcp-Method: {method}");
+        let name = params["name"].as_str().map(|name| format!("Mcp-Name: {name}"));
+        lines.push(&method_line);
+        lines.extend(name.as_deref());
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        send(&client.address, "POST", "/mcp", &lines, &body.to_string())
+    };
+    let discovered = ask("server/discover", json!({})).event().expect("an answer");
+    let versions = discovered["result"]["supportedVersions"].as_array().unwrap();
+    assert!(versions.contains(&json!("2026-07-28")), "{discovered}");
+    let mut answer =
+        ask("tools/call", json!({ "name": "calc__add", "arguments": { "a": 40, "b": 2 } }));
+    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None));
+    let sum = answer.event().expect("an answer");
+    assert_eq!((text(&sum), &sum["result"]["resultType"]), ("42", &json!("complete")));
+    let filter = json!({ "notifications": { "toolsListChanged": true } });
+    let mut stream = ask("subscriptions/listen", filter);
+    let first = stream.event().expect("an acknowledgement");
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged", "{first}");
+    let _more = expose(&broker, "more", &[]);
+    let told = stream.event().expect("a change");
+    assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
+    // Without a session there is nothing to hear and to end.
+    assert_eq!(client.send("GET", "").status, 405);
+    assert_eq!(client.send("DELETE", "").status, 405);
+}
+
+#[test]
+fn a_client_may_what_its_token_may_and_no_longer() {
+    let broker = guarded();
+    let _calc = expose_guarded(&broker);
+    let none = Client::new(&broker, None).begin();
+    assert_eq!((none.status, none.header("www-authenticate")), (401, Some("Bearer")));
+    for wrong in ["x", "a.b.c", &token(&broker, &["--agent", "scout"])[1..]] {
+        let refused = Client::new(&broker, Some(wrong)).begin().expect(401);
+        assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+    }
+    let server = token(&broker, &["--server", "other"]);
+    let no_client = Client::new(&broker, Some(&server)).begin().expect(401).text();
+    assert!(no_client.contains("no rule allows"), "a server is no client: {no_client}");
+
+    let scout = token(&broker, &["--agent", "scout"]);
+    let client = Client::new(&broker, Some(&scout)).initialize();
+    assert_eq!(text(&client.call("calc__add", &json!({ "a": 40, "b": 2 }))), "42");
+    // Its session is nobody else's, and no name for one who has no token.
+    for other in [Some(token(&broker, &["--agent", "ranger"])), None] {
+        let mut thief = Client::new(&broker, other.as_deref());
+        thief.lines.push(client.session().to_owned());
+        let expected = if other.is_some() { 404 } else { 401 };
+        for method in ["GET", "DELETE"] {
+            assert_eq!(thief.send(method, "").status, expected);
+        }
+        let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+        assert_eq!(thief.send("POST", &list.to_string()).status, expected);
+    }
+    let rows = printed(broker.folder(), &["audit", "search", "--data", "agentmq-data", "--json"]);
+    let came = |row: &&str| row.contains(r#""kind":"connect""#) && row.contains("scout");
+    let came = rows.lines().find(came).unwrap_or_else(|| panic!("{rows}"));
+    assert!(came.contains("127.0.0.1"), "{came}");
+
+    // Who is put out loses his sessions, and is told why.
+    let mut stream = client.send("GET", "").expect(200);
+    printed(broker.folder(), &["revoke", "--agent", "scout"]);
+    broker.signal(Signal::HUP);
+    while stream.event().is_some() {} // it ends
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    let refused = client.send("POST", &list.to_string()).expect(401);
+    assert!(refused.text().contains("revoked"));
+}
+
+#[test]
+fn the_anonymous_are_neighbours_whom_a_listener_lets_in() {
+    let folder = tempfile::tempdir().unwrap();
+    printed(folder.path(), &["keys", "create", "keys.json"]);
+    let listener = format!("{}allow_anonymous = true\n", crate::TCP);
+    let access = "[access]\ntokens.keys = [\"keys.json\"]\n";
+    let broker = Broker::start_in(crate::BINARY, &format!("{listener}{access}{ADMIN}"), folder);
+    let _ = Client::new(&broker, None).initialize();
+    let mut elsewhere = Client::new(&broker, None);
+    elsewhere.lines.push("X-Forwarded-For: 192.0.2.1".into());
+    assert_eq!(elsewhere.begin().status, 401);
+    assert_eq!(Client::new(&broker, Some("a.b.c")).begin().status, 401);
+}
+
+#[test]
+fn pages_of_others_and_wrong_names_get_nowhere() {
+    let broker = crate::broker(ADMIN);
+    for (line, status) in [
+        ("Host: evil.test", 421),
+        ("Origin: http://evil.test", 403),
+        ("Origin: null", 403),
+        ("Authorization: Basic dTpw", 401),
+    ] {
+        let mut client = Client::new(&broker, None);
+        client.lines.push(line.into());
+        let refused = client.begin().expect(status).json();
+        assert!(refused["error_description"].is_string(), "{line}");
+    }
+    let mut own = Client::new(&broker, None);
+    own.lines.push(format!("Origin: http://{}", broker.admin()));
+    assert_eq!(own.begin().status, 200);
+}
+
+#[test]
+fn what_is_no_request_is_told_so() {
+    let broker = crate::broker(&format!("{ADMIN}[limits]\npacket_bytes = 65536\n"));
+    let client = Client::new(&broker, None).initialize();
+    for (body, code, id) in [
+        ("", -32700, Value::Null),
+        ("{", -32700, Value::Null),
+        ("[]", -32600, Value::Null),
+        ("{}", -32600, Value::Null),
+        (r#"{"jsonrpc":"2.0","id":3}"#, -32600, json!(3)),
+        (r#"{"jsonrpc":"1.0","id":"x","method":"ping"}"#, -32600, json!("x")),
+    ] {
+        let answer = client.send("POST", body).expect(400).json();
+        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(code), &id), "{body}");
+    }
+    let large = client.send("POST", &" ".repeat(65537)).expect(413).json();
+    assert_eq!(large["error"], "too_large");
+    let mut unknown = Client::new(&broker, None);
+    unknown.lines.push("Mcp-Session-Id: 00000000-0000-4000-8000-000000000000".into());
+    for method in ["GET", "POST", "DELETE"] {
+        assert_eq!(unknown.send(method, "{}").status, 404, "{method}");
+    }
+    assert_eq!(client.send("PUT", "").status, 405);
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    Client::new(&broker, None).send("POST", &list.to_string()).expect(400);
+    // Nothing of this harmed the session.
+    assert!(names(&client.request("tools/list", &json!({})), "tools").is_empty());
+}
+
+#[test]
+fn it_can_be_turned_off() {
+    let broker = crate::broker(&format!("{ADMIN}mcp = false\n"));
+    assert_eq!(Client::new(&broker, None).begin().status, 404);
+}
