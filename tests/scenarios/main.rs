@@ -31,6 +31,7 @@ mod mcp_bridge;
 mod mcp_conformance;
 mod mcp_elsewhere;
 mod mcp_expose;
+mod mcp_expose_http;
 mod mcp_http;
 mod mcp_program;
 mod mcp_recording;

@@ -50,6 +50,7 @@ pub use dial::Dial;
 pub use error::Error;
 pub use event::{Event, Events};
 pub use handshake::ServerLimits;
+pub use link::web_stream;
 pub use message::Message;
 pub use options::{Acknowledge, Options};
 pub use publish::Publish;

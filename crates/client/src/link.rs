@@ -33,6 +33,17 @@ pub(crate) async fn open(options: &Options) -> Result<Box<dyn Link>, Error> {
     })
 }
 
+/// Opens a byte stream to a web server, on which HTTP/1.1 is spoken: an address of the kind
+/// [`Transport::Wss`] stands for `https`, any other for `http`.
+pub async fn web_stream(
+    options: &Options,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Error> {
+    Ok(match options.endpoint.transport {
+        Transport::Wss => Box::new(tls(options, true).await?) as Box<dyn Link>,
+        _ => Box::new(tcp(&options.endpoint).await?),
+    })
+}
+
 async fn tcp(endpoint: &Endpoint) -> Result<TcpStream, Error> {
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
         .await

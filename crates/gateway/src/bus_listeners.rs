@@ -7,7 +7,7 @@ use rmcp::handler::server::ServerHandler;
 use rmcp::model::{ErrorData, InitializeResult, ServerNotification, SubscriptionFilter};
 use rmcp::service::{SubscriptionContext, SubscriptionSink};
 
-use crate::child::Child;
+use crate::backend::Backend;
 use crate::forward::Shared;
 use crate::resource_subscriptions::subscribe;
 
@@ -46,13 +46,13 @@ impl BusListeners {
 /// What `rmcp` is to do with one that begins to listen.
 pub(crate) struct Listener {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) child: Arc<Child>,
+    pub(crate) backend: Arc<Backend>,
     pub(crate) caller: Caller,
 }
 
 impl ServerHandler for Listener {
     fn get_info(&self) -> InitializeResult {
-        self.child.info().clone()
+        self.backend.info().clone()
     }
 
     fn accepted_subscription_filter(
@@ -75,7 +75,7 @@ impl ServerHandler for Listener {
 impl Listener {
     async fn stay(&self, who: &Arc<str>, context: &SubscriptionContext) -> Result<(), ErrorData> {
         for uri in context.accepted().resource_subscriptions.iter().flatten() {
-            self.shared.subscribe(&self.child, who, uri, subscribe(uri)).await?;
+            self.shared.subscribe(&self.backend, who, uri, subscribe(uri)).await?;
         }
         if !self.shared.listeners.add(who, context.sink()) {
             return Err(fault(Fault::Busy, "too many clients listen"));
@@ -83,7 +83,7 @@ impl Listener {
         tokio::select! {
             () = context.cancelled() => {}
             () = self.caller.gone().cancelled() => {}
-            () = self.child.gone.cancelled() => {}
+            () = self.backend.gone.cancelled() => {}
         }
         Ok(())
     }

@@ -44,19 +44,27 @@ pub enum Error {
     /// A file of devices is wrong.
     #[error("{0}")]
     Devices(WrongFile),
-    /// The program said something else than MCP, or nothing.
-    #[error("{program} does not speak MCP: {why}")]
+    /// The server cannot be reached, or does not let us in.
+    #[error("{url} cannot be used: {why}")]
+    NotReached {
+        /// Its address.
+        url: String,
+        /// The cause.
+        why: String,
+    },
+    /// The server said something else than MCP, or nothing.
+    #[error("{server} does not speak MCP: {why}")]
     NoMcp {
-        /// The program.
-        program: String,
+        /// Its program, or its address.
+        server: String,
         /// What it did.
         why: String,
     },
-    /// The program did not answer in time.
-    #[error("{program} did not answer initialize within {after:?}")]
+    /// The server did not answer in time.
+    #[error("{server} did not answer initialize within {after:?}")]
     Silent {
-        /// The program.
-        program: String,
+        /// Its program, or its address.
+        server: String,
         /// How long it had.
         after: Duration,
     },
@@ -83,8 +91,10 @@ impl Error {
             Self::Ended { .. } => "run the command by itself: what it prints there is above",
             Self::File { .. } => "check the path, and that the file is text",
             Self::Devices(_) => "correct the file; docs/devices.md describes it",
+            Self::NotReached { .. } => "check the address, the token, and that the server runs",
             Self::NoMcp { .. } | Self::Silent { .. } => {
-                "give the command that starts the server on standard input and output"
+                "give the command that starts the server on standard input and output, or the \
+                 whole address of its endpoint"
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A stdio MCP server on the bus: started, watched, and started again.
+//! An MCP server on the bus: started or reached, watched, and started or reached again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::agent_side::{AgentSide, offer_to_agents};
+use crate::backend::{Backend, Exposed};
 use crate::binding::{Binding, is_refusal};
-use crate::child::{Child, Program};
 use crate::forward::{Audience, Forward, Shared};
 
 /// What to expose, and how.
 #[derive(Debug, Clone)]
 pub struct Expose {
-    /// The command that starts the server.
-    pub program: Program,
+    /// The server.
+    pub server: Exposed,
     /// Its server-name on the bus; else what it calls itself.
     pub name: Option<String>,
     /// A line about it for people; else its title, if it has one.
@@ -85,17 +85,18 @@ pub async fn expose(
     let (notices, told) = mpsc::channel(NOTICES);
     tokio::pin!(stop);
     let shared = Arc::new(Shared::default());
-    let child = tokio::select! {
-        child = Child::start(&config.program, notices.clone(), shared.wanted()) => Arc::new(child?),
+    let started = Backend::start(&config.server, notices.clone(), shared.wanted());
+    let backend = tokio::select! {
+        started = started => Arc::new(started?),
         () = &mut stop => return Ok(()),
     };
-    shared.set_child(Some(child.clone())).await;
-    let named = server_config(&config, &child);
+    shared.set_backend(Some(backend.clone())).await;
+    let named = server_config(&config, &backend);
     let own_name = named.name.clone();
     let mcp = match Box::pin(connect(config.binding, &config.options, named, report)).await {
         Ok(mcp) => mcp,
         Err(error) => {
-            child.end().await;
+            backend.end().await;
             return Err(error);
         }
     };
@@ -114,7 +115,7 @@ pub async fn expose(
     let offering = shared.offering();
     let offered = offer_to_agents(config.binding, agent, offering, refused, ending.clone(), report);
     let mut offered = Box::pin(offered);
-    let supervised = supervise(&config, server.as_ref(), &shared, child, &notices, report);
+    let supervised = supervise(&config, server.as_ref(), &shared, backend, &notices, report);
     let ended = tokio::select! {
         () = supervised => Ok(()),
         () = &mut stop => Ok(()),
@@ -126,10 +127,10 @@ pub async fn expose(
     if let Some(server) = server.as_ref().filter(|_| ended.is_ok()) {
         server.offline().await;
     }
-    let child = shared.child();
-    shared.set_child(None).await;
-    if let Some(child) = child {
-        child.end().await;
+    let backend = shared.backend();
+    shared.set_backend(None).await;
+    if let Some(backend) = backend {
+        backend.end().await;
     }
     if ended.is_ok() {
         if config.binding.has_agent() {
@@ -200,7 +201,7 @@ async fn supervise(
     config: &Expose,
     server: Option<&Server>,
     shared: &Arc<Shared>,
-    mut child: Arc<Child>,
+    mut backend: Arc<Backend>,
     notices: &mpsc::Sender<ServerNotification>,
     report: impl Fn(Happening),
 ) {
@@ -211,27 +212,27 @@ async fn supervise(
             report(Happening::Online { instance: server.instance().clone() });
         }
         let started = Instant::now();
-        child.gone.cancelled().await;
+        backend.gone.cancelled().await;
         // Calls under way have their error by now; the others must not begin one.
-        shared.set_child(None).await;
+        shared.set_backend(None).await;
         if let Some(server) = server {
             server.offline().await;
         }
-        let mut why = format!("{} ended: {}", config.program.name(), child.end().await);
+        let mut why = format!("{}: {}", config.server.name(), backend.end().await);
         if started.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
-        child = loop {
+        backend = loop {
             let instance = server.map(|server| server.instance().clone());
             report(Happening::Offline { instance, why, retry_in: pause });
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            match Child::start(&config.program, notices.clone(), shared.wanted()).await {
-                Ok(child) => break Arc::new(child),
+            match Backend::start(&config.server, notices.clone(), shared.wanted()).await {
+                Ok(backend) => break Arc::new(backend),
                 Err(error) => why = error.to_string(),
             }
         };
-        shared.set_child(Some(child.clone())).await;
+        shared.set_backend(Some(backend.clone())).await;
     }
 }
 
@@ -263,8 +264,8 @@ async fn pass_on(
     }
 }
 
-fn server_config(config: &Expose, child: &Child) -> ServerConfig {
-    let about = &child.info().server_info;
+fn server_config(config: &Expose, backend: &Backend) -> ServerConfig {
+    let about = &backend.info().server_info;
     let name = config.name.clone().unwrap_or_else(|| as_server_name(&about.name));
     let description = config
         .description
@@ -272,7 +273,7 @@ fn server_config(config: &Expose, child: &Child) -> ServerConfig {
         .or_else(|| about.title.clone())
         .or_else(|| about.description.clone())
         .unwrap_or_else(|| about.name.clone());
-    ServerConfig { name, description, versions: child.versions(), ..ServerConfig::default() }
+    ServerConfig { name, description, versions: backend.versions(), ..ServerConfig::default() }
 }
 
 /// What a program calls itself, as far as it can stand in a topic.

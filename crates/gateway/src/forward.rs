@@ -15,15 +15,15 @@ use rmcp::service::{NotificationContext, Peer, RequestContext, Service};
 use tokio::sync::watch;
 
 use crate::agent_side::{Offer, Offering};
+use crate::backend::Backend;
 use crate::bus_listeners::{BusListeners, Listener};
-use crate::child::Child;
 use crate::listening::Wanted;
 use crate::resource_subscriptions::{ResourceSubscriptions, unsubscribe};
 
 /// What the sessions of a server share: the program, while it runs, and who waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    child: RwLock<Option<Arc<Child>>>,
+    backend: RwLock<Option<Arc<Backend>>>,
     /// The same for clients of MQTT.Agent.
     offering: watch::Sender<Option<Arc<dyn Offer>>>,
     /// Clients with requests under way. Bounded by the sessions.
@@ -37,16 +37,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn child(&self) -> Option<Arc<Child>> {
-        self.child.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn backend(&self) -> Option<Arc<Backend>> {
+        self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The program runs, or it does not. It knows nothing of what its predecessor was told.
-    pub(crate) async fn set_child(&self, child: Option<Arc<Child>>) {
+    pub(crate) async fn set_backend(&self, backend: Option<Arc<Backend>>) {
         *self.subscriptions.lock().await = ResourceSubscriptions::default();
         self.wanted.send_replace(Wanted::new());
-        self.offering.send_replace(child.clone().map(|child| child as Arc<dyn Offer>));
-        *self.child.write().unwrap_or_else(PoisonError::into_inner) = child;
+        let offer = backend.clone().map(|backend| backend as Arc<dyn Offer>);
+        self.offering.send_replace(offer);
+        *self.backend.write().unwrap_or_else(PoisonError::into_inner) = backend;
     }
 
     /// The resources that a program is to tell of which is listened to.
@@ -80,7 +81,7 @@ impl Shared {
 
     pub(crate) async fn subscribe(
         &self,
-        child: &Child,
+        backend: &Backend,
         client: &Arc<str>,
         uri: &str,
         request: Call,
@@ -89,27 +90,32 @@ impl Shared {
         if !table.has_room() {
             return Err(fault(Fault::Busy, "too many subscriptions of resources"));
         }
-        if !table.has(uri) && !child.is_stateless() {
-            child.request(request, NO_PROGRESS, std::future::pending()).await?;
+        if !table.has(uri) && !backend.is_stateless() {
+            backend.request(request, NO_PROGRESS, std::future::pending()).await?;
         }
         table.add(uri, client);
-        self.want(child, &table);
+        self.want(backend, &table);
         Ok(ServerResult::empty(()))
     }
 
-    async fn unsubscribe(&self, child: &Child, client: &str, uri: &str) -> Result<(), ErrorData> {
+    async fn unsubscribe(
+        &self,
+        backend: &Backend,
+        client: &str,
+        uri: &str,
+    ) -> Result<(), ErrorData> {
         let mut table = self.subscriptions.lock().await;
         let was_last = table.remove(uri, client);
-        self.want(child, &table);
-        if was_last && !child.is_stateless() {
-            child.request(unsubscribe(uri), NO_PROGRESS, std::future::pending()).await?;
+        self.want(backend, &table);
+        if was_last && !backend.is_stateless() {
+            backend.request(unsubscribe(uri), NO_PROGRESS, std::future::pending()).await?;
         }
         Ok(())
     }
 
     /// Whom a program of the revision without sessions tells what, it is told as a whole.
-    fn want(&self, child: &Child, table: &ResourceSubscriptions) {
-        if child.is_stateless() {
+    fn want(&self, backend: &Backend, table: &ResourceSubscriptions) {
+        if backend.is_stateless() {
             let uris: Wanted = table.uris().cloned().collect();
             self.wanted.send_if_modified(|wanted| {
                 let changed = *wanted != uris;
@@ -122,13 +128,14 @@ impl Shared {
     pub(crate) async fn forget(&self, client: &str) {
         let mut table = self.subscriptions.lock().await;
         let left = table.remove_client(client);
-        let Some(child) = self.child() else { return };
-        self.want(&child, &table);
+        let Some(backend) = self.backend() else { return };
+        self.want(&backend, &table);
         drop(table);
         for uri in left {
-            if !child.is_stateless() {
+            if !backend.is_stateless() {
                 // It may be gone itself.
-                let _ = child.request(unsubscribe(&uri), NO_PROGRESS, std::future::pending()).await;
+                let _ =
+                    backend.request(unsubscribe(&uri), NO_PROGRESS, std::future::pending()).await;
             }
         }
     }
@@ -163,7 +170,7 @@ impl Forward {
 
     async fn pass(
         &self,
-        child: &Child,
+        backend: &Backend,
         request: Call,
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
@@ -185,7 +192,7 @@ impl Forward {
                 }
             }
         });
-        child.request(request, progress, taken_back).await
+        backend.request(request, progress, taken_back).await
     }
 }
 
@@ -193,11 +200,11 @@ impl Forward {
     /// A request that says itself who sends it: as it is, to a program of that revision.
     async fn handle_stateless(
         &self,
-        child: &Arc<Child>,
+        backend: &Arc<Backend>,
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
-        let versions = child.versions();
+        let versions = backend.versions();
         let asked = context.meta.protocol_version();
         if let Some(asked) = asked.filter(|version| !versions.contains(version)) {
             return Err(ErrorData::unsupported_protocol_version(asked, &versions));
@@ -209,12 +216,12 @@ impl Forward {
         }
         match request {
             ClientRequest::DiscoverRequest(_) => {
-                let info = child.info().clone();
+                let info = backend.info().clone();
                 Ok(ServerResult::DiscoverResult(DiscoverResult::from_server_info(versions, info)))
             }
             ClientRequest::SubscriptionsListenRequest(_) => {
-                let (shared, child) = (self.shared.clone(), child.clone());
-                let listener = Listener { shared, child, caller: self.caller.clone() };
+                let (shared, backend) = (self.shared.clone(), backend.clone());
+                let listener = Listener { shared, backend, caller: self.caller.clone() };
                 listener.handle_request(request, context).await
             }
             ClientRequest::InitializeRequest(_)
@@ -225,7 +232,7 @@ impl Forward {
             _ => {
                 let mut call = Call::new(request);
                 call.meta.clone_from(&context.meta);
-                self.pass(child, call, context).await
+                self.pass(backend, call, context).await
             }
         }
     }
@@ -245,21 +252,21 @@ impl Service<RoleServer> for Forward {
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
-        let Some(child) = self.shared.child() else {
+        let Some(backend) = self.shared.backend() else {
             return Err(fault(Fault::Offline, "the server's program is not running now"));
         };
         if is_stateless(&context) {
-            return self.handle_stateless(&child, request, context).await;
+            return self.handle_stateless(&backend, request, context).await;
         }
         match &request {
             ClientRequest::InitializeRequest(_) => {
-                return Ok(ServerResult::InitializeResult(child.info().clone()));
+                return Ok(ServerResult::InitializeResult(backend.info().clone()));
             }
             ClientRequest::PingRequest(_) => return Ok(ServerResult::empty(())),
             ClientRequest::DiscoverRequest(_) | ClientRequest::SubscriptionsListenRequest(_) => {
                 return Err(not_found(&request));
             }
-            ClientRequest::SetLevelRequest(set) if child.is_stateless() => {
+            ClientRequest::SetLevelRequest(set) if backend.is_stateless() => {
                 *lock(&self.level) = Some(set.params.level);
                 return Ok(ServerResult::empty(()));
             }
@@ -274,20 +281,20 @@ impl Service<RoleServer> for Forward {
         match &call.request {
             ClientRequest::SubscribeRequest(subscribe) => {
                 let uri = subscribe.params.uri.clone();
-                self.shared.subscribe(&child, &client, &uri, call).await
+                self.shared.subscribe(&backend, &client, &uri, call).await
             }
             ClientRequest::UnsubscribeRequest(unsubscribe) => {
                 let uri = unsubscribe.params.uri.clone();
-                self.shared.unsubscribe(&child, &client, &uri).await?;
+                self.shared.unsubscribe(&backend, &client, &uri).await?;
                 Ok(ServerResult::empty(()))
             }
             _ => {
-                let mut result = self.pass(&child, call, context).await?;
+                let mut result = self.pass(&backend, call, context).await?;
                 if matches!(result, ServerResult::InputRequiredResult(_)) {
                     let what = "the program asks what clients of this revision cannot answer";
                     return Err(ErrorData::invalid_request(what, None));
                 }
-                if child.is_stateless() {
+                if backend.is_stateless() {
                     result.strip_result_type_for_legacy_peer();
                     result.strip_non_object_output_for_legacy_peer();
                 }
@@ -306,12 +313,12 @@ impl Service<RoleServer> for Forward {
     }
 
     fn get_info(&self) -> InitializeResult {
-        self.shared.child().map(|child| child.info().clone()).unwrap_or_default()
+        self.shared.backend().map(|backend| backend.info().clone()).unwrap_or_default()
     }
 
     /// Nobody speaks a newer revision with us than the program.
     fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
-        self.shared.child().map(|child| child.versions()).unwrap_or_default().into()
+        self.shared.backend().map(|backend| backend.versions()).unwrap_or_default().into()
     }
 }
 

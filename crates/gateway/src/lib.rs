@@ -1,19 +1,20 @@
 //! Programs that speak MCP and know nothing of MQTT, on the bus.
 //!
-//! [`expose()`] starts a stdio MCP server and offers it to everybody on the bus;
-//! [`expose_devices()`] does so with devices that know nothing of MCP; [`bridge()`] is a
-//! stdio MCP server that offers a host everything that is on the bus; [`Tools`] asks and calls for
-//! people. Called by the command line; must not know its arguments, nor print anything.
+//! [`expose()`] starts a stdio MCP server, or asks one by HTTP, and offers it to everybody on the
+//! bus; [`expose_devices()`] does so with devices that know nothing of MCP; [`bridge()`] is a stdio
+//! MCP server that offers a host everything that is on the bus, and [`McpHttp`] offers it by HTTP;
+//! [`Tools`] asks and calls for people. Called by the command line; must not know its arguments,
+//! nor print anything.
 #![forbid(unsafe_code)]
 
 mod agent_result;
 mod agent_side;
+mod backend;
+mod backend_offer;
 mod binding;
 mod bridge;
 mod bus_listeners;
 mod catalogue;
-mod child;
-mod child_offer;
 mod client_side;
 mod devices;
 mod error;
@@ -26,12 +27,16 @@ mod host_notices;
 mod host_uri;
 mod http;
 mod http_body;
+mod http_client;
+mod http_events;
 mod http_line;
 mod http_lines;
 mod http_refusal;
+mod http_server;
 mod http_usage;
 mod listening;
 mod listing;
+mod program;
 mod replicas;
 mod resource_subscriptions;
 mod stderr_log;
@@ -41,12 +46,14 @@ pub use agentmq_sdk::mcp::{
     Error as BusError, Fault, Instance, MESSAGE_BYTES, check_name_filter, check_server_name,
 };
 pub use agentmq_sdk::tools::{Error as ToolsError, NAMESPACE};
+pub use backend::Exposed;
 pub use binding::Binding;
 pub use bridge::{Bridge, bridge};
-pub use child::Program;
 pub use devices::{Devices, ExposeDevices, Problem, WrongFile, expose_devices};
 pub use error::Error;
 pub use expose::{Expose, Happening, expose};
 pub use http::{HttpAnswer, McpHttp};
+pub use http_server::{HttpServer, WrongHttp};
+pub use program::Program;
 pub use replicas::expose_replicas;
 pub use tools::{Answer, Opened, Refusal, Tool, Tools, Unheard};

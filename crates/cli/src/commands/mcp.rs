@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use agentmq_client::Options;
 use agentmq_gateway::{
-    Binding, Bridge, Devices, Expose, ExposeDevices, Happening, NAMESPACE, Program, bridge,
-    check_name_filter, check_server_name, expose_devices, expose_replicas,
+    Binding, Bridge, Devices, Expose, ExposeDevices, Exposed, Happening, HttpServer, NAMESPACE,
+    Program, bridge, check_name_filter, check_server_name, expose_devices, expose_replicas,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -26,8 +26,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Put an MCP server that speaks on standard input and output on the bus, or plain MQTT devices
-    /// as one.
+    /// Put an MCP server on the bus: one that speaks on standard input and output, one that is
+    /// reached by HTTP, or plain MQTT devices as one.
     Expose(ExposeArgs),
     /// Be an MCP server on standard input and output that offers what is on the bus: for hosts like
     /// Claude Desktop.
@@ -64,13 +64,15 @@ struct ExposeArgs {
         value_name = "N",
         default_value = "1",
         value_parser = clap::value_parser!(u16).range(1..=MOST_REPLICAS),
-        conflicts_with = "devices"
+        conflicts_with_all = ["devices", "http"]
     )]
     replicas: u16,
     #[command(flatten)]
     connection: ConnectionArgs,
+    #[command(flatten)]
+    http: HttpArgs,
     /// The program and its arguments; no shell reads them.
-    #[arg(last = true, required_unless_present = "devices", value_name = "PROGRAM")]
+    #[arg(last = true, required_unless_present_any = ["devices", "http"], value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
@@ -87,6 +89,51 @@ pub(crate) struct NamespaceArg {
     /// Topics of MQTT.Agent begin with this.
     #[arg(long, value_name = "TOPIC", default_value = NAMESPACE)]
     pub(crate) namespace: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "A server that is reached by HTTP")]
+struct HttpArgs {
+    /// Its address instead of a program: https://HOST/PATH, or http:// on this machine.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["devices", "command"])]
+    http: Option<String>,
+    /// A bearer token for it; better given by the environment or a file.
+    #[arg(long, env = "AGENTMQ_HTTP_TOKEN", hide_env_values = true)]
+    #[arg(conflicts_with = "token_file")]
+    token: Option<String>,
+    /// File with that token.
+    #[arg(long, value_name = "FILE", requires = "http")]
+    token_file: Option<PathBuf>,
+    /// A header for it, as NAME=VALUE; may be repeated.
+    #[arg(long = "header", value_name = "NAME=VALUE", requires = "http", value_parser = header)]
+    headers: Vec<(String, String)>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl HttpArgs {
+    fn server(&self) -> Result<Option<Exposed>, Failure> {
+        let Some(url) = &self.http else { return Ok(None) };
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file);
+                let text = text.map_err(|error| {
+                    let what = format!("cannot read {}: {error}", file.display());
+                    Failure::usage(what, "give a file that holds the token and nothing else")
+                })?;
+                Some(text.trim().to_owned())
+            }
+            (None, None) => None,
+        };
+        let server = HttpServer::new(url, token.as_deref(), &self.headers).map_err(|wrong| {
+            Failure::usage(wrong.to_string(), "`agentmq mcp expose --help` shows how")
+        })?;
+        Ok(Some(Exposed::Http(server)))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,10 +177,15 @@ async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
         Box::pin(expose_devices(config, stopped(), report)).await?;
         return printed;
     }
-    let mut command = args.command.into_iter();
-    let program = command.next().unwrap_or_default();
-    let program = Program { program, arguments: command.collect() };
-    let config = Expose { program, name, description, binding, namespace, options };
+    let server = match args.http.server()? {
+        Some(server) => server,
+        None => {
+            let mut command = args.command.into_iter();
+            let program = command.next().unwrap_or_default();
+            Exposed::Program(Program { program, arguments: command.collect() })
+        }
+    };
+    let config = Expose { server, name, description, binding, namespace, options };
     expose_replicas(config, args.replicas.into(), stopped(), report).await?;
     printed
 }
@@ -222,4 +274,4 @@ pub(crate) fn start_log(json: bool) {
 const MOST_REPLICAS: i64 = 256;
 
 /// Peers that break the protocol are told so; the rest is noise unless asked for.
-const LOGGED: &str = "warn,mcp_server=info,rmcp=error";
+const LOGGED: &str = "warn,mcp_server=info,rmcp=error,rmcp::transport::worker=off";

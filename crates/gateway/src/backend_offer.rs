@@ -1,4 +1,4 @@
-//! A program as one that offers tools to clients of MQTT.Agent.
+//! A server as one that offers tools to clients of MQTT.Agent.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent_side::{Offer, Soon};
-use crate::child::Child;
+use crate::backend::Backend;
 
-impl Offer for Child {
+impl Offer for Backend {
     fn tools(&self) -> Soon<'_, Vec<Tool>> {
         Box::pin(self.tools())
     }
