@@ -1,4 +1,5 @@
-"""An MCP server of the official Python SDK on standard input and output, as anybody would write it."""
+"""An MCP server of the official Python SDK, as anybody would write it: on standard input and output,
+or by HTTP on a port of this machine."""
 
 import sys
 
@@ -71,4 +72,7 @@ def greet(who: str) -> str:
     return f"Greet {who} from {sys.argv[1]}."
 
 
-server.run()
+if len(sys.argv) > 2:
+    server.run("streamable-http", port=int(sys.argv[2]))
+else:
+    server.run()

@@ -219,8 +219,8 @@ fn start_log(config: &Config) {
     let mut level =
         std::env::var("AGENTMQ_LOG__LEVEL").unwrap_or_else(|_| config.log.level.name().into());
     if !level.contains("rmcp") {
-        // It tells names of sessions, which are nobody else's business, for each that comes.
-        level.push_str(",rmcp=error");
+        // It tells the names of sessions, which are secrets, and every client that hangs up.
+        level.push_str(",rmcp=off");
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&level)
         .unwrap_or_else(|_| config.log.level.name().into());
