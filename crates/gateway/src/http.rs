@@ -84,7 +84,7 @@ impl McpHttp {
     {
         let session = match parts.headers.get(SESSION_ID) {
             Some(id) => {
-                let known = line.session(id.to_str().unwrap_or_default()).await;
+                let known = line.sessions.name(id.to_str().unwrap_or_default());
                 Some(known.ok_or_else(|| {
                     let why = "there is no such session: begin another one (initialize)";
                     Refusal::new(StatusCode::NOT_FOUND, "no_session", why)
@@ -93,7 +93,7 @@ impl McpHttp {
             None => None,
         };
         if session.is_none() && parts.method == Method::POST && may_begin_session(&parts.headers) {
-            self.room_for_session(line).await?;
+            self.room_for_session(line)?;
         }
         let under_way = line.usage.begin(session).ok_or_else(|| {
             Refusal::busy("too many requests of this token are under way: end some first")
@@ -113,16 +113,13 @@ impl McpHttp {
         }
     }
 
-    async fn room_for_session(&self, line: &Line) -> Result<(), Refusal> {
-        if line.session_count().await >= SESSIONS_OF_ONE {
+    fn room_for_session(&self, line: &Line) -> Result<(), Refusal> {
+        if line.sessions.count() >= SESSIONS_OF_ONE {
             let why = format!("this token has {SESSIONS_OF_ONE} sessions: end some (DELETE)");
             return Err(Refusal::busy(why));
         }
-        let mut all = 0;
-        for line in self.lines.open_ones() {
-            all += line.session_count().await;
-        }
-        if all >= SESSIONS {
+        let all = self.lines.open_ones();
+        if all.iter().map(|line| line.sessions.count()).sum::<usize>() >= SESSIONS {
             return Err(Refusal::busy(format!("there are {SESSIONS} sessions: try again later")));
         }
         Ok(())

@@ -10,8 +10,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use hyper::{Request, Response};
-use rmcp::transport::streamable_http_server::session::SessionManager;
-use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +17,14 @@ use crate::catalogue::Catalogue;
 use crate::follow::follow_all;
 use crate::host::Host;
 use crate::http_refusal::Refusal;
+use crate::http_sessions::Sessions;
 use crate::http_usage::Usage;
 
 /// A connection, and the sessions of MCP that share it.
 pub(crate) struct Line {
     bus: Bus,
-    service: StreamableHttpService<Host, LocalSessionManager>,
-    sessions: Arc<LocalSessionManager>,
+    service: StreamableHttpService<Host, Sessions>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) usage: Usage,
     /// Cancelled when it has ended; its sessions and streams end with it.
     pub(crate) over: CancellationToken,
@@ -44,14 +43,11 @@ impl Line {
         // Whoever is connected has tried.
         catalogue.set_tried();
         let over = CancellationToken::new();
-        let mut sessions = LocalSessionManager::default();
-        // A session with an open stream is one that is used; only we know of streams.
-        sessions.session_config = SessionConfig::default();
-        sessions.session_config.keep_alive = None;
-        let sessions = Arc::new(sessions);
+        let sessions = Arc::new(Sessions::default());
         // Names and origins were looked at before the token was.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
+            .with_sse_retry(None)
             .with_max_request_body_bytes(longest_body)
             .with_cancellation_token(over.clone());
         let offered = catalogue.clone();
@@ -85,32 +81,17 @@ impl Line {
         self.service.handle(request).await
     }
 
-    /// The name of a session, if it is one of these.
-    pub(crate) async fn session(&self, id: &str) -> Option<Arc<str>> {
-        let sessions = self.sessions.sessions.read().await;
-        sessions.get_key_value(id).map(|(id, _)| id.clone())
-    }
-
-    /// How many sessions there are.
-    pub(crate) async fn session_count(&self) -> usize {
-        self.sessions.sessions.read().await.len()
-    }
-
     /// Ends sessions that nobody uses. Ready when nobody has used any of this for a while.
     async fn unused(&self) {
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let known: Vec<_> = self.sessions.sessions.read().await.keys().cloned().collect();
+            let known = self.sessions.names();
             if known.is_empty() && self.usage.is_idle(LINE_IDLE) {
                 return;
             }
             for session in self.usage.idle(known, SESSION_IDLE) {
-                let sessions = self.sessions.clone();
-                // It waits for a session that is busy.
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(LOOK, sessions.close_session(&session)).await;
-                });
+                self.sessions.end(&session);
             }
         }
     }

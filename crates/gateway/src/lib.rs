@@ -33,6 +33,8 @@ mod http_line;
 mod http_lines;
 mod http_refusal;
 mod http_server;
+mod http_session;
+mod http_sessions;
 mod http_usage;
 mod listening;
 mod listing;
