@@ -296,6 +296,54 @@ fn what_is_no_request_is_told_so() {
 }
 
 #[test]
+fn who_does_not_read_keeps_nobody_waiting() {
+    let broker = crate::broker(ADMIN);
+    let _calc = expose(&broker, "calc", &[]);
+    let slow = Client::new(&broker, None).initialize();
+    let params = json!({
+        "name": "calc__steps", "arguments": { "count": 20_000 }, "_meta": { "progressToken": 7 },
+    });
+    let request = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params });
+    let mut unread = slow.send("POST", &request.to_string()).expect(200);
+    let _deaf = slow.send("GET", "").expect(200);
+    // Others of the same token, and the same session, go on.
+    let other = Client::new(&broker, None).initialize();
+    for client in [&other, &slow] {
+        assert_eq!(text(&client.call("calc__add", &json!({ "a": 40, "b": 2 }))), "42");
+    }
+    // What waits is bounded, so some steps are left out; the answer is not.
+    let mut last = 0.0;
+    loop {
+        let event = unread.event().expect("an answer at the end");
+        if event["id"] == 2 {
+            assert_eq!(text(&event), "all steps done");
+            break;
+        }
+        let step = event["params"]["progress"].as_f64().expect("progress");
+        assert!(step > last, "{step} behind {last}");
+        last = step;
+    }
+    assert_eq!(unread.event(), None);
+}
+
+#[test]
+fn sessions_are_bounded() {
+    let broker = crate::broker(ADMIN);
+    let client = Client::new(&broker, None);
+    let mut count = 0;
+    let refused = loop {
+        let answer = client.begin();
+        if answer.status != 200 {
+            break answer.expect(503).json();
+        }
+        count += 1;
+    };
+    assert_eq!((count, &refused["error"]), (1024, &json!("busy")), "{refused}");
+    let why = refused["error_description"].as_str().unwrap();
+    assert!(why.contains("1024 sessions"), "{why}");
+}
+
+#[test]
 fn it_can_be_turned_off() {
     let broker = crate::broker(&format!("{ADMIN}mcp = false\n"));
     assert_eq!(Client::new(&broker, None).begin().status, 404);
