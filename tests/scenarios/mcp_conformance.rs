@@ -106,7 +106,7 @@ fn no_side_of_a_session_hears_itself() {
         }];
         let mut bytes = Vec::new();
         let (none, version) = (Properties::EMPTY, ProtocolVersion::V5);
-        Subscribe::encode_parts(7, none, filters.into_iter(), version, &mut bytes);
+        Subscribe::encode_parts(7, none, filters, version, &mut bytes);
         side.send_bytes(&bytes);
         side.wait_for(|packet| matches!(packet, Packet::SubAck(_)));
     }

@@ -38,7 +38,7 @@ fn caller(broker: &Broker, client_id: &str) -> RawClient {
     let filters = [SubscribeFilter { filter: &rpc(client_id), options: no_local }];
     let mut bytes = Vec::new();
     let (none, version) = (Properties::EMPTY, ProtocolVersion::V5);
-    Subscribe::encode_parts(99, none, filters.into_iter(), version, &mut bytes);
+    Subscribe::encode_parts(99, none, filters, version, &mut bytes);
     client.send_bytes(&bytes);
     client.wait_for(|packet| matches!(packet, Packet::SubAck(_)));
     assert!(!client.subscribe("$mcp-server/presence/+/#", QoS::AtLeastOnce).is_error());

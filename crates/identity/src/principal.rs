@@ -131,8 +131,8 @@ impl Principal {
         self.mount().map_or(Cow::Borrowed(topic), |mount| mount.mounted(topic))
     }
 
-    /// Where a message goes that it publishes to this topic: of MCP over MQTT, a server that has its
-    /// name of the broker is there under no other.
+    /// Where a message goes that it publishes to this topic: of MCP over MQTT, a server that has
+    /// its name of the broker is there under no other.
     pub fn published<'t>(&self, topic: &'t str) -> Cow<'t, str> {
         match self.mcp().and_then(|mcp| mcp.renamed(topic)) {
             Some(renamed) => self.mounted(&renamed).into_owned().into(),

@@ -287,8 +287,8 @@ impl Router {
         told
     }
 
-    /// A publication that is refused: a call by an answer, if it can be answered so, a request of MCP
-    /// by an answer, too, all else by its acknowledgement.
+    /// A publication that is refused: a call by an answer, if it can be answered so, a request of
+    /// MCP by an answer, too, all else by its acknowledgement.
     #[cold]
     pub(crate) fn refuse_call(
         &mut self,

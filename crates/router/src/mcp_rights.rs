@@ -114,8 +114,8 @@ impl Router {
     }
 }
 
-pub(crate) const NO_COMPONENT: &str = "topics below $mcp- are for servers and clients of MCP: say at \
-    CONNECT which you are, by the User Property MCP-COMPONENT-TYPE (mcp-server or mcp-client)";
+pub(crate) const NO_COMPONENT: &str = "topics below $mcp- are for servers and clients of MCP: say \
+    at CONNECT which you are, by the User Property MCP-COMPONENT-TYPE (mcp-server or mcp-client)";
 const NO_TOPIC: &str = "this is no topic of MCP over MQTT: look at docs/mcp-over-mqtt.md";
-const UNREADABLE: &str = "your roles cannot be asked about this: send one JSON-RPC message, with each \
-    member once";
+const UNREADABLE: &str = "your roles cannot be asked about this: send one JSON-RPC message, with \
+    each member once";
