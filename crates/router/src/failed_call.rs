@@ -54,11 +54,10 @@ impl Router {
         topic: &str,
         now: Time,
     ) -> Option<Option<ReasonCode>> {
-        if publish.retain && self.is_others_card(id, topic, publish.payload) {
-            return Some(self.take_in_vain(id, publish));
-        }
         let refused = if self.is_mcp(topic) {
             self.check_mcp_publish(id, publish, topic).err()?
+        } else if publish.retain && self.is_others_card(id, topic, publish.payload) {
+            return Some(self.take_in_vain(id, publish));
         } else if self.is_tool_call(topic) {
             let call = ToolCall::parse(publish.payload);
             match self.check_tool_call(id, publish, call.as_ref()) {

@@ -6,6 +6,7 @@ use agentmq_session::{Attempt, AuditCondition, Deed, Gates, Time};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::{AuthState, ConnectionId, Phase, property_limits};
+use crate::judging_again::{RENAMED, is_renamed};
 use crate::router::Router;
 
 impl Router {
@@ -121,6 +122,9 @@ impl Router {
                 }
                 if self.audit.condition() == AuditCondition::Failed {
                     return self.disconnect(id, ReasonCode::ServerBusy, CANNOT_AUDIT, now);
+                }
+                if self.connected(id).is_some_and(|(_, it)| is_renamed(it, &principal)) {
+                    return self.disconnect(id, ReasonCode::NotAuthorized, RENAMED, now);
                 }
                 self.acts_as(id, &principal);
                 self.audit(id, Deed::Authenticated);

@@ -48,9 +48,7 @@ impl Router {
         if !is_called_so(&principal, &session.client_id) {
             return self.put_elsewhere_out(index, now);
         }
-        let name = |it: &Principal| it.mcp().and_then(|mcp| mcp.server_name()).map(str::to_owned);
-        if session.has_mcp_presence && name(&session.principal) != name(&principal) {
-            // It is there under the name before.
+        if is_renamed(session, &principal) {
             return self.put_out(index, RENAMED, now);
         }
         if let Some(connection) = connection {
@@ -106,9 +104,15 @@ pub(crate) fn is_called_so(principal: &Principal, client_id: &str) -> bool {
     *principal.mounted_client_id(own_client_id(client_id)) == *client_id
 }
 
+/// Whether a server of MCP over MQTT is there under a name that is not its own any more.
+pub(crate) fn is_renamed(session: &Session, principal: &Principal) -> bool {
+    let name = |it: &Principal| it.mcp().and_then(|mcp| mcp.server_name()).map(str::to_owned);
+    session.has_mcp_presence && name(&session.principal) != name(principal)
+}
+
 const ANOTHER: &str = "name or organisation are others from now on: connect again";
 const ELSEWHERE: &str = "organisations are kept apart from now on, or no longer: connect again";
-const RENAMED: &str = "the server has another name from now on: connect again";
+pub(crate) const RENAMED: &str = "the server has another name from now on: connect again";
 const PUT_OUT: &str = "access was revoked: ask who runs this server";
 /// Sessions of one turn: 100 000 are through in less than half a second.
 const PORTION: u32 = 256;

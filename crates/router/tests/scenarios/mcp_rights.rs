@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agentmq_codec::{PropertiesBuf, Property, QoS, SubscriptionOptions};
+use agentmq_codec::{PropertiesBuf, Property, QoS, ReasonCode, SubscriptionOptions};
 use agentmq_identity::{
     About, Authenticator, Effect, Guarded, InForce, McpClientRule, McpRules, McpServerRule, Policy,
     name_filter_pattern, server_name_pattern,
@@ -237,6 +237,26 @@ fn a_server_that_is_called_otherwise_connects_again() {
     rules.servers[0] = self::server(user("server"), "demo/other");
     replace(rules);
     broker.judge_again();
+    assert_eq!(server.closed_with(), FORBIDDEN);
+    assert_eq!(watcher.payloads(), [""]);
+}
+
+#[test]
+fn a_server_that_is_called_otherwise_by_auth_connects_again_too() {
+    let named = |name| {
+        let clients = vec![client(user("any"), Some(&["#"]), None)];
+        McpRules { servers: vec![server(user("sphinx"), name)], clients, otherwise: Effect::Deny }
+    };
+    let (broker, replace) = broker(named("demo/calc"));
+    let watcher = watcher(&broker);
+    let server = broker.client("s1").method("riddle", "password").connect();
+    server.publishing("$mcp-server/presence/s1/demo/calc", ONLINE).retain().send();
+    assert_eq!(watcher.payloads(), [ONLINE]);
+    server.auth(ReasonCode::ReAuthenticate, "riddle", "password");
+    assert!(!server.is_closed(), "nothing has changed");
+    replace(named("demo/other"));
+    server.packets();
+    server.auth(ReasonCode::ReAuthenticate, "riddle", "password");
     assert_eq!(server.closed_with(), FORBIDDEN);
     assert_eq!(watcher.payloads(), [""]);
 }
