@@ -13,8 +13,8 @@ use hyper::body::Body as HttpBody;
 
 use crate::stay::Stay;
 
-/// A path, and who answers requests for it. Only names, origins and heads of the requests are looked
-/// at before he gets them.
+/// A path, and who answers requests for it. Only names, origins and heads of the requests are
+/// looked at before he gets them.
 #[derive(Clone)]
 pub struct Mount {
     pub(crate) path: &'static str,

@@ -55,8 +55,8 @@ impl AdminConfig {
             report("url", why);
         }
         if self.mcp && !authenticates && !address.ip().is_loopback() {
-            let why = "other machines can reach it, and nobody is asked who he is: set access.users \
-                       or access.tokens.keys, or admin.mcp = false";
+            let why = "other machines can reach it, and nobody is asked who he is: set \
+                       access.users or access.tokens.keys, or admin.mcp = false";
             report("mcp", why);
         }
         for (key, file) in [("cert", &self.cert), ("key", &self.key)] {

@@ -1,5 +1,5 @@
-//! One session of MCP over HTTP: what its client says comes in by many requests, and what is said to
-//! the client goes out by the stream that it belongs to.
+//! One session of MCP over HTTP: what its client says comes in by many requests, and what is said
+//! to the client goes out by the stream that it belongs to.
 //!
 //! `rmcp` brings such a thing, which takes 100 KB for each session (a task, and channels of large
 //! messages); this one takes a table.
