@@ -37,6 +37,7 @@ mod mcp_program;
 mod mcp_recording;
 mod mcp_replicas;
 mod mcp_rights;
+mod mcp_stateless;
 mod mischief;
 mod never_acking;
 mod newcomer_burst;

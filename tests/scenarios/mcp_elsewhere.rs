@@ -14,7 +14,7 @@ use crate::program::{printed, run};
 pub(crate) struct Mosquitto {
     process: Child,
     pub(crate) url: String,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Mosquitto {

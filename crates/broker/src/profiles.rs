@@ -182,15 +182,19 @@ mod tests {
         check(
             &server,
             Action::Subscribe,
-            &["$mcp-rpc/+/client/a", "$mcp-rpc/+/$any/s", "$mcp-rpc/+/$any/s/b"],
-            &["$mcp-rpc/+/$any/a", "$mcp-rpc/+/$any/#", "$mcp-rpc/+/+/s", "$mcp-rpc/#"],
+            &["$mcp-rpc/+/client/a", "$mcp-rpc/+/$any/instance/s", "$mcp-rpc/+/$any/instance/s/b"],
+            &["$mcp-rpc/+/$any/instance/a", "$mcp-rpc/+/$any/#", "$mcp-rpc/+/+/s", "$mcp-rpc/#"],
         );
         let agent = client(&policy, &json!({ "agent_id": "a" }));
         check(
             &agent,
             Action::Publish,
-            &["$mcp-server/s/a/b", "$mcp-rpc/client/s/a/b", "$mcp-rpc/client/$any/a/b"],
-            &["$mcp-server/presence/client/a/b", "$mcp-rpc/other/s/a/b", "$mcp-rpc/other/$any/a"],
+            &["$mcp-server/s/a/b", "$mcp-rpc/client/s/a/b", "$mcp-rpc/client/$any/instance/a/b"],
+            &[
+                "$mcp-server/presence/client/a/b",
+                "$mcp-rpc/other/s/a/b",
+                "$mcp-rpc/other/$any/instance/a",
+            ],
         );
         check(&agent, Action::Publish, &["$mcp-client/presence/client"], &[]);
         check(

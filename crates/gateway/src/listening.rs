@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use agentmq_sdk::mcp::REQUEST_TIMEOUT;
 use rmcp::RoleClient;
-use rmcp::model::{ErrorCode, GetMeta as _, ServerNotification, SubscriptionFilter};
+use rmcp::model::{
+    ErrorCode, GetExtensions as _, GetMeta as _, NotificationMetaObject, ServerNotification,
+    SubscriptionFilter,
+};
 use rmcp::service::{Peer, ServiceError, Subscription};
 use tokio::sync::watch;
 
@@ -57,7 +60,7 @@ pub(crate) async fn listen(
                 }
                 next = subscription.next() => match next {
                     Ok(Some(mut notification)) => {
-                        notification.get_meta_mut().remove(SUBSCRIPTION);
+                        without_subscription(&mut notification);
                         tell(notification);
                     }
                     _ => {
@@ -70,6 +73,15 @@ pub(crate) async fn listen(
     }
 }
 
+/// Which subscription of ours it comes by is nobody else's business.
+fn without_subscription(notification: &mut ServerNotification) {
+    let meta = notification.get_meta_mut();
+    meta.remove(SUBSCRIPTION);
+    if meta.is_empty() {
+        notification.extensions_mut().remove::<NotificationMetaObject>();
+    }
+}
+
 fn everything(resources: &Wanted) -> SubscriptionFilter {
     let all = SubscriptionFilter::builder();
     let mut all = all.tools_list_changed().prompts_list_changed().resources_list_changed().build();
@@ -79,7 +91,7 @@ fn everything(resources: &Wanted) -> SubscriptionFilter {
     all
 }
 
-/// What stands in `_meta` of a notice is about our subscription, and nobody else's.
+/// In `_meta` of a notice.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// Before it is tried again; doubles each time.

@@ -201,7 +201,7 @@ impl<'t> Asked<'t> {
     fn rpc(&self, client: &str) -> String {
         match self {
             Self::One(instance) => instance.rpc(client),
-            Self::Any(name) => mcp::service(client, name),
+            Self::Any(name) => mcp::no_service(client, name),
         }
     }
 

@@ -61,7 +61,7 @@ async fn a_server_takes_the_name_that_the_broker_gives_it() {
     assert_eq!(seen.next().await, Seen::Subscribe(vec![(control.to_owned(), false)]));
     let everybody = "$mcp-rpc/+/s1/acme/calc".to_owned();
     assert_eq!(seen.next().await, Seen::Subscribe(vec![(everybody, true)]));
-    let anybody = "$share/mcp/$mcp-rpc/+/$any/acme/calc".to_owned();
+    let anybody = "$share/mcp/$mcp-rpc/+/$any/instance/acme/calc".to_owned();
     assert_eq!(seen.next().await, Seen::Subscribe(vec![(anybody.clone(), false)]));
     let online = seen.publish().await;
     assert_eq!((&*online.topic, online.retain), ("$mcp-server/presence/s1/acme/calc", true));

@@ -136,7 +136,8 @@ impl<'t> Topic<'t> {
             ("$mcp-rpc", client) => {
                 check_client_id(client).ok()?;
                 match tail.split_once('/')? {
-                    (ANY, name) => {
+                    (ANY, rest) => {
+                        let name = rest.strip_prefix(SERVICE)?.strip_prefix('/')?;
                         check_server_name(name).ok()?;
                         Some(Self::Service { client, name })
                     }
@@ -159,9 +160,16 @@ fn client(text: &str) -> Option<&str> {
     check_client_id(text).is_ok().then_some(text)
 }
 
-/// Where a client asks whichever instance of a server takes it.
+/// Where a client asks whichever instance of a server takes it. It is none of the topics where the
+/// client reads answers: a broker would take the client itself for a reader.
 #[must_use]
 pub fn service(client: &str, name: &str) -> String {
+    format!("$mcp-rpc/{client}/{ANY}/{SERVICE}/{name}")
+}
+
+/// Where a broker tells a client that there is none.
+#[must_use]
+pub fn no_service(client: &str, name: &str) -> String {
     format!("$mcp-rpc/{client}/{ANY}/{name}")
 }
 
@@ -239,6 +247,9 @@ pub fn check_name_filter(filter: &str) -> Result<(), WrongName> {
 /// In place of a server-id: any instance of the name.
 pub const ANY: &str = "$any";
 
+/// Behind it, in the topic of requests.
+const SERVICE: &str = "instance";
+
 /// Bytes of a client id, server-name or filter of names, at most.
 pub const NAME_BYTES: usize = 1024;
 
@@ -270,7 +281,10 @@ mod tests {
         assert_eq!(instance.rpc("c1"), "$mcp-rpc/c1/s1/demo/tools/calc");
         assert_eq!(presence_filter("demo/#"), "$mcp-server/presence/+/demo/#");
         assert_eq!(instance.rpc_filter(), "$mcp-rpc/+/s1/demo/tools/calc");
-        assert_eq!(instance.service_filter(), "$share/mcp/$mcp-rpc/+/$any/demo/tools/calc");
+        assert_eq!(
+            instance.service_filter(),
+            "$share/mcp/$mcp-rpc/+/$any/instance/demo/tools/calc"
+        );
         assert_eq!(answers_filter("c1", "demo"), "$mcp-rpc/c1/+/demo");
     }
 
@@ -291,7 +305,10 @@ mod tests {
             "$mcp-rpc/presence/s1/a",
             "$mcp-rpc/$any/s1/a",
             "$mcp-rpc/c1/$any",
-            "$mcp-rpc/c1/$any/a//b",
+            "$mcp-rpc/c1/$any/a",
+            "$mcp-rpc/c1/$any/instance",
+            "$mcp-rpc/c1/$any/instance/",
+            "$mcp-rpc/c1/$any/instance/a//b",
             "$mcp-server/presence/$any/a",
             "$mcp-client/presence/",
             "$mcp-client/presence/a/b",

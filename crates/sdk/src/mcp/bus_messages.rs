@@ -88,8 +88,6 @@ impl Pump {
             Some(Topic::Rpc { client, instance }) if client == self.shared.link.client_id() => {
                 self.forward(&instance, message);
             }
-            // The broker, in the place of a server that is not there: its acknowledgement says so.
-            Some(Topic::Service { .. }) => {}
             _ => self.shared.link.dropped.add(&message.topic, "of no use to a client"),
         }
     }

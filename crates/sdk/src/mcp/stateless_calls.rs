@@ -146,8 +146,10 @@ impl StatelessCalls {
         Some(loads[self.turn % loads.len()].1.into())
     }
 
+    /// Listening is no work.
     fn load(&self, id: &str) -> usize {
-        self.open.values().filter(|it| it.taker.as_deref() == Some(id)).count()
+        let work = self.open.values().filter(|it| !it.request.is_bound);
+        work.filter(|it| it.taker.as_deref() == Some(id)).count()
     }
 
     /// Gives a request to another instance than the one that has it, or to one if it was anybody's.
@@ -281,6 +283,9 @@ mod tests {
         let all = directory(&["a", "b", "c"]);
         calls.any_does_not_work();
         (0..30).for_each(|number| drop(calls.begin(&id(number), request(false), &all)));
+        assert_eq!([calls.load("a"), calls.load("b"), calls.load("c")], [10, 10, 10]);
+        let bound = Request { is_bound: true, ..request(false) };
+        (30..33).for_each(|number| drop(calls.begin(&id(number), bound.clone(), &all)));
         assert_eq!([calls.load("a"), calls.load("b"), calls.load("c")], [10, 10, 10]);
         let mut only = StatelessCalls::new("calc", Some("b"));
         assert_eq!(only.begin(&id(1), request(true), &all), Some(Way::To("b".into())));
