@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentmq_client::{Client, Publish, QoS, SubscriptionOptions};
-use agentmq_sdk::tools::{Error, Failure, ToolServerConfig};
+use agentmq_sdk::TraceContext;
+use agentmq_sdk::tools::{Context, Error, Failure, Tool, ToolClient, ToolServer, ToolServerConfig};
 use agentmq_testkit::Broker;
 use serde_json::{Value, json};
 
@@ -41,6 +42,34 @@ async fn tools_are_found_and_called() {
         within("offline cards", changes.next()).await;
     }
     assert_eq!(failure(client.call("add", json!({})).await).0, Failure::Unavailable);
+}
+
+/// From the caller to the handler, and on the way of the call and of its answer.
+#[tokio::test]
+async fn a_trace_is_carried() {
+    let broker = crate::broker("");
+    let mut config = ToolServerConfig::new("traced");
+    config = config.tool(Tool::new("trace", "", json!({}), async |_, context: Context| {
+        Ok(context.trace().pairs().collect())
+    }));
+    let server = ToolServer::connect(options(&url(&broker), ""), config).await.unwrap();
+    let (watcher, mut seen) = Client::connect(options(&url(&broker), "watcher")).await.unwrap();
+    let all = SubscriptionOptions::at(QoS::AtLeastOnce);
+    watcher.subscribe("a2a/v1/mcp/tools/trace/call", all).await.unwrap();
+    watcher.subscribe("a2a/v1/mcp/clients/agent-a/responses", all).await.unwrap();
+    let client = ToolClient::connect(options(&url(&broker), "agent-a")).await.unwrap();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let given = [("traceparent", parent), ("tracestate", "a=b"), ("baggage", "broken")];
+    let traced = client.traced(TraceContext::of(given));
+    let told = traced.call("trace", json!({})).await.unwrap();
+    assert_eq!(told, json!({ "traceparent": parent, "tracestate": "a=b" }));
+    for _ in 0..2 {
+        let message = within("call and answer", seen.next()).await.unwrap();
+        let properties: Vec<_> = message.user_properties().collect();
+        assert_eq!(properties, given[..2], "{}", message.topic);
+    }
+    assert_eq!(client.call("trace", json!({})).await.unwrap(), json!({}), "only where it is said");
+    server.stop().await;
 }
 
 #[tokio::test]

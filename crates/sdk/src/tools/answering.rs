@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::limits::CALL_ID_BYTES;
+use crate::TraceContext;
 
 /// Whom a call is answered to.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub(crate) struct Reply {
     pub(crate) topic: String,
     correlation: Option<Vec<u8>>,
     call_id: String,
+    pub(crate) trace: TraceContext,
     begun: Instant,
 }
 
@@ -44,6 +46,7 @@ impl Reply {
             topic,
             correlation: message.correlation_data().map(<[u8]>::to_vec),
             call_id: request.call_id.clone(),
+            trace: TraceContext::of_message(message),
             begun: Instant::now(),
         })
     }
@@ -82,7 +85,8 @@ impl Reply {
     fn message(&self, outcome: Outcome) -> Publish {
         let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let answer = CallAnswer { call_id: self.call_id.clone(), outcome, elapsed_ms };
-        let mut publish = Publish::new(self.topic.clone(), answer.payload()).qos(QoS::AtLeastOnce);
+        let publish = Publish::new(self.topic.clone(), answer.payload()).qos(QoS::AtLeastOnce);
+        let mut publish = self.trace.on(publish);
         if let Some(correlation) = &self.correlation {
             publish = publish.correlation_data(correlation);
         }

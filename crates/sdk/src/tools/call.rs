@@ -14,6 +14,7 @@ use super::client::{Shared, lock};
 use super::limits::GIVEN_UP;
 use super::server::now_ms;
 use super::{Error, Failure};
+use crate::TraceContext;
 
 /// Calls by their `call_id`.
 #[derive(Debug, Default)]
@@ -157,7 +158,11 @@ impl Waiting {
     }
 
     /// Sends it.
-    pub(crate) async fn publish(&mut self, arguments: Value) -> Result<(), Error> {
+    pub(crate) async fn publish(
+        &mut self,
+        arguments: Value,
+        trace: &TraceContext,
+    ) -> Result<(), Error> {
         let Shared { client, namespace, client_id, responses, .. } = &*self.shared;
         let call = CallRequest {
             call_id: self.call_id.clone(),
@@ -174,6 +179,7 @@ impl Waiting {
             .content_type("application/json")
             .response_topic(responses)
             .correlation_data(self.call_id.as_bytes());
+        let publish = trace.on(publish);
         self.idle = false;
         let queued = tokio::time::timeout_at(self.deadline, client.publish(publish)).await;
         self.ack = Some(queued.map_err(|_| late(&self.tool))??);

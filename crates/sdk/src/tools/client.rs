@@ -17,6 +17,7 @@ use super::{
     CALL_TIMEOUT, Cards, Dropped, Error, NAMESPACE, OPEN_CALLS, PAYLOAD_BYTES, RETURN_SECS,
     StreamingCall, ToolInfo,
 };
+use crate::TraceContext;
 
 /// A client of tools on the bus, cheap to clone. It disconnects when all clones are gone.
 ///
@@ -36,6 +37,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct ToolClient {
     shared: Arc<Shared>,
+    trace: TraceContext,
 }
 
 #[derive(Debug)]
@@ -96,7 +98,13 @@ impl ToolClient {
             client.disconnect().await;
             return Err(error.into());
         }
-        Ok(Self { shared })
+        Ok(Self { shared, trace: TraceContext::default() })
+    }
+
+    /// The same client, whose calls belong to a trace: they carry it as User Properties.
+    #[must_use]
+    pub fn traced(&self, trace: TraceContext) -> Self {
+        Self { shared: self.shared.clone(), trace }
     }
 
     /// The connection.
@@ -127,7 +135,7 @@ impl ToolClient {
         check_level("the tool's name", tool)?;
         let call_id = random_token();
         let mut call = Waiting::begin(&self.shared, tool, call_id, timeout, None).await?;
-        call.publish(arguments).await?;
+        call.publish(arguments, &self.trace).await?;
         call.outcome().await
     }
 
@@ -141,7 +149,8 @@ impl ToolClient {
         check_level("the tool's name", tool)?;
         let call_id = random_token();
         let topic = stream_topic(&self.shared.namespace, tool, &call_id);
-        StreamingCall::begin(&self.shared, tool, (call_id, topic), arguments, timeout).await
+        let names = (call_id, topic);
+        StreamingCall::begin(&self.shared, tool, names, (arguments, &self.trace), timeout).await
     }
 
     /// What is known of a tool; `None` if it has no card.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use crate::TraceContext;
 
 /// A call that is being worked on. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,6 +22,7 @@ struct Call {
     call_id: String,
     deadline: Instant,
     cancelled: CancellationToken,
+    trace: TraceContext,
     stream: Option<Stream>,
 }
 
@@ -38,6 +40,7 @@ impl Context {
         caller: String,
         call_id: String,
         deadline: Instant,
+        trace: TraceContext,
         stream: Option<(Client, String)>,
     ) -> Self {
         let stream = stream.map(|(client, topic)| Stream { client, topic, seq: Mutex::new(0) });
@@ -46,6 +49,7 @@ impl Context {
             call_id,
             deadline,
             cancelled: CancellationToken::new(),
+            trace,
             stream,
         }))
     }
@@ -66,6 +70,13 @@ impl Context {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.0.deadline
+    }
+
+    /// Which trace the call belongs to: for the calls that the handler makes itself
+    /// ([`super::ToolClient::traced`]).
+    #[must_use]
+    pub fn trace(&self) -> &TraceContext {
+        &self.0.trace
     }
 
     /// Cancelled when nobody waits any longer: for work that goes on elsewhere, since the handler

@@ -46,7 +46,7 @@ pub(crate) async fn execute(
     // Whoever chose a call_id that is no level of a topic has no stream.
     let streams = tool.supports_streaming && agentmq_agents::is_level(&call_id);
     let stream = streams.then(|| (client, stream_topic(&namespace, &tool.name, &call_id)));
-    let context = Context::new(caller, call_id, deadline, stream);
+    let context = Context::new(caller, call_id, deadline, reply.trace.clone(), stream);
     let (handler, given) = (tool.handler.clone(), context.clone());
     // A task of its own: where it panics, only it ends.
     let mut working = Working(tokio::spawn(async move { handler(arguments, given).await }));

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::call::{Waiting, later};
 use super::client::{Shared, at_least_once};
 use super::{Error, Failure, WAITING_PARTIALS};
+use crate::TraceContext;
 
 /// A call that is under way. Dropping it cancels the call.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl StreamingCall {
         shared: &Arc<Shared>,
         tool: &str,
         (call_id, topic): (String, String),
-        arguments: Value,
+        (arguments, trace): (Value, &TraceContext),
         timeout: Duration,
     ) -> Result<Self, Error> {
         let (sender, partials) = mpsc::channel(WAITING_PARTIALS);
@@ -55,7 +56,7 @@ impl StreamingCall {
             }
             Err(error) => return Err(error.into()),
         }
-        waiting.publish(arguments).await?;
+        waiting.publish(arguments, trace).await?;
         Ok(Self { waiting, partials, outcome: None, _subscribed: subscribed })
     }
 
