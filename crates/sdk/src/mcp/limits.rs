@@ -74,3 +74,21 @@ pub fn request_timeout(method: &str) -> Duration {
         _ => REQUEST_TIMEOUT,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// M-C5.
+    #[test]
+    fn each_method_has_its_time() {
+        let seconds = |method| request_timeout(method).as_secs();
+        assert_eq!((INITIALIZE_TIMEOUT.as_secs(), seconds("ping")), (30, 10));
+        for method in ["tools/list", "resources/read", "prompts/get", "logging/setLevel"] {
+            assert_eq!(seconds(method), 30, "{method}");
+        }
+        for method in ["tools/call", "completion/complete", "sampling/createMessage"] {
+            assert_eq!(seconds(method), 60, "{method}");
+        }
+    }
+}
