@@ -8,8 +8,8 @@ pub use request::{NO_SERVER, Request, error_response};
 pub use roles::{Call, ONLINE_BYTES, Unreadable};
 pub use topics::{
     ANY, Instance, NAME_BYTES, Topic, WrongName, answers_filter, check_client_id,
-    check_name_filter, check_server_name, client_capability, client_presence, no_service,
-    presence_filter, service,
+    check_name_filter, check_server_name, client_capability, client_presence, is_service,
+    no_service, presence_filter, service,
 };
 
 /// User Property of CONNECT and PUBLISH: `mcp-server` or `mcp-client`.

@@ -42,6 +42,8 @@ pub struct McpRights {
     subscribe: Vec<String>,
     /// Control topics to which it may publish; they match topics of presence, too.
     control: Vec<String>,
+    /// Where it may ask any instance of a name. What it says to one may look the same.
+    service: Vec<String>,
     /// What it reads to whom something is refused.
     refusal: String,
 }
@@ -75,6 +77,7 @@ impl McpRights {
             publish: Vec::new(),
             subscribe: Vec::new(),
             control: Vec::new(),
+            service: Vec::new(),
             refusal,
         };
         let own = Some(client_id).filter(|id| is_level(id));
@@ -108,6 +111,7 @@ impl McpRights {
             self.subscribe.push(format!("$mcp-server/capability/+/{filter}"));
             if let Some(id) = own {
                 self.control.push(format!("$mcp-server/+/{filter}"));
+                self.service.push(mcp::service(id, filter));
                 for page in [&mut self.publish, &mut self.subscribe] {
                     page.push(format!("$mcp-rpc/{id}/+/{filter}"));
                 }
@@ -174,7 +178,10 @@ impl McpRights {
         let is_allowed = match action {
             Action::Publish | Action::Retain => {
                 let is_control = || is_control(topic) && any(&self.control, topic);
-                any(&self.publish, topic) || is_control()
+                match mcp::is_service(topic) {
+                    true => any(&self.service, topic),
+                    false => any(&self.publish, topic) || is_control(),
+                }
             }
             Action::Receive => any(&self.subscribe, topic),
             Action::Subscribe => self.subscribe.iter().any(|filter| contains(filter, topic)),
@@ -264,7 +271,7 @@ mod tests {
                 "$mcp-server/me/demo/calc",
                 "$mcp-rpc/c1/me/demo/calc",
                 "$mcp-rpc/+/me/demo/calc",
-                "$mcp-rpc/+/$any/demo/calc",
+                "$mcp-rpc/+/$any/instance/demo/calc",
                 "$mcp-client/presence/+",
                 "$mcp-client/capability/c1",
             ],
@@ -273,7 +280,7 @@ mod tests {
                 "$mcp-server/presence/#",
                 "$mcp-rpc/#",
                 "$mcp-rpc/c1/other/demo/calc",
-                "$mcp-rpc/+/$any/demo/other",
+                "$mcp-rpc/+/$any/instance/demo/other",
                 "$mcp-rpc/+/$any/#",
                 "$mcp-client/#",
             ],
@@ -296,11 +303,12 @@ mod tests {
                 "$mcp-server/s1/lab/calc",
                 "$mcp-rpc/me/s1/demo/a",
                 "$mcp-rpc/me/me/discovery",
-                "$mcp-rpc/me/$any/demo/a",
+                "$mcp-rpc/me/$any/instance/demo/a",
                 "$mcp-client/presence/me",
             ],
             &[
-                "$mcp-rpc/me/$any/lab/other",
+                "$mcp-rpc/me/$any/instance/lab/other",
+                "$mcp-rpc/me/$any/demo/a",
                 "$mcp-server/s1/lab/other",
                 "$mcp-server/presence/s1/demo/a",
                 "$mcp-server/presence/me/demo/a",
@@ -328,6 +336,17 @@ mod tests {
             ],
         );
         check(&rights, Action::Receive, &["$mcp-rpc/me/s1/demo/a"], &["$mcp-rpc/o/s1/demo/a"]);
+    }
+
+    #[test]
+    fn a_server_that_is_called_instance_opens_no_others() {
+        let rights = rights(Given::Nothing, Given::This(&["instance/#"]));
+        check(
+            &rights,
+            Action::Publish,
+            &["$mcp-rpc/me/s1/instance/a", "$mcp-rpc/me/$any/instance/instance/a"],
+            &["$mcp-rpc/me/$any/instance/a", "$mcp-rpc/other/$any/instance/instance/a"],
+        );
     }
 
     #[test]

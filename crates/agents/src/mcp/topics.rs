@@ -167,6 +167,13 @@ pub fn service(client: &str, name: &str) -> String {
     format!("$mcp-rpc/{client}/{ANY}/{SERVICE}/{name}")
 }
 
+/// Whether a topic name is one of those, or would be if its end were a server-name.
+#[must_use]
+pub fn is_service(topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    levels.next() == Some("$mcp-rpc") && levels.nth(1) == Some(ANY)
+}
+
 /// Where a broker tells a client that there is none.
 #[must_use]
 pub fn no_service(client: &str, name: &str) -> String {

@@ -432,10 +432,10 @@ fn roles_are_gone_with_their_server_and_others_are_not_asked() {
 
 #[test]
 fn what_any_instance_may_take_all_of_them_must_allow() {
-    const ANY: &str = "$mcp-rpc/c1/$any/demo/calc";
+    const ANY: &str = "$mcp-rpc/c1/$any/instance/demo/calc";
     let (broker, _) = broker(roles(&[("demo/#", "adder")], Effect::Deny));
     let server = calc(&broker);
-    assert_eq!(server.subscribe("$share/mcp/$mcp-rpc/+/$any/demo/calc", 1), 1);
+    assert_eq!(server.subscribe("$share/mcp/$mcp-rpc/+/$any/instance/demo/calc", 1), 1);
     let client = component(&broker, "c1", "mcp-client").connect();
     assert_eq!(client.publish(ANY, ADD, 1), 0);
     assert_eq!(client.publish(ANY, SUB, 1), FORBIDDEN);
