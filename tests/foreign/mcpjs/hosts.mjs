@@ -1,5 +1,6 @@
-// The official MCP SDKs for TypeScript as hosts before a bridge (or before `/mcp`), with a handshake
-// and without, and the inspector's command line: each with servers of four SDKs on the bus.
+// The official MCP SDKs for TypeScript as hosts, with a handshake and without, and the inspector's
+// command line: each with servers of four SDKs on the bus. They get at it by bridges, or, with
+// `--via http`, by the `/mcp` of a broker of this scenario's own, with a token.
 
 import { execFile, spawn } from "node:child_process";
 import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -19,6 +20,7 @@ import {
   readArguments,
   within,
 } from "../mqttjs/checks.mjs";
+import { OwnBroker } from "../mqttjs/own_broker.mjs";
 
 // By `require`, which also looks along NODE_PATH: they may be installed elsewhere.
 const require = createRequire(import.meta.url);
@@ -35,9 +37,41 @@ const second = {
 const args = readArguments();
 const ROOT = path.resolve(import.meta.dirname, "../../..");
 const HERE = import.meta.dirname;
-const URL_OF_BROKER = `mqtt://${args.host}:${args.port}`;
 const PREFIX = "foreign-hosts";
-const BRIDGE = ["mcp", "bridge", "--url", URL_OF_BROKER, "--server", `${PREFIX}/#`];
+
+const FILES = {
+  "agentmq.toml": `
+durability = "memory"
+
+[[listeners]]
+url = "mqtt://127.0.0.1:0"
+
+[access]
+policy = "policy.toml"
+tokens.keys = ["keys.json"]
+
+[admin]
+url = "http://127.0.0.1:0"
+`,
+  "policy.toml": 'profiles = ["mcp"]\n',
+};
+
+/** The bus that this is about: where it is, what lets servers in, and what a host connects to. */
+async function findBus() {
+  if (args.via === "bridge") {
+    const url = `mqtt://${args.host}:${args.port}`;
+    const words = ["mcp", "bridge", "--url", url, "--server", `${PREFIX}/#`];
+    return { url, password: "", entry: { command: args.agentmq, args: words }, stop() {} };
+  }
+  const broker = await OwnBroker.prepare(args.agentmq, args.scratch, FILES);
+  await broker.run(["keys", "create", "keys.json"]);
+  const password = await broker.run(["token", "create", "--server", "tools"]);
+  const token = await broker.run(["token", "create", "--agent", "host"]);
+  await broker.start();
+  const headers = { Authorization: `Bearer ${token}` };
+  const entry = { type: "streamable-http", url: `${broker.admin}/mcp`, headers };
+  return { url: broker.url, password, entry, stop: () => broker.stop() };
+}
 
 const SERVERS = {
   typescript1: ["node", path.join(HERE, "server.mjs"), "1", "typescript1"],
@@ -56,11 +90,13 @@ const HOSTS = [
 /** Starts what puts a server on the bus, and waits until it is there. */
 async function online(name) {
   const on = `${PREFIX}/${name}`;
+  const login = bus.url.replace("//", `//server:${bus.password}@`);
   const [program, words] = SERVERS[name]
-    ? [args.agentmq, ["mcp", "expose", "--json", "--url", URL_OF_BROKER, "--name", on, "--"]]
-    : ["cargo", [...CARGO("run"), "--example", "rmcp_server", "--", URL_OF_BROKER, on]];
-  const stdio = ["ignore", "pipe", "inherit"];
-  const child = spawn(program, [...words, ...(SERVERS[name] ?? [])], { cwd: ROOT, stdio });
+    ? [args.agentmq, ["mcp", "expose", "--json", "--url", bus.url, "--name", on, "--"]]
+    : ["cargo", [...CARGO("run"), "--example", "rmcp_server", "--", login, on]];
+  const env = { ...process.env, AGENTMQ_PASSWORD: bus.password };
+  const options = { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"], env };
+  const child = spawn(program, [...words, ...(SERVERS[name] ?? [])], options);
   const lines = new Inbox();
   createInterface({ input: child.stdout }).on("line", (line) => lines.put(JSON.parse(line)));
   await lines.until((all) => all.some(({ event }) => event === "online"), `server ${on}`);
@@ -78,9 +114,10 @@ async function build() {
 /** A host that is connected; `opened` closes it. */
 async function connect(opened, [, sdk, options, era], more = {}) {
   const client = new sdk.Client({ name: "host", version: "1" }, { ...options, ...more });
-  const transport = args.mcp
-    ? new sdk.StreamableHTTPClientTransport(new URL(args.mcp))
-    : new sdk.StdioClientTransport({ command: args.agentmq, args: BRIDGE });
+  const { url, headers } = bus.entry;
+  const transport = url
+    ? new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
+    : new sdk.StdioClientTransport(bus.entry);
   const came = [];
   transport.onmessage = (message) => came.push(message); // the client calls it before its own
   await within(client.connect(transport), "connection");
@@ -216,8 +253,7 @@ async function inspector(words) {
   const launcher = path.join(path.dirname(program), "clients/launcher/build/index.js");
   const home = await mkdtemp(path.join(tmpdir(), "agentmq-"));
   const config = path.join(home, "mcp.json");
-  const bus = args.mcp ? { url: args.mcp } : { command: args.agentmq, args: BRIDGE };
-  await writeFile(config, JSON.stringify({ mcpServers: { bus } }));
+  await writeFile(config, JSON.stringify({ mcpServers: { bus: bus.entry } }));
   const command = [launcher, "--cli", "--config", config, "--server", "bus", ...words];
   command.push("--format", "json");
   try {
@@ -240,6 +276,7 @@ async function inspect(era, server) {
 
 const checks = new Checks(args.only);
 await build();
+const bus = await findBus();
 const children = await Promise.all(Object.keys(SERVERS).map(online));
 for (const host of HOSTS) {
   for (const server of Object.keys(SERVERS)) {
@@ -252,4 +289,5 @@ for (const era of ["legacy", "modern"]) {
   await checks.run(`inspector-${era}`, () => inspect(era, "typescript2"));
 }
 for (const child of children) child.kill();
+bus.stop();
 checks.finish();

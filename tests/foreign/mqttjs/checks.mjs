@@ -21,8 +21,8 @@ export function readArguments() {
       // For scenarios with a broker of their own: the program, and a folder.
       agentmq: { type: "string", default: "agentmq" },
       scratch: { type: "string", default: "scratch" },
-      // For hosts of MCP: where `/mcp` is, if not before bridges of their own.
-      mcp: { type: "string" },
+      // For hosts of MCP: how they get at the bus, by a "bridge" of their own or by "http".
+      via: { type: "string", default: "bridge" },
     },
   });
   return values;
