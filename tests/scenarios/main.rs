@@ -26,6 +26,7 @@ mod kill_nine_shards;
 mod load;
 mod malformed;
 mod malformed_inputs;
+mod mcp_agents;
 mod mcp_both;
 mod mcp_bridge;
 mod mcp_conformance;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentmq_sdk::tools::{Failure, ToolClient, ToolInfo};
+use agentmq_sdk::tools::{Failure, McpOrigin, ToolClient, ToolInfo};
 use agentmq_testkit::{Broker, PATIENCE};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -57,7 +57,8 @@ async fn agents_call_the_tools_of_a_program() {
     let add = card(&client, "calc__add", |card| card.online && card.listed).await;
     assert_eq!((&*add.server, &*add.description), ("calc", "add of calc"));
     assert_eq!(add.input_schema["properties"]["a"]["type"], "integer");
-    assert_eq!(add.mcp, Some(("calc".into(), "add".into())));
+    let origin = McpOrigin { server: "calc".into(), tool: "add".into(), served: true };
+    assert_eq!(add.mcp, Some(origin));
 
     let sum = client.call("calc__add", json!({ "a": 40, "b": 2 })).await.unwrap();
     assert_eq!(sum["content"], json!([{ "type": "text", "text": "42" }]));
@@ -116,7 +117,7 @@ async fn cards_follow_the_program() {
     client.call(&name("grow", &told), json!({})).await.unwrap();
     let told = offered(&mut exposed);
     let grown = card(&client, &name("grown", &told), |card| card.online).await;
-    assert_eq!(grown.mcp, Some(("demo/calc".into(), "grown".into())));
+    assert_eq!(grown.mcp.unwrap().server, "demo/calc");
     assert!(grown.server.starts_with("demo-calc_"), "one level: {}", grown.server);
 
     let lost = client.call(&name("crash", &told), json!({})).await.unwrap_err();

@@ -12,7 +12,7 @@ pub struct CallRequest {
     pub call_id: String,
     /// What the tool is given.
     pub arguments: Value,
-    /// Who calls, as it says itself.
+    /// Who calls, as it says itself; empty where it does not.
     pub client: String,
     /// Where the answer goes if no property says so.
     pub response_topic: Option<String>,
@@ -34,6 +34,7 @@ pub struct StartedCall<'a> {
 struct Written<'a> {
     call_id: &'a str,
     arguments: &'a Value,
+    #[serde(skip_serializing_if = "str::is_empty")]
     client: &'a str,
     timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +115,9 @@ mod tests {
         ];
         assert_eq!(text, expected.concat());
         call.cancellable = true;
+        assert_eq!(CallRequest::parse(&call.payload(7)), Some(call.clone()));
+        call.client.clear();
+        assert!(!String::from_utf8(call.payload(7)).unwrap().contains("client"));
         assert_eq!(CallRequest::parse(&call.payload(7)), Some(call));
     }
 

@@ -78,7 +78,8 @@ impl Card {
     pub fn mcp_tool(&self) -> Option<McpTool<'_>> {
         let mcp = self.0.get("mcp")?;
         let text = |key: &str| mcp.get(key).and_then(Value::as_str);
-        Some(McpTool { server: text("server")?, tool: text("tool")? })
+        let served = mcp.get("served") == Some(&Value::Bool(true));
+        Some(McpTool { server: text("server")?, tool: text("tool")?, served })
     }
 
     /// `input_schema` or another field, as it stands there.

@@ -47,6 +47,8 @@ pub struct McpTool<'a> {
     pub server: &'a str,
     /// What the server calls the tool.
     pub tool: &'a str,
+    /// Whether it is served by MCP's binding, too: who sees that need not look here.
+    pub served: bool,
 }
 
 #[derive(Serialize)]
@@ -158,9 +160,10 @@ mod tests {
             r#""status":"online","last_seen":"1970-01-01T00:00:00.000Z"}"#,
         ];
         assert_eq!(text, expected.concat().replace("SDK", SDK));
-        let exposed = ToolCard { mcp: Some(McpTool { server: "a/b", tool: "c" }), ..tool };
+        let exposed =
+            ToolCard { mcp: Some(McpTool { server: "a/b", tool: "c", served: true }), ..tool };
         let card = Card::parse(&exposed.payload(Status::Online, 0)).unwrap();
-        assert_eq!(card.mcp_tool(), Some(McpTool { server: "a/b", tool: "c" }));
+        assert_eq!(card.mcp_tool(), Some(McpTool { server: "a/b", tool: "c", served: true }));
         assert_eq!(Card::parse(text.as_bytes()).unwrap().mcp_tool(), None);
         let server = ServerCard { server: "srv", namespace: "a2a/v1", tools: &["echo", "add"] };
         let text = String::from_utf8(server.payload(Status::Offline, 0)).unwrap();

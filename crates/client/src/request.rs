@@ -133,7 +133,9 @@ impl Client {
         }
     }
 
-    fn response_topic(&self) -> String {
+    /// A topic for answers to this client: the one of the options, else one below the server's
+    /// Response Information, else `response/` and the client id.
+    pub fn response_topic(&self) -> String {
         if let Some(topic) = &self.options().response_topic {
             return topic.clone();
         }

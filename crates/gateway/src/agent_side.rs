@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentmq_client::Options;
 use agentmq_sdk::tools::{
-    self, ArgumentSchema, Context, Tool, ToolServer, ToolServerConfig, WrongSchema,
+    self, ArgumentSchema, Context, McpOrigin, Tool, ToolServer, ToolServerConfig, WrongSchema,
 };
 use rmcp::model::{CallToolRequestParams, CallToolResult, ErrorData, Tool as McpTool};
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub(crate) struct AgentSide {
     pub(crate) namespace: String,
     /// The server-name.
     pub(crate) server: String,
+    /// Whether MCP's binding has it, too.
+    pub(crate) served: bool,
 }
 
 /// Keeps the tools offered until `stop`, if that is wanted. Where the broker does not allow it the
@@ -210,7 +212,11 @@ impl AgentSide {
         if let Some(schema) = &tool.output_schema {
             offered = offered.output_schema(Value::Object(schema.as_ref().clone()));
         }
-        Some(offered.of_mcp(&self.server, tool.name.to_string()))
+        Some(offered.of_mcp(McpOrigin {
+            server: self.server.clone(),
+            tool: tool.name.to_string(),
+            served: self.served,
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! By which bindings to MQTT tools are offered.
 
 use agentmq_client::{Error as MqttError, ReasonCode};
+use agentmq_sdk::mcp;
 
 /// The bindings of a server that is exposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,4 +42,13 @@ pub(crate) fn is_refusal(error: &MqttError) -> bool {
         return false;
     };
     matches!(reason, ReasonCode::NotAuthorized | ReasonCode::BadUserNameOrPassword)
+}
+
+/// The same of MCP's binding.
+pub(crate) fn is_refused(error: &mcp::Error) -> bool {
+    match error {
+        mcp::Error::Mqtt(cause) => is_refusal(cause),
+        mcp::Error::Subscription { reason, .. } => *reason == ReasonCode::NotAuthorized,
+        _ => false,
+    }
 }

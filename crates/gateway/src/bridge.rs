@@ -9,6 +9,8 @@ use rmcp::service::serve_server;
 use rmcp::transport::stdio_pipes;
 
 use crate::Error;
+use crate::agent_follow::follow_agents;
+use crate::binding::is_refused;
 use crate::catalogue::Catalogue;
 use crate::follow::follow_all;
 use crate::host::Host;
@@ -18,6 +20,8 @@ use crate::host::Host;
 pub struct Bridge {
     /// Filters over server-names.
     pub filters: Vec<String>,
+    /// Where the topics of MQTT.Agent are.
+    pub namespace: String,
     /// The broker.
     pub options: Options,
 }
@@ -38,6 +42,7 @@ pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<()
         () = serving => {}
         () = stop => {}
         () = stay_connected(&config, &catalogue, &current) => {}
+        () = follow_agents(&config.options, &config.namespace, &config.filters, &catalogue) => {}
     }
     let bus: Option<Bus> = bus.borrow().clone();
     if let Some(bus) = bus {
@@ -58,12 +63,19 @@ async fn stay_connected(
         match Bus::connect(config.options.clone(), filters).await {
             Ok(bus) => {
                 pause = FIRST_PAUSE;
+                catalogue.set_agents_alone(false);
                 tracing::info!(client_id = bus.client_id(), "connected to the bus");
                 current.send_replace(Some(bus.clone()));
                 follow_all(&bus, catalogue).await;
                 current.send_replace(None);
                 let error = bus.client().ending();
                 tracing::warn!(%error, "the connection to the bus has ended");
+            }
+            Err(error) if is_refused(&error) => {
+                catalogue.set_agents_alone(true);
+                catalogue.set_ready();
+                pause = LONGEST_PAUSE;
+                tracing::warn!(%error, fix = error.fix(), "the broker does not allow MCP's binding");
             }
             Err(error) => {
                 catalogue.set_tried();

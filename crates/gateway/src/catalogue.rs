@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentmq_sdk::mcp::Session;
+use agentmq_sdk::tools::ToolClient;
 use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerNotification, Tool};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use crate::agent_tools::AgentTool;
 use crate::host_name::Names;
 use crate::host_uri::{host_uri, server_uri};
 use crate::listening::Wanted;
@@ -22,7 +24,7 @@ pub(crate) struct Catalogue {
     state: watch::Sender<State>,
     notices: broadcast::Sender<ServerNotification>,
     /// Until when a question waits for the first lists.
-    pub(crate) settled_by: Instant,
+    settled_by: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +33,17 @@ struct Inner {
     tools: Names,
     prompts: Names,
     followed: ResourceSubscriptions,
+    agents: Agents,
+}
+
+/// Tools of MQTT.Agent, by their names for hosts. MCP's servers come first: neither their names nor
+/// their tools stand here once more, unless the broker does not allow us to see these.
+#[derive(Debug, Default)]
+struct Agents {
+    alone: bool,
+    client: Option<ToolClient>,
+    online: Vec<AgentTool>,
+    offered: BTreeMap<String, AgentTool>,
 }
 
 /// What one server offers, under names of the host's kind.
@@ -50,6 +63,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: u64,
     /// The lists of all servers that were there at first are in.
     pub(crate) ready: bool,
+    /// The tools of MQTT.Agent that were there at first are in, or there are none.
+    pub(crate) agents_ready: bool,
     /// The broker is connected.
     pub(crate) connected: bool,
     /// The broker has been tried.
@@ -75,6 +90,16 @@ impl Catalogue {
         self.notices.subscribe()
     }
 
+    /// Waits for the lists of the servers that were there at first, but not for long, and not for a
+    /// broker that cannot be reached: a host gets what there is, and hears of changes from then on.
+    pub(crate) async fn settled(&self) -> State {
+        let mut state = self.watch();
+        let ready =
+            state.wait_for(|it| (it.ready && it.agents_ready) || (it.tried && !it.connected));
+        let _ = tokio::time::timeout_at(self.settled_by, ready).await;
+        *state.borrow()
+    }
+
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
@@ -91,6 +116,40 @@ impl Catalogue {
 
     pub(crate) fn set_ready(&self) {
         self.state.send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
+    }
+
+    pub(crate) fn set_agents_ready(&self) {
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.agents_ready, true));
+    }
+
+    /// The broker does not allow MCP's binding, or it does.
+    pub(crate) fn set_agents_alone(&self, alone: bool) {
+        let mut inner = self.lock();
+        inner.agents.alone = alone;
+        let changed = inner.offer_agents();
+        drop(inner);
+        self.tell((changed, false, false));
+    }
+
+    /// Who calls tools of MQTT.Agent, while it is connected.
+    pub(crate) fn set_agent_client(&self, client: Option<ToolClient>) {
+        self.lock().agents.client = client;
+    }
+
+    /// The tools of MQTT.Agent that are online.
+    pub(crate) fn set_agent_tools(&self, online: Vec<AgentTool>) {
+        let mut inner = self.lock();
+        inner.agents.online = online;
+        let changed = inner.offer_agents();
+        drop(inner);
+        self.tell((changed, false, false));
+    }
+
+    /// A tool of MQTT.Agent, and who calls it; `None` in `Some` when nobody can at the moment.
+    pub(crate) fn find_agent_tool(&self, name: &str) -> Option<(AgentTool, Option<ToolClient>)> {
+        let inner = self.lock();
+        let tool = inner.agents.offered.get(name)?.clone();
+        Some((tool, inner.agents.client.clone()))
     }
 
     /// A server has a session, or has lost it.
@@ -113,8 +172,9 @@ impl Catalogue {
             before.prompts != after.prompts,
             before.resources != after.resources || before.templates != after.templates,
         );
+        let agents = inner.offer_agents();
         drop(inner);
-        self.tell(changed);
+        self.tell((changed.0 || agents, changed.1, changed.2));
     }
 
     /// Only these servers are there.
@@ -132,9 +192,10 @@ impl Catalogue {
         inner.tools.release(server);
         inner.prompts.release(server);
         let Some(Offer { listing, .. }) = inner.servers.remove(server) else { return };
+        let agents = inner.offer_agents();
         drop(inner);
         self.tell((
-            !listing.tools.is_empty(),
+            agents || !listing.tools.is_empty(),
             !listing.prompts.is_empty(),
             !listing.resources.is_empty() || !listing.templates.is_empty(),
         ));
@@ -149,7 +210,10 @@ impl Catalogue {
     }
 
     pub(crate) fn tools(&self) -> Vec<Tool> {
-        self.all(|listing| &listing.tools)
+        let mut tools = self.all(|listing| &listing.tools);
+        let inner = self.lock();
+        tools.extend(inner.agents.offered.values().map(|offered| offered.tool.clone()));
+        tools
     }
 
     pub(crate) fn prompts(&self) -> Vec<Prompt> {
@@ -263,6 +327,25 @@ impl Catalogue {
 }
 
 impl Inner {
+    /// Which tools of MQTT.Agent are offered beside those of MCP's servers; whether that is new.
+    fn offer_agents(&mut self) -> bool {
+        let Self { tools, agents, .. } = self;
+        let mut offered = BTreeMap::new();
+        for tool in &agents.online {
+            let is_there = tool.is_served && !agents.alone;
+            let name = tool.tool.name.to_string();
+            if !is_there && tools.find(&name).is_none() {
+                offered.entry(name).or_insert_with(|| tool.clone());
+            }
+        }
+        let shown = |all: &BTreeMap<String, AgentTool>| -> Vec<Tool> {
+            all.values().map(|offered| offered.tool.clone()).collect()
+        };
+        let changed = shown(&offered) != shown(&agents.offered);
+        agents.offered = offered;
+        changed
+    }
+
     fn in_words_of_the_host(&mut self, server: &Arc<str>, mut listing: Listing) -> Listing {
         listing.tools.retain_mut(|tool| {
             let name = self.tools.assign(server, &tool.name);

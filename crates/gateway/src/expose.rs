@@ -163,8 +163,9 @@ pub(crate) fn agent_side(
     if !options.client_id.is_empty() {
         options.client_id.push_str(":tools");
     }
+    let served = server.is_some();
     let server = server.map_or(own_name, |server| server.instance().name()).to_owned();
-    AgentSide { options, namespace: namespace.to_owned(), server }
+    AgentSide { options, namespace: namespace.to_owned(), server, served }
 }
 
 /// Connects as a server of MCP, if that is wanted. Where the broker does not allow it and there is

@@ -1,10 +1,12 @@
 //! What a bridge answers a host.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentmq_sdk::mcp::{Call, Fault, Session, call, fault, fault_of};
+use agentmq_sdk::mcp::{Call, Fault, Session, WORK_TIMEOUT, call, fault, fault_of};
+use agentmq_sdk::tools::ToolClient;
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
@@ -21,7 +23,8 @@ use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::catalogue::{Catalogue, State};
+use crate::agent_tools::AgentTool;
+use crate::catalogue::Catalogue;
 use crate::host_notices::{Listener, Seen, tell};
 use crate::host_uri::{rename, rename_contents, server_uri};
 use crate::listing::plain_call;
@@ -53,16 +56,6 @@ impl Host {
             gone: gone.clone(),
             _end: gone.drop_guard(),
         }
-    }
-
-    /// Waits for the lists of the servers that were there at first, but not for long, and not for a
-    /// broker that cannot be reached: the host gets what there is, and hears of changes from then
-    /// on.
-    async fn settled(&self) -> State {
-        let mut state = self.catalogue.watch();
-        let ready = state.wait_for(|it| it.ready || (it.tried && !it.connected));
-        let _ = tokio::time::timeout_at(self.catalogue.settled_by, ready).await;
-        *state.borrow()
     }
 
     /// The session with a server, which may be between two instances.
@@ -133,16 +126,27 @@ impl Host {
     ) -> Result<ServerResult, ErrorData> {
         request.meta.clone_from(&context.meta);
         without_tasks(&mut request.meta);
-        let peer = &context.peer;
-        let progress = context.meta.get_progress_token().map(|token| {
-            move |mut report: ProgressNotificationParam| {
-                report.progress_token = token.clone();
-                async move {
-                    let _ = peer.notify_progress(report).await;
-                }
+        call(session.peer(), request, progress_to(context), context.ct.cancelled()).await
+    }
+
+    /// Calls a tool of MQTT.Agent.
+    async fn call_agent(
+        &self,
+        tool: &AgentTool,
+        client: &ToolClient,
+        params: CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let arguments = params.arguments.unwrap_or_default();
+        let (progress, taken_back) = (progress_to(context), context.ct.cancelled());
+        let called = tool.call(client, arguments, WORK_TIMEOUT, progress, taken_back).await;
+        called.map(|mut result| {
+            for block in &mut result.content {
+                rename(&tool.server, block);
             }
-        });
-        call(session.peer(), request, progress, context.ct.cancelled()).await
+            complete(&mut result.result_type);
+            CallToolResponse::Complete(result)
+        })
     }
 
     /// Why a name or URI means nothing now.
@@ -241,7 +245,7 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let now = self.settled().await;
+        let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.tools = now.tools);
         Ok(ListToolsResult { tools: self.catalogue.tools(), ..Default::default() })
     }
@@ -251,7 +255,11 @@ impl ServerHandler for Host {
         mut params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
+        if let Some((tool, client)) = self.catalogue.find_agent_tool(&params.name) {
+            let client = client.ok_or_else(unreachable)?;
+            return self.call_agent(&tool, &client, params, &context).await;
+        }
         let found = self.catalogue.find_tool(&params.name);
         let (server, own) = found.ok_or_else(|| self.unknown("tool", &params.name))?;
         let repeatable = self.catalogue.is_repeatable(&server, &params.name);
@@ -284,7 +292,7 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let now = self.settled().await;
+        let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.prompts = now.prompts);
         Ok(ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() })
     }
@@ -294,7 +302,7 @@ impl ServerHandler for Host {
         mut params: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
         let found = self.catalogue.find_prompt(&params.name);
         let (server, own) = found.ok_or_else(|| self.unknown("prompt", &params.name))?;
         params.name = own;
@@ -319,7 +327,7 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let now = self.settled().await;
+        let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.resources = now.resources);
         Ok(ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() })
     }
@@ -329,7 +337,7 @@ impl ServerHandler for Host {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
         let resource_templates = self.catalogue.templates();
         Ok(ListResourceTemplatesResult { resource_templates, ..Default::default() })
     }
@@ -339,7 +347,7 @@ impl ServerHandler for Host {
         mut params: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
         let found = server_uri(&params.uri);
         let (server, own) = found.ok_or_else(|| self.unknown("resource", &params.uri))?;
         params.uri = own;
@@ -364,7 +372,7 @@ impl ServerHandler for Host {
         mut params: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
         let server = match &mut params.r#ref {
             Reference::Prompt(prompt) => {
                 let found = self.catalogue.find_prompt(&prompt.name);
@@ -395,7 +403,7 @@ impl ServerHandler for Host {
         params: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.settled().await;
+        self.catalogue.settled().await;
         self.follow(&params.uri, &context).await
     }
 
@@ -443,6 +451,23 @@ fn without_tasks(meta: &mut RequestMetaObject) {
     }
 }
 
+/// Where a host wants to hear how far its request is, if it does.
+fn progress_to(
+    context: &RequestContext<RoleServer>,
+) -> Option<impl FnMut(ProgressNotificationParam) -> Told> {
+    let token = context.meta.get_progress_token()?;
+    let peer = context.peer.clone();
+    Some(move |mut report: ProgressNotificationParam| -> Told {
+        report.progress_token = token.clone();
+        let peer = peer.clone();
+        Box::pin(async move {
+            let _ = peer.notify_progress(report).await;
+        })
+    })
+}
+
+type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Servers on the bus may speak a revision in which an answer is complete without saying so; to a host
 /// of the newest one it must say so. `rmcp` takes the word off again for the others.
 fn complete(result_type: &mut Option<ResultType>) {
@@ -459,7 +484,7 @@ fn no_such_answer(method: &str) -> ErrorData {
 }
 
 const INSTRUCTIONS: &str = "\
-Tools, prompts and resources of all MCP servers on an MQTT bus. Names are SERVER__NAME. Servers \
+Tools, prompts and resources of all servers on an MQTT bus. Names are SERVER__NAME. Servers \
 come and go; the lists change with them.";
 
 /// How long a call waits for a session with another instance.

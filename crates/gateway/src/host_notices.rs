@@ -47,7 +47,8 @@ impl Seen {
 /// read misses what is too much, and keeps nobody else waiting.
 pub(crate) async fn tell(host: &str, seen: &Seen, catalogue: &Catalogue, listener: Listener) {
     let (mut state, mut notices) = (catalogue.watch(), catalogue.notices());
-    let mut told = *state.borrow_and_update();
+    // Until then questions wait: nobody has a list that could have changed.
+    let mut told = catalogue.settled().await;
     loop {
         tokio::select! {
             notice = notices.recv() => match notice {

@@ -36,13 +36,17 @@ pub struct McpHttp {
 pub type HttpAnswer = Response<BoxBody<Bytes, Infallible>>;
 
 impl McpHttp {
-    /// `connect` makes a connection to the broker for a client at an address. Bodies have at most
-    /// `longest_body` bytes.
+    /// `connect` makes a connection to the broker for a client at an address. Tools of MQTT.Agent
+    /// are those of `namespace`. Bodies have at most `longest_body` bytes.
     pub fn new(
         connect: impl Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync + 'static,
+        namespace: Option<&str>,
         longest_body: usize,
     ) -> Self {
-        Self { lines: Lines::new(connect, longest_body), bodies: BodyRoom::new(longest_body) }
+        Self {
+            lines: Lines::new(connect, namespace, longest_body),
+            bodies: BodyRoom::new(longest_body),
+        }
     }
 
     /// Answers a request from an address. `is_let_in` is called when its sender is known.

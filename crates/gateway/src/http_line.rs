@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
+use crate::agent_follow::follow_agents;
 use crate::catalogue::Catalogue;
 use crate::follow::follow_all;
 use crate::host::Host;
@@ -35,10 +36,11 @@ impl Line {
     /// nobody has needed it for a while.
     pub(crate) async fn open(
         options: Options,
+        namespace: Option<Arc<str>>,
         longest_body: usize,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
-        let bus = Bus::connect(options, BusConfig::default()).await?;
+        let bus = Bus::connect(options.clone(), BusConfig::default()).await?;
         let catalogue = Arc::new(Catalogue::new());
         // Whoever is connected has tried.
         catalogue.set_tried();
@@ -65,6 +67,7 @@ impl Line {
                     tracing::debug!(%error, "an HTTP client's connection to the bus has ended");
                 }
                 () = kept.unused() => {}
+                () = follow_tools(&options, namespace.as_deref(), &catalogue) => {}
             }
             kept.over.cancel();
             ended();
@@ -95,6 +98,16 @@ impl Line {
             }
         }
     }
+}
+
+/// Follows the tools of MQTT.Agent, for ever.
+async fn follow_tools(options: &Options, namespace: Option<&str>, catalogue: &Arc<Catalogue>) {
+    let Some(namespace) = namespace else {
+        catalogue.set_agents_ready();
+        return std::future::pending().await;
+    };
+    let all = ["#".to_owned()];
+    follow_agents(options, namespace, &all, catalogue).await;
 }
 
 impl std::fmt::Debug for Line {

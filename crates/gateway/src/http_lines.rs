@@ -22,6 +22,8 @@ struct Inner {
     connect: Box<dyn Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync>,
     /// Those that are being opened.
     opening: Semaphore,
+    /// Where the tools of MQTT.Agent are, if there are any.
+    namespace: Option<Arc<str>>,
     longest_body: usize,
 }
 
@@ -32,12 +34,14 @@ impl Lines {
     /// `connect` makes a connection to the broker for a client at an address.
     pub(crate) fn new(
         connect: impl Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync + 'static,
+        namespace: Option<&str>,
         longest_body: usize,
     ) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::default(),
             connect: Box::new(connect),
             opening: Semaphore::new(OPENING),
+            namespace: namespace.map(Into::into),
             longest_body,
         }))
     }
@@ -93,7 +97,8 @@ impl Lines {
             tokio::net::UnixStream::from_std(stream)
         }));
         let (lines, cell) = (self.clone(), cell.clone());
-        Line::open(options, self.0.longest_body, move || lines.forget(&key, &cell)).await
+        let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
+        Line::open(options, namespace, longest_body, move || lines.forget(&key, &cell)).await
     }
 
     /// The place of a token in the table.

@@ -7,8 +7,11 @@
 //! nor print anything.
 #![forbid(unsafe_code)]
 
+mod agent_answer;
+mod agent_follow;
 mod agent_result;
 mod agent_side;
+mod agent_tools;
 mod backend;
 mod backend_offer;
 mod binding;

@@ -6,26 +6,35 @@ use agentmq_client::Options;
 use agentmq_sdk::mcp::{
     self, Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Fault, Session, call, fault_of,
 };
+use agentmq_sdk::tools::ToolClient;
 use rmcp::ClientHandler;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ContentBlock, ErrorCode, ErrorData,
+    CallToolRequest, CallToolRequestParams, CallToolResult, ContentBlock, ErrorCode, ErrorData,
     InitializeRequestParams, JsonObject, ProgressNotificationParam, ResourceContents, ServerResult,
 };
 use serde_json::Value;
 
 use crate::Error;
+use crate::agent_tools::{self, AgentTool};
+use crate::binding::{Binding, is_refused};
 use crate::client_side::our_info;
 use crate::listing;
 
 /// A connection that asks servers for their tools.
 #[derive(Debug)]
 pub struct Tools {
-    bus: Bus,
+    /// `None` where the broker does not allow MCP's binding; then there is the other one.
+    bus: Option<Bus>,
+    /// `None` without MQTT.Agent's.
+    agents: Option<ToolClient>,
+    filters: Vec<String>,
 }
 
 /// A tool of a server.
 #[derive(Debug, Clone)]
 pub struct Tool {
+    /// By which binding it is called.
+    pub binding: Binding,
     /// The server-name.
     pub server: String,
     /// What the server calls it.
@@ -59,26 +68,66 @@ pub struct Answer {
 }
 
 impl Tools {
-    /// Connects, and finds out who is online.
-    pub async fn connect(options: Options, filters: Vec<String>) -> Result<Self, Error> {
-        let bus = Bus::connect(options, BusConfig { filters }).await?;
-        if !bus.discovered(DISCOVERY_TIMEOUT).await {
+    /// Connects, and finds out who is online. A binding that the broker does not allow is left out,
+    /// unless that is true of both.
+    pub async fn connect(
+        options: Options,
+        filters: Vec<String>,
+        namespace: &str,
+    ) -> Result<Self, Error> {
+        let config = BusConfig { filters: filters.clone() };
+        let (bus, agents) = tokio::join!(
+            Box::pin(Bus::connect(options.clone(), config)),
+            Box::pin(agent_tools::connect(&options, namespace)),
+        );
+        let agents = agents.inspect_err(|error| tracing::info!(%error, "no tools of MQTT.Agent"));
+        let (bus, agents) = match (bus, agents.ok()) {
+            (Ok(bus), agents) => (Some(bus), agents),
+            (Err(error), Some(client)) if is_refused(&error) => {
+                tracing::info!(%error, "no servers of MCP");
+                (None, Some(client))
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
+        if let Some(bus) = &bus
+            && !bus.discovered(DISCOVERY_TIMEOUT).await
+        {
             if !bus.is_connected() {
                 return Err(mcp::Error::from(bus.client().ending()).into());
             }
             tracing::warn!("the broker has not told in time who is online");
         }
-        Ok(Self { bus })
+        Ok(Self { bus, agents, filters })
     }
 
-    /// The names of the servers that are online.
+    /// The names of MCP's servers that are online.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
-        self.bus.directory().names().map(str::to_owned).collect()
+        let names = |bus: &Bus| bus.directory().names().map(str::to_owned).collect();
+        self.bus.as_ref().map(names).unwrap_or_default()
+    }
+
+    /// Tools of MQTT.Agent that are online. What MCP's binding has is there already.
+    async fn agent_tools(&self) -> Vec<AgentTool> {
+        let Some(client) = &self.agents else { return Vec::new() };
+        if let Err(error) = client.tools().await {
+            tracing::info!(%error, "no tools of MQTT.Agent");
+        }
+        let mut online = agent_tools::online(&client.cards(), &self.filters);
+        online.retain(|tool| !(tool.is_served && self.bus.is_some()));
+        online
     }
 
     /// The tools of all servers, and who could not be asked.
     pub async fn list(&self) -> (Vec<Tool>, Vec<Unheard>) {
+        let ((mut tools, unheard), agents) = tokio::join!(self.list_mcp(), self.agent_tools());
+        tools.extend(agents.iter().map(describe_agent));
+        tools.sort_by(|a, b| (&a.server, &a.name).cmp(&(&b.server, &b.name)));
+        (tools, unheard)
+    }
+
+    async fn list_mcp(&self) -> (Vec<Tool>, Vec<Unheard>) {
+        let Some(bus) = &self.bus else { return Default::default() };
         let mut asked = tokio::task::JoinSet::new();
         let (mut tools, mut unheard) = (Vec::new(), Vec::new());
         let mut names = self.servers().into_iter();
@@ -86,7 +135,7 @@ impl Tools {
             while asked.len() < AT_ONCE
                 && let Some(server) = names.next()
             {
-                let bus = self.bus.clone();
+                let bus = bus.clone();
                 asked.spawn(async move { (tools_of(&bus, &server).await, server) });
             }
             match asked.join_next().await {
@@ -96,12 +145,11 @@ impl Tools {
                 None => break,
             }
         }
-        tools.sort_by(|a, b| (&a.server, &a.name).cmp(&(&b.server, &b.name)));
         unheard.sort_by(|a, b| a.server.cmp(&b.server));
         (tools, unheard)
     }
 
-    /// The server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a server
+    /// The MCP server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a server
     /// that is online wins over one with a shorter name.
     #[must_use]
     pub fn resolve(&self, target: &str) -> Option<(String, String)> {
@@ -116,26 +164,48 @@ impl Tools {
 
     /// Opens a session with a server.
     pub async fn open(&self, server: &str) -> Result<Opened, Error> {
-        Ok(Opened { session: self.bus.open_any(server, || OurSide).await? })
+        let Some(bus) = &self.bus else { return Err(mcp::Error::Offline(server.into()).into()) };
+        Ok(Opened(Way::Mcp(Box::new(bus.open_any(server, || OurSide).await?))))
+    }
+
+    /// The tool of MQTT.Agent that `SERVER/TOOL` means, if there is one.
+    pub async fn open_agent(&self, target: &str) -> Option<(Opened, Tool)> {
+        let client = self.agents.clone()?;
+        let mut online = self.agent_tools().await.into_iter();
+        let tool = online.find(|tool| format!("{}/{}", tool.server, tool.name) == target)?;
+        let described = describe_agent(&tool);
+        Some((Opened(Way::Agent(Box::new((client, tool)))), described))
     }
 
     /// Says good-bye.
     pub async fn close(&self) {
-        self.bus.close().await;
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
+        if let Some(client) = &self.agents {
+            client.close().await;
+        }
     }
 }
 
-/// A session with a server.
+/// A way to a server.
 #[derive(Debug)]
-pub struct Opened {
-    session: Session,
+pub struct Opened(Way);
+
+#[derive(Debug)]
+enum Way {
+    Mcp(Box<Session>),
+    Agent(Box<(ToolClient, AgentTool)>),
 }
 
 impl Opened {
     /// A tool of the server, if it has one of that name.
     pub async fn tool(&self, server: &str, name: &str) -> Result<Option<Tool>, Refusal> {
-        let has = has_tools(&self.session);
-        let tools = listing::tools(self.session.peer(), has).await?;
+        let session = match &self.0 {
+            Way::Mcp(session) => session,
+            Way::Agent(agent) => return Ok(Some(describe_agent(&agent.1))),
+        };
+        let tools = listing::tools(session.peer(), has_tools(session)).await?;
         Ok(tools.iter().find(|tool| tool.name == name).map(|tool| describe(server, tool)))
     }
 
@@ -148,24 +218,38 @@ impl Opened {
         mut progress: impl FnMut(f64, Option<f64>, Option<&str>),
         stop: impl Future<Output = ()>,
     ) -> Result<Answer, Refusal> {
-        let params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-        let mut request = Call::new(CallToolRequest::new(params).into());
-        request.timeout = timeout;
         let told = |report: ProgressNotificationParam| {
             progress(report.progress, report.total, report.message.as_deref());
             std::future::ready(())
         };
-        match call(self.session.peer(), request, Some(told), stop).await? {
-            ServerResult::CallToolResult(result) => Ok(Answer {
-                parts: result.content.iter().map(text_of).collect(),
-                is_error: result.is_error == Some(true),
-                json: serde_json::to_value(&result).unwrap_or_default(),
-            }),
+        let session = match &self.0 {
+            Way::Mcp(session) => session,
+            Way::Agent(agent) => {
+                let (client, tool) = &**agent;
+                let called = tool.call(client, arguments, timeout, Some(told), stop).await;
+                return Ok(Answer::of(&called?));
+            }
+        };
+        let params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
+        let mut request = Call::new(CallToolRequest::new(params).into());
+        request.timeout = timeout;
+        match call(session.peer(), request, Some(told), stop).await? {
+            ServerResult::CallToolResult(result) => Ok(Answer::of(&result)),
             other => Ok(Answer {
                 parts: Vec::new(),
                 is_error: false,
                 json: serde_json::to_value(&other).unwrap_or_default(),
             }),
+        }
+    }
+}
+
+impl Answer {
+    fn of(result: &CallToolResult) -> Self {
+        Self {
+            parts: result.content.iter().map(text_of).collect(),
+            is_error: result.is_error == Some(true),
+            json: serde_json::to_value(result).unwrap_or_default(),
         }
     }
 }
@@ -211,11 +295,23 @@ fn has_tools(session: &Session) -> bool {
 
 fn describe(server: &str, tool: &rmcp::model::Tool) -> Tool {
     Tool {
+        binding: Binding::Mcp,
         server: server.to_owned(),
         name: tool.name.to_string(),
         description: tool.description.as_deref().unwrap_or_default().to_owned(),
         input_schema: Value::Object(tool.input_schema.as_ref().clone()),
         json: serde_json::to_value(tool).unwrap_or_default(),
+    }
+}
+
+fn describe_agent(tool: &AgentTool) -> Tool {
+    Tool {
+        binding: Binding::Agent,
+        server: tool.server.clone(),
+        name: tool.name.clone(),
+        description: tool.tool.description.as_deref().unwrap_or_default().to_owned(),
+        input_schema: Value::Object(tool.tool.input_schema.as_ref().clone()),
+        json: tool.card.clone(),
     }
 }
 

@@ -29,7 +29,7 @@ pub use limits::{
 };
 pub use server::{ToolServer, ToolServerConfig};
 pub use streaming::StreamingCall;
-pub use tool::{Tool, ToolError};
+pub use tool::{McpOrigin, Tool, ToolError};
 
 pub use agentmq_agents::{ArgumentSchema, WrongSchema};
 

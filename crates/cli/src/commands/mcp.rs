@@ -142,6 +142,8 @@ struct BridgeArgs {
     #[arg(long = "server", value_name = "FILTER", default_value = "#")]
     servers: Vec<String>,
     #[command(flatten)]
+    namespace: NamespaceArg,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -237,7 +239,9 @@ async fn run_bridge(args: BridgeArgs) -> Result<(), Failure> {
         check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
     }
     let options = options_for_mcp(&args.connection)?;
-    Ok(Box::pin(bridge(Bridge { filters: args.servers, options }, stopped())).await?)
+    let NamespaceArg { namespace } = args.namespace;
+    let config = Bridge { filters: args.servers, namespace, options };
+    Ok(Box::pin(bridge(config, stopped())).await?)
 }
 
 /// The options of a component of MCP, which needs the properties of MQTT 5.

@@ -82,8 +82,10 @@ pub(crate) fn dev(args: &DevArgs, output: &Output) -> Result<(), Failure> {
 /// A broker with the endpoint for MCP clients on its HTTP side.
 fn start(config: Config) -> Result<Broker, BrokerError> {
     let longest_body = MESSAGE_BYTES.min(config.limits.packet_bytes as usize);
+    let namespace = config.agents.namespaces.first().cloned();
     Broker::start_with(config, |door: InnerDoor| {
-        let mcp = McpHttp::new(move |from| door.connect(from), longest_body);
+        let connect = move |from| door.connect(from);
+        let mcp = McpHttp::new(connect, namespace.as_deref(), longest_body);
         Some(Mount::new("/mcp", move |request, visitor| {
             let mcp = mcp.clone();
             async move { mcp.answer(request, visitor.address(), || visitor.may_stay()).await }

@@ -7,7 +7,7 @@ use agentmq_gateway::{Answer, Fault, Opened, Refusal, Tool, Tools, check_name_fi
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::commands::mcp::{options_for_mcp, start_log, stopped};
+use crate::commands::mcp::{NamespaceArg, options_for_mcp, start_log, stopped};
 use crate::connection::{ConnectionArgs, parse_pair};
 use crate::duration;
 use crate::failure::{Exit, Failure};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the tools of all MCP servers on the bus.
+    /// List the tools of all MCP servers on the bus, and those of MQTT.Agent.
     Ls(LsArgs),
     /// Call a tool and print its answer.
     Call(CallArgs),
@@ -34,6 +34,8 @@ struct LsArgs {
     /// Ask only servers whose names match; + stands for one level, # for the rest.
     #[arg(long = "server", value_name = "FILTER", default_value = "#")]
     servers: Vec<String>,
+    #[command(flatten)]
+    namespace: NamespaceArg,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -49,9 +51,11 @@ struct CallArgs {
     /// All arguments, as a JSON object; --arg adds to it.
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
-    /// How long the tool may take; each progress notification starts the time anew.
+    /// How long the tool may take; each progress notification of MCP starts the time anew.
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
+    #[command(flatten)]
+    namespace: NamespaceArg,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -68,14 +72,17 @@ async fn ls(args: LsArgs, output: &Output) -> Result<(), Failure> {
     for filter in &args.servers {
         check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
     }
-    let tools = connect(&args.connection, args.servers).await?;
+    let tools = connect(&args.connection, args.servers, &args.namespace).await?;
     let (found, unheard) = tools.list().await;
     let names = found.iter().map(|tool| path(tool).chars().count());
     let width = names.max().unwrap_or_default().min(WIDEST);
     for tool in &found {
         let about = tool.description.lines().next().unwrap_or_default();
-        let line = format!("{:width$}  {}", path(tool), harmless(about, ""));
-        let object = json!({ "server": tool.server, "name": tool.name, "tool": tool.json });
+        let binding = tool.binding.name();
+        let line = format!("{:width$}  {binding:5}  {}", path(tool), harmless(about, ""));
+        let object = json!({
+            "server": tool.server, "name": tool.name, "binding": binding, "tool": tool.json,
+        });
         output.result(line.trim_end(), &object)?;
     }
     for it in &unheard {
@@ -91,30 +98,14 @@ async fn ls(args: LsArgs, output: &Output) -> Result<(), Failure> {
 }
 
 async fn call(args: CallArgs, output: &Output) -> Result<(), Failure> {
-    let tools = connect(&args.connection, vec!["#".into()]).await?;
+    let tools = connect(&args.connection, vec!["#".into()], &args.namespace).await?;
     let ended = call_with(&tools, &args, output).await;
     tools.close().await;
     ended
 }
 
 async fn call_with(tools: &Tools, args: &CallArgs, output: &Output) -> Result<(), Failure> {
-    let Some((server, name)) = tools.resolve(&args.target) else {
-        let online = tools.servers();
-        let what = if online.is_empty() {
-            "no MCP server is online".to_owned()
-        } else {
-            format!("{} names no server that is online: {}", args.target, online.join(", "))
-        };
-        let fix = "write it as SERVER/TOOL; `agentmq tools ls` lists them";
-        return Err(Failure::with(Exit::TimedOut, harmless(&what, ""), fix));
-    };
-    let opened = tools.open(&server).await?;
-    let found = opened.tool(&server, &name).await.map_err(|refusal| refused(&server, &refusal))?;
-    let Some(tool) = found else {
-        let what = format!("{server} has no tool named {name}");
-        let fix = "`agentmq tools ls` lists what it has";
-        return Err(Failure::usage(harmless(&what, ""), fix));
-    };
+    let (opened, tool) = find(tools, &args.target).await?;
     let arguments = tool_arguments::read(args.args.as_deref(), &args.arguments, &tool.input_schema);
     let arguments = arguments.map_err(|what| Failure::usage(harmless(&what, ""), schema(&tool)))?;
     let answer = ask(&opened, &tool, arguments, args.timeout, output).await?;
@@ -124,6 +115,34 @@ async fn call_with(tools: &Tools, args: &CallArgs, output: &Output) -> Result<()
         return Err(Failure::with(Exit::Failed, what, schema(&tool)));
     }
     Ok(())
+}
+
+/// MCP's servers are asked first: what both bindings have is called by theirs.
+async fn find(tools: &Tools, target: &str) -> Result<(Opened, Tool), Failure> {
+    let of_mcp = tools.resolve(target);
+    if let Some((server, name)) = &of_mcp {
+        let opened = tools.open(server).await?;
+        let found = opened.tool(server, name).await.map_err(|refusal| refused(server, &refusal))?;
+        if let Some(tool) = found {
+            return Ok((opened, tool));
+        }
+    }
+    if let Some(found) = tools.open_agent(target).await {
+        return Ok(found);
+    }
+    if let Some((server, name)) = of_mcp {
+        let what = format!("{server} has no tool named {name}");
+        let fix = "`agentmq tools ls` lists what it has";
+        return Err(Failure::usage(harmless(&what, ""), fix));
+    }
+    let online = tools.servers();
+    let what = if online.is_empty() {
+        format!("{target} names no tool that is online")
+    } else {
+        format!("{target} names no server that is online: {}", online.join(", "))
+    };
+    let fix = "write it as SERVER/TOOL; `agentmq tools ls` lists them";
+    Err(Failure::with(Exit::TimedOut, harmless(&what, ""), fix))
 }
 
 async fn ask(
@@ -170,10 +189,14 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn connect(connection: &ConnectionArgs, filters: Vec<String>) -> Result<Tools, Failure> {
+async fn connect(
+    connection: &ConnectionArgs,
+    filters: Vec<String>,
+    NamespaceArg { namespace }: &NamespaceArg,
+) -> Result<Tools, Failure> {
     let mut options = options_for_mcp(connection)?;
     options.reconnect = Reconnect::NEVER;
-    Ok(Tools::connect(options, filters).await?)
+    Ok(Tools::connect(options, filters, namespace).await?)
 }
 
 fn path(tool: &Tool) -> String {

@@ -163,11 +163,11 @@ impl Waiting {
         arguments: Value,
         trace: &TraceContext,
     ) -> Result<(), Error> {
-        let Shared { client, namespace, client_id, responses, .. } = &*self.shared;
+        let Shared { client, namespace, caller, responses, .. } = &*self.shared;
         let call = CallRequest {
             call_id: self.call_id.clone(),
             arguments,
-            client: client_id.clone(),
+            client: caller.clone(),
             response_topic: Some(responses.clone()),
             cancellable: true,
         };

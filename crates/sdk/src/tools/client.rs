@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentmq_agents::{AgentTopic, card_topic, responses_topic, stream_topic};
 use agentmq_client::{Client, Options, ProtocolVersion, QoS, SubscriptionOptions, random_token};
+use agentmq_topic::ReplyTopic;
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,7 +45,8 @@ pub struct ToolClient {
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    pub(crate) client_id: String,
+    /// What calls say of who calls.
+    pub(crate) caller: String,
     /// Where answers come.
     pub(crate) responses: String,
     pub(crate) calls: Mutex<Calls>,
@@ -67,22 +69,57 @@ impl ToolClient {
     }
 
     /// The same in another namespace.
-    pub async fn connect_in(mut options: Options, namespace: &str) -> Result<Self, Error> {
+    pub async fn connect_in(options: Options, namespace: &str) -> Result<Self, Error> {
+        let client_id = options.client_id.clone();
+        check_level("the client id, which is the agent's,", &client_id)?;
+        let caller = |namespace: &str, _: &Client| {
+            (responses_topic(namespace, &client_id), client_id.clone())
+        };
+        Self::connect_with(options, namespace, caller).await
+    }
+
+    /// Connects for an agent with another client id than its own, or for none: a gateway. Answers
+    /// come below `$reply/` where the broker offers that, which needs no right of an agent's; calls
+    /// then name `agent` as who calls, or nobody. Elsewhere the client id stands for an agent that
+    /// has no name.
+    pub async fn connect_for(
+        options: Options,
+        namespace: &str,
+        agent: Option<&str>,
+    ) -> Result<Self, Error> {
+        if let Some(agent) = agent {
+            check_level("the agent's id", agent)?;
+        }
+        let caller = |namespace: &str, client: &Client| {
+            let (topic, name) = (client.response_topic(), agent.unwrap_or_default());
+            if ReplyTopic::is_meant(&topic) {
+                return (topic, name.to_owned());
+            }
+            let name = agent.map_or_else(|| client.server().client_id.clone(), str::to_owned);
+            (responses_topic(namespace, &name), name)
+        };
+        Self::connect_with(options, namespace, caller).await
+    }
+
+    /// `caller` says where answers come, and who calls.
+    async fn connect_with(
+        mut options: Options,
+        namespace: &str,
+        caller: impl FnOnce(&str, &Client) -> (String, String),
+    ) -> Result<Self, Error> {
         let namespace = check_namespace(namespace)?;
-        check_level("the client id, which is the agent's,", &options.client_id)?;
         options.version = ProtocolVersion::V5;
         if options.session_expiry == 0 {
             options.session_expiry = RETURN_SECS;
         }
         options.max_packet_size = PAYLOAD_BYTES as u32;
-        let client_id = options.client_id.clone();
         let (client, messages) = Box::pin(Client::connect(options)).await?;
-        let responses = responses_topic(&namespace, &client_id);
+        let (responses, caller) = caller(&namespace, &client);
         let gone = CancellationToken::new();
         let shared = Arc::new(Shared {
             client: client.clone(),
             namespace,
-            client_id,
+            caller,
             responses: responses.clone(),
             calls: Mutex::default(),
             places: Arc::new(Semaphore::new(OPEN_CALLS)),

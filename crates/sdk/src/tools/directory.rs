@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentmq_agents::{Card, Status};
 use serde_json::Value;
 
-use super::{CARD_BYTES, CARDS};
+use super::{CARD_BYTES, CARDS, McpOrigin};
 
 /// The cards that a client has seen.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +34,8 @@ pub struct ToolInfo {
     pub online: bool,
     /// Whether the card of its server, which that alone may write, names it, too.
     pub listed: bool,
-    /// The MCP server and the tool of it that it is, if a gateway offers it.
-    pub mcp: Option<(String, String)>,
+    /// Which tool of which MCP server it is, if a gateway offers it.
+    pub mcp: Option<McpOrigin>,
     /// The whole card.
     pub card: Value,
 }
@@ -74,7 +74,11 @@ impl Cards {
             output_schema: card.field("output_schema").cloned(),
             supports_streaming: card.field("supports_streaming") == Some(&Value::Bool(true)),
             listed: self.servers.get(server).is_some_and(|card| card.tools().any(|it| it == name)),
-            mcp: card.mcp_tool().map(|it| (it.server.to_owned(), it.tool.to_owned())),
+            mcp: card.mcp_tool().map(|it| McpOrigin {
+                server: it.server.to_owned(),
+                tool: it.tool.to_owned(),
+                served: it.served,
+            }),
             online: is_there && card.status() == online,
             card: card.clone().into_value(),
         }

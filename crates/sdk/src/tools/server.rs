@@ -130,7 +130,11 @@ impl ToolServerConfig {
                 output_schema: tool.output_schema.as_ref(),
                 supports_streaming: tool.supports_streaming,
                 version: tool.version.as_deref(),
-                mcp: tool.mcp.as_ref().map(|(server, tool)| McpTool { server, tool }),
+                mcp: tool.mcp.as_ref().map(|it| McpTool {
+                    server: &it.server,
+                    tool: &it.tool,
+                    served: it.served,
+                }),
             };
             let topic = card_topic(&self.namespace, AgentTopic::ToolCard { tool: &tool.name });
             (topic, card.payload(status, now_ms()))

@@ -17,8 +17,19 @@ pub struct Tool {
     pub(crate) output_schema: Option<Value>,
     pub(crate) supports_streaming: bool,
     pub(crate) version: Option<String>,
-    pub(crate) mcp: Option<(String, String)>,
+    pub(crate) mcp: Option<McpOrigin>,
     pub(crate) handler: Handler,
+}
+
+/// Which tool of which MCP server a tool is that a gateway offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpOrigin {
+    /// The server-name.
+    pub server: String,
+    /// What the server calls the tool.
+    pub tool: String,
+    /// Whether it is served by MCP's binding, too.
+    pub served: bool,
 }
 
 /// Why a tool has failed. Every error becomes one by `?`.
@@ -80,11 +91,10 @@ impl Tool {
         self
     }
 
-    /// That it is a tool of an MCP server, by the names that both have there: whoever sees both
-    /// bindings need not take it for two.
+    /// That it is a tool of an MCP server: whoever sees both bindings need not take it for two.
     #[must_use]
-    pub fn of_mcp(mut self, server: impl Into<String>, tool: impl Into<String>) -> Self {
-        self.mcp = Some((server.into(), tool.into()));
+    pub fn of_mcp(mut self, origin: McpOrigin) -> Self {
+        self.mcp = Some(origin);
         self
     }
 }
