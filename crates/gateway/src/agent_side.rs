@@ -69,7 +69,7 @@ pub(crate) async fn offer_to_agents(
     let must = instead_of.is_some() || !binding.has_mcp();
     match keep_offered(side, offering, must, stop, &report).await {
         Ok(()) => Ok(()),
-        Err(error) if must => Err(instead_of.unwrap_or(error.into())),
+        Err(error) if must => Err(instead_of.unwrap_or_else(|| error.into())),
         Err(error) => {
             report(Happening::Refused { binding: Binding::Agent, why: error.to_string() });
             std::future::pending().await

@@ -75,7 +75,7 @@ async fn stay_connected(
                 catalogue.set_agents_alone(true);
                 catalogue.set_ready();
                 pause = LONGEST_PAUSE;
-                tracing::warn!(%error, fix = error.fix(), "the broker does not allow MCP's binding");
+                tracing::warn!(%error, fix = error.fix(), "no servers of MCP: not allowed");
             }
             Err(error) => {
                 catalogue.set_tried();

@@ -164,7 +164,8 @@ impl Tools {
 
     /// Opens a session with a server.
     pub async fn open(&self, server: &str) -> Result<Opened, Error> {
-        let Some(bus) = &self.bus else { return Err(mcp::Error::Offline(server.into()).into()) };
+        let nobody = || mcp::Error::Offline(server.to_owned());
+        let bus = self.bus.as_ref().ok_or_else(nobody)?;
         Ok(Opened(Way::Mcp(Box::new(bus.open_any(server, || OurSide).await?))))
     }
 
