@@ -149,8 +149,8 @@ impl Tools {
         (tools, unheard)
     }
 
-    /// The MCP server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a server
-    /// that is online wins over one with a shorter name.
+    /// The MCP server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a
+    /// server that is online wins over one with a shorter name.
     #[must_use]
     pub fn resolve(&self, target: &str) -> Option<(String, String)> {
         let servers = self.servers().into_iter();
