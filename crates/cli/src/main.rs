@@ -57,7 +57,7 @@ enum Command {
     Reply(commands::reply::Args),
     /// Put MCP servers on the bus, and bring those of the bus to MCP hosts.
     Mcp(commands::mcp::Args),
-    /// List and call the tools of MCP servers on the bus.
+    /// List and call the tools on the bus.
     Tools(commands::tools::Args),
     /// Measure any MQTT broker.
     Bench(bench::Args),
