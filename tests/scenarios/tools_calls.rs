@@ -41,7 +41,8 @@ async fn tools_are_found_and_called() {
     while client.cards().tools().any(|tool| tool.card["status"] == "online") {
         within("offline cards", changes.next()).await;
     }
-    assert_eq!(failure(client.call("add", json!({})).await).0, Failure::Unavailable);
+    let late = client.call("add", json!({ "a": 1, "b": 2 })).await;
+    assert_eq!(failure(late).0, Failure::Unavailable);
 }
 
 /// From the caller to the handler, and on the way of the call and of its answer.

@@ -74,14 +74,16 @@ impl Backend {
     ) -> Result<Self, Error> {
         let newest = vec![ProtocolVersion::NO_INITIALIZE];
         let ask = ClientLifecycleMode::Auto { preferred_versions: newest, legacy_version: None };
-        match Box::pin(Self::begin(server, notices.clone(), wanted.clone(), ask)).await {
+        let first = match Box::pin(Self::begin(server, notices.clone(), wanted.clone(), ask)).await
+        {
             // Some end when the first thing that they are asked is none that they know.
-            Err(Error::Ended { .. } | Error::NoMcp { .. } | Error::NotReached { .. }) => {
-                let initialize = ClientLifecycleMode::Initialize;
-                Box::pin(Self::begin(server, notices, wanted, initialize)).await
-            }
-            begun => begun,
-        }
+            Err(Error::Ended { .. } | Error::NoMcp { .. }) => None,
+            Err(refused @ Error::NotReached { .. }) => Some(refused),
+            begun => return begun,
+        };
+        let initialize = ClientLifecycleMode::Initialize;
+        let second = Box::pin(Self::begin(server, notices, wanted, initialize)).await;
+        second.map_err(|error| first.unwrap_or(error))
     }
 
     async fn begin(

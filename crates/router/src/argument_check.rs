@@ -89,9 +89,8 @@ impl Router {
         let Some(schema) = self.argument_schemas.of(&card, now) else { return Ok(()) };
         // Servers take a call without arguments for one with none.
         let arguments = arguments.unwrap_or_else(|| Value::Object(Map::new()));
-        schema
-            .check_bounded(&arguments)
-            .map_err(|why| (ReasonCode::PayloadFormatInvalid, format!("arguments: {why}").into()))
+        let checked = schema.check_bounded(&arguments);
+        checked.map_err(|why| (ReasonCode::PayloadFormatInvalid, why.into()))
     }
 }
 

@@ -137,7 +137,7 @@ await checks.run("a-tool-that-fails-says-so", async () => {
 await checks.run("arguments-that-are-not-what-the-card-says-do-not-reach-the-tool", async () => {
   const options = { timeoutMs: 10_000 };
   const refused = await client.call("echo", { n: "one" }, options).catch((error) => error);
-  const start = 'MCP tool "echo" failed (invalid_arguments): arguments: /n: ';
+  const start = 'MCP tool "echo" failed (invalid_arguments): /n: ';
   expect(refused.message?.startsWith(start), `got ${refused.message}`);
 });
 
