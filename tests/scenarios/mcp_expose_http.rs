@@ -8,6 +8,7 @@ use agentmq_testkit::Broker;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::mcp_program::{Lines, bridge, fixture, names, text, url};
 use crate::program::{printed, run};
 
@@ -102,6 +103,29 @@ fn who_is_let_in_no_more_is_taken_off_the_bus() {
     far.signal(Signal::HUP);
     let offline = exposed.wait_for("offline", is("offline"));
     assert!(offline["why"].as_str().unwrap().contains("401"), "{offline}");
+}
+
+#[test]
+fn over_tls_it_is_one_whom_an_authority_knows() {
+    let (authority, near) = (Authority::new(), crate::broker(""));
+    authority.issue("server");
+    let path = |name: &str| authority.path(name).to_string_lossy().into_owned();
+    let admin = format!(
+        "[admin]\nurl = \"https://127.0.0.1:0\"\ncert = \"{}\"\nkey = \"{}\"\n",
+        path("server.pem"),
+        path("server.key")
+    );
+    let far = crate::broker(&admin);
+    let near_url = url(&near);
+    let endpoint = format!("https://{}/mcp", far.admin().replace("127.0.0.1", "localhost"));
+    let words = ["mcp", "expose", "--json", "--url", &near_url, "--name", "far"];
+    let words = [&words[..], &["--http", &endpoint]].concat();
+    let known = path("ca.pem");
+    let mut exposed = Lines::start_with(&words, &[("SSL_CERT_FILE", &known)]);
+    exposed.wait_for("online", is("online"));
+    let refused = run(near.folder(), &words);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("TLS: "), "{error}");
 }
 
 #[test]

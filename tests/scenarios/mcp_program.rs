@@ -35,7 +35,13 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(crate::BINARY);
+        command.envs(variables.iter().copied());
         command.args(arguments).env_remove("AGENTMQ_URL").env("AGENTMQ_PASSWORD", "secret");
         command.env("XDG_CONFIG_HOME", "/nonexistent");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -136,6 +136,9 @@ impl HttpClient {
             Ok(Err(agentmq_client::Error::Connect { source, .. })) => {
                 return Err(HttpFault(source.to_string()));
             }
+            Ok(Err(agentmq_client::Error::Layer { layer, why, .. })) => {
+                return Err(HttpFault(format!("{layer}: {why}")));
+            }
             Ok(Err(error)) => return Err(HttpFault(error.to_string())),
             Err(_) => return Err(HttpFault("no connection in time".into())),
         };

@@ -19,7 +19,7 @@ use crate::http_client::HttpClient;
 pub struct HttpServer {
     url: String,
     pub(crate) uri: Uri,
-    pub(crate) options: Options,
+    pub(crate) options: Box<Options>,
     pub(crate) headers: HeaderMap,
 }
 
@@ -94,7 +94,8 @@ impl HttpServer {
         let path = uri.path().to_owned();
         let (username, password) = (None, None);
         let endpoint = Endpoint { transport, host, port, path, username, password };
-        Ok(Self { url: shown, uri, options: Options::for_endpoint(endpoint), headers: all })
+        let options = Box::new(Options::for_endpoint(endpoint));
+        Ok(Self { url: shown, uri, options, headers: all })
     }
 
     /// Its address, without what may be secret.

@@ -125,7 +125,7 @@ mod tests {
         let both = || vec![streaming.clone(), asking.clone()];
         assert!(usage.idle(both(), MINUTE).is_empty());
         tokio::time::advance(MINUTE).await;
-        assert_eq!(usage.idle(both(), MINUTE), [asking.clone()]);
+        assert_eq!(usage.idle(both(), MINUTE), std::slice::from_ref(&asking));
         assert!(!usage.is_idle(MINUTE), "a stream is open");
         drop(stream);
         assert!(usage.idle(both(), MINUTE) == [asking.clone()] && !usage.is_idle(MINUTE));
