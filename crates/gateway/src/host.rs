@@ -438,8 +438,8 @@ async fn nobody_follows(catalogue: &Catalogue, uri: &str) {
     }
 }
 
-/// A task is asked for by its identifier alone, which does not say which server has it: no server is
-/// to make one.
+/// A task is asked for by its identifier alone, which does not say which server has it: no server
+/// is to make one.
 fn without_tasks(meta: &mut RequestMetaObject) {
     if let Some(mut abilities) = meta.client_capabilities()
         && abilities.supports_tasks()
@@ -468,8 +468,8 @@ fn progress_to(
 
 type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Servers on the bus may speak a revision in which an answer is complete without saying so; to a host
-/// of the newest one it must say so. `rmcp` takes the word off again for the others.
+/// Servers on the bus may speak a revision in which an answer is complete without saying so, and
+/// hosts one in which it must say so. `rmcp` takes the word off again for the others.
 fn complete(result_type: &mut Option<ResultType>) {
     result_type.get_or_insert(ResultType::COMPLETE);
 }

@@ -18,6 +18,7 @@ mod outbox;
 mod presence;
 mod progress;
 mod server;
+mod server_name;
 mod server_session;
 mod session;
 mod stateless_ask;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentmq_agents::mcp::{SERVER_NAME, Topic, check_client_id, check_server_name};
-use agentmq_client::{Client, Event, Message, Messages, Options, QoS, SubscriptionOptions, Will};
+use agentmq_client::{Client, Event, Message, Messages, Options, QoS, SubscriptionOptions};
 use rmcp::RoleServer;
 use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId, ServerNotification};
 use rmcp::service::{Service, TxJsonRpcMessage};
@@ -15,6 +15,7 @@ use super::fault::{Fault, fault};
 use super::inbox::Refused;
 use super::link::{Link, prepare};
 use super::outbox::Until;
+use super::server_name::connect_named;
 use super::server_session::{Caller, Ended, Entry, start, start_stateless};
 use super::subscriptions::{shared_with_us, theirs};
 use super::wire::{Arrived, Component, Envelope, is_self_contained, says_disconnected, sender};
@@ -65,8 +66,8 @@ enum Command {
 }
 
 impl Server {
-    /// Connects, takes the name that the broker gives it, and subscribes the topics where it is asked.
-    /// Nobody can see it before [`Server::online`].
+    /// Connects, takes the name that the broker gives it, and subscribes the topics where it is
+    /// asked. Nobody can see it before [`Server::online`].
     pub async fn connect(
         mut options: Options,
         mut config: ServerConfig,
@@ -377,47 +378,6 @@ impl Acceptor {
     fn refuse(&self, client: &str, id: RequestId, error: ErrorData) {
         self.link.answer_error(&self.instance.rpc(client), id, error);
     }
-}
-
-/// Connects with a will for the right presence topic. Only CONNACK tells the name that the broker
-/// assigns; whoever gets one connects again, since the will of the first connection would clear
-/// another topic.
-async fn connect_named(
-    options: Options,
-    config: &mut ServerConfig,
-) -> Result<(Link, Messages), Error> {
-    let mut last = false;
-    loop {
-        let mut named = options.clone();
-        let instance = Instance::new(&named.client_id, &config.name)?;
-        named.will = Some(Will {
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            properties: stamp_of(&named),
-            ..Will::new(instance.presence(), "")
-        });
-        let (link, messages) = Link::connect(named, Component::Server).await?;
-        let assigned = link.client.server().user_property(SERVER_NAME).map(str::to_owned);
-        match assigned.filter(|name| *name != config.name) {
-            None => return Ok((link, messages)),
-            Some(name) if last => {
-                link.client.disconnect().await;
-                return Err(Error::Renamed { from: config.name.clone(), to: name });
-            }
-            Some(name) => {
-                link.client.disconnect().await;
-                check_server_name(&name)?;
-                tracing::info!(name, "the broker has assigned another name");
-                config.name = name;
-                last = true;
-            }
-        }
-    }
-}
-
-fn stamp_of(options: &Options) -> agentmq_client::PropertiesBuf {
-    let client_id = options.client_id.as_str().into();
-    super::wire::Stamp { component: Component::Server, client_id }.properties()
 }
 
 fn too_many_sessions() -> ErrorData {

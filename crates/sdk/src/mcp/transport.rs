@@ -99,7 +99,7 @@ impl<R: ServiceRole> MqttTransport<R> {
         true
     }
 
-    /// Whoever has asked anybody wants to know who has the request, unless the answer says it first.
+    /// Whoever has asked any instance wants to know who has it, unless the answer says it first.
     fn tell_taken(&self, id: RequestId) {
         let (link, rpc, open) = (self.link.clone(), self.rpc.clone(), self.open.clone());
         tokio::spawn(async move {

@@ -1,0 +1,177 @@
+//! How long a call takes: `cargo run --release -p agentmq-sdk --example bench_calls -- URL...`
+//!
+//! An echo tool, its server and its callers in this process, over each broker in turn, three times:
+//! both bindings, 1 caller and 100. Each line that it prints is JSON: microseconds of half of the
+//! calls and of 99 in 100 (`p50_us`, `p99_us`), and calls a second of all callers.
+
+#![allow(clippy::print_stdout, reason = "an example says what happens")]
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use agentmq_client::Options;
+use agentmq_sdk::mcp::{
+    Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Server, ServerConfig, Session, call,
+};
+use agentmq_sdk::tools::{Context, Tool, ToolClient, ToolServer, ToolServerConfig};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
+    ErrorData, ProgressNotificationParam, ServerCapabilities, ServerConfig as Info,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ClientHandler, RoleServer, ServerHandler};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failed> {
+    let urls: Vec<String> = std::env::args().skip(1).collect();
+    for round in 1..=ROUNDS {
+        // Interleaved: what else the machine does hits all of them.
+        for url in &urls {
+            for callers in [1, 100] {
+                for (binding, mut taken) in [
+                    ("mqtt-agent", mqtt_agent(url, callers).await?),
+                    ("mcp-session", mcp(url, callers, "2025-11-25").await?),
+                    ("mcp-stateless", mcp(url, callers, "2026-07-28").await?),
+                ] {
+                    taken.calls.sort_unstable();
+                    let place = |part: usize| taken.calls[taken.calls.len() * part / 100];
+                    let rate = taken.calls.len() as f64 / taken.all.as_secs_f64();
+                    let line = json!({
+                        "round": round, "url": url, "binding": binding, "callers": callers,
+                        "p50_us": place(50).as_micros() as u64,
+                        "p99_us": place(99).as_micros() as u64,
+                        "calls_per_second": rate as u64,
+                    });
+                    println!("{line}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Taken {
+    calls: Vec<Duration>,
+    all: Duration,
+}
+
+/// Runs callers at once, each with so many calls that all make the same number.
+async fn measure<C, F>(callers: usize, one: C) -> Result<Taken, Failed>
+where
+    C: Fn() -> F + Clone + Send + 'static,
+    F: Future<Output = Result<(), Failed>> + Send,
+{
+    for _ in 0..WARM {
+        one().await?;
+    }
+    let begun = Instant::now();
+    let mut all = JoinSet::new();
+    for _ in 0..callers {
+        let one = one.clone();
+        all.spawn(async move {
+            let mut taken = Vec::with_capacity(CALLS / callers);
+            for _ in 0..CALLS / callers {
+                let begun = Instant::now();
+                one().await?;
+                taken.push(begun.elapsed());
+            }
+            Ok::<_, Failed>(taken)
+        });
+    }
+    let mut calls = Vec::with_capacity(CALLS);
+    while let Some(taken) = all.join_next().await {
+        calls.extend(taken??);
+    }
+    Ok(Taken { calls, all: begun.elapsed() })
+}
+
+async fn mqtt_agent(url: &str, callers: usize) -> Result<Taken, Failed> {
+    let mut config = ToolServerConfig::new("bench");
+    config.concurrency = callers * 2;
+    let schema = json!({ "type": "object" });
+    config = config.tool(Tool::new("echo", "", schema, async |given, _: Context| Ok(given)));
+    let server = ToolServer::connect(Options::new(url)?, config).await?;
+    let mut options = Options::new(url)?;
+    options.client_id = "bench-agent".into();
+    let client = ToolClient::connect(options).await?;
+    let caller = client.clone();
+    let taken = measure(callers, move || {
+        let client = caller.clone();
+        async move {
+            client.call("echo", json!({ "message": TEXT })).await?;
+            Ok(())
+        }
+    })
+    .await;
+    client.close().await;
+    server.stop().await;
+    taken
+}
+
+async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Taken, Failed> {
+    let versions = rmcp::model::ProtocolVersion::KNOWN_VERSIONS.iter();
+    let versions = versions.filter(|it| it.as_str() == revision).cloned().collect();
+    let config = ServerConfig { name: "bench".into(), versions, ..ServerConfig::default() };
+    let (server, acceptor) = Server::connect(Options::new(url)?, config).await?;
+    let work = tokio::spawn(acceptor.run(|_| Echo));
+    server.online().await;
+    let bus = Bus::connect(Options::new(url)?, BusConfig { filters: vec!["bench".into()] }).await?;
+    bus.discovered(DISCOVERY_TIMEOUT).await;
+    let session = std::sync::Arc::new(bus.open_any("bench", || Echo).await?);
+    let peer = session.clone();
+    let taken = measure(callers, move || echo(peer.clone())).await;
+    drop(session);
+    bus.close().await;
+    server.close().await;
+    work.await?;
+    taken
+}
+
+async fn echo(session: std::sync::Arc<Session>) -> Result<(), Failed> {
+    let arguments = json!({ "message": TEXT }).as_object().cloned().unwrap_or_default();
+    let params = CallToolRequestParams::new("echo").with_arguments(arguments);
+    let request = Call::new(CallToolRequest::new(params).into());
+    let ignore: Option<fn(ProgressNotificationParam) -> std::future::Ready<()>> = None;
+    call(session.peer(), request, ignore, std::future::pending())
+        .await
+        .map_err(|error| error.message.to_string())?;
+    Ok(())
+}
+
+/// Says what it hears.
+#[derive(Clone)]
+struct Echo;
+
+impl ClientHandler for Echo {}
+
+impl ServerHandler for Echo {
+    fn get_info(&self) -> Info {
+        Info::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let said = params.arguments.and_then(|mut all| all.remove("message")).unwrap_or_default();
+        let text = ContentBlock::text(said.as_str().unwrap_or_default());
+        Ok(CallToolResult::success(vec![text]).into())
+    }
+}
+
+/// What is echoed: 64 bytes.
+const TEXT: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+
+/// Calls that are measured, of all callers together.
+const CALLS: usize = 10_000;
+
+/// Calls before.
+const WARM: usize = 200;
+
+/// How often each broker has its turn.
+const ROUNDS: usize = 3;
