@@ -255,6 +255,79 @@ async fn a_session_that_is_opened_twice_is_the_second_one() {
     assert!(!second.over().is_cancelled());
 }
 
+/// Two played instances that need no session, and a client that has found them.
+async fn stateless() -> (Bus, Session, script::Broker) {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    let meta = json!({ "supportedVersions": ["2026-07-28"] });
+    let online = json!({ "method": "notifications/server/online", "params": { "meta": meta } });
+    for id in ["a", "b"] {
+        let presence = format!("$mcp-server/presence/{id}/calc");
+        seen.deliver(&presence, online.to_string().as_bytes()).await;
+    }
+    let mut changes = bus.changes();
+    while bus.directory().len() < 2 {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
+    let opening = bus.open_any("calc", || Plain);
+    let played = async {
+        let answers = vec![("$mcp-rpc/c1/+/calc".to_owned(), true)];
+        assert_eq!(seen.next().await, Seen::Subscribe(answers));
+        let discover = seen.publish().await;
+        assert_eq!(discover.topic, ANY, "whoever has it: it may be done twice");
+        let request = discover.json();
+        assert_eq!(request["method"], "server/discover");
+        let result = json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"],
+            "capabilities": { "tools": {} }, "ttlMs": 0, "cacheScope": "private",
+        });
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        seen.deliver("$mcp-rpc/c1/a/calc", answer.to_string().as_bytes()).await;
+    };
+    let (session, ()) = tokio::join!(timeout(PATIENCE, opening), played);
+    (bus, session.unwrap().unwrap(), seen)
+}
+
+/// Who has the call is told as soon as it is known who that is.
+#[tokio::test]
+async fn what_any_may_have_is_taken_back_from_who_has_it() {
+    let (_bus, session, mut seen) = Box::pin(stateless()).await;
+    let late = ask(&session, Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(fault_of(&late), Some(Fault::Timeout), "{late:?}");
+    let call = seen.publish().await;
+    assert_eq!((&*call.topic, &call.json()["method"]), (ANY, &json!("tools/call")));
+    let id = call.json()["id"].clone();
+    let method = "notifications/agentmq/taken";
+    let taken = json!({ "jsonrpc": "2.0", "method": method, "params": { "requestId": id } });
+    seen.deliver("$mcp-rpc/c1/b/calc", taken.to_string().as_bytes()).await;
+    let cancelled = seen.publish().await;
+    assert_eq!(cancelled.topic, "$mcp-rpc/c1/b/calc");
+    assert_eq!(cancelled.json()["method"], "notifications/cancelled");
+    assert_eq!(cancelled.json()["params"]["requestId"], id);
+}
+
+/// Nobody has said that it has the call, and one who may have it is gone: that is not waited for.
+#[tokio::test]
+async fn what_any_may_have_is_not_waited_for_when_one_is_gone() {
+    let (_bus, session, mut seen) = Box::pin(stateless()).await;
+    let calling = ask(&session, Duration::from_secs(3600));
+    let leaving = async {
+        let call = seen.publish().await;
+        assert_eq!(call.topic, ANY);
+        // What another one says of the call before is none of its business.
+        let result = json!({ "resultType": "complete", "content": [] });
+        let forged = json!({ "jsonrpc": "2.0", "id": 0, "result": result });
+        seen.deliver("$mcp-rpc/c1/a/calc", forged.to_string().as_bytes()).await;
+        seen.deliver("$mcp-server/presence/b/calc", b"").await;
+    };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), leaving);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    assert!(!session.over().is_cancelled(), "there is another one");
+}
+
 /// What the server says that is none of the session's business does not harm it.
 #[tokio::test]
 async fn garbage_does_not_end_a_session() {
@@ -280,5 +353,7 @@ async fn garbage_does_not_end_a_session() {
 fn disconnected() -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/disconnected" })
 }
+
+const ANY: &str = "$mcp-rpc/c1/$any/instance/calc";
 
 const RPC: &str = "$mcp-rpc/c1/s1/demo/calc";
