@@ -50,7 +50,8 @@ async def grow(tool: str, ctx: Context) -> str:
         return tool
 
     server.add_tool(more, name=tool)
-    await ctx.session.send_tool_list_changed()
+    await ctx.session.send_tool_list_changed()  # to who has a session
+    await ctx.notify_tools_changed()  # to who listens
     return "grown"
 
 

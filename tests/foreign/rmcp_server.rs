@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "it says when it is there")]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentmq_client::Options;
 use agentmq_sdk::mcp::{Server, ServerConfig};
@@ -12,10 +12,10 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
     GetPromptRequestParams, GetPromptResponse, ListPromptsResult, ListResourceTemplatesResult,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
-    ReadResourceRequestParams, ReadResourceResponse, ServerConfig as Info,
+    ReadResourceRequestParams, ReadResourceResponse, ServerConfig as Info, SubscriptionFilter,
     ToolListChangedNotification,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext, SubscriptionSink};
 use rmcp::{RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +26,22 @@ struct Notes {
     server: Server,
     /// Tools that it has got by `grow`.
     grown: Arc<Mutex<Vec<String>>>,
+    /// Clients without a session that listen to changes.
+    listeners: Arc<Mutex<Vec<SubscriptionSink>>>,
+}
+
+impl Notes {
+    /// Tells everybody that there are other tools: those with a session by the bus, others by what
+    /// they listen to.
+    async fn tell(&self) -> Result<(), ErrorData> {
+        let changed = || ToolListChangedNotification::default().into();
+        self.server.notify(changed()).await.map_err(internal)?;
+        let listeners = lock(&self.listeners).clone();
+        for listener in listeners {
+            let _ = listener.send(changed()).await;
+        }
+        Ok(())
+    }
 }
 
 impl ServerHandler for Notes {
@@ -34,6 +50,20 @@ impl ServerHandler for Notes {
             "tools": { "listChanged": true }, "resources": {}, "prompts": {},
         });
         Info::new(serde_json::from_value(capabilities).unwrap_or_default())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        asked: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(asked.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        lock(&self.listeners).push(context.sink().clone());
+        context.cancelled().await;
+        lock(&self.listeners).retain(|known| known.id() != context.sink().id());
+        Ok(())
     }
 
     async fn list_tools(&self, _: Page, _: Context) -> Result<ListToolsResult, ErrorData> {
@@ -50,7 +80,7 @@ impl ServerHandler for Notes {
             ),
             tool("grow", "Have one tool more.", json!({ "tool": text })),
         ];
-        let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        let grown = lock(&self.grown);
         tools.extend(grown.iter().map(|name| tool(name, "Say that it is there.", json!({}))));
         from(json!({ "tools": tools }))
     }
@@ -83,12 +113,8 @@ impl ServerHandler for Notes {
                 said("never")
             }
             "grow" => {
-                self.grown
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(text("tool").to_owned());
-                let changed = ToolListChangedNotification::default().into();
-                self.server.notify(changed).await.map_err(internal)?;
+                lock(&self.grown).push(text("tool").to_owned());
+                self.tell().await?;
                 said("grown")
             }
             grown => said(grown),
@@ -162,6 +188,10 @@ async fn report(count: u64, context: &Context) {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn said(text: &str) -> CallToolResult {
     CallToolResult::success(vec![ContentBlock::text(text)])
 }
@@ -192,7 +222,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = ServerConfig { name: name.clone(), ..ServerConfig::default() };
     let (server, acceptor) = Server::connect(Options::new(&url)?, config).await?;
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
-    let notes = Notes { name, server: server.clone(), grown: Arc::default() };
+    let notes =
+        Notes { name, server: server.clone(), grown: Arc::default(), listeners: Arc::default() };
     let serving = tokio::spawn(acceptor.run(move |_| notes.clone()));
     server.online().await;
     println!("{}", json!({ "event": "online" }));
