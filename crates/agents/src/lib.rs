@@ -3,7 +3,8 @@
 //! MQTT.Agent's tools: [`Namespaces`] tells what a topic is, [`Card`] reads what a server or a tool
 //! says of itself, [`ToolCall`] reads a call, and [`CallError`] is an answer that the broker gives
 //! in a server's place. [`CallRequest`], [`CallAnswer`], [`Partial`], [`ToolCard`] and
-//! [`ServerCard`] are what servers and clients say, [`ArgumentSchema`] is what a tool takes. [`mcp`] is MCP over MQTT. `router` does with it
+//! [`ServerCard`] are what servers and clients say, [`ArgumentSchema`] is what a tool takes. [`Registry`] is
+//! one view of the tools of both. [`mcp`] is MCP over MQTT. `router` does with it
 //! what a broker can do for its clients, `sdk` speaks it. Names and fields are those of MQTT.Agent
 //! 0.1 and of the binding. It must not know what a session, a packet or a socket is.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ mod card;
 pub mod mcp;
 mod new_card;
 mod partial;
+mod registry;
 mod timestamp;
 mod tool_call;
 
@@ -31,5 +33,9 @@ pub use call_request::{CallRequest, StartedCall};
 pub use card::{Card, Status};
 pub use new_card::{McpTool, ServerCard, ToolCard};
 pub use partial::Partial;
+pub use registry::{
+    Binding, Fingerprint, Registered, RegisteredTool, Registry, RegistryEvent, ServerKey,
+    ToolsChanged,
+};
 pub use timestamp::timestamp;
 pub use tool_call::ToolCall;
