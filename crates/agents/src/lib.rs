@@ -34,7 +34,7 @@ pub use card::{Card, Status};
 pub use new_card::{McpTool, ServerCard, ToolCard};
 pub use partial::Partial;
 pub use registry::{
-    Binding, Fingerprint, Registered, RegisteredTool, Registry, RegistryEvent, ServerKey,
+    Fingerprint, Protocol, Registered, RegisteredTool, Registry, RegistryEvent, ServerKey,
     ToolsChanged,
 };
 pub use timestamp::timestamp;

@@ -1,4 +1,4 @@
-//! One view of the tools of both bindings: which servers there are, what they offer, and what has
+//! One view of the tools of both protocols: which servers there are, what they offer, and what has
 //! changed. A tool that says today what it did not say yesterday may not be what its users have
 //! agreed to ("rug pull"), so what a server has offered is remembered while it is away.
 
@@ -8,29 +8,29 @@ use std::fmt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// By which binding a server offers its tools.
+/// The protocol by which a server offers its tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Binding {
+pub enum Protocol {
     /// MCP over MQTT.
     Mcp,
     /// MQTT.Agent.
     Agent,
 }
 
-impl fmt::Display for Binding {
+impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Mcp => "mcp",
-            Self::Agent => "mqtt-agent",
+            Self::Agent => "agent",
         })
     }
 }
 
-/// A server: its binding and its name, which its instances share.
+/// A server: its protocol and its name, which its instances share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey {
     /// How it offers its tools.
-    pub binding: Binding,
+    pub protocol: Protocol,
     /// What it is called there.
     pub name: String,
 }
@@ -126,7 +126,7 @@ impl Registry {
         self.0.get(server)
     }
 
-    /// All that have been seen, by binding and name.
+    /// All that have been seen, by protocol and name.
     pub fn servers(&self) -> impl Iterator<Item = (&ServerKey, &Registered)> {
         self.0.iter()
     }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn server(name: &str) -> ServerKey {
-        ServerKey { binding: Binding::Mcp, name: name.into() }
+        ServerKey { protocol: Protocol::Mcp, name: name.into() }
     }
 
     fn tools(tools: &[(&str, Value)]) -> Vec<(String, Value)> {

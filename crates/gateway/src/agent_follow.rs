@@ -56,7 +56,9 @@ async fn follow(
     client.tools().await?;
     catalogue.set_agent_client(Some(client.clone()));
     loop {
-        catalogue.set_agent_tools(online(&client.cards(), filters));
+        let cards = client.cards();
+        catalogue.registrar.set_cards(&cards, filters);
+        catalogue.set_agent_tools(online(&cards, filters));
         catalogue.set_agents_ready();
         tokio::select! {
             more = changes.next() => if !more { return Ok(()) },

@@ -52,7 +52,7 @@ pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<()
 }
 
 /// Connects, follows the servers, and begins anew when the client has given up.
-async fn stay_connected(
+pub(crate) async fn stay_connected(
     config: &Bridge,
     catalogue: &Arc<Catalogue>,
     current: &tokio::sync::watch::Sender<Option<Bus>>,

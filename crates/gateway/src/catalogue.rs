@@ -15,11 +15,13 @@ use crate::host_name::Names;
 use crate::host_uri::{host_uri, server_uri};
 use crate::listening::Wanted;
 use crate::listing::Listing;
+use crate::registrar::Registrar;
 use crate::resource_subscriptions::ResourceSubscriptions;
 
 /// All servers' lists. Bounded by the servers that are followed and what is taken of each.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
+    pub(crate) registrar: Registrar,
     inner: Mutex<Inner>,
     state: watch::Sender<State>,
     notices: broadcast::Sender<ServerNotification>,
@@ -78,6 +80,7 @@ impl Catalogue {
     /// An empty one.
     pub(crate) fn new() -> Self {
         Self {
+            registrar: Registrar::new(),
             inner: Mutex::default(),
             state: watch::channel(State::default()).0,
             notices: broadcast::channel(NOTICES).0,

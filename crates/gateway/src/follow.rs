@@ -32,6 +32,8 @@ pub(crate) async fn follow_all(bus: &Bus, catalogue: &Arc<Catalogue>) {
     loop {
         catalogue.set_connected(bus.is_connected());
         for name in bus.directory().names() {
+            let instances = bus.directory().instances(name).count();
+            catalogue.registrar.set_instances(name, instances);
             if followed.contains(name) {
                 continue;
             }
@@ -83,6 +85,7 @@ async fn follow(
         // Without a connection nobody can say who is gone.
         if !here && bus.is_connected() && bus.is_discovered() {
             catalogue.remove(&name);
+            catalogue.registrar.set_instances(&name, 0);
             return name;
         }
         if !here || !bus.is_connected() {
@@ -134,7 +137,10 @@ async fn stay(
                         continue;
                     }
                     match Box::pin(list(session.peer())).await {
-                        Ok(listing) => catalogue.set_listing(name, listing),
+                        Ok(listing) => {
+                            catalogue.registrar.set_tools(name, &listing.tools);
+                            catalogue.set_listing(name, listing);
+                        }
                         Err(error) => {
                             tracing::warn!(server = &**name, error = &*error.message, "no lists");
                         }

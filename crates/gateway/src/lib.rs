@@ -3,7 +3,7 @@
 //! [`expose()`] starts a stdio MCP server, or asks one by HTTP, and offers it to everybody on the
 //! bus; [`expose_devices()`] does so with devices that know nothing of MCP; [`bridge()`] is a stdio
 //! MCP server that offers a host everything that is on the bus, and [`McpHttp`] offers it by HTTP;
-//! [`Tools`] asks and calls for people. Called by the command line; must not know its arguments,
+//! [`Tools`] asks and calls for people, and [`watch()`] tells them what happens. Called by the command line; must not know its arguments,
 //! nor print anything.
 #![forbid(unsafe_code)]
 
@@ -42,11 +42,17 @@ mod http_usage;
 mod listening;
 mod listing;
 mod program;
+mod registrar;
 mod replicas;
 mod resource_subscriptions;
 mod stderr_log;
 mod tools;
+mod watch;
 
+pub use agentmq_agents::{
+    Fingerprint, Protocol, Registered, RegisteredTool, Registry, RegistryEvent, ServerKey,
+    ToolsChanged,
+};
 pub use agentmq_sdk::mcp::{
     Error as BusError, Fault, Instance, MESSAGE_BYTES, check_name_filter, check_server_name,
 };
@@ -60,5 +66,7 @@ pub use expose::{Expose, Happening, expose};
 pub use http::{HttpAnswer, McpHttp};
 pub use http_server::{HttpServer, WrongHttp};
 pub use program::Program;
+pub use registrar::RegistryChange;
 pub use replicas::expose_replicas;
 pub use tools::{Answer, Opened, Refusal, Tool, Tools, Unheard};
+pub use watch::watch;

@@ -1,7 +1,9 @@
 //! The tools of the bus for a caller that wants one answer: the command line.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agentmq_agents::{Protocol, Registry, ServerKey};
 use agentmq_client::Options;
 use agentmq_sdk::mcp::{
     self, Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Fault, Session, call, fault_of,
@@ -19,6 +21,7 @@ use crate::agent_tools::{self, AgentTool};
 use crate::binding::{Binding, is_refused};
 use crate::client_side::our_info;
 use crate::listing;
+use crate::registrar::now_ms;
 
 /// A connection that asks servers for their tools.
 #[derive(Debug)]
@@ -147,6 +150,37 @@ impl Tools {
         }
         unheard.sort_by(|a, b| a.server.cmp(&b.server));
         (tools, unheard)
+    }
+
+    /// What the registry says of servers with these tools.
+    #[must_use]
+    pub fn registry(&self, tools: &[Tool]) -> Registry {
+        let mut by_server: BTreeMap<ServerKey, Vec<(String, Value)>> = BTreeMap::new();
+        for tool in tools {
+            let protocol = match tool.binding {
+                Binding::Agent => Protocol::Agent,
+                _ => Protocol::Mcp,
+            };
+            let server = ServerKey { protocol, name: tool.server.clone() };
+            by_server.entry(server).or_default().push((tool.name.clone(), tool.json.clone()));
+        }
+        let mut registry = Registry::default();
+        for (server, tools) in by_server {
+            let instances = match server.protocol {
+                Protocol::Mcp => self.instances(&server.name).len(),
+                Protocol::Agent => 1,
+            };
+            registry.set_instances(&server, instances);
+            registry.set_tools(&server, tools, now_ms());
+        }
+        registry
+    }
+
+    /// The client ids of the instances of an MCP server that are online.
+    #[must_use]
+    pub fn instances(&self, server: &str) -> Vec<String> {
+        let Some(bus) = &self.bus else { return Vec::new() };
+        bus.directory().instances(server).map(|it| it.instance.id().to_owned()).collect()
     }
 
     /// The MCP server and the tool that `SERVER/TOOL` means: both parts may have slashes, and a

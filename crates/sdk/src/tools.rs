@@ -21,7 +21,7 @@ mod tool;
 
 pub use client::{Changes, ToolClient};
 pub use context::Context;
-pub use directory::{Cards, ToolInfo};
+pub use directory::{Cards, ServerInfo, ToolInfo};
 pub use error::{Error, Failure};
 pub use limits::{
     CALL_TIMEOUT, CARD_BYTES, CARDS, CONCURRENCY, LONGEST_CALL, OPEN_CALLS, PAYLOAD_BYTES,

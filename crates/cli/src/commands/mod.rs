@@ -21,5 +21,7 @@ pub(crate) mod store;
 pub(crate) mod subscribe;
 pub(crate) mod token;
 pub(crate) mod tools;
+mod tools_info;
+mod tools_watch;
 pub(crate) mod user;
 pub(crate) mod version;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use agentmq_client::Reconnect;
-use agentmq_gateway::{Answer, Fault, Opened, Refusal, Tool, Tools, check_name_filter};
+use agentmq_gateway::{Answer, Fault, Opened, Refusal, Tool, Tools, Unheard, check_name_filter};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use crate::commands::mcp::{NamespaceArg, options_for_mcp, start_log, stopped};
+use crate::commands::{tools_info, tools_watch};
 use crate::connection::{ConnectionArgs, parse_pair};
 use crate::duration;
 use crate::failure::{Exit, Failure};
@@ -25,8 +26,14 @@ pub(crate) struct Args {
 enum Command {
     /// List the tools of all MCP servers on the bus, and those of MQTT.Agent.
     Ls(LsArgs),
+    /// Tell all of a server or a tool: what it takes, who serves it, and its fingerprint, which is
+    /// another one when the tool says something else.
+    Info(tools_info::Args),
     /// Call a tool and print its answer.
     Call(CallArgs),
+    /// Tell what happens to servers and tools until Ctrl-C: who comes and goes, and which tools say
+    /// something else than before.
+    Watch(tools_watch::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +71,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     start_log(output.json);
     match args.command {
         Command::Ls(args) => ls(args, output).await,
+        Command::Info(args) => Box::pin(tools_info::run(args, output)).await,
         Command::Call(args) => Box::pin(call(args, output)).await,
+        Command::Watch(args) => Box::pin(tools_watch::run(args, output)).await,
     }
 }
 
@@ -85,16 +94,21 @@ async fn ls(args: LsArgs, output: &Output) -> Result<(), Failure> {
         });
         output.result(line.trim_end(), &object)?;
     }
-    for it in &unheard {
-        let line =
-            format!("{} does not answer: {}", harmless(&it.server, ""), harmless(&it.why, ""));
-        output.event(&line, &json!({ "event": "unheard", "server": it.server, "why": it.why }));
-    }
+    tell_unheard(&unheard, output);
     if found.is_empty() && unheard.is_empty() {
         output.note("no tools: `agentmq mcp expose -- PROGRAM` puts an MCP server on the bus");
     }
     tools.close().await;
     Ok(())
+}
+
+/// Says who could not be asked.
+pub(crate) fn tell_unheard(unheard: &[Unheard], output: &Output) {
+    for it in unheard {
+        let line =
+            format!("{} does not answer: {}", harmless(&it.server, ""), harmless(&it.why, ""));
+        output.event(&line, &json!({ "event": "unheard", "server": it.server, "why": it.why }));
+    }
 }
 
 async fn call(args: CallArgs, output: &Output) -> Result<(), Failure> {
@@ -189,7 +203,7 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn connect(
+pub(crate) async fn connect(
     connection: &ConnectionArgs,
     filters: Vec<String>,
     NamespaceArg { namespace }: &NamespaceArg,
@@ -199,7 +213,7 @@ async fn connect(
     Ok(Tools::connect(options, filters, namespace).await?)
 }
 
-fn path(tool: &Tool) -> String {
+pub(crate) fn path(tool: &Tool) -> String {
     harmless(&format!("{}/{}", tool.server, tool.name), "")
 }
 

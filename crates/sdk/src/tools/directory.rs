@@ -40,6 +40,17 @@ pub struct ToolInfo {
     pub card: Value,
 }
 
+/// A server, as its card has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its name, which its replicas share.
+    pub name: String,
+    /// The names of its tools.
+    pub tools: Vec<String>,
+    /// Whether one of it is there.
+    pub online: bool,
+}
+
 /// What a card has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -59,6 +70,15 @@ impl Cards {
     #[must_use]
     pub fn tool(&self, name: &str) -> Option<ToolInfo> {
         self.tools.get(name).map(|card| self.join(name, card))
+    }
+
+    /// The servers, by name.
+    pub fn servers(&self) -> impl Iterator<Item = ServerInfo> {
+        self.servers.iter().map(|(name, card)| ServerInfo {
+            name: name.clone(),
+            tools: card.tools().map(str::to_owned).collect(),
+            online: card.status() == Some(Status::Online),
+        })
     }
 
     fn join(&self, name: &str, card: &Card) -> ToolInfo {
