@@ -91,7 +91,7 @@ async def main():
         args.reach = reach
         exposed(opened, args, f"{args.prefix}/calc", "--http", await web_server(opened, "calc"))
         exposed(opened, args, f"{args.prefix}/files", "--", *program("files"))
-        await run_all(checks, args)
+        await run_all(checks, args, ["calc", "files"])
     checks.finish()
 
 
