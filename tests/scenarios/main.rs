@@ -74,6 +74,7 @@ mod tools_calls;
 mod tools_elsewhere;
 mod tools_links;
 mod tools_parts;
+mod tools_registry;
 mod topic_prefix;
 mod unix;
 mod websocket;

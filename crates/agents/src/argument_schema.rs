@@ -17,7 +17,7 @@ pub struct WrongSchema(pub String);
 
 impl ArgumentSchema {
     /// Reads a schema of one's own. It is whole: what it refers to elsewhere is an error, since
-    /// nothing is fetched. Patterns take linear time, so that arguments cannot make the server slow.
+    /// nothing is fetched. Patterns take linear time, so that arguments cannot make anybody slow.
     pub fn read(schema: &Value) -> Result<Self, WrongSchema> {
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES);
         let read = jsonschema::options().with_pattern_options(patterns).build(schema);
@@ -25,8 +25,8 @@ impl ArgumentSchema {
         Ok(Self { validator, size: 0 })
     }
 
-    /// Reads somebody else's schema; `None` for what is none, for one that refers to itself, and for
-    /// one that is larger than 1 000 values when all that it refers to stands in its place: what may
+    /// Reads somebody else's schema; `None` for what is none, for one that refers to itself, and
+    /// for one of more than 1 000 values when all that it refers to stands in its place: what may
     /// come must be checked in a time that is known.
     #[must_use]
     pub fn read_bounded(schema: &Value) -> Option<Self> {
@@ -68,9 +68,9 @@ impl ArgumentSchema {
     }
 }
 
-/// Counts the values in one, and in what it refers to within `root`; `None` where `left` of them, or
-/// `depth` levels, are not enough, as in what refers to itself, and where a reference is not a plain
-/// path.
+/// Counts the values in one, and in what it refers to within `root`; `None` where `left` of them,
+/// or `depth` levels, are not enough, as in what refers to itself, and where a reference is not a
+/// plain path.
 fn expand(value: &Value, root: &Value, depth: usize, left: &mut usize) -> Option<()> {
     *left = left.checked_sub(1)?;
     let depth = depth.checked_sub(1)?;
@@ -161,7 +161,8 @@ mod tests {
         let chain = |links: usize, width: usize| {
             let link = |it: usize| match it + 1 < links {
                 true => {
-                    json!({ "anyOf": vec![json!({ "$ref": format!("#/$defs/d{}", it + 1) }); width] })
+                    let next = json!({ "$ref": format!("#/$defs/d{}", it + 1) });
+                    json!({ "anyOf": vec![next; width] })
                 }
                 false => json!({ "const": "x" }),
             };

@@ -3,8 +3,8 @@
 //! MQTT.Agent's tools: [`Namespaces`] tells what a topic is, [`Card`] reads what a server or a tool
 //! says of itself, [`ToolCall`] reads a call, and [`CallError`] is an answer that the broker gives
 //! in a server's place. [`CallRequest`], [`CallAnswer`], [`Partial`], [`ToolCard`] and
-//! [`ServerCard`] are what servers and clients say, [`ArgumentSchema`] is what a tool takes. [`Registry`] is
-//! one view of the tools of both. [`mcp`] is MCP over MQTT. `router` does with it
+//! [`ServerCard`] are what servers and clients say, [`ArgumentSchema`] is what a tool takes.
+//! [`mcp`] is MCP over MQTT, and [`Registry`] one view of the tools of both. `router` does with it
 //! what a broker can do for its clients, `sdk` speaks it. Names and fields are those of MQTT.Agent
 //! 0.1 and of the binding. It must not know what a session, a packet or a socket is.
 #![forbid(unsafe_code)]

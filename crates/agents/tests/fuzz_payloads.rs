@@ -1,4 +1,5 @@
-//! Fuzz targets: what clients say about tools, whole or spoilt. Run as plain tests, or under a fuzzer.
+//! Fuzz targets: what clients say about tools, whole or spoilt. They run as plain tests, or under a
+//! fuzzer.
 
 use agentmq_agents::{
     AgentTopic, ArgumentSchema, CallAnswer, CallRequest, Card, Namespaces, Partial, Status,
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Whole payloads of each kind. Bytes of the input spoil them.
 const PAYLOADS: [&str; 8] = [
-    r#"{"call_id":"c","arguments":{"a":[1]},"client":"me","response_topic":"r/t","cancellable":true}"#,
+    r#"{"call_id":"c","arguments":{"a":[1]},"client":"me","cancellable":true}"#,
     r#"{"call_id":"c","status":"ok","result":{"é":[null,1.5e3]},"elapsed_ms":3}"#,
     r#"{"call_id":"c","status":"error","error":{"type":"tool_error","message":"no","code":7}}"#,
     r#"{"call_id":"c","status":"started"}"#,

@@ -3,8 +3,8 @@
 //! [`expose()`] starts a stdio MCP server, or asks one by HTTP, and offers it to everybody on the
 //! bus; [`expose_devices()`] does so with devices that know nothing of MCP; [`bridge()`] is a stdio
 //! MCP server that offers a host everything that is on the bus, and [`McpHttp`] offers it by HTTP;
-//! [`Tools`] asks and calls for people, and [`watch()`] tells them what happens. Called by the command line; must not know its arguments,
-//! nor print anything.
+//! [`Tools`] asks and calls for people, and [`watch()`] tells them what happens. Called by the
+//! command line; must not know its arguments, nor print anything.
 #![forbid(unsafe_code)]
 
 mod agent_answer;

@@ -11,8 +11,8 @@ use crate::bridge::{Bridge, stay_connected};
 use crate::catalogue::Catalogue;
 use crate::registrar::RegistryChange;
 
-/// Tells what happens until `stop` is ready, beginning with what is there. The broker is tried again
-/// for ever; while it cannot be reached nothing happens.
+/// Tells what happens until `stop` is ready, beginning with what is there. The broker is tried
+/// again for ever; while it cannot be reached nothing happens.
 pub async fn watch(
     config: Bridge,
     stop: impl Future<Output = ()>,
