@@ -67,7 +67,7 @@ async fn a_card_that_says_something_else_is_told_of() {
     let (server, _) = Client::connect(options(&url, "server")).await.unwrap();
     let say = async |topic: &str, card: Value| {
         let card = Publish::new(topic, card.to_string()).qos(QoS::AtLeastOnce).retain(true);
-        server.publish(card).await.unwrap();
+        server.publish(card).await.unwrap().await.unwrap();
     };
     let of_server =
         |status: &str| json!({ "server": "lab", "tools": ["a", "b"], "status": status });
