@@ -1,5 +1,6 @@
 """The official MCP SDK for Python by HTTP at both ends: a client of it before the broker's `/mcp`, with
-a token, and a server of it exposed with `--http`. Both eras of the protocol."""
+a token, and a server of it exposed with `--http`; servers of other SDKs beside it. Both eras of the
+protocol."""
 
 import asyncio
 import contextlib
@@ -14,7 +15,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from checks import LIMIT, Checks, parser
-from mcp_bridge import exposed, program, run_all
+from mcp_bridge import CARGO, exposed, program, run_all, rust, typescript
 
 CONFIG = """
 durability = "memory"
@@ -77,6 +78,7 @@ async def main():
     arguments.add_argument("--scratch", required=True, help="a folder to work in")
     args = arguments.parse_args()
     checks = Checks(args.only)
+    subprocess.run(["cargo", "build", *CARGO], check=True)
     with contextlib.ExitStack() as opened:
         broker = OwnBroker(opened, args)
         args.url, args.prefix = broker.url, "foreign-mcp"
@@ -91,7 +93,9 @@ async def main():
         args.reach = reach
         exposed(opened, args, f"{args.prefix}/calc", "--http", await web_server(opened, "calc"))
         exposed(opened, args, f"{args.prefix}/files", "--", *program("files"))
-        await run_all(checks, args, ["calc", "files"])
+        typescript(opened, args, "typescript")
+        rust(opened, args, "rust")
+        await run_all(checks, args, ["calc", "files", "typescript", "rust"])
     checks.finish()
 
 

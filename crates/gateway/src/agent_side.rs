@@ -1,5 +1,7 @@
 //! Tools that we have, in MQTT.Agent's binding: a server of it that stands for whoever has them.
 
+mod result;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::agent_result::{to_agent, to_tool_error};
+use crate::agent_side::result::{to_agent, to_tool_error};
 use crate::binding::{Binding, is_refusal};
 use crate::expose::Happening;
 use crate::host_name::{host_name, level_name};

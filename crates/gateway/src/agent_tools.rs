@@ -1,5 +1,8 @@
 //! Tools of MQTT.Agent, for those who speak MCP: which there are, what they are called, and a call.
 
+mod answer;
+mod follow;
+
 use std::time::Duration;
 
 use agentmq_client::Options;
@@ -11,8 +14,10 @@ use rmcp::model::{
 };
 use serde_json::Value;
 
-use crate::agent_answer::{from_agent, from_agent_error};
+use crate::agent_tools::answer::{from_agent, from_agent_error};
 use crate::host_name::host_name;
+
+pub(crate) use follow::follow_agents;
 
 /// A tool that is online.
 #[derive(Debug, Clone)]

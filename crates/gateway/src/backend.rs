@@ -1,5 +1,7 @@
 //! A server that knows no MQTT, and our one session with it.
 
+mod offer;
+
 use std::time::Duration;
 
 use agentmq_sdk::mcp::{Call, InOrder, PING_TIMEOUT, call, fault, fault_of};

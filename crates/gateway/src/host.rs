@@ -1,31 +1,32 @@
 //! What a bridge answers a host.
 
-use std::pin::Pin;
+mod asking;
+mod notices;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use agentmq_sdk::mcp::{Call, Fault, Session, WORK_TIMEOUT, call, fault, fault_of};
+use agentmq_sdk::mcp::{Fault, WORK_TIMEOUT, fault};
 use agentmq_sdk::tools::ToolClient;
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResponse, ClientRequest, CompleteRequest,
+    CallToolRequest, CallToolRequestParams, CallToolResponse, CompleteRequest,
     CompleteRequestParams, CompleteResult, ErrorCode, ErrorData, GetPromptRequest,
     GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ProgressNotificationParam, ReadResourceRequest, ReadResourceRequestParams,
-    ReadResourceResponse, Reference, RequestMetaObject, ResultType, ServerCapabilities,
-    ServerConfig, ServerResult, SubscribeRequestParams, SubscriptionFilter, TASKS_EXTENSION_ID,
+    ReadResourceRequest, ReadResourceRequestParams, ReadResourceResponse, Reference, ResultType,
+    ServerCapabilities, ServerConfig, ServerResult, SubscribeRequestParams, SubscriptionFilter,
     UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::asking::progress_to;
+use self::notices::{Listener, Seen, tell};
 use crate::agent_tools::AgentTool;
 use crate::catalogue::Catalogue;
-use crate::host_notices::{Listener, Seen, tell};
 use crate::host_uri::{rename, rename_contents, server_uri};
 use crate::listing::plain_call;
 use crate::resource_subscriptions::{subscribe, unsubscribe};
@@ -56,77 +57,6 @@ impl Host {
             gone: gone.clone(),
             _end: gone.drop_guard(),
         }
-    }
-
-    /// The session with a server, which may be between two instances.
-    async fn session(&self, server: &str) -> Result<Arc<Session>, ErrorData> {
-        let mut state = self.catalogue.watch();
-        let waiting = async {
-            loop {
-                let connected = state.borrow_and_update().connected;
-                match self.catalogue.session(server) {
-                    Some(Some(session)) if !session.over().is_cancelled() => return Ok(session),
-                    None => {
-                        let what = format!("the MCP server {server:?} is not online");
-                        return Err(fault(Fault::Offline, what));
-                    }
-                    Some(_) if !connected => return Err(unreachable()),
-                    Some(_) => {}
-                }
-                if state.changed().await.is_err() {
-                    return Err(unreachable());
-                }
-            }
-        };
-        match tokio::time::timeout(NEXT_INSTANCE, waiting).await {
-            Ok(session) => session,
-            Err(_) => {
-                let what = format!("no instance of the MCP server {server:?} takes a session");
-                Err(fault(Fault::Offline, what))
-            }
-        }
-    }
-
-    /// Asks a server, and if it goes away meanwhile another instance, where it does no harm that
-    /// both may have done it: only the server itself can say so of its tools.
-    async fn ask_again(
-        &self,
-        server: &str,
-        request: ClientRequest,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ServerResult, ErrorData> {
-        let session = self.session(server).await?;
-        let mut again = Call::new(request.clone());
-        again.repeatable = true;
-        let answer = self.ask_in(&session, again, context).await;
-        let gone = answer.as_ref().err().and_then(fault_of) == Some(Fault::Gone);
-        if !gone || context.ct.is_cancelled() {
-            return answer;
-        }
-        // What has failed is known a moment before the session is.
-        let _ = tokio::time::timeout(NEXT_INSTANCE, session.over().cancelled()).await;
-        self.ask(server, request, context).await
-    }
-
-    async fn ask(
-        &self,
-        server: &str,
-        request: ClientRequest,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ServerResult, ErrorData> {
-        let session = self.session(server).await?;
-        self.ask_in(&session, Call::new(request), context).await
-    }
-
-    async fn ask_in(
-        &self,
-        session: &Session,
-        mut request: Call,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<ServerResult, ErrorData> {
-        request.meta.clone_from(&context.meta);
-        without_tasks(&mut request.meta);
-        call(session.peer(), request, progress_to(context), context.ct.cancelled()).await
     }
 
     /// Calls a tool of MQTT.Agent.
@@ -438,36 +368,6 @@ async fn nobody_follows(catalogue: &Catalogue, uri: &str) {
     }
 }
 
-/// A task is asked for by its identifier alone, which does not say which server has it: no server
-/// is to make one.
-fn without_tasks(meta: &mut RequestMetaObject) {
-    if let Some(mut abilities) = meta.client_capabilities()
-        && abilities.supports_tasks()
-    {
-        if let Some(extensions) = &mut abilities.extensions {
-            extensions.remove(TASKS_EXTENSION_ID);
-        }
-        meta.set_client_capabilities(abilities);
-    }
-}
-
-/// Where a host wants to hear how far its request is, if it does.
-fn progress_to(
-    context: &RequestContext<RoleServer>,
-) -> Option<impl FnMut(ProgressNotificationParam) -> Told> {
-    let token = context.meta.get_progress_token()?;
-    let peer = context.peer.clone();
-    Some(move |mut report: ProgressNotificationParam| -> Told {
-        report.progress_token = token.clone();
-        let peer = peer.clone();
-        Box::pin(async move {
-            let _ = peer.notify_progress(report).await;
-        })
-    })
-}
-
-type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Servers on the bus may speak a revision in which an answer is complete without saying so, and
 /// hosts one in which it must say so. `rmcp` takes the word off again for the others.
 fn complete(result_type: &mut Option<ResultType>) {
@@ -486,9 +386,6 @@ fn no_such_answer(method: &str) -> ErrorData {
 const INSTRUCTIONS: &str = "\
 Tools, prompts and resources of all servers on an MQTT bus. Names are SERVER__NAME. Servers \
 come and go; the lists change with them.";
-
-/// How long a call waits for a session with another instance.
-const NEXT_INSTANCE: Duration = Duration::from_secs(10);
 
 /// Subscriptions that a host may have at once in one session.
 const SUBSCRIPTIONS: usize = 16;

@@ -1,6 +1,9 @@
 //! An MCP server that is reached by HTTP: where it is, what it wants to see, and whether it can be
 //! reached.
 
+mod client;
+mod events;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +15,7 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_client::HttpClient;
+use crate::http_server::client::HttpClient;
 
 /// The server's address, and the headers that it wants with each request.
 #[derive(Clone)]

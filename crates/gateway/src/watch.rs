@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use agentmq_sdk::mcp::Bus;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::Error;
-use crate::agent_follow::follow_agents;
-use crate::bridge::{Bridge, stay_connected};
+use crate::bridge::Bridge;
 use crate::catalogue::Catalogue;
+use crate::follow_bus::follow_bus;
 use crate::registrar::RegistryChange;
 
 /// Tells what happens until `stop` is ready, beginning with what is there. The broker is tried
@@ -17,7 +15,7 @@ pub async fn watch(
     config: Bridge,
     stop: impl Future<Output = ()>,
     mut told: impl FnMut(RegistryChange),
-) -> Result<(), Error> {
+) {
     let catalogue = Arc::new(Catalogue::new());
     let mut changes = catalogue.registrar.changes();
     let telling = async {
@@ -29,16 +27,11 @@ pub async fn watch(
             }
         }
     };
-    let (current, bus) = tokio::sync::watch::channel(None);
-    tokio::select! {
-        () = telling => {}
-        () = stop => {}
-        () = stay_connected(&config, &catalogue, &current) => {}
-        () = follow_agents(&config.options, &config.namespace, &config.filters, &catalogue) => {}
-    }
-    let bus: Option<Bus> = bus.borrow().clone();
-    if let Some(bus) = bus {
-        bus.close().await;
-    }
-    Ok(())
+    let work = async {
+        tokio::select! {
+            () = telling => {}
+            () = stop => {}
+        }
+    };
+    follow_bus(&config, &catalogue, work).await;
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         let so_far = std::mem::replace(&mut printed, Ok(()));
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
-    watch(config, stopped(), told).await?;
+    watch(config, stopped(), told).await;
     printed
 }
 

@@ -125,7 +125,8 @@ impl Server {
         self.command(|done| Command::Online(false, done)).await;
     }
 
-    /// Tells all clients that something has changed: lists, or a resource.
+    /// Tells all clients with sessions that something has changed: lists, or a resource. Clients of
+    /// the revision without sessions hear what a handler tells those who listen to it (`listen`).
     pub async fn notify(&self, notification: ServerNotification) -> Result<(), Error> {
         let message = TxJsonRpcMessage::<RoleServer>::notification(notification);
         let payload = serde_json::to_vec(&message).unwrap_or_default();

@@ -14,7 +14,7 @@ use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http_refusal::Refusal;
+use crate::endpoint::refusal::Refusal;
 
 /// Room for the bodies of all requests under way.
 #[derive(Debug, Clone)]

@@ -13,13 +13,13 @@ use hyper::{Request, Response};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent_follow::follow_agents;
+use crate::agent_tools::follow_agents;
 use crate::catalogue::Catalogue;
+use crate::endpoint::refusal::Refusal;
+use crate::endpoint::sessions::Sessions;
+use crate::endpoint::usage::Usage;
 use crate::follow::follow_all;
 use crate::host::Host;
-use crate::http_refusal::Refusal;
-use crate::http_sessions::Sessions;
-use crate::http_usage::Usage;
 
 /// A connection, and the sessions of MCP that share it.
 pub(crate) struct Line {

@@ -21,7 +21,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::{Sse, SseStream};
 
-use crate::http_events::Events;
+use crate::http_server::events::Events;
 use crate::http_server::{HttpServer, Reached};
 
 /// Asks one server. Cheap to clone; all clones are one.

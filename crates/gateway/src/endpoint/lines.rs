@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use agentmq_client::{Dial, Endpoint, Options, Transport};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::http_line::Line;
-use crate::http_refusal::Refusal;
+use crate::endpoint::line::Line;
+use crate::endpoint::refusal::Refusal;
 
 /// All of them. Cheap to clone; all clones are one.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_server::session::{
     ServerSseMessage, SessionId, SessionManager,
 };
 
-use crate::http_session::{Over, Session, SessionTransport};
+use crate::endpoint::session::{Over, Session, SessionTransport};
 
 /// All of them.
 #[derive(Debug, Default)]

@@ -4,6 +4,14 @@
 //! what that client may. Its sessions are reached by nobody else: they are looked for among those
 //! of the token only.
 
+mod body;
+mod line;
+mod lines;
+mod refusal;
+mod session;
+mod sessions;
+mod usage;
+
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
@@ -20,10 +28,10 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::http_body::{BodyRoom, Kept};
-use crate::http_line::Line;
-use crate::http_lines::Lines;
-use crate::http_refusal::Refusal;
+use crate::endpoint::body::{BodyRoom, Kept};
+use crate::endpoint::line::Line;
+use crate::endpoint::lines::Lines;
+use crate::endpoint::refusal::Refusal;
 
 /// The endpoint. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
