@@ -25,15 +25,17 @@ impl ArgumentSchema {
         Ok(Self { validator, size: 0 })
     }
 
-    /// Reads somebody else's schema; `None` for what is none, for one that refers to itself, and
-    /// for one of more than 1 000 values when all that it refers to stands in its place: what may
-    /// come must be checked in a time that is known.
+    /// Reads somebody else's schema; `None` for what is none, and where nobody can tell beforehand
+    /// how long a check takes: it has words whose cost is not that of counting (patterns,
+    /// `uniqueItems`, `unevaluatedProperties` and others), refers to itself, or has more than 1 000
+    /// values when all that it refers to stands in its place.
     #[must_use]
     pub fn read_bounded(schema: &Value) -> Option<Self> {
         let mut left = MOST_VALUES;
         expand(schema, schema, DEEPEST, &mut left)?;
-        let read = Self::read(schema).ok()?;
-        Some(Self { size: MOST_VALUES - left, ..read })
+        let options = jsonschema::options().should_validate_formats(false);
+        let validator = options.with_pattern_options(PatternOptions::regex()).build(schema).ok()?;
+        Some(Self { validator, size: MOST_VALUES - left })
     }
 
     /// Its values, each as often as something refers to it; 0 if nobody has counted.
@@ -61,28 +63,60 @@ impl ArgumentSchema {
     /// The same, but arguments that would take long are not looked at.
     pub fn check_bounded(&self, arguments: &Value) -> Result<(), String> {
         let mut left = MOST_WORK / self.size.max(1);
-        match expand(arguments, &Value::Null, usize::MAX, &mut left) {
+        match weigh(arguments, &mut left) {
             Some(()) => self.check(arguments),
             None => Ok(()),
         }
     }
 }
 
-/// Counts the values in one, and in what it refers to within `root`; `None` where `left` of them,
-/// or `depth` levels, are not enough, as in what refers to itself, and where a reference is not a
-/// plain path.
-fn expand(value: &Value, root: &Value, depth: usize, left: &mut usize) -> Option<()> {
+/// Counts the values of a schema, and those that it refers to within `root`; `None` where `left` of
+/// them, or `depth` levels, are not enough, as in what refers to itself, and where it says what we
+/// do not count.
+fn expand(schema: &Value, root: &Value, depth: usize, left: &mut usize) -> Option<()> {
     *left = left.checked_sub(1)?;
     let depth = depth.checked_sub(1)?;
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|it| expand(it, root, depth, left)),
-        Value::Object(fields) => fields.iter().try_for_each(|(key, it)| match it {
-            Value::String(path) if !root.is_null() && key == "$ref" => {
-                expand(root.pointer(path.strip_prefix('#')?)?, root, depth, left)
+    let Value::Object(words) = schema else { return schema.is_boolean().then_some(()) };
+    for (word, value) in words {
+        let of_each = |left: &mut usize| match value {
+            Value::Array(schemas) => {
+                schemas.iter().try_for_each(|it| expand(it, root, depth, left))
             }
-            Value::String(_) if !root.is_null() && OTHER_REFERENCES.contains(&&**key) => None,
-            it => expand(it, root, depth, left),
+            Value::Object(schemas) => {
+                schemas.values().try_for_each(|it| expand(it, root, depth, left))
+            }
+            _ => None,
+        };
+        match &**word {
+            // The path is taken as it stands, so that nothing in it may mean something else.
+            "$ref" => {
+                let path = value.as_str()?.strip_prefix('#').filter(|it| !it.contains('%'))?;
+                expand(root.pointer(path)?, root, depth, left)?;
+            }
+            // Counted where something refers to them, and here: they are read in any case.
+            "properties" | "$defs" | "definitions" => of_each(left)?,
+            "allOf" | "anyOf" | "oneOf" => of_each(left)?,
+            "items" | "additionalProperties" => expand(value, root, depth, left)?,
+            "enum" | "const" | "required" | "type" => weigh(value, left)?,
+            _ if COUNTED.contains(&&**word) => *left = left.checked_sub(1)?,
+            _ if SAID.contains(&&**word) => {}
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+/// Counts values, longer texts as several.
+fn weigh(value: &Value, left: &mut usize) -> Option<()> {
+    let text = |text: &str| text.len() / LETTERS;
+    *left = left.checked_sub(1)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|it| weigh(it, left)),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, it)| {
+            *left = left.checked_sub(text(key))?;
+            weigh(it, left)
         }),
+        Value::String(it) => left.checked_sub(text(it)).map(|rest| *left = rest),
         _ => Some(()),
     }
 }
@@ -94,13 +128,38 @@ fn short(text: String) -> String {
     }
 }
 
-/// By these a path within a schema may mean something else than its place.
-const OTHER_REFERENCES: [&str; 6] =
-    ["$id", "id", "$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor"];
+/// Words that cost as much as looking at a value once.
+const COUNTED: [&str; 10] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+];
+/// Words that say something to people, or that are not checked.
+const SAID: [&str; 10] = [
+    "$schema",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "format",
+];
 const MOST_VALUES: usize = 1_000;
-const DEEPEST: usize = 64;
+const DEEPEST: usize = 32;
 /// Values of a schema times those of arguments.
-const MOST_WORK: usize = 100_000;
+const MOST_WORK: usize = 50_000;
+/// Bytes of a text that count as a value.
+const LETTERS: usize = 64;
 /// Of a compiled pattern.
 const PATTERN_BYTES: usize = 256 * 1024;
 const FAULTS: usize = 3;
@@ -172,7 +231,7 @@ mod tests {
         assert!(ArgumentSchema::read_bounded(&chain(3, 2)).is_some());
         for (what, schema) in [
             ("doubling", chain(20, 2)),
-            ("deep", chain(40, 1)),
+            ("deep", chain(20, 1)),
             ("itself", json!({ "$ref": "#" })),
             ("a tree", json!({ "properties": { "next": { "$ref": "#" } } })),
             (
@@ -181,6 +240,15 @@ mod tests {
             ),
             ("an anchor", json!({ "$ref": "#x", "$defs": { "x": { "$anchor": "x" } } })),
             ("large", json!({ "enum": vec![1; 2_000] })),
+            ("long", json!({ "const": "x".repeat(100_000) })),
+            ("a pattern", json!({ "properties": { "a": { "pattern": "a" } } })),
+            ("pairs", json!({ "uniqueItems": true })),
+            ("what is left", json!({ "unevaluatedProperties": false })),
+            ("unknown words", json!({ "sometimes": true })),
+            (
+                "an escaped path",
+                json!({ "$ref": "#/$defs/%41", "$defs": { "%41": true, "A": {} } }),
+            ),
         ] {
             assert!(ArgumentSchema::read_bounded(&schema).is_none(), "{what}");
         }
@@ -193,6 +261,8 @@ mod tests {
         assert_eq!(schema.size(), 3);
         assert!(schema.check_bounded(&json!(vec![1; 1_000])).is_err());
         assert_eq!(schema.check_bounded(&json!(vec![1; MOST_WORK / 3])), Ok(()));
+        assert!(schema.check_bounded(&json!(["x", 1])).is_err());
+        assert_eq!(schema.check_bounded(&json!(["x".repeat(64 * MOST_WORK / 3), 1])), Ok(()));
         // What arguments refer to is nothing.
         assert!(schema.check_bounded(&json!([{ "$ref": "#/no" }])).is_err());
     }

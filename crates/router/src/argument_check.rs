@@ -58,7 +58,7 @@ impl ArgumentSchemas {
         let schema = schema.and_then(ArgumentSchema::read_bounded);
         let size = |known: &Known| 1 + known.schema.as_ref().map_or(0, ArgumentSchema::size);
         let known = Known { card: card.clone(), schema };
-        if self.size + size(&known) > MOST_VALUES {
+        if self.by_card.len() >= MOST_CARDS || self.size + size(&known) > MOST_VALUES {
             (self.by_card, self.size) = (HashMap::new(), 0);
         }
         self.size += size(&known);
@@ -101,6 +101,8 @@ const LONGEST_CARD: usize = 64 * 1024;
 const READ_A_SECOND: u32 = 20;
 /// Values of all schemas that are kept, one more for each card; then all are forgotten.
 const MOST_VALUES: usize = 20_000;
+/// Cards that are kept.
+const MOST_CARDS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +159,7 @@ mod tests {
             let all = schemas.by_card.values();
             let size = all.map(|it| 1 + it.schema.as_ref().unwrap().size()).sum::<usize>();
             assert_eq!(size, schemas.size);
-            assert!(size <= MOST_VALUES);
+            assert!(size <= MOST_VALUES && schemas.by_card.len() <= MOST_CARDS);
         }
     }
 }
