@@ -8,7 +8,7 @@ pub use request::{NO_SERVER, Request, error_response};
 pub use roles::{Call, ONLINE_BYTES, Unreadable};
 pub use topics::{
     ANY, Instance, NAME_BYTES, Topic, WrongName, answers_filter, check_client_id,
-    check_name_filter, check_server_name, client_capability, client_presence, is_service,
+    check_name_filter, check_server_name, client_capability, client_presence, is_service, is_word,
     no_service, presence_filter, service,
 };
 

@@ -6,7 +6,7 @@ use agentmq_topic::{contains, matches};
 use serde_json::json;
 
 use crate::authorize::{Action, Decision};
-use crate::rule::{Effect, is_level};
+use crate::rule::Effect;
 
 /// What rules give to somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl McpRights {
             service: Vec::new(),
             refusal,
         };
-        let own = Some(client_id).filter(|id| is_level(id));
+        let own = Some(client_id).filter(|id| mcp::check_client_id(id).is_ok());
         it.serve(own.filter(|_| is_server), &names);
         it.reach(own, &reached);
         it
@@ -356,11 +356,15 @@ mod tests {
         check(&nothing, Action::Retain, &[], &["$mcp-server/presence/me/a", "$mcp-server/s/a"]);
         let all = rights(Given::Everything, Given::This(&["demo/#"]));
         check(&all, Action::Retain, &["$mcp-server/presence/me/a"], &["$mcp-rpc/o/other/a"]);
-        for client_id in ["", "a/b", "+"] {
+        for client_id in ["", "a/b", "+", "presence", "capability", "$any"] {
             let it =
                 McpRights::new(client_id, Given::Everything, Given::Everything, None, Effect::Deny);
             check(&it, Action::Subscribe, &["$mcp-server/presence/+/#"], &["$mcp-rpc/+/+/#"]);
             check(&it, Action::Publish, &[], &["$mcp-server/s1/a", "$mcp-server/presence/a/b/c"]);
+            let its_own = format!("$mcp-rpc/a/{client_id}/instance/b");
+            check(&it, Action::Publish, &[], &[&its_own]);
+            let its_own = format!("$mcp-server/{client_id}/#");
+            check(&it, Action::Subscribe, &[], &[&its_own]);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
 use crate::connection::{AuthState, ConnectionId, Phase};
 use crate::mcp_over_mqtt::{check_component, component, with_sender};
-use crate::mcp_rights::NO_COMPONENT;
+use crate::mcp_rights::{IS_WORD, NO_COMPONENT};
 use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
@@ -210,6 +210,10 @@ impl Router {
         let asks_component = self.settings.agents.mcp_component_type;
         if asks_component && mcp::is_meant(will.topic) && component(connect).is_none() {
             return Err((ReasonCode::NotAuthorized, NO_COMPONENT.into()));
+        }
+        let is_mcp = self.settings.agents.mcp && mcp::is_meant(will.topic);
+        if is_mcp && mcp::is_word(connect.client_id) {
+            return Err((ReasonCode::NotAuthorized, IS_WORD.into()));
         }
         let decision = principal.authorize_message(&topic, will.qos, will.retain);
         if !decision.allowed {

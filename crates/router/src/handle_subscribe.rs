@@ -14,7 +14,7 @@ use agentmq_topic::{ReplyTopic, Subscription, TopicLimits};
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::ConnectionId;
 use crate::group_mail::is_remote;
-use crate::mcp_rights::NO_COMPONENT;
+use crate::mcp_rights::{IS_WORD, NO_COMPONENT};
 use crate::reason_string::FilterAnswers;
 use crate::recording::CANNOT_KEEP;
 use crate::router::Router;
@@ -129,6 +129,10 @@ impl Router {
         }
         let (principal, filter) = (&connection.principal, subscription.filter);
         let client_id = own_client_id(&session.client_id);
+        if settings.agents.mcp && mcp::is_meant(seen_by_its_own(filter)) && mcp::is_word(client_id)
+        {
+            return Err(refused(R::NotAuthorized, IS_WORD));
+        }
         let asked = options.qos.min(settings.maximum_qos);
         let (decision, qos) = principal.grant_as(client_id, filter, asked);
         if !decision.allowed {

@@ -63,6 +63,9 @@ impl Router {
         }
         let session = connection.session().and_then(|index| self.sessions.get(index as usize));
         let client_id = session.map_or("", |it| &it.client_id);
+        if mcp::is_word(own_client_id(client_id)) {
+            return Err((ReasonCode::NotAuthorized, IS_WORD.into()));
+        }
         self.check_roles(&connection.principal, client_id, topic, publish.payload)
     }
 
@@ -100,12 +103,16 @@ impl Router {
         };
         // What a server says of its roles lies where it says that it is there. Of several that may
         // get the message each must allow it.
-        let mut online = self.retained.topics(&principal.mounted(&asked.presence())).into_iter();
+        let presence = asked.presence();
+        let presence = principal.mounted(&presence);
+        let Some(online) = self.retained.few_topics(&presence, MOST_INSTANCES) else {
+            return Err((ReasonCode::NotAuthorized, TOO_MANY.into()));
+        };
         let allows = |topic: &String| {
             let online = self.retained.get(topic);
             online.is_some_and(|online| call.is_allowed(online.payload(), &roles))
         };
-        if online.len() > 0 && online.all(|topic| allows(&topic)) {
+        if !online.is_empty() && online.iter().all(allows) {
             return Ok(());
         }
         let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
@@ -114,8 +121,15 @@ impl Router {
     }
 }
 
+/// Instances of a name whose roles are looked up for one request.
+const MOST_INSTANCES: usize = 16;
 pub(crate) const NO_COMPONENT: &str = "topics below $mcp- are for servers and clients of MCP: say \
     at CONNECT which you are, by the User Property MCP-COMPONENT-TYPE (mcp-server or mcp-client)";
+/// `{client_id}` in a rule would be a branch of the topics, or any instance.
+pub(crate) const IS_WORD: &str = "no client that is called presence, capability or $any has topics \
+    below $mcp-, where these are words: connect with another client identifier";
+const TOO_MANY: &str = "your roles cannot be asked for: too many servers are there, or more than 16 \
+    instances of this name; ask one instance, at $mcp-rpc/{client-id}/{server-id}/{server-name}";
 const NO_TOPIC: &str = "this is no topic of MCP over MQTT: look at docs/mcp-over-mqtt.md";
 const UNREADABLE: &str = "your roles cannot be asked about this: send one JSON-RPC message, with \
     each member once";

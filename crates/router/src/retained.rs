@@ -189,6 +189,23 @@ impl Retained {
         topics
     }
 
+    /// The topics that a filter matches; `None` when these are more than `most`, or too many have to
+    /// be passed over.
+    pub(crate) fn few_topics(&self, filter: &str, most: usize) -> Option<Vec<String>> {
+        let mut topics = Vec::new();
+        let stopped = self.tree.for_each_match_within(filter, None, FEW_LOOKS, |topic, stored| {
+            if stored.is_cleared() {
+                return ControlFlow::Continue(());
+            }
+            if topics.len() == most {
+                return ControlFlow::Break(());
+            }
+            topics.push(topic.to_owned());
+            ControlFlow::Continue(())
+        });
+        stopped.is_none().then_some(topics)
+    }
+
     /// Whether a filter matches any retained message, or may do so: only a few topics are tried.
     pub(crate) fn may_match(&self, filter: &str) -> bool {
         let stop = |_: &str, stored: &Stored| match stored.is_cleared() {
@@ -284,5 +301,8 @@ pub(crate) struct Room {
 const CLEARED_MS: u64 = 60_000;
 /// Topics that one step of a cursor looks at, matching or not.
 const LOOKS: usize = 1024;
+/// Topics that a search for a few looks at: below a millisecond, and more than 1 000 that a `+`
+/// stands for.
+const FEW_LOOKS: usize = 4096;
 /// Topics that one sweep looks at.
 const SWEEP_VISITS: usize = 4096;

@@ -84,7 +84,8 @@ impl Router {
         let principal = self.retain_source.principal(&author, &*self.authenticator, now);
         let principal = principal.unwrap_or_else(|| author.principal().without_rights());
         let (topic, qos, retains) = (message.topic(), message.qos(), message.retain());
-        let is_allowed = principal.authorize_message(topic, qos, retains).allowed;
+        let is_allowed = principal.authorize_message(topic, qos, retains).allowed
+            && self.check_roles(&principal, &client_id, topic, message.payload()).is_ok();
         if !is_allowed {
             self.audit_refused_will(&client_id, &principal, message.topic());
         }

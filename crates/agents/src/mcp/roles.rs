@@ -10,6 +10,8 @@ pub struct Call {
     method: String,
     /// The tool that is called, or the resource that is read or followed.
     subject: Option<String>,
+    /// The resources that are listened to.
+    followed: Vec<String>,
 }
 
 /// A message of which it cannot be said what a server would read in it.
@@ -41,6 +43,27 @@ struct Params {
     others: Map<String, Value>,
 }
 
+/// What stands in `subscriptions/listen`.
+#[derive(Deserialize)]
+struct Listening {
+    params: Option<ListenParams>,
+}
+
+#[derive(Deserialize)]
+struct ListenParams {
+    notifications: Option<Notifications>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Notifications {
+    #[serde(rename = "resourceSubscriptions")]
+    resources: Option<Vec<String>>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
 impl Call {
     /// Reads a payload; `None` where a role need not be asked: it is an answer or a notification.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, Unreadable> {
@@ -60,7 +83,11 @@ impl Call {
             }
             _ => None,
         };
-        Ok(Some(Self { method, subject }))
+        let followed = match &*method {
+            LISTEN => followed(payload)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(Self { method, subject, followed }))
     }
 
     /// Whether one of these roles allows it, as a server's online message defines them. One that is
@@ -88,18 +115,18 @@ impl Call {
             _ => false,
         };
         let subject = self.subject.as_deref();
+        let mut followed = self.followed.iter();
         allows("allowed_methods", Some(&self.method))
             && (self.method != "tools/call" || allows("allowed_tools", subject))
             && (!is_about_resource(&self.method) || allows("allowed_resources", subject))
+            && followed.all(|uri| allows("allowed_resources", Some(uri)))
     }
 }
 
 impl Params {
     /// What stands under a name, and under no other that a program could take for it.
     fn subject(&self, name: &str, value: Option<&Value>) -> Result<Option<String>, Unreadable> {
-        if self.others.keys().any(|other| other.eq_ignore_ascii_case(name)) {
-            return Err(Unreadable);
-        }
+        only(name, &self.others)?;
         match value {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -108,8 +135,28 @@ impl Params {
     }
 }
 
+/// The resources in a request to listen. Unlike [`Params`] it refuses members that stand twice in
+/// the one that has them.
+fn followed(payload: &[u8]) -> Result<Vec<String>, Unreadable> {
+    let listening: Listening = serde_json::from_slice(payload).map_err(|_| Unreadable)?;
+    let Some(params) = listening.params else { return Ok(Vec::new()) };
+    only("notifications", &params.others)?;
+    let Some(notifications) = params.notifications else { return Ok(Vec::new()) };
+    only("resourceSubscriptions", &notifications.others)?;
+    Ok(notifications.resources.unwrap_or_default())
+}
+
+/// Whether no other member could be taken for the one of this name; some programs read
+/// `two_words` where `twoWords` is meant.
+fn only(name: &str, others: &Map<String, Value>) -> Result<(), Unreadable> {
+    let is_like = |other: &String| other.replace('_', "").eq_ignore_ascii_case(name);
+    if others.keys().any(is_like) { Err(Unreadable) } else { Ok(()) }
+}
+
+const LISTEN: &str = "subscriptions/listen";
+
 /// Bytes of an online message that may define roles.
-pub const ONLINE_BYTES: usize = 64 * 1024;
+pub const ONLINE_BYTES: usize = 16 * 1024;
 
 fn is_about_resource(method: &str) -> bool {
     matches!(method, "resources/read" | "resources/subscribe" | "resources/unsubscribe")
@@ -141,6 +188,7 @@ mod tests {
                 json!([]),
                 json!(["file:///a"]),
             ),
+            role("listener", json!(["subscriptions/listen"]), json!([]), json!(["file:///a"])),
             role("adder", json!(["tools/call"]), json!(["add"]), json!([])),
             role("admin", json!("all"), json!("all"), json!("all")),
             json!({ "name": "poor", "allowed_methods": "all" }),
@@ -152,18 +200,30 @@ mod tests {
         let nameless = r#"{"id":1,"method":"tools/call"}"#;
         let list = r#"{"id":1,"method":"tools/list","params":null}"#;
         let read = r#"{"id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#;
+        let listen = |what: &str| {
+            format!(
+                r#"{{"id":1,"method":"subscriptions/listen","params":{{"notifications":{what}}}}}"#
+            )
+        };
+        let (listen, listen_to_a, listen_to_both) = (
+            &*listen(r#"{"toolsListChanged":true}"#),
+            &*listen(r#"{"resourceSubscriptions":["file:///a"]}"#),
+            &*listen(r#"{"resourceSubscriptions":["file:///a","file:///b"]}"#),
+        );
         let follow = r#"{"id":1,"method":"resources/subscribe","params":{"uri":"file:///a"}}"#;
+        let all = [add, sub, nameless, list, read, follow, listen, listen_to_a, listen_to_both];
         for (roles, allowed) in [
             (&["reader"][..], &[list, read][..]),
+            (&["listener"], &[listen, listen_to_a]),
             (&["adder"], &[add]),
             (&["reader", "adder"], &[list, read, add]),
-            (&["admin"], &[list, read, follow, add, sub, nameless]),
-            (&["poor"], &[list]),
+            (&["admin"], &all),
+            (&["poor"], &[list, listen]),
             (&["odd"], &[]),
             (&["unknown"], &[]),
             (&[], &[]),
         ] {
-            for it in [add, sub, nameless, list, read, follow] {
+            for it in all {
                 let is_allowed = call(it).is_allowed(online.as_bytes(), roles);
                 assert_eq!(is_allowed, allowed.contains(&it), "{roles:?} {it}");
             }
@@ -207,6 +267,15 @@ mod tests {
             r#"{"id":1,"method":"tools/call","params":{"name":["add"]}}"#,
             r#"{"id":1,"method":"resources/read","params":{"uri":"a","URI":"b"}}"#,
             "{\"id\":1,\"method\":\"ping\"}{",
+            r#"{"method":"subscriptions/listen","params":{"notifications":[null,["a"]]}}"#,
+            r#"{"method":"subscriptions/listen","params":{"notifications":{},"notifications":{}}}"#,
+            r#"{"method":"subscriptions/listen","params":{"Notifications":{}}}"#,
+            r#"{"method":"subscriptions/listen","params":{"notifications":
+                {"resourceSubscriptions":["a"],"resourceSubscriptions":[]}}}"#,
+            r#"{"method":"subscriptions/listen","params":{"notifications":
+                {"resource_subscriptions":["a"]}}}"#,
+            r#"{"method":"subscriptions/listen","params":{"notifications":
+                {"resourceSubscriptions":"a"}}}"#,
         ] {
             assert_eq!(Call::parse(text.as_bytes()), Err(Unreadable), "{text}");
         }

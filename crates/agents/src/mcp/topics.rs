@@ -204,12 +204,18 @@ pub fn presence_filter(names: &str) -> String {
     format!("$mcp-server/presence/+/{names}")
 }
 
-/// Checks a server-id or mcp-client-id. `presence` and `capability` are branches of the topics and
-/// [`ANY`] stands for any instance, so that nobody can be called so.
+/// Whether a client identifier would be taken for something else in a topic: `presence` and
+/// `capability` are branches, and [`ANY`] stands for any instance.
+#[must_use]
+pub fn is_word(id: &str) -> bool {
+    matches!(id, "presence" | "capability" | ANY)
+}
+
+/// Checks a server-id or mcp-client-id, which is no word of the binding ([`is_word`]).
 pub fn check_client_id(id: &str) -> Result<(), WrongName> {
     let why = if id.contains(['/', '+', '#']) {
         "may not contain /, + or #"
-    } else if matches!(id, "presence" | "capability" | ANY) {
+    } else if is_word(id) {
         "is a word of the binding"
     } else if let Some(why) = unfit(id) {
         why

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use agentmq_codec::{PropertiesBuf, Property, QoS, ReasonCode, SubscriptionOptions};
 use agentmq_identity::{
-    About, Authenticator, Effect, Guarded, InForce, McpClientRule, McpRules, McpServerRule, Policy,
-    name_filter_pattern, server_name_pattern,
+    About, Authenticator, Claims, Effect, Guarded, InForce, McpClientRule, McpRules, McpServerRule,
+    Policy, Principal, name_filter_pattern, server_name_pattern,
 };
+use agentmq_session::{Author, Message, RestoredWill, SessionKey};
 
 use crate::harness::{Broker, Client, Connecting, Diary, Got, Riddle};
 
@@ -447,4 +448,67 @@ fn what_any_instance_may_take_all_of_them_must_allow() {
     assert_eq!(client.publish(ANY, ADD, 1), 0);
     server.publishing("$mcp-server/presence/s1/demo/calc", "").retain().send();
     assert_eq!(client.publish(ANY, ADD, 1), FORBIDDEN, "nobody says what it may do");
+}
+
+#[test]
+fn the_roles_of_many_instances_are_not_looked_up() {
+    const ANY: &str = "$mcp-rpc/c1/$any/instance/demo/calc";
+    let (broker, _) = broker(roles(&[("demo/#", "adder")], Effect::Deny));
+    let server = calc(&broker);
+    server.subscribe("$share/mcp/$mcp-rpc/+/$any/instance/demo/calc", 1);
+    let client = component(&broker, "c1", "mcp-client").connect();
+    let ids: Vec<_> = (0..16).map(|number| format!("s-{number}")).collect();
+    let mut others: Vec<_> =
+        ids.iter().map(|id| component(&broker, id, "mcp-server").connect()).collect();
+    for (id, other) in ids.iter().zip(&others) {
+        assert_eq!(client.publish(ANY, ADD, 1), 0, "before {id}");
+        let presence = format!("$mcp-server/presence/{id}/demo/calc");
+        other.publishing(&presence, ONLINE).retain().send();
+    }
+    assert_eq!(client.publish(ANY, ADD, 1), FORBIDDEN);
+    let why = client.reason();
+    assert!(why.contains("more than 16 instances"), "{why}");
+    assert_eq!(client.publish(RPC, ADD, 1), 0, "one of them is asked");
+    let presence = "$mcp-server/presence/s-15/demo/calc";
+    others.pop().unwrap().publishing(presence, "").retain().send();
+    assert_eq!(client.publish(ANY, ADD, 1), 0);
+}
+
+#[test]
+fn a_word_of_the_binding_is_nobody_s_identifier_there() {
+    let broker = Broker::new();
+    broker.reconfigure(|settings| settings.agents.mcp = true);
+    for word in ["presence", "capability", "$any"] {
+        let client = broker.client(word).connect();
+        for topic in [&*format!("$mcp-server/{word}/demo/calc"), "$mcp-rpc/c1/$any/instance/a"] {
+            assert_eq!(client.publish(topic, "{}", 1), FORBIDDEN, "{topic}");
+            assert!(client.reason().contains("another client identifier"));
+            assert_eq!(client.subscribe(topic, 0), FORBIDDEN, "{topic}");
+            assert_eq!(client.subscribe(&format!("$share/g/{topic}"), 0), FORBIDDEN, "{topic}");
+            client.reasons();
+        }
+        for topic in ["$mcp-server/s1/demo/calc", "$mcp-client/presence/a"] {
+            assert_eq!(broker.client(word).will(topic, "").refused(), FORBIDDEN, "{topic}");
+        }
+        let client = broker.client(word).will("elsewhere", "").connect();
+        assert_eq!(client.subscribe("elsewhere", 0), 0, "it is a client like others");
+        assert_eq!(client.publish("elsewhere", "x", 1), 0);
+    }
+}
+
+#[test]
+fn a_will_of_before_a_crash_is_asked_of_its_roles_too() {
+    for (role, expected) in [("admin", &[SUB][..]), ("adder", &[])] {
+        let (broker, _) = broker(roles(&[("demo/#", role)], Effect::Deny));
+        let server = calc(&broker);
+        let author = Author::of(&Principal::verified("client", Claims::default()), "c2");
+        let topic = "$mcp-server/s1/demo/calc";
+        broker.restore_will(RestoredWill {
+            key: SessionKey(7),
+            client_id: "c2".into(),
+            message: Message::plain(topic, SUB.as_bytes(), QoS::AtLeastOnce, false),
+            author: author.map(Arc::new),
+        });
+        assert_eq!(server.payloads(), expected, "{role}");
+    }
 }
