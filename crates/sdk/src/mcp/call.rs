@@ -125,18 +125,27 @@ fn explain(error: ServiceError, method: &str) -> ErrorData {
             fault(Fault::Gone, format!("the server went away before it answered {method}"))
         }
         ServiceError::TransportSend(error) => {
-            let text = error.to_string();
-            match error.error.downcast_ref::<super::Error>() {
-                Some(super::Error::NobodyReads { .. }) => fault(Fault::Gone, text),
-                Some(super::Error::Mqtt(cause))
-                    if matches!(cause.cause(), agentmq_client::Error::TooLarge { .. }) =>
-                {
-                    fault(Fault::TooLarge, text)
-                }
-                _ => fault(Fault::Unreachable, text),
-            }
+            let ours = error.error.downcast_ref::<super::Error>();
+            fault(ours.map_or(Fault::Unreachable, kind), error.to_string())
         }
         ServiceError::Cancelled { .. } => fault(Fault::Cancelled, error.to_string()),
         other => ErrorData::internal_error(other.to_string(), None),
+    }
+}
+
+/// What a request comes to that could not be sent.
+pub(crate) fn fault_for(error: &super::Error) -> ErrorData {
+    fault(kind(error), error.to_string())
+}
+
+fn kind(error: &super::Error) -> Fault {
+    match error {
+        super::Error::NobodyReads { .. } => Fault::Gone,
+        super::Error::Mqtt(cause)
+            if matches!(cause.cause(), agentmq_client::Error::TooLarge { .. }) =>
+        {
+            Fault::TooLarge
+        }
+        _ => Fault::Unreachable,
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentmq_client::{Ack, Client, Publish, ReasonCode};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::Stamp;
@@ -62,14 +63,14 @@ impl Outbox {
         until: Until,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let nothing = Properties { limit: None, trace: &TraceContext::default() };
-        self.send_as(topic, payload, until, &nothing)
+        self.send_as(topic, payload.into(), until, &nothing)
     }
 
     /// The same with more properties.
     pub(crate) fn send_as(
         &self,
         topic: &str,
-        payload: Vec<u8>,
+        payload: Bytes,
         until: Until,
         properties: &Properties<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {

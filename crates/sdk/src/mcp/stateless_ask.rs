@@ -6,6 +6,7 @@ use agentmq_agents::mcp::Instance;
 use rmcp::model::{ErrorData, RequestId};
 
 use super::bus::{Shared, lock};
+use super::call::fault_for;
 use super::fault::{Fault, fault};
 use super::inbox::Inbox;
 use super::outbox::{Properties, Until};
@@ -56,14 +57,16 @@ impl Ask {
     }
 
     /// Waits until somebody has it. Where nobody has taken it, another one is asked: that cannot do
-    /// it twice.
+    /// it twice. So it is where the broker does not give it to any instance: it may to one.
     pub(crate) async fn finish(
         mut self,
         sent: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         let mut result = sent.await;
-        while let Err(Error::NobodyReads { .. }) = &result {
-            if !self.turn_over() {
+        while let Err(error) = &result {
+            let is_nobody_s = matches!(error, Error::NobodyReads { .. })
+                || (self.way == Way::Any && is_refused(error));
+            if !is_nobody_s || !self.turn_over() {
                 break;
             }
             result = self.send().await;
@@ -92,15 +95,42 @@ impl Ask {
         if self.way != Way::Any || !self.request.is_repeatable {
             return;
         }
-        let mut it = self.clone();
+        // Not the request itself: most are over long before that.
+        let (shared, calls, id) = (self.shared.clone(), self.calls.clone(), self.id.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TAKEN_PATIENCE).await;
-            let untaken = lock(&it.calls).is_untaken(&it.id);
-            if untaken && it.turn_over() {
-                drop(it.send());
+            let mut those = lock(&calls);
+            if !those.is_untaken(&id) {
+                return;
+            }
+            those.any_does_not_work();
+            let next = those.turn_over(&id, &lock(&shared.directory));
+            drop(those);
+            if let Some((way, request)) = next {
+                Self::new(&shared, &calls, id, way, request).again();
             }
         });
     }
+
+    /// Sends it once more, where nobody waits for that. If it cannot be sent, its caller is told.
+    pub(crate) fn again(self) {
+        let sent = self.send();
+        let (shared, calls, id) = (self.shared.clone(), self.calls.clone(), self.id.clone());
+        tokio::spawn(async move {
+            let Err(error) = self.finish(sent).await else { return };
+            let desks = lock(&shared.stateless);
+            let mut desks = desks.values();
+            if let Some(desk) = desks.find(|desk| Arc::ptr_eq(&desk.calls, &calls)) {
+                desk.fail(id, fault_for(&error));
+            }
+        });
+    }
+}
+
+/// Whether the broker says that it does not pass a message on.
+fn is_refused(error: &Error) -> bool {
+    let Error::Mqtt(error) = error else { return false };
+    matches!(error.cause(), agentmq_client::Error::Rejected { .. })
 }
 
 /// Where the messages for a client without a session are given.
@@ -187,7 +217,7 @@ impl Shared {
             .then(|| lock(&desk.calls).turn_over(&id, &lock(&self.directory)))
             .flatten();
         match next {
-            Some((way, request)) => drop(Ask::new(self, &desk.calls, id, way, request).send()),
+            Some((way, request)) => Ask::new(self, &desk.calls, id, way, request).again(),
             None => {
                 let what = format!("the server {instance} went away before it answered");
                 desk.fail(id, fault(Fault::Gone, what));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentmq_agents::mcp::{Instance, service};
+use bytes::Bytes;
 use rmcp::model::RequestId;
 
 use super::{Directory, TAKEN_BACK};
@@ -39,7 +40,7 @@ pub(crate) struct Open {
 /// A request as it was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
     pub(crate) limit: Duration,
     pub(crate) trace: TraceContext,
     /// To do it twice is to do it once.
@@ -253,7 +254,7 @@ mod tests {
 
     fn request(is_repeatable: bool) -> Request {
         let (limit, trace) = (Duration::from_secs(1), TraceContext::default());
-        Request { payload: b"{}".to_vec(), limit, trace, is_repeatable, is_bound: false }
+        Request { payload: Bytes::from_static(b"{}"), limit, trace, is_repeatable, is_bound: false }
     }
 
     fn id(number: i64) -> RequestId {

@@ -65,7 +65,7 @@ impl StatelessTransport {
             is_repeatable: marked || READS.contains(&method),
             is_bound: method == "subscriptions/listen",
             trace: traced::outgoing(it.request.get_meta_mut()),
-            payload: serde_json::to_vec(&it).unwrap_or_default(),
+            payload: serde_json::to_vec(&it).unwrap_or_default().into(),
         };
         let mut calls = lock(&self.calls);
         let way = calls.begin(&it.id, request.clone(), &lock(&self.shared.directory));

@@ -179,7 +179,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
             None if unheard => Ok(None),
             None => {
                 let properties = Properties { limit, trace: &trace };
-                Ok(Some(self.link.outbox.send_as(topic, payload, until, &properties)))
+                Ok(Some(self.link.outbox.send_as(topic, payload.into(), until, &properties)))
             }
             Some(error) => Err(error),
         };

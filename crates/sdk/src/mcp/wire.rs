@@ -42,7 +42,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    pub(crate) fn publish(&self, topic: &str, payload: Vec<u8>) -> Publish {
+    pub(crate) fn publish(&self, topic: &str, payload: impl Into<Bytes>) -> Publish {
         Publish::new(topic, payload)
             .qos(QoS::AtLeastOnce)
             .user_property(COMPONENT_TYPE, self.component.name())
