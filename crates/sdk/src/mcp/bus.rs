@@ -150,7 +150,9 @@ impl Bus {
     }
 
     /// Opens a session with one instance; without `initialize` if it says that it needs none. A
-    /// session that we had with it is over.
+    /// session that we had with it is over. Of instances that need none there is one session for
+    /// each server-name: to open one with another instance of the name, or with all of them
+    /// ([`Bus::open_any`]), ends the one before.
     pub async fn open<S: Service<RoleClient>>(
         &self,
         instance: &Instance,

@@ -49,7 +49,9 @@ impl Online {
         serde_json::to_vec(&message).expect("texts and values of JSON can be written as JSON")
     }
 
-    /// The revisions of MCP that it says it speaks; without a word of it those with `initialize`.
+    /// The revisions of MCP that it says it speaks, texts as they stand in
+    /// `meta.supportedVersions`; nothing where it says nothing of it: then it is to be taken for one
+    /// that speaks those with `initialize`.
     pub fn supported_versions(&self) -> impl Iterator<Item = &str> {
         let all = self.meta.get(VERSIONS).and_then(Value::as_array);
         all.into_iter().flatten().filter_map(Value::as_str)
