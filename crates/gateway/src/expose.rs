@@ -209,7 +209,7 @@ async fn supervise(
     let mut pause = FIRST_PAUSE;
     loop {
         if let Some(server) = server {
-            server.online().await;
+            server.online_with(backend.versions()).await;
             report(Happening::Online { instance: server.instance().clone() });
         }
         let started = Instant::now();

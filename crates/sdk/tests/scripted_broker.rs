@@ -7,13 +7,13 @@ mod script;
 
 use std::time::Duration;
 
-use agentmq_client::{Error as ClientError, Options};
+use agentmq_client::{Error as ClientError, Options, ReasonCode};
 use agentmq_sdk::mcp::{
     Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
 };
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ErrorData, ProgressNotificationParam, ServerResult,
-    ToolListChangedNotification,
+    CallToolRequest, CallToolRequestParams, ErrorData, ProgressNotificationParam, ProtocolVersion,
+    ServerResult, ToolListChangedNotification,
 };
 use rmcp::{ClientHandler, ServerHandler};
 use script::{PATIENCE, Seen, broker};
@@ -76,6 +76,34 @@ async fn a_server_takes_the_name_that_the_broker_gives_it() {
     let cleared = seen.publish().await;
     assert_eq!((cleared.retain, cleared.payload.len()), (true, 0));
     assert!(matches!(seen.next().await, Seen::Disconnect));
+}
+
+/// A program that is back may be another one.
+#[tokio::test]
+async fn a_server_says_which_revisions_it_speaks_now() {
+    let (url, mut seen) = broker(&[]).await;
+    let (server, acceptor) = Server::connect(options(&url, "s1"), config("calc")).await.unwrap();
+    let work = tokio::spawn(acceptor.run(|_| Plain));
+    let older = vec![ProtocolVersion::V_2025_06_18];
+    server.online().await;
+    server.offline().await;
+    server.online_with(older).await;
+    server.offline().await;
+    server.online().await;
+    server.close().await;
+    work.await.unwrap();
+    let mut said = Vec::new();
+    loop {
+        match seen.next().await {
+            Seen::Publish(it) if !it.payload.is_empty() => {
+                let all = it.json()["params"]["meta"]["supportedVersions"].clone();
+                said.push(all.as_array().unwrap().last().cloned().unwrap());
+            }
+            Seen::Disconnect => break,
+            _ => {}
+        }
+    }
+    assert_eq!(said, ["2026-07-28", "2025-06-18", "2025-06-18"]);
 }
 
 /// M-C4.
@@ -326,6 +354,43 @@ async fn what_any_may_have_is_not_waited_for_when_one_is_gone() {
     let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), leaving);
     assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
     assert!(!session.over().is_cancelled(), "there is another one");
+}
+
+/// The broker has swallowed it, and nobody else is there, whatever they say: the caller is told.
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_once_more_fails() {
+    let (_bus, session, mut seen) = Box::pin(stateless()).await;
+    for id in ["a", "b"] {
+        seen.refuse(&format!("$mcp-rpc/c1/{id}/calc"), ReasonCode::NoMatchingSubscribers);
+    }
+    let request = CallToolRequest::new(CallToolRequestParams::new("slow"));
+    let mut it = Call::new(request.into());
+    it.timeout = Duration::from_secs(3600);
+    it.repeatable = true;
+    let ignore: Option<fn(ProgressNotificationParam) -> std::future::Ready<()>> = None;
+    let lost = timeout(PATIENCE, call(session.peer(), it, ignore, std::future::pending())).await;
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    assert_eq!(seen.publish().await.topic, ANY);
+    assert!(seen.publish().await.topic.ends_with("/calc"), "an instance is asked");
+}
+
+/// A broker that has too many roles to look up, or rules against it, may let one instance be asked.
+#[tokio::test]
+async fn what_any_may_not_have_one_is_asked() {
+    let (_bus, session, mut seen) = Box::pin(stateless()).await;
+    seen.refuse(ANY, ReasonCode::NotAuthorized);
+    let calling = ask(&session, PATIENCE);
+    let answering = async {
+        assert_eq!(seen.publish().await.topic, ANY);
+        let request = seen.publish().await;
+        assert_ne!(request.topic, ANY);
+        let result = json!({ "resultType": "complete", "content": [] });
+        let id = request.json()["id"].clone();
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        seen.deliver(&request.topic, answer.to_string().as_bytes()).await;
+    };
+    let (answer, ()) = tokio::join!(timeout(PATIENCE, calling), answering);
+    assert!(answer.unwrap().is_ok());
 }
 
 /// What the server says that is none of the session's business does not harm it.

@@ -61,7 +61,9 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 enum Command {
-    Online(bool, oneshot::Sender<()>),
+    /// The revisions that it speaks from now on, if these are others.
+    Online(Option<Vec<ProtocolVersion>>, oneshot::Sender<()>),
+    Offline(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -117,12 +119,18 @@ impl Server {
 
     /// Says that it is there: clients may begin sessions.
     pub async fn online(&self) {
-        self.command(|done| Command::Online(true, done)).await;
+        self.command(|done| Command::Online(None, done)).await;
+    }
+
+    /// The same, with services that speak these revisions from now on
+    /// ([`ServerConfig::versions`]).
+    pub async fn online_with(&self, versions: Vec<ProtocolVersion>) {
+        self.command(|done| Command::Online(Some(versions), done)).await;
     }
 
     /// Says that it is not there any more, and ends all sessions.
     pub async fn offline(&self) {
-        self.command(|done| Command::Online(false, done)).await;
+        self.command(Command::Offline).await;
     }
 
     /// Tells all clients with sessions that something has changed: lists, or a resource. Clients of
@@ -168,8 +176,15 @@ impl Acceptor {
                     }
                 }
                 Some(command) = self.commands.recv() => match command {
-                    Command::Online(online, done) => {
-                        self.announce(online).await;
+                    Command::Online(versions, done) => {
+                        if let Some(versions) = versions {
+                            self.config.versions = versions;
+                        }
+                        self.announce(true).await;
+                        let _ = done.send(());
+                    }
+                    Command::Offline(done) => {
+                        self.announce(false).await;
                         let _ = done.send(());
                     }
                     Command::Close(done) => {

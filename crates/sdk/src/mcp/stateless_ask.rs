@@ -63,7 +63,8 @@ impl Ask {
         sent: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         let mut result = sent.await;
-        while let Err(error) = &result {
+        for _ in 0..TURNS {
+            let Err(error) = &result else { break };
             let is_nobody_s = matches!(error, Error::NobodyReads { .. })
                 || (self.way == Way::Any && is_refused(error));
             if !is_nobody_s || !self.turn_over() {
@@ -225,3 +226,7 @@ impl Shared {
         }
     }
 }
+
+/// Instances that are asked in turn, where one after the other is not there whatever it said: an
+/// error then ends the request.
+const TURNS: usize = 16;

@@ -1,6 +1,8 @@
 //! A broker for one client: it acknowledges everything, tells what it has seen, and delivers what
 //! the test says, or what the client publishes to itself.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentmq_codec::{
@@ -47,7 +49,11 @@ impl Message {
 pub(crate) struct Broker {
     seen: mpsc::UnboundedReceiver<Seen>,
     deliver: mpsc::UnboundedSender<(String, Vec<u8>)>,
+    refused: Refused,
 }
+
+/// Topics whose messages are acknowledged otherwise than with success.
+type Refused = Arc<Mutex<HashMap<String, ReasonCode>>>;
 
 impl Broker {
     pub(crate) async fn next(&mut self) -> Seen {
@@ -60,6 +66,11 @@ impl Broker {
             Seen::Publish(message) => message,
             other => panic!("expected PUBLISH: {other:?}"),
         }
+    }
+
+    /// Acknowledges messages of a topic with this code from now on.
+    pub(crate) fn refuse(&self, topic: &str, code: ReasonCode) {
+        self.refused.lock().unwrap().insert(topic.to_owned(), code);
     }
 
     /// Gives the client a message.
@@ -78,18 +89,21 @@ pub(crate) async fn broker(connack: &[(&str, &str)]) -> (String, Broker) {
         .fold(PropertiesBuf::new(), |all, (name, value)| all.with(Property::Pair(name, value)));
     let (tell, seen) = mpsc::unbounded_channel();
     let (deliver, mut deliveries) = mpsc::unbounded_channel();
+    let refused = Refused::default();
+    let codes = refused.clone();
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            serve(socket, &properties, &tell, &mut deliveries).await;
+            serve(socket, &properties, &codes, &tell, &mut deliveries).await;
         }
     });
-    (url, Broker { seen, deliver })
+    (url, Broker { seen, deliver, refused })
 }
 
 async fn serve(
     mut socket: TcpStream,
     connack: &PropertiesBuf,
+    refused: &Refused,
     tell: &mpsc::UnboundedSender<Seen>,
     deliveries: &mut mpsc::UnboundedReceiver<(String, Vec<u8>)>,
 ) {
@@ -99,7 +113,7 @@ async fn serve(
             let body = &bytes[frame.body_at..frame.total];
             let packet = Packet::decode(frame.first, body, V5, &PropertyLimits::UNLIMITED).unwrap();
             let mut out = Vec::new();
-            answer(&packet, connack, &mut filters, &mut out);
+            answer(&packet, connack, refused, &mut filters, &mut out);
             if let Some(seen) = note(&packet) {
                 let _ = tell.send(seen);
             }
@@ -121,6 +135,7 @@ async fn serve(
 fn answer(
     packet: &Packet<'_>,
     connack: &PropertiesBuf,
+    refused: &Refused,
     filters: &mut Vec<(String, bool)>,
     out: &mut Vec<u8>,
 ) {
@@ -139,7 +154,9 @@ fn answer(
             acknowledge(FilterAckKind::UnsubAck, unsubscribe.packet_id, reasons, out);
         }
         Packet::Publish(publish) => {
-            Ack::new(AckKind::PubAck, publish.packet_id, ReasonCode::Success).encode(V5, out);
+            let code = refused.lock().unwrap().get(publish.topic).copied();
+            let code = code.unwrap_or(ReasonCode::Success);
+            Ack::new(AckKind::PubAck, publish.packet_id, code).encode(V5, out);
             if filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
                 put(publish.topic, publish.payload, out);
             }
