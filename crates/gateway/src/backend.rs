@@ -4,7 +4,7 @@ mod offer;
 
 use std::time::Duration;
 
-use agentmq_sdk::mcp::{Call, InOrder, PING_TIMEOUT, call, fault, fault_of};
+use agentmq_sdk::mcp::{Call, Fault, InOrder, PING_TIMEOUT, call, fault, fault_of};
 use rmcp::RoleClient;
 use rmcp::model::{
     ClientResult, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
@@ -201,9 +201,9 @@ impl Backend {
     {
         let Ok(_place) = self.places.try_acquire() else {
             let what = format!("the server works on {REQUESTS} requests already");
-            return Err(fault(agentmq_sdk::mcp::Fault::Busy, what));
+            return Err(fault(Fault::Busy, what));
         };
-        call(&self.peer, request, progress, taken_back).await
+        call(&self.peer, request, progress, taken_back).await.map_err(not_there)
     }
 
     /// Ends it, and says how it has ended.
@@ -219,6 +219,15 @@ impl Backend {
             }
         }
     }
+}
+
+/// What cannot be reached on our way to it is the server, not the broker.
+fn not_there(error: ErrorData) -> ErrorData {
+    if fault_of(&error) != Some(Fault::Unreachable) {
+        return error;
+    }
+    tracing::debug!(error = &*error.message, "the server did not take a request");
+    fault(Fault::Gone, "the server cannot be reached now, or does not answer as MCP's do")
 }
 
 fn silent(server: &Exposed) -> Error {
@@ -328,3 +337,21 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Requests that a server works on at once. Further ones get an error.
 const REQUESTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_reached_is_the_server() {
+        for (came, told) in [
+            (Fault::Unreachable, Fault::Gone),
+            (Fault::Busy, Fault::Busy),
+            (Fault::TooLarge, Fault::TooLarge),
+        ] {
+            let error = not_there(fault(came, "Client(some::Type)"));
+            assert_eq!(fault_of(&error), Some(told));
+            assert_eq!(error.message.contains("::"), came == told, "{error:?}");
+        }
+    }
+}
