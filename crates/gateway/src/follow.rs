@@ -29,17 +29,21 @@ pub(crate) async fn follow_all(bus: &Bus, catalogue: &Arc<Catalogue>) {
     // Those whose first lists are not in yet.
     let mut awaited: HashSet<Arc<str>> = HashSet::new();
     let (listed, mut news) = mpsc::channel(SERVERS);
+    let mut has_warned = false;
     loop {
         catalogue.set_connected(bus.is_connected());
-        for name in bus.directory().names() {
-            let instances = bus.directory().instances(name).count();
-            catalogue.registrar.set_instances(name, instances);
-            if followed.contains(name) {
+        let directory = bus.directory();
+        for name in directory.names() {
+            let is_followed = followed.contains(name);
+            if !is_followed && followed.len() >= SERVERS {
+                if !std::mem::replace(&mut has_warned, true) {
+                    tracing::warn!(name, "not followed: {SERVERS} servers are followed already");
+                }
                 continue;
             }
-            if followed.len() >= SERVERS {
-                tracing::warn!(name, "not followed: {SERVERS} servers are followed already");
-                break;
+            catalogue.registrar.set_instances(name, directory.instances(name).count());
+            if is_followed {
+                continue;
             }
             let name: Arc<str> = name.into();
             followed.insert(name.clone());
