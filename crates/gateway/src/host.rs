@@ -88,24 +88,29 @@ impl Host {
         }
     }
 
+    /// Notes that `who`, one of this host's, wants to know of changes of a resource.
     async fn follow(
         &self,
+        who: &Arc<str>,
         uri: &str,
         context: &RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let (server, own) = server_uri(uri).ok_or_else(|| self.unknown("resource", uri))?;
-        if !self.catalogue.follow(&self.id, uri) {
+        if !self.catalogue.follow(who, uri) {
             return Err(fault(Fault::Busy, "too many subscriptions of resources"));
         }
-        // Who has no sessions is listened to: it is told which resources when they change.
-        if self.session(&server).await?.is_stateless() {
-            return Ok(());
-        }
-        let asked = self.ask(&server, subscribe(&own).request, context).await;
+        let asked = async {
+            // Who has no sessions is listened to: it is told which resources when they change.
+            if !self.session(&server).await?.is_stateless() {
+                self.ask(&server, subscribe(&own).request, context).await?;
+            }
+            Ok(())
+        };
+        let asked = asked.await;
         if asked.is_err() {
-            self.catalogue.unfollow(&self.id, uri);
+            self.catalogue.unfollow(who, uri);
         }
-        asked.map(drop)
+        asked
     }
 }
 
@@ -128,10 +133,10 @@ impl ServerHandler for Host {
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         let (id, seen, gone) = (self.id.clone(), self.seen.clone(), self.gone.clone());
-        let catalogue = self.catalogue.clone();
+        let (catalogue, notices) = (self.catalogue.clone(), self.catalogue.notices());
         tokio::spawn(async move {
             tokio::select! {
-                () = tell(&id, &seen, &catalogue, Listener::Session(context.peer)) => {}
+                () = tell(&id, &seen, &catalogue, notices, Listener::Session(context.peer)) => {}
                 () = gone.cancelled() => {}
             }
             for uri in catalogue.forget(&id) {
@@ -152,18 +157,23 @@ impl ServerHandler for Host {
             return Err(fault(Fault::Busy, "too many subscriptions"));
         };
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        // A host may listen more than once.
+        let who: Arc<str> = format!("{} {}", self.id, context.sink().id()).into();
+        // From before it is asked for: nothing is missed between.
+        let notices = self.catalogue.notices();
+        self.catalogue.settled().await;
         for uri in &uris {
-            if let Err(error) = self.follow(uri, context.request_context()).await {
+            if let Err(error) = self.follow(&who, uri, context.request_context()).await {
                 tracing::debug!(uri, error = &*error.message, "not subscribed");
             }
         }
         let listener = Listener::Subscription(context.sink().clone());
         tokio::select! {
-            () = tell(&self.id, &self.seen, &self.catalogue, listener) => {}
+            () = tell(&who, &self.seen, &self.catalogue, notices, listener) => {}
             () = context.cancelled() => {}
         }
         for uri in &uris {
-            if self.catalogue.unfollow(&self.id, uri) {
+            if self.catalogue.unfollow(&who, uri) {
                 Box::pin(nobody_follows(&self.catalogue, uri)).await;
             }
         }
@@ -334,7 +344,7 @@ impl ServerHandler for Host {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.catalogue.settled().await;
-        self.follow(&params.uri, &context).await
+        self.follow(&self.id, &params.uri, &context).await
     }
 
     async fn unsubscribe(

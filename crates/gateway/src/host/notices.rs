@@ -6,7 +6,7 @@ use std::time::Duration;
 use rmcp::RoleServer;
 use rmcp::model::ServerNotification;
 use rmcp::service::{Peer, SubscriptionSink};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::catalogue::{Catalogue, State};
 
@@ -43,10 +43,16 @@ impl Seen {
     }
 }
 
-/// Tells a host what changes, for ever. Many changes close together are one. A host that does not
+/// Tells a host what changes and what `notices` has, for ever. Many changes close together are one. A host that does not
 /// read misses what is too much, and keeps nobody else waiting.
-pub(crate) async fn tell(host: &str, seen: &Seen, catalogue: &Catalogue, listener: Listener) {
-    let (mut state, mut notices) = (catalogue.watch(), catalogue.notices());
+pub(crate) async fn tell(
+    host: &str,
+    seen: &Seen,
+    catalogue: &Catalogue,
+    mut notices: broadcast::Receiver<ServerNotification>,
+    listener: Listener,
+) {
+    let mut state = catalogue.watch();
     // Until then questions wait: nobody has a list that could have changed.
     let mut told = catalogue.settled().await;
     loop {
