@@ -8,8 +8,8 @@ use agentmq_sdk::mcp::{Call, Fault, InOrder, PING_TIMEOUT, call, fault, fault_of
 use rmcp::RoleClient;
 use rmcp::model::{
     ClientResult, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
-    PingRequest, ProgressNotificationParam, ProtocolVersion, ServerNotification, ServerRequest,
-    ServerResult, Tool,
+    PingRequest, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
+    ServerNotification, ServerRequest, ServerResult, Tool,
 };
 use rmcp::service::{
     ClientLifecycleMode, NotificationContext, Peer, RequestContext, RunningService, Service,
@@ -160,8 +160,12 @@ impl Backend {
         });
         if !info.protocol_version.has_initialize() {
             let (peer, gone) = (peer.clone(), gone.clone());
-            let tell = move |notification| ours.put(notification);
-            let listening = async move { listen(&peer, wanted, tell, || {}).await };
+            let capabilities = info.capabilities.clone();
+            let listening = async move {
+                let tell = |notification| ours.put(notification);
+                let again = || lists_changed(&capabilities).into_iter().for_each(tell);
+                listen(&peer, wanted, tell, again).await;
+            };
             tokio::spawn(async move { gone.run_until_cancelled(listening).await });
         }
         let places = Semaphore::new(REQUESTS);
@@ -253,6 +257,21 @@ async fn begin<T: Transport<RoleClient> + 'static>(
         Ok(Err(error)) => Err(NotBegun::Failed(error.to_string())),
         Err(_) => Err(NotBegun::Silent),
     }
+}
+
+/// That the lists a server has may be others than before.
+fn lists_changed(has: &ServerCapabilities) -> Vec<ServerNotification> {
+    let mut all = Vec::new();
+    if has.tools.is_some() {
+        all.push(ServerNotification::ToolListChangedNotification(Default::default()));
+    }
+    if has.prompts.is_some() {
+        all.push(ServerNotification::PromptListChangedNotification(Default::default()));
+    }
+    if has.resources.is_some() {
+        all.push(ServerNotification::ResourceListChangedNotification(Default::default()));
+    }
+    all
 }
 
 /// Asks a server from time to time whether it is there: nothing else tells while nobody calls.

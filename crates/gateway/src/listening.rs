@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agentmq_sdk::mcp::REQUEST_TIMEOUT;
+use futures_util::FutureExt as _;
 use rmcp::RoleClient;
 use rmcp::model::{
     ErrorCode, GetExtensions as _, GetMeta as _, NotificationMetaObject, ServerNotification,
@@ -45,7 +46,8 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        if before.take().is_none() {
+        let is_whole = before.take().is_some_and(|old| drain(old, &mut tell));
+        if !is_whole {
             again();
         }
         pause = FIRST_PAUSE;
@@ -59,10 +61,7 @@ pub(crate) async fn listen(
                     break;
                 }
                 next = subscription.next() => match next {
-                    Ok(Some(mut notification)) => {
-                        without_subscription(&mut notification);
-                        tell(notification);
-                    }
+                    Ok(Some(notification)) => tell(without_subscription(notification)),
                     _ => {
                         tokio::time::sleep(FIRST_PAUSE).await;
                         break;
@@ -73,13 +72,25 @@ pub(crate) async fn listen(
     }
 }
 
+/// Tells what has come by a subscription that is over for us; whether it was there until now.
+fn drain(mut old: Subscription, tell: &mut impl FnMut(ServerNotification)) -> bool {
+    loop {
+        match old.next().now_or_never() {
+            Some(Ok(Some(notification))) => tell(without_subscription(notification)),
+            None => return true,
+            Some(_) => return false,
+        }
+    }
+}
+
 /// Which subscription of ours it comes by is nobody else's business.
-fn without_subscription(notification: &mut ServerNotification) {
+fn without_subscription(mut notification: ServerNotification) -> ServerNotification {
     let meta = notification.get_meta_mut();
     meta.remove(SUBSCRIPTION);
     if meta.is_empty() {
         notification.extensions_mut().remove::<NotificationMetaObject>();
     }
+    notification
 }
 
 fn everything(resources: &Wanted) -> SubscriptionFilter {
