@@ -74,11 +74,15 @@ impl ServerHandler for Listener {
 
 impl Listener {
     async fn stay(&self, who: &Arc<str>, context: &SubscriptionContext) -> Result<(), ErrorData> {
-        for uri in context.accepted().resource_subscriptions.iter().flatten() {
-            self.shared.subscribe(&self.backend, who, uri, subscribe(uri)).await?;
-        }
+        // Before it is asked for: nothing is missed between.
         if !self.shared.listeners.add(who, context.sink()) {
             return Err(fault(Fault::Busy, "too many clients listen"));
+        }
+        for uri in context.accepted().resource_subscriptions.iter().flatten() {
+            let subscribed = self.shared.subscribe(&self.backend, who, uri, subscribe(uri)).await;
+            if let Err(error) = subscribed {
+                tracing::debug!(uri, error = &*error.message, "not subscribed");
+            }
         }
         tokio::select! {
             () = context.cancelled() => {}
