@@ -2,6 +2,7 @@
 
 mod result;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -91,7 +92,18 @@ async fn keep_offered(
     while !stop.is_cancelled() {
         let offer = offering.borrow_and_update().clone();
         let tools = match &offer {
-            Some(offer) => offer.tools().await.unwrap_or_default(),
+            Some(offer) => match offer.tools().await {
+                Ok(tools) => tools,
+                Err(error) => {
+                    let error = &*error.message;
+                    tracing::warn!(error, "the server's tools are not known; asking again");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                        () = changed(&mut offering, &stop) => {}
+                    }
+                    continue;
+                }
+            },
             None => Vec::new(),
         };
         let ended = match offer.filter(|_| !tools.is_empty()) {
@@ -100,15 +112,11 @@ async fn keep_offered(
                 continue;
             }
             Some(offer) => {
-                match Box::pin(ToolServer::connect(
-                    side.options.clone(),
-                    side.config(&offer, &tools),
-                ))
-                .await
-                {
+                let (config, names) = side.config(&offer, &tools);
+                match Box::pin(ToolServer::connect(side.options.clone(), config)).await {
                     Ok(server) => {
                         (pause, must) = (FIRST_PAUSE, false);
-                        report(side.offered(&server, &tools));
+                        report(side.offered(&server, names));
                         side.stay(server, (&offer, &tools), &mut offering, &stop).await
                     }
                     Err(error) => Some(error),
@@ -169,25 +177,38 @@ impl AgentSide {
         }
     }
 
-    fn config(&self, offer: &Arc<dyn Offer>, tools: &[McpTool]) -> ToolServerConfig {
+    /// What is offered, and the names of the tools.
+    fn config(
+        &self,
+        offer: &Arc<dyn Offer>,
+        tools: &[McpTool],
+    ) -> (ToolServerConfig, BTreeSet<String>) {
         let mut config = ToolServerConfig::new(level_name(&self.server));
         config.namespace.clone_from(&self.namespace);
-        config.tools = tools.iter().filter_map(|tool| self.tool(offer, tool)).collect();
-        config
+        let mut names = BTreeSet::new();
+        for tool in tools {
+            let name = host_name(&self.server, &tool.name);
+            if names.contains(&name) {
+                tracing::warn!(name, "left out of MQTT.Agent's binding: the name is taken");
+            } else if let Some(offered) = self.tool(offer, tool, &name) {
+                config.tools.push(offered);
+                names.insert(name);
+            }
+        }
+        (config, names)
     }
 
-    fn offered(&self, server: &ToolServer, tools: &[McpTool]) -> Happening {
+    fn offered(&self, server: &ToolServer, tools: BTreeSet<String>) -> Happening {
         Happening::Offered {
             server: level_name(&self.server),
             namespace: self.namespace.clone(),
             id: server.client().server().client_id.clone(),
-            tools: tools.iter().map(|tool| host_name(&self.server, &tool.name)).collect(),
+            tools: tools.into_iter().collect(),
         }
     }
 
     /// A tool as a handler; `None` where its schema cannot be checked, which is logged.
-    fn tool(&self, offer: &Arc<dyn Offer>, tool: &McpTool) -> Option<Tool> {
-        let name = host_name(&self.server, &tool.name);
+    fn tool(&self, offer: &Arc<dyn Offer>, tool: &McpTool, name: &str) -> Option<Tool> {
         let schema = Value::Object(tool.input_schema.as_ref().clone());
         if let Err(WrongSchema(why)) = ArgumentSchema::read(&schema) {
             tracing::warn!(tool = name, why, "left out of MQTT.Agent's binding");
