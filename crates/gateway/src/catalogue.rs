@@ -113,6 +113,11 @@ impl Catalogue {
         });
     }
 
+    /// Whether the broker is connected by either binding.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state.borrow().connected || self.lock().agents.client.is_some()
+    }
+
     pub(crate) fn set_tried(&self) {
         self.state.send_if_modified(|state| !std::mem::replace(&mut state.tried, true));
     }

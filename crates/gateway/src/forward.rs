@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use agentmq_sdk::mcp::{Call, Caller, Fault, fault};
+use futures_util::{StreamExt as _, stream};
 use rmcp::RoleServer;
 use rmcp::model::{
     ClientNotification, ClientRequest, DiscoverResult, ErrorCode, ErrorData, InitializeResult,
@@ -130,14 +131,16 @@ impl Shared {
         let left = table.remove_client(client);
         let Some(backend) = self.backend() else { return };
         self.want(&backend, &table);
-        drop(table);
-        for uri in left {
-            if !backend.is_stateless() {
-                // It may be gone itself.
-                let _ =
-                    backend.request(unsubscribe(&uri), NO_PROGRESS, std::future::pending()).await;
-            }
+        if backend.is_stateless() {
+            return;
         }
+        // The table stays locked: who subscribes meanwhile does so after this.
+        let backend = &backend;
+        let unsubscribing = stream::iter(left).for_each_concurrent(AT_ONCE, async |uri| {
+            // It may be gone itself.
+            let _ = backend.request(unsubscribe(&uri), NO_PROGRESS, std::future::pending()).await;
+        });
+        unsubscribing.await;
     }
 }
 
@@ -253,7 +256,7 @@ impl Service<RoleServer> for Forward {
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
         let Some(backend) = self.shared.backend() else {
-            return Err(fault(Fault::Offline, "the server's program is not running now"));
+            return Err(fault(Fault::Offline, "the server is not there now"));
         };
         if is_stateless(&context) {
             return self.handle_stateless(&backend, request, context).await;
@@ -364,6 +367,9 @@ impl Audience {
         }
     }
 }
+
+/// Resources that a program is told at once that nobody wants to know of any more.
+const AT_ONCE: usize = 16;
 
 type Ignore = fn(ProgressNotificationParam) -> std::future::Ready<()>;
 

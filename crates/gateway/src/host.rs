@@ -6,6 +6,7 @@ mod notices;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentmq_sdk::TraceContext;
 use agentmq_sdk::mcp::{Fault, WORK_TIMEOUT, fault};
 use agentmq_sdk::tools::ToolClient;
 use rmcp::RoleServer;
@@ -68,6 +69,8 @@ impl Host {
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = params.arguments.unwrap_or_default();
+        let texts = context.meta.iter().filter_map(|(key, value)| Some((&**key, value.as_str()?)));
+        let client = &client.traced(TraceContext::of(texts));
         let (progress, taken_back) = (progress_to(context), context.ct.cancelled());
         let called = tool.call(client, arguments, WORK_TIMEOUT, progress, taken_back).await;
         called.map(|mut result| {
@@ -81,7 +84,7 @@ impl Host {
 
     /// Why a name or URI means nothing now.
     fn unknown(&self, what: &str, name: &str) -> ErrorData {
-        if self.catalogue.watch().borrow().connected {
+        if self.catalogue.is_connected() {
             ErrorData::invalid_params(format!("unknown {what}: {name}"), None)
         } else {
             unreachable()

@@ -28,6 +28,9 @@ impl Offer for Backend {
     ) -> Soon<'static, CallToolResult> {
         Box::pin(async move {
             let mut call = Call::new(CallToolRequest::new(params).into());
+            for (name, value) in context.trace().pairs() {
+                call.meta.insert(name.to_owned(), value.into());
+            }
             // Its caller has said how long it waits.
             call.timeout = context.deadline().saturating_duration_since(Instant::now());
             let progress = |report: ProgressNotificationParam| {
