@@ -215,12 +215,12 @@ fn describe(happening: &Happening) -> (String, serde_json::Value) {
             (line, json!({ "event": "refused", "binding": name, "why": why }))
         }
         Happening::Offline { instance, why, retry_in } => {
-            let name = instance.as_ref().map_or("the program", |it| it.name());
-            let id = instance.as_ref().map_or("", |it| it.id());
             let who = match instance {
-                Some(_) => format!("{} as {}", harmless(name, ""), harmless(id, "")),
-                None => name.to_owned(),
+                Some(it) => format!("{} as {}", harmless(it.name(), ""), harmless(it.id(), "")),
+                None => "the server".to_owned(),
             };
+            let name = instance.as_ref().map(|it| it.name());
+            let id = instance.as_ref().map(|it| it.id());
             let line =
                 format!("{who} is offline: {}; trying again in {retry_in:.1?}", harmless(why, ""));
             let retry = retry_in.as_millis();
