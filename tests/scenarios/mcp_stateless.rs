@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use agentmq_sdk::TraceContext;
+use agentmq_sdk::tools::ToolClient;
 use agentmq_testkit::codec::{
     Connect, Packet, Properties, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish,
     QoS, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
@@ -14,17 +16,22 @@ use serde_json::{Value, json};
 use crate::mcp_elsewhere::Mosquitto;
 use crate::mcp_program::{Lines, bridge, expose, names, text, url};
 use crate::program::{printed, run};
+use crate::tools_parts::options;
 
 /// Puts a server on the bus that knows no sessions.
 fn expose_stateless(url: &str, name: &str, trace: &Path) -> Lines {
+    let mut exposed = start_stateless(url, name, trace, &[]);
+    exposed.wait_for("online", |line| line["event"] == "online");
+    exposed
+}
+
+fn start_stateless(url: &str, name: &str, trace: &Path, more: &[&str]) -> Lines {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/scenarios/mcp_stateless_server.py");
     let (script, trace) = (script.to_string_lossy(), trace.to_string_lossy());
-    let arguments = ["mcp", "expose", "--json", "--url", url, "--name", name, "--", "python3"];
-    let program = [&*script, "--name", name, "--trace", &*trace];
-    let mut exposed = Lines::start(&[&arguments[..], &program].concat());
-    exposed.wait_for("online", |line| line["event"] == "online");
-    exposed
+    let arguments = ["mcp", "expose", "--json", "--url", url, "--name", name];
+    let program = ["--", "python3", &*script, "--name", name, "--trace", &*trace];
+    Lines::start(&[&arguments[..], more, &program].concat())
 }
 
 /// What a client of that revision says of itself with each request.
@@ -445,6 +452,68 @@ fn a_host_hears_of_changes_by_listening() {
     let updated = "notifications/resources/updated";
     let told = host.wait_for("update", |line| line["method"] == updated);
     assert_eq!(told["params"]["uri"], uri["uri"]);
+}
+
+#[test]
+fn a_host_that_listens_twice_hears_by_the_other_one_when_one_ends() {
+    let broker = crate::broker("");
+    let trace = broker.folder().join("trace");
+    let _exposed = expose_stateless(&url(&broker), "calc", &trace);
+    let mut host = Lines::start(&["mcp", "bridge", "--url", &url(&broker)]);
+    host.request("tools/list", &json!({ "_meta": meta() }));
+    let uri = "agentmq://calc/note:///one";
+    let wanted = json!({ "resourceSubscriptions": [uri] });
+    let subscription =
+        |line: &Value| line["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone();
+    let mut listen = || {
+        let params = json!({ "notifications": wanted, "_meta": meta() });
+        let id = host.ask("subscriptions/listen", &params);
+        host.wait_for("acknowledgement", |line| subscription(line) == json!(id));
+        id
+    };
+    let (first, second) = (listen(), listen());
+    wait_for_line(&trace, "listening ['note:///one']");
+    let params = json!({ "requestId": first });
+    host.say(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params }));
+    let touch = json!({ "name": "calc__touch", "arguments": {}, "_meta": meta() });
+    let give_up = Instant::now() + PATIENCE;
+    // Until the first one is over, both hear of it.
+    loop {
+        assert!(Instant::now() < give_up, "the first one does not end");
+        let before = host.printed.len();
+        host.request("tools/call", &touch);
+        host.wait_for("update", |line| subscription(line) == json!(second));
+        let heard = |line: &Value| subscription(line) == json!(first);
+        if !host.printed[before..].iter().any(heard) {
+            break;
+        }
+    }
+    host.request("tools/call", &touch);
+    let told = host.wait_for("update", |line| subscription(line) == json!(second));
+    assert_eq!(told["params"]["uri"], uri);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_go_on_from_one_binding_to_the_other() {
+    let broker = crate::broker("");
+    let (url, trace) = (url(&broker), broker.folder().join("trace"));
+    let mut exposed = start_stateless(&url, "calc", &trace, &["--binding", "agent"]);
+    exposed.wait_for("offer", |line| line["event"] == "offered");
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let carried = [("traceparent", parent), ("baggage", "user=ada")];
+    let client = ToolClient::connect(options(&url, "agent-a")).await.unwrap();
+    let traced = client.traced(TraceContext::of(carried));
+    let answer = traced.call("calc__meta", json!({})).await.unwrap();
+    let mut host = bridge(&url, &[]);
+    assert_eq!(names(&host.request("tools/list", &json!({})), "tools").len(), 8);
+    let meta = json!({ "traceparent": parent, "baggage": "user=ada" });
+    let params = json!({ "name": "calc__meta", "arguments": {}, "_meta": meta });
+    let told = host.request("tools/call", &params);
+    for result in [&answer, &told["result"]] {
+        let seen = result["content"][0]["text"].as_str().unwrap();
+        let seen: Value = serde_json::from_str(seen).unwrap();
+        assert_eq!((&seen["traceparent"], &seen["baggage"]), (&json!(parent), &json!("user=ada")));
+    }
 }
 
 /// Two instances, one of which is killed: on our broker, and on one that knows nothing of MCP.

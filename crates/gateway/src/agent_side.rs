@@ -247,3 +247,51 @@ impl AgentSide {
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Offer for Nobody {
+        fn tools(&self) -> Soon<'_, Vec<McpTool>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn call(
+            self: Arc<Self>,
+            _: CallToolRequestParams,
+            _: Context,
+            _: CancellationToken,
+        ) -> Soon<'static, CallToolResult> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn tools_are_offered_once_and_with_schemas_that_can_be_checked() {
+        let side = AgentSide {
+            options: Options::new("mqtt://127.0.0.1").unwrap(),
+            namespace: "a2a/v1".into(),
+            server: "calc".into(),
+            served: true,
+        };
+        let tool = |name: &'static str, schema: Value| {
+            McpTool::new(name, "", schema.as_object().cloned().unwrap())
+        };
+        let tools = [
+            tool("sub", json!({ "type": "object" })),
+            tool("add", json!({ "type": "object" })),
+            tool("add", json!({ "type": "object" })),
+            tool("odd", json!({ "type": 7 })),
+        ];
+        let offer: Arc<dyn Offer> = Arc::new(Nobody);
+        let (config, names) = side.config(&offer, &tools);
+        assert_eq!(config.tools.len(), 2);
+        assert!(names.iter().eq(["calc__add", "calc__sub"]), "{names:?}");
+    }
+}
