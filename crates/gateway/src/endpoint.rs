@@ -104,13 +104,17 @@ impl McpHttp {
             }
             None => None,
         };
-        if session.is_none() && parts.method == Method::POST && may_begin_session(&parts.headers) {
-            self.room_for_session(line)?;
-        }
+        let may_begin_session = session.is_none() && parts.method == Method::POST;
         let under_way = line.usage.begin(session).ok_or_else(|| {
             Refusal::busy("too many requests of this token are under way: end some first")
         })?;
         let whole = self.bodies.take(body).await?;
+        if may_begin_session
+            && let Some(why) = line.sessions.full()
+            && is_initialize(&whole.bytes)
+        {
+            return Err(Refusal::busy(why));
+        }
         let (method, text) = (parts.method.clone(), whole.bytes.clone());
         let is_json = is_json(&parts.headers);
         let answer = line.answer(Request::from_parts(parts, Full::new(whole.bytes))).await;
@@ -124,25 +128,11 @@ impl McpHttp {
             _ => Ok(answer.map(|body| Kept::new(body, under_way).boxed())),
         }
     }
-
-    fn room_for_session(&self, line: &Line) -> Result<(), Refusal> {
-        if line.sessions.count() >= SESSIONS_OF_ONE {
-            let why = format!("this token has {SESSIONS_OF_ONE} sessions: end some (DELETE)");
-            return Err(Refusal::busy(why));
-        }
-        let all = self.lines.open_ones();
-        if all.iter().map(|line| line.sessions.count()).sum::<usize>() >= SESSIONS {
-            return Err(Refusal::busy(format!("there are {SESSIONS} sessions: try again later")));
-        }
-        Ok(())
-    }
 }
 
-/// Whether a request without a session may be an `initialize`, which begins one: those of the
-/// revision without sessions say so.
-fn may_begin_session(headers: &HeaderMap) -> bool {
-    let revision = headers.get(PROTOCOL_VERSION).and_then(|revision| revision.to_str().ok());
-    revision.is_none_or(|revision| revision < FIRST_WITHOUT_SESSIONS)
+/// Whether a body is an `initialize`, which begins a session whatever revision it names.
+fn is_initialize(text: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(text).is_ok_and(|message| message["method"] == "initialize")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -217,13 +207,6 @@ impl<'r> Token<'r> {
 
 const JSON: &str = "application/json";
 const SESSION_ID: &str = "mcp-session-id";
-const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-const FIRST_WITHOUT_SESSIONS: &str = "2026-07-28";
-
-/// Sessions in all. A further one is refused.
-const SESSIONS: usize = 4096;
-/// Sessions of one token, with the same policy.
-const SESSIONS_OF_ONE: usize = 1024;
 
 #[cfg(test)]
 mod tests {

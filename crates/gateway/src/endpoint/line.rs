@@ -11,6 +11,7 @@ use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use hyper::{Request, Response};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent_tools::follow_agents;
@@ -38,6 +39,7 @@ impl Line {
         options: Options,
         namespace: Option<Arc<str>>,
         longest_body: usize,
+        places: Arc<Semaphore>,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
         let bus = Bus::connect(options.clone(), BusConfig::default()).await?;
@@ -45,7 +47,7 @@ impl Line {
         // Whoever is connected has tried.
         catalogue.set_tried();
         let over = CancellationToken::new();
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(places));
         // Names and origins were looked at before the token was.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()

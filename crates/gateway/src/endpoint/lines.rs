@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::endpoint::line::Line;
 use crate::endpoint::refusal::Refusal;
+use crate::endpoint::sessions::places;
 
 /// All of them. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ struct Inner {
     /// Where the tools of MQTT.Agent are, if there are any.
     namespace: Option<Arc<str>>,
     longest_body: usize,
+    /// For sessions, of all lines.
+    places: Arc<Semaphore>,
 }
 
 /// A line, or one that somebody opens just now.
@@ -43,6 +46,7 @@ impl Lines {
             opening: Semaphore::new(OPENING),
             namespace: namespace.map(Into::into),
             longest_body,
+            places: places(),
         }))
     }
 
@@ -64,11 +68,6 @@ impl Lines {
             self.forget(&key, &claim.cell);
         }
         Err(Refusal::busy("the connection to the bus ends as soon as it is made: try again"))
-    }
-
-    /// All that are open.
-    pub(crate) fn open_ones(&self) -> Vec<Arc<Line>> {
-        self.table().values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
     async fn open(
@@ -98,7 +97,8 @@ impl Lines {
         }));
         let (lines, cell) = (self.clone(), cell.clone());
         let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
-        Line::open(options, namespace, longest_body, move || lines.forget(&key, &cell)).await
+        let (places, ended) = (self.0.places.clone(), move || lines.forget(&key, &cell));
+        Line::open(options, namespace, longest_body, places, ended).await
     }
 
     /// The place of a token in the table.
