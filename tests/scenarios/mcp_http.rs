@@ -244,9 +244,11 @@ fn the_anonymous_are_neighbours_whom_a_listener_lets_in() {
     let access = "[access]\ntokens.keys = [\"keys.json\"]\n";
     let broker = Broker::start_in(crate::BINARY, &format!("{listener}{access}{ADMIN}"), folder);
     let _ = Client::new(&broker, None).initialize();
-    let mut elsewhere = Client::new(&broker, None);
-    elsewhere.lines.push("X-Forwarded-For: 192.0.2.1".into());
-    assert_eq!(elsewhere.begin().status, 401);
+    for line in ["X-Forwarded-For: 192.0.2.1", "Via: 1.1 proxy", "X-Real-IP: 192.0.2.1"] {
+        let mut elsewhere = Client::new(&broker, None);
+        elsewhere.lines.push(line.into());
+        assert_eq!(elsewhere.begin().status, 401, "{line}");
+    }
     assert_eq!(Client::new(&broker, Some("a.b.c")).begin().status, 401);
 }
 

@@ -35,8 +35,9 @@ impl AdminConfig {
         !self.url.is_empty()
     }
 
-    /// Every rule that is broken, as key and message, if clients are asked who they are or not.
-    pub(crate) fn problems(&self, authenticates: bool) -> Vec<(String, String)> {
+    /// Every rule that is broken, as key and message: if clients are asked who they are or not, and
+    /// come by Unix sockets only or not.
+    pub(crate) fn problems(&self, authenticates: bool, is_private: bool) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if !self.is_on() {
             return problems;
@@ -57,6 +58,11 @@ impl AdminConfig {
         if self.mcp && !authenticates && !address.ip().is_loopback() {
             let why = "other machines can reach it, and nobody is asked who he is: set \
                        access.users or access.tokens.keys, or admin.mcp = false";
+            report("mcp", why);
+        } else if self.mcp && !authenticates && is_private {
+            let why = "every user of this machine can reach it, though the listeners are Unix \
+                       sockets, and nobody is asked who he is: set access.users or \
+                       access.tokens.keys, or admin.mcp = false";
             report("mcp", why);
         }
         for (key, file) in [("cert", &self.cert), ("key", &self.key)] {
@@ -119,7 +125,7 @@ mod tests {
     fn keys(url: &str, cert: &str) -> Vec<String> {
         let (url, cert) = (url.to_owned(), PathBuf::from(cert));
         let config = AdminConfig { url, key: cert.clone(), cert, ..AdminConfig::default() };
-        config.problems(true).into_iter().map(|(key, _)| key).collect()
+        config.problems(true, true).into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -138,13 +144,15 @@ mod tests {
 
     #[test]
     fn strangers_get_nowhere() {
-        let problems = |url: &str, mcp| {
+        let problems = |url: &str, mcp, is_private| {
             let (url, cert) = (url.to_owned(), PathBuf::from("a.pem"));
             let config = AdminConfig { url, key: cert.clone(), cert, mcp, hosts: Vec::new() };
-            config.problems(false).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+            config.problems(false, is_private).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
-        assert_eq!(problems("https://0.0.0.0:443", true), ["admin.mcp"]);
-        assert_eq!(problems("https://0.0.0.0:443", false), [""; 0]);
-        assert_eq!(problems("https://127.0.0.1:443", true), [""; 0]);
+        assert_eq!(problems("https://0.0.0.0:443", true, false), ["admin.mcp"]);
+        assert_eq!(problems("https://0.0.0.0:443", false, false), [""; 0]);
+        assert_eq!(problems("https://127.0.0.1:443", true, false), [""; 0]);
+        assert_eq!(problems("https://127.0.0.1:443", true, true), ["admin.mcp"]);
+        assert_eq!(problems("https://127.0.0.1:443", false, true), [""; 0]);
     }
 }

@@ -218,7 +218,8 @@ impl Config {
                     .push(("mqtt.dollar_prefixes".into(), format!("{}: {why}", quoted(prefix))));
             }
         }
-        problems.extend(self.admin.problems(self.access.authenticates()));
+        let is_private = self.listeners.iter().all(ListenerConfig::is_unix);
+        problems.extend(self.admin.problems(self.access.authenticates(), is_private));
         problems.extend(self.audit.problems());
         problems.extend(self.access.tokens.problems());
         problems.extend(self.access.hook.problems(self.limits.connect_timeout_ms));

@@ -84,6 +84,11 @@ impl ListenerAddress {
         self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
+    /// Whether every user of this machine reaches it, and nobody else. A Unix socket has a mode.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.scheme != Scheme::Unix && self.is_local()
+    }
+
     /// Whether both would claim the same socket. Names are not resolved.
     pub(crate) fn collides_with(&self, other: &Self) -> bool {
         let unix = self.scheme == Scheme::Unix;
@@ -195,6 +200,8 @@ mod tests {
             "unix:///a",
         ] {
             assert!(local(url), "{url}");
+            let is_loopback = ListenerAddress::parse(url).unwrap().is_loopback();
+            assert_eq!(is_loopback, !url.starts_with("unix:"), "{url}");
         }
         for url in [
             "mqtt://0.0.0.0",

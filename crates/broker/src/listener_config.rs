@@ -66,10 +66,15 @@ impl ListenerConfig {
         public && !authenticates && !self.allow_anonymous
     }
 
-    /// Whether clients on this machine come in without proof, and only they.
+    /// Whether all clients on this machine come in without proof, and only they.
     pub(crate) fn lets_neighbours_in(&self) -> bool {
-        let local = ListenerAddress::parse(&self.url).is_ok_and(|address| address.is_local());
-        local && self.allow_anonymous
+        let loopback = ListenerAddress::parse(&self.url).is_ok_and(|it| it.is_loopback());
+        loopback && self.allow_anonymous
+    }
+
+    /// Whether it is a Unix socket, which has a mode.
+    pub(crate) fn is_unix(&self) -> bool {
+        ListenerAddress::parse(&self.url).is_ok_and(|it| it.scheme == Scheme::Unix)
     }
 
     /// Every rule that this listener breaks, as key and message.

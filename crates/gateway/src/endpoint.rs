@@ -23,9 +23,9 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::{Value, json};
 
 use crate::endpoint::body::{BodyRoom, Kept};
@@ -70,7 +70,7 @@ impl McpHttp {
     {
         let (mut parts, body) = request.into_parts();
         let answered = async {
-            let token = Token::of(&parts.headers, from)?;
+            let token = Token::of(&parts.headers, parts.version, from)?;
             let line = self.lines.get(token.text(), from).await;
             let line = line.map_err(|refusal| match token {
                 Token::Nothing if refusal.status == StatusCode::UNAUTHORIZED => Refusal::no_token(),
@@ -174,8 +174,17 @@ enum Token<'r> {
     Nothing,
 }
 
+/// Whether a proxy has sent this, as far as one can see: it says so, or speaks HTTP/1.0, as proxies
+/// do unless they are told otherwise.
+fn is_proxied(headers: &HeaderMap, version: Version) -> bool {
+    let of_proxies = |name: &str| {
+        matches!(name, "via" | "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-")
+    };
+    version < Version::HTTP_11 || headers.keys().any(|name| of_proxies(name.as_str()))
+}
+
 impl<'r> Token<'r> {
-    fn of(headers: &'r HeaderMap, from: SocketAddr) -> Result<Self, Refusal> {
+    fn of(headers: &'r HeaderMap, version: Version, from: SocketAddr) -> Result<Self, Refusal> {
         let mut all = headers.get_all(AUTHORIZATION).iter();
         match (all.next(), all.next()) {
             (Some(one), None) => {
@@ -188,10 +197,10 @@ impl<'r> Token<'r> {
             }
             // Whoever is behind a proxy on this machine is not on this machine.
             (None, _) => {
-                let is_direct =
-                    !headers.contains_key(FORWARDED) && !headers.contains_key("x-forwarded-for");
-                let is_neighbour = from.ip().to_canonical().is_loopback() && is_direct;
-                is_neighbour.then_some(Token::Nothing).ok_or_else(Refusal::no_token)
+                let is_neighbour = from.ip().to_canonical().is_loopback();
+                (is_neighbour && !is_proxied(headers, version))
+                    .then_some(Token::Nothing)
+                    .ok_or_else(Refusal::no_token)
             }
             (Some(_), Some(_)) => Err(Refusal::no_token()),
         }
@@ -218,7 +227,7 @@ mod tests {
         let read = |header: Option<&str>, from| {
             let mut headers = HeaderMap::new();
             headers.extend(header.map(|text| (AUTHORIZATION, text.parse().unwrap())));
-            Token::of(&headers, from).map(|token| token.text().map(str::to_owned))
+            Token::of(&headers, Version::HTTP_11, from).map(|token| token.text().map(str::to_owned))
         };
         for from in [here, there] {
             assert_eq!(read(Some("Bearer a.b.c"), from), Ok(Some("a.b.c".into())));
@@ -229,12 +238,18 @@ mod tests {
         }
         assert_eq!(read(None, here), Ok(None));
         assert_eq!(read(None, there), Err(Refusal::no_token()));
-        let mut forwarded = HeaderMap::new();
-        forwarded.insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
-        assert_eq!(Token::of(&forwarded, here), Err(Refusal::no_token()));
+        for proxied in ["via", "forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-host"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(proxied, "192.0.2.1".parse().unwrap());
+            let read = Token::of(&headers, Version::HTTP_11, here);
+            assert_eq!(read, Err(Refusal::no_token()), "{proxied}");
+        }
+        let none = HeaderMap::new();
+        assert_eq!(Token::of(&none, Version::HTTP_2, here), Ok(Token::Nothing));
+        assert_eq!(Token::of(&none, Version::HTTP_10, here), Err(Refusal::no_token()));
         let mut twice = HeaderMap::new();
         twice.append(AUTHORIZATION, "Bearer a".parse().unwrap());
         twice.append(AUTHORIZATION, "Bearer b".parse().unwrap());
-        assert_eq!(Token::of(&twice, here), Err(Refusal::no_token()));
+        assert_eq!(Token::of(&twice, Version::HTTP_11, here), Err(Refusal::no_token()));
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 /// `server__tool`, with characters that hosts accept, at most 64. Only names that say themselves
 /// where they are to be cut stay as they are; any other gets a hash of both parts at its end, so
 /// that no server can take the name of another one's tool by calling itself alike.
@@ -17,7 +19,7 @@ pub(crate) fn host_name(server: &str, item: &str) -> String {
     let room = LONGEST - SEPARATOR.len() - HASH_LETTERS - 1;
     let item_part = legal(item, room.saturating_sub(SHORTEST_SERVER));
     let server_part = legal(server, room.saturating_sub(item_part.len()));
-    format!("{server_part}{SEPARATOR}{item_part}_{:08x}", hash(server, item))
+    format!("{server_part}{SEPARATOR}{item_part}_{}", hash(server, item))
 }
 
 /// A server's name as one level of a topic: itself if it is one, else with a hash at its end.
@@ -27,7 +29,7 @@ pub(crate) fn level_name(server: &str) -> String {
         return server.to_owned();
     }
     let start = legal(server, LONGEST - HASH_LETTERS - 1);
-    format!("{start}_{:08x}", hash(server, ""))
+    format!("{start}_{}", hash(server, ""))
 }
 
 fn is_legal(c: char) -> bool {
@@ -38,13 +40,12 @@ fn legal(text: &str, longest: usize) -> String {
     text.chars().take(longest).map(|c| if is_legal(c) { c } else { '-' }).collect()
 }
 
-/// FNV-1a, folded: the same on every machine and in every version.
-fn hash(server: &str, item: &str) -> u32 {
-    let bytes = server.bytes().chain([0]).chain(item.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    (hash ^ (hash >> 32)) as u32
+/// The first 40 bits of SHA-256, in hexadecimal digits: the same on every machine and in every
+/// version, and hard to meet on purpose.
+fn hash(server: &str, item: &str) -> String {
+    let digest = Sha256::new().chain_update(server).chain_update([0]).chain_update(item);
+    let digest = digest.finalize();
+    digest.iter().take(HASH_LETTERS / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Which names are whose. A name stays with whom it was given to first while he offers it; if
@@ -80,7 +81,7 @@ impl Names {
 
 const LONGEST: usize = 64;
 const SEPARATOR: &str = "__";
-const HASH_LETTERS: usize = 8;
+const HASH_LETTERS: usize = 10;
 
 /// Letters of the server's name that stay, however long the item's is.
 const SHORTEST_SERVER: usize = 16;
@@ -101,7 +102,9 @@ mod tests {
     fn others_have_a_hash() {
         let name = host_name("demo/tools/calc", "add");
         assert!(name.starts_with("demo-tools-calc__add_"), "{name}");
-        assert_eq!(name.len(), "demo-tools-calc__add_".len() + 8);
+        assert_eq!(name.len(), "demo-tools-calc__add_".len() + HASH_LETTERS);
+        // What others compute, too: printf 'a/b\0c' | sha256sum
+        assert_eq!(host_name("a/b", "c"), "a-b__c_51a83b4c5b");
         assert_ne!(host_name("a__b", "c"), host_name("a", "b__c"));
         assert_ne!(host_name("a_", "b"), host_name("a", "_b"));
         assert_ne!(host_name("a/b", "c"), host_name("a-b", "c"));
@@ -112,7 +115,10 @@ mod tests {
     fn a_server_is_one_level() {
         assert_eq!(level_name("my server"), "my server");
         let name = level_name("demo/calc");
-        assert!(name.starts_with("demo-calc_") && name.len() == "demo-calc_".len() + 8, "{name}");
+        assert!(
+            name.starts_with("demo-calc_") && name.len() == "demo-calc_".len() + HASH_LETTERS,
+            "{name}"
+        );
         assert_ne!(level_name("a/b"), level_name("a-b"));
         assert!(level_name(&"é/".repeat(500)).len() <= LONGEST);
     }
