@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, GetMeta as _, JsonRpcMessage, ProgressToken,
-    RequestId, ServerJsonRpcMessage, ServerNotification,
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
+    GetMeta as _, JsonRpcMessage, ProgressToken, RequestId, ServerJsonRpcMessage,
+    ServerNotification,
 };
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
@@ -62,15 +63,21 @@ impl Session {
     /// A request of the client. What is answered comes in the stream, which ends with it.
     pub(crate) async fn ask(&self, message: ClientJsonRpcMessage) -> Result<Outlet, Over> {
         let (pen, paper) = mpsc::channel(WAITING);
+        let mut outlet = Outlet { paper, asked: None };
         if let JsonRpcMessage::Request(request) = &message {
             let mut streams = self.streams.lock();
             if let Some(token) = request.request.get_meta().get_progress_token() {
                 streams.progress.insert(token, request.id.clone());
             }
             streams.requests.insert(request.id.clone(), pen);
+            outlet.asked = Some(Asked {
+                id: request.id.clone(),
+                streams: self.streams.clone(),
+                to_service: self.to_service.downgrade(),
+            });
         }
         self.say(message).await?;
-        Ok(Outlet(paper))
+        Ok(outlet)
     }
 
     /// Something else that the client says.
@@ -102,7 +109,7 @@ impl Session {
             streams.listening.pop_front();
         }
         streams.listening.push_back(pen);
-        Outlet(paper)
+        Outlet { paper, asked: None }
     }
 }
 
@@ -203,14 +210,49 @@ impl Transport<RoleServer> for SessionTransport {
     }
 }
 
-/// The end of a stream that is read.
+/// The end of a stream that is read. When nobody reads that of a request any more, its answer could
+/// not be told to anybody, so the service hears that it is taken back.
 #[derive(Debug)]
-pub(crate) struct Outlet(mpsc::Receiver<Box<ServerJsonRpcMessage>>);
+pub(crate) struct Outlet {
+    paper: mpsc::Receiver<Box<ServerJsonRpcMessage>>,
+    asked: Option<Asked>,
+}
+
+/// A request that has a stream. It does not keep its session alive.
+#[derive(Debug)]
+struct Asked {
+    id: RequestId,
+    streams: Arc<Streams>,
+    to_service: mpsc::WeakSender<Box<ClientJsonRpcMessage>>,
+}
 
 impl Outlet {
     /// The first message.
     pub(crate) async fn first(mut self) -> Result<ServerJsonRpcMessage, Over> {
-        self.0.recv().await.map(|message| *message).ok_or(Over)
+        self.paper.recv().await.map(|message| *message).ok_or(Over)
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let Some(Asked { id, streams, to_service }) = self.asked.take() else { return };
+        self.paper.close();
+        let mut streams = streams.lock();
+        // It is answered, or another request has its name now.
+        if !streams.requests.get(&id).is_some_and(Pen::is_closed) {
+            return;
+        }
+        streams.forget(&id);
+        drop(streams);
+        let params = CancelledNotificationParam::new(Some(id), None);
+        let taken_back = CancelledNotification::new(params).into();
+        // Where too much waits for the service, this ends with its own time.
+        let told = to_service
+            .upgrade()
+            .map(|it| it.try_send(ClientJsonRpcMessage::notification(taken_back).into()));
+        if told.is_some_and(|told| told.is_err()) {
+            tracing::debug!("a request without a client goes on: too much waits for the service");
+        }
     }
 }
 
@@ -218,7 +260,7 @@ impl Stream for Outlet {
     type Item = ServerSseMessage;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.0.poll_recv(cx);
+        let next = self.paper.poll_recv(cx);
         next.map(|next| next.map(|message| ServerSseMessage::from_message(*message)))
     }
 }
@@ -342,5 +384,27 @@ mod tests {
         let first = all(first).await;
         assert_eq!((first.len(), text(&first[15])), (WAITING, text(&changed("prompts"))));
         assert_eq!(all(second).await.len(), 1, "the newest one hears");
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_client_has_gone_is_taken_back() {
+        let (session, mut service) = Session::new();
+        let mut told = async || serde_json::to_value(service.receive().await).unwrap();
+        let gone = session.ask(call(1, "a")).await.unwrap();
+        assert_eq!(told().await["id"], 1);
+        drop(gone);
+        let taken_back = told().await;
+        assert_eq!(taken_back["method"], "notifications/cancelled");
+        assert_eq!(taken_back["params"]["requestId"], 1);
+        assert!(session.streams.lock().requests.is_empty());
+        // Who has been answered, and whose name another request has taken, takes nothing back.
+        let (first, second) =
+            (session.ask(call(2, "a")).await.unwrap(), session.ask(call(2, "b")).await.unwrap());
+        drop(first);
+        session.streams.put(answer(2));
+        drop(second);
+        assert_eq!((told().await["id"].clone(), told().await["id"].clone()), (2.into(), 2.into()));
+        drop(session);
+        assert_eq!(told().await, Value::Null, "it ends with its session");
     }
 }
