@@ -97,4 +97,52 @@ async fn a_card_that_says_something_else_is_told_of() {
     let told = info(&url, "lab");
     assert_eq!(told["fingerprint"], changed["fingerprint"]);
     assert_eq!(told["binding"], "agent");
+    // Its card is cleared.
+    let nothing = Publish::new("a2a/v1/mcp/servers/lab/card", "");
+    let nothing = nothing.qos(QoS::AtLeastOnce).retain(true);
+    server.publish(nothing).await.unwrap().await.unwrap();
+    event(&mut watcher, "offline", "lab");
 }
+
+#[test]
+fn what_a_gateway_offers_to_agents_only_is_seen_by_its_own_name() {
+    let broker = crate::broker("");
+    let url = url(&broker);
+    let mut watcher = watching(&url);
+    let program = fixture();
+    let words = ["mcp", "expose", "--json", "--url", &url, "--name", "lab/calc"];
+    let program: Vec<&str> = program.iter().map(String::as_str).collect();
+    let arguments = [&words[..], &["--binding", "agent", "--"], &program].concat();
+    let mut exposed = Lines::start(&arguments);
+    exposed.wait_for("start", |line| line["event"] == "offered");
+    let listed = event(&mut watcher, "listed", "lab/calc");
+    assert_eq!(listed["binding"], "agent");
+    let told = info(&url, "lab/calc");
+    assert_eq!((&told["binding"], &told["fingerprint"]), (&json!("agent"), &listed["fingerprint"]));
+    assert_eq!(told["tools"].as_array().unwrap().len(), 10);
+    drop(exposed);
+    event(&mut watcher, "offline", "lab/calc");
+}
+
+#[test]
+fn a_server_without_tools_is_online() {
+    let broker = crate::broker("");
+    let url = url(&broker);
+    let words = ["mcp", "expose", "--json", "--url", &url, "--name", "quiet", "--", "python3"];
+    let mut exposed = Lines::start(&[&words[..], &["-c", QUIET]].concat());
+    exposed.wait_for("start", |line| line["event"] == "online");
+    let told = info(&url, "quiet");
+    assert_eq!((&told["binding"], &told["tools"]), (&json!("mcp"), &json!([])));
+    assert_eq!(told["instances"].as_array().unwrap().len(), 1);
+}
+
+/// An MCP server that has nothing.
+const QUIET: &str = r#"
+import json, sys
+info = {"name": "quiet", "version": "1"}
+for line in sys.stdin:
+    it = json.loads(line)
+    if it.get("method") == "initialize":
+        result = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": info}
+        print(json.dumps({"jsonrpc": "2.0", "id": it["id"], "result": result}), flush=True)
+"#;

@@ -17,12 +17,20 @@ pub enum Protocol {
     Agent,
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Protocol {
+    /// Its name, as it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Mcp => "mcp",
             Self::Agent => "agent",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -53,9 +61,8 @@ pub struct Registered {
 /// A tool as its server tells of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegisteredTool {
-    /// All that it says, without what is about the moment.
-    pub told: Value,
-    /// SHA-256 of that, in the shortest JSON with its keys in order.
+    /// SHA-256 of all that it says, without what is about the moment, in the shortest JSON with its
+    /// keys in order.
     pub fingerprint: Fingerprint,
 }
 
@@ -165,8 +172,7 @@ impl RegisteredTool {
             other => other,
         };
         // Maps are in the order of their keys here.
-        let fingerprint = Fingerprint(Sha256::digest(told.to_string()).into());
-        Self { told, fingerprint }
+        Self { fingerprint: Fingerprint(Sha256::digest(told.to_string()).into()) }
     }
 }
 

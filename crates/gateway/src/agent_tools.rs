@@ -19,7 +19,7 @@ use crate::host_name::host_name;
 
 pub(crate) use follow::follow_agents;
 
-/// A tool that is online.
+/// A tool, as MCP has it.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentTool {
     /// Whose it is: the MCP server's name, if it is one's that a gateway offers here, too.
@@ -64,7 +64,8 @@ pub(crate) async fn connect(options: &Options, namespace: &str) -> Result<ToolCl
 }
 
 impl AgentTool {
-    fn new(info: ToolInfo) -> Self {
+    /// A tool of the cards, online or not.
+    pub(crate) fn new(info: ToolInfo) -> Self {
         // The right to the name on the bus is the right to this name, and to no other.
         let of_mcp = info.mcp.filter(|it| host_name(&it.server, &it.tool) == info.name);
         let is_of_mcp = of_mcp.is_some();

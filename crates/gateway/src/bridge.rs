@@ -25,7 +25,7 @@ pub struct Bridge {
 /// Serves the host on standard input and output until it closes them, or `stop` is ready. The host
 /// gets its answers whether the broker can be reached or not; the broker is tried again for ever.
 pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let catalogue = Arc::new(Catalogue::new());
+    let catalogue = Arc::new(Catalogue::with_registrar());
     let host = Host::new(catalogue.clone());
     let serving = async {
         match serve_server(host, stdio_pipes()).await {

@@ -79,8 +79,17 @@ pub(crate) type Found = (Arc<str>, String);
 impl Catalogue {
     /// An empty one.
     pub(crate) fn new() -> Self {
+        Self::with(Registrar::off())
+    }
+
+    /// An empty one, with a registry that tells what changes.
+    pub(crate) fn with_registrar() -> Self {
+        Self::with(Registrar::new())
+    }
+
+    fn with(registrar: Registrar) -> Self {
         Self {
-            registrar: Registrar::new(),
+            registrar,
             inner: Mutex::default(),
             state: watch::channel(State::default()).0,
             notices: broadcast::channel(NOTICES).0,
@@ -168,6 +177,7 @@ impl Catalogue {
 
     /// What a server offers, in its own words.
     pub(crate) fn set_listing(&self, server: &Arc<str>, listing: Listing) {
+        self.registrar.set_tools(server, &listing.tools);
         let mut inner = self.lock();
         inner.tools.release(server);
         inner.prompts.release(server);
@@ -196,6 +206,7 @@ impl Catalogue {
 
     /// A server is gone.
     pub(crate) fn remove(&self, server: &str) {
+        self.registrar.set_instances(server, 0);
         let mut inner = self.lock();
         inner.tools.release(server);
         inner.prompts.release(server);

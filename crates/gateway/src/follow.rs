@@ -89,7 +89,6 @@ async fn follow(
         // Without a connection nobody can say who is gone.
         if !here && bus.is_connected() && bus.is_discovered() {
             catalogue.remove(&name);
-            catalogue.registrar.set_instances(&name, 0);
             return name;
         }
         if !here || !bus.is_connected() {
@@ -142,7 +141,6 @@ async fn stay(
                     }
                     match Box::pin(list(session.peer())).await {
                         Ok(listing) => {
-                            catalogue.registrar.set_tools(name, &listing.tools);
                             catalogue.set_listing(name, listing);
                         }
                         Err(error) => {

@@ -1,5 +1,6 @@
 //! Keeps the registry of tools for those who follow servers, and tells what changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,10 +9,13 @@ use agentmq_sdk::tools::Cards;
 use rmcp::model::Tool;
 use tokio::sync::broadcast;
 
+use crate::agent_tools::AgentTool;
+
 /// The registry, and who is told of changes.
 #[derive(Debug)]
 pub(crate) struct Registrar {
-    registry: Mutex<Registry>,
+    /// `None` where nobody asks for it: then nothing is done.
+    registry: Option<Mutex<Registry>>,
     changes: broadcast::Sender<RegistryChange>,
 }
 
@@ -26,9 +30,23 @@ pub struct RegistryChange {
     pub now: Registered,
 }
 
+/// A server, as the cards have it.
+#[derive(Debug, Default)]
+struct Seen {
+    is_online: bool,
+    /// Whether cards of its tools are missing.
+    is_partial: bool,
+    tools: Vec<AgentTool>,
+}
+
 impl Registrar {
     pub(crate) fn new() -> Self {
-        Self { registry: Mutex::default(), changes: broadcast::channel(CHANGES).0 }
+        Self { registry: Some(Mutex::default()), changes: broadcast::channel(CHANGES).0 }
+    }
+
+    /// One that does nothing.
+    pub(crate) fn off() -> Self {
+        Self { registry: None, changes: broadcast::channel(1).0 }
     }
 
     /// What happens from now on.
@@ -38,56 +56,93 @@ impl Registrar {
 
     /// So many instances of a server of MCP are there.
     pub(crate) fn set_instances(&self, server: &str, instances: usize) {
-        let server = mcp(server);
-        let event = self.lock().set_instances(&server, instances);
-        self.tell(server, event);
+        self.change(mcp(server), |registry, server| registry.set_instances(server, instances));
     }
 
     /// A server of MCP tells its tools.
     pub(crate) fn set_tools(&self, server: &str, tools: &[Tool]) {
-        let server = mcp(server);
         let tools = tools
             .iter()
             .map(|tool| (tool.name.to_string(), serde_json::to_value(tool).unwrap_or_default()));
-        let event = self.lock().set_tools(&server, tools, now_ms());
-        self.tell(server, event);
+        self.change(mcp(server), |registry, server| registry.set_tools(server, tools, now_ms()));
     }
 
     /// The cards of MQTT.Agent are these. A server is looked at when the cards of all its tools are
-    /// there; what a gateway offers there is one of MCP already.
+    /// there; what a gateway serves by MCP's binding, too, is one of MCP already. One without a card
+    /// is offline.
     pub(crate) fn set_cards(&self, cards: &Cards, filters: &[String]) {
+        if self.registry.is_none() {
+            return;
+        }
         let is_meant = |server: &str| filters.iter().any(|it| agentmq_topic::matches(it, server));
-        for info in cards.servers().filter(|info| is_meant(&info.name)) {
-            let tools: Option<Vec<_>> = info.tools.iter().map(|name| cards.tool(name)).collect();
-            let its = |tools: &Vec<agentmq_sdk::tools::ToolInfo>| {
-                tools.iter().all(|tool| tool.server == info.name && tool.mcp.is_none())
-            };
-            let Some(tools) = tools.filter(its) else { continue };
-            let server = ServerKey { protocol: Protocol::Agent, name: info.name };
-            let event = self.lock().set_instances(&server, usize::from(info.online));
-            self.tell(server.clone(), event);
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+        for info in cards.servers() {
+            let its = info.tools.iter().filter_map(|name| cards.tool(name));
+            let its: Vec<_> = its.filter(|tool| tool.server == info.name).collect();
+            let is_partial = its.len() < info.tools.len();
+            let mut names = BTreeSet::new();
+            for tool in its.into_iter().map(AgentTool::new) {
+                // What a gateway offers is called by what it is to MCP.
+                names.insert(tool.server.clone());
+                seen.entry(tool.server.clone()).or_default().tools.push(tool);
+            }
+            if names.is_empty() {
+                names.insert(info.name);
+            }
+            for name in names {
+                let server = seen.entry(name).or_default();
+                server.is_online |= info.online;
+                server.is_partial |= is_partial;
+            }
+        }
+        seen.retain(|name, it| is_meant(name) && !it.tools.iter().any(|tool| tool.is_served));
+        for gone in self.online_agents() {
+            if !seen.get(&gone.name).is_some_and(|it| it.is_online) {
+                self.change(gone, |registry, server| registry.set_instances(server, 0));
+            }
+        }
+        for (name, Seen { is_online, tools, .. }) in seen.into_iter().filter(|it| !it.1.is_partial)
+        {
+            let server = ServerKey { protocol: Protocol::Agent, name };
+            let instances = usize::from(is_online);
+            self.change(server.clone(), |it, server| it.set_instances(server, instances));
             let tools = tools.into_iter().map(|tool| (tool.name, tool.card));
-            let event = self.lock().set_tools(&server, tools, now_ms());
-            self.tell(server, event);
+            self.change(server, |it, server| it.set_tools(server, tools, now_ms()));
         }
     }
 
-    fn tell(&self, server: ServerKey, event: Option<RegistryEvent>) {
-        let Some(event) = event else { return };
+    fn online_agents(&self) -> Vec<ServerKey> {
+        let Some(registry) = self.lock() else { return Vec::new() };
+        let online = registry
+            .servers()
+            .filter(|(server, known)| server.protocol == Protocol::Agent && known.instances > 0);
+        online.map(|(server, _)| server.clone()).collect()
+    }
+
+    /// Changes what is known of a server, and tells if that is news.
+    fn change(
+        &self,
+        server: ServerKey,
+        change: impl FnOnce(&mut Registry, &ServerKey) -> Option<RegistryEvent>,
+    ) {
+        let Some(mut registry) = self.lock() else { return };
+        let Some(event) = change(&mut registry, &server) else { return };
+        let now = registry.server(&server).cloned().unwrap_or_default();
+        drop(registry);
         if let RegistryEvent::ToolsChanged(change) = &event
             && !change.changed.is_empty()
         {
             let (server, tools) = (&*server.name, &change.changed);
             tracing::warn!(server, ?tools, "tools are not what they were");
         }
-        let now = self.lock().server(&server).cloned().unwrap_or_default();
         // Nobody listens, as a rule.
         let _ = self.changes.send(RegistryChange { server, event, now });
     }
 
     /// No code that holds this lock can panic halfway through a change.
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Option<MutexGuard<'_, Registry>> {
+        let registry = self.registry.as_ref()?;
+        Some(registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::agent_tools::{self, AgentTool};
-use crate::binding::{Binding, is_refused};
+use crate::binding::is_refused;
 use crate::client_side::our_info;
 use crate::listing;
 use crate::registrar::now_ms;
@@ -37,7 +37,7 @@ pub struct Tools {
 #[derive(Debug, Clone)]
 pub struct Tool {
     /// By which binding it is called.
-    pub binding: Binding,
+    pub binding: Protocol,
     /// The server-name.
     pub server: String,
     /// What the server calls it.
@@ -152,16 +152,17 @@ impl Tools {
         (tools, unheard)
     }
 
-    /// What the registry says of servers with these tools.
+    /// What the registry says of servers with these tools; those that could not be asked are not in
+    /// it.
     #[must_use]
-    pub fn registry(&self, tools: &[Tool]) -> Registry {
+    pub fn registry(&self, tools: &[Tool], unheard: &[Unheard]) -> Registry {
         let mut by_server: BTreeMap<ServerKey, Vec<(String, Value)>> = BTreeMap::new();
+        let is_heard = |name: &String| !unheard.iter().any(|it| it.server == *name);
+        for name in self.servers().into_iter().filter(is_heard) {
+            by_server.insert(ServerKey { protocol: Protocol::Mcp, name }, Vec::new());
+        }
         for tool in tools {
-            let protocol = match tool.binding {
-                Binding::Agent => Protocol::Agent,
-                _ => Protocol::Mcp,
-            };
-            let server = ServerKey { protocol, name: tool.server.clone() };
+            let server = ServerKey { protocol: tool.binding, name: tool.server.clone() };
             by_server.entry(server).or_default().push((tool.name.clone(), tool.json.clone()));
         }
         let mut registry = Registry::default();
@@ -330,7 +331,7 @@ fn has_tools(session: &Session) -> bool {
 
 fn describe(server: &str, tool: &rmcp::model::Tool) -> Tool {
     Tool {
-        binding: Binding::Mcp,
+        binding: Protocol::Mcp,
         server: server.to_owned(),
         name: tool.name.to_string(),
         description: tool.description.as_deref().unwrap_or_default().to_owned(),
@@ -341,7 +342,7 @@ fn describe(server: &str, tool: &rmcp::model::Tool) -> Tool {
 
 fn describe_agent(tool: &AgentTool) -> Tool {
     Tool {
-        binding: Binding::Agent,
+        binding: Protocol::Agent,
         server: tool.server.clone(),
         name: tool.name.clone(),
         description: tool.tool.description.as_deref().unwrap_or_default().to_owned(),

@@ -16,7 +16,7 @@ pub async fn watch(
     stop: impl Future<Output = ()>,
     mut told: impl FnMut(RegistryChange),
 ) {
-    let catalogue = Arc::new(Catalogue::new());
+    let catalogue = Arc::new(Catalogue::with_registrar());
     let mut changes = catalogue.registrar.changes();
     let telling = async {
         loop {

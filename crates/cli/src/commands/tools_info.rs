@@ -1,6 +1,6 @@
 //! `agentmq tools info`.
 
-use agentmq_gateway::{Registered, ServerKey, Tool, Tools};
+use agentmq_gateway::{Protocol, Registered, ServerKey, Tool, Tools};
 use serde_json::json;
 
 use crate::commands::mcp::NamespaceArg;
@@ -30,12 +30,10 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
 
 async fn tell(tools: &Tools, target: &str, output: &Output) -> Result<(), Failure> {
     let (found, unheard) = tools.list().await;
-    let registry = tools.registry(&found);
+    let registry = tools.registry(&found, &unheard);
     let mut is_known = false;
     for (server, known) in registry.servers() {
-        let is_its = |tool: &&Tool| {
-            tool.server == server.name && tool.binding.name() == server.protocol.to_string()
-        };
+        let is_its = |tool: &&Tool| tool.binding == server.protocol && tool.server == server.name;
         if server.name == target {
             is_known = true;
             tell_server(tools, server, known, found.iter().filter(is_its), output)?;
@@ -63,9 +61,9 @@ fn tell_server<'t>(
     its: impl Iterator<Item = &'t Tool>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let instances = match server.protocol.to_string().as_str() {
-        "mcp" => tools.instances(&server.name),
-        _ => Vec::new(),
+    let instances = match server.protocol {
+        Protocol::Mcp => tools.instances(&server.name),
+        Protocol::Agent => Vec::new(),
     };
     let fingerprint = known.fingerprint().map(|it| it.to_string()).unwrap_or_default();
     let mut lines = vec![
@@ -87,7 +85,7 @@ fn tell_server<'t>(
         objects.push(json!({ "name": tool.name, "fingerprint": print, "tool": tool.json }));
     }
     let object = json!({
-        "server": server.name, "binding": server.protocol.to_string(), "instances": instances,
+        "server": server.name, "binding": server.protocol.name(), "instances": instances,
         "fingerprint": fingerprint, "tools": objects,
     });
     output.result(&lines.join("\n"), &object)

@@ -49,7 +49,7 @@ fn describe(RegistryChange { server, event, now }: &RegistryChange) -> (String, 
         RegistryEvent::ToolsChanged(change) => ("tools_changed", in_words(change)),
     };
     let mut object = json!({
-        "event": name, "server": server.name, "binding": server.protocol.to_string(),
+        "event": name, "server": server.name, "binding": server.protocol.name(),
         "instances": now.instances, "fingerprint": fingerprint,
     });
     if let RegistryEvent::ToolsChanged(change) = event {
