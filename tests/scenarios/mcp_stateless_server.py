@@ -95,6 +95,11 @@ def call(request, params):
         return None
     if name == "grow":
         tools.append("grown")
+        if params.get("arguments", {}).get("unheard"):
+            for subscription in list(listening):
+                listening.pop(subscription)
+                error = {"code": -32603, "message": "no more"}
+                send({"id": json.loads(subscription), "error": error})
         notify("notifications/tools/list_changed", lambda it: it.get("toolsListChanged"))
         return text("grown")
     uri = "note:///one"
