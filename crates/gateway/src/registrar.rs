@@ -68,7 +68,7 @@ impl Registrar {
     }
 
     /// The cards of MQTT.Agent are these. A server is looked at when the cards of all its tools are
-    /// there; what a gateway serves by MCP's binding, too, is one of MCP already. One without a card
+    /// there; what a gateway serves by MCP's binding, too, is one of MCP already. Without a card it
     /// is offline.
     pub(crate) fn set_cards(&self, cards: &Cards, filters: &[String]) {
         if self.registry.is_none() {
