@@ -125,8 +125,9 @@ fn explain(error: ServiceError, method: &str) -> ErrorData {
             fault(Fault::Gone, format!("the server went away before it answered {method}"))
         }
         ServiceError::TransportSend(error) => {
+            // Another transport than the bus is a server's own: it broke off.
             let ours = error.error.downcast_ref::<super::Error>();
-            fault(ours.map_or(Fault::Unreachable, kind), error.to_string())
+            fault(ours.map_or(Fault::Gone, kind), error.to_string())
         }
         ServiceError::Cancelled { .. } => fault(Fault::Cancelled, error.to_string()),
         other => ErrorData::internal_error(other.to_string(), None),
