@@ -128,8 +128,8 @@ pub(crate) const NO_COMPONENT: &str = "topics below $mcp- are for servers and cl
 /// `{client_id}` in a rule would be a branch of the topics, or any instance.
 pub(crate) const IS_WORD: &str = "no client that is called presence, capability or $any has topics \
     below $mcp-, where these are words: connect with another client identifier";
-const TOO_MANY: &str = "your roles cannot be asked for: too many servers are there, or more than 16 \
-    instances of this name; ask one instance, at $mcp-rpc/{client-id}/{server-id}/{server-name}";
+const TOO_MANY: &str = "your roles cannot be asked for: too many servers are there, or more than \
+    16 instances of this name; ask one instance, at $mcp-rpc/{client-id}/{server-id}/{server-name}";
 const NO_TOPIC: &str = "this is no topic of MCP over MQTT: look at docs/mcp-over-mqtt.md";
 const UNREADABLE: &str = "your roles cannot be asked about this: send one JSON-RPC message, with \
     each member once";

@@ -189,8 +189,8 @@ impl Retained {
         topics
     }
 
-    /// The topics that a filter matches; `None` when these are more than `most`, or too many have to
-    /// be passed over.
+    /// The topics that a filter matches; `None` when these are more than `most`, or too many have
+    /// to be passed over.
     pub(crate) fn few_topics(&self, filter: &str, most: usize) -> Option<Vec<String>> {
         let mut topics = Vec::new();
         let stopped = self.tree.for_each_match_within(filter, None, FEW_LOOKS, |topic, stored| {

@@ -50,8 +50,8 @@ impl Online {
     }
 
     /// The revisions of MCP that it says it speaks, texts as they stand in
-    /// `meta.supportedVersions`; nothing where it says nothing of it: then it is to be taken for one
-    /// that speaks those with `initialize`.
+    /// `meta.supportedVersions`; nothing where it says nothing of it: then it is to be taken for
+    /// one that speaks those with `initialize`.
     pub fn supported_versions(&self) -> impl Iterator<Item = &str> {
         let all = self.meta.get(VERSIONS).and_then(Value::as_array);
         all.into_iter().flatten().filter_map(Value::as_str)
