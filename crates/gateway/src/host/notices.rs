@@ -43,8 +43,8 @@ impl Seen {
     }
 }
 
-/// Tells a host what changes and what `notices` has, for ever. Many changes close together are one. A host that does not
-/// read misses what is too much, and keeps nobody else waiting.
+/// Tells a host what changes and what `notices` has, for ever. Many changes close together are one.
+/// A host that does not read misses what is too much, and keeps nobody else waiting.
 pub(crate) async fn tell(
     host: &str,
     seen: &Seen,
