@@ -159,6 +159,9 @@ def handle(message):
 
 sys.stderr.write("started\n")
 sys.stderr.flush()
-for line in sys.stdin:
-    handle(json.loads(line))
+try:
+    for line in sys.stdin:
+        handle(json.loads(line))
+except BrokenPipeError:
+    pass  # whoever has asked does not read the answer any more
 trace("ended")
