@@ -169,6 +169,9 @@ def handle(message):
             send({"id": message["id"], "result": result})
 
 
-for line in sys.stdin:
-    handle(json.loads(line))
+try:
+    for line in sys.stdin:
+        handle(json.loads(line))
+except BrokenPipeError:
+    pass  # whoever has asked does not read the answer any more
 trace("ended")
