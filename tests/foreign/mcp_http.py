@@ -2,6 +2,7 @@
 a token, and a server of it exposed with `--http`; servers of other SDKs beside it. Both eras of the
 protocol."""
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -94,7 +95,9 @@ async def main():
         exposed(opened, args, f"{args.prefix}/calc", "--http", await web_server(opened, "calc"))
         exposed(opened, args, f"{args.prefix}/files", "--", *program("files"))
         typescript(opened, args, "typescript")
-        rust(opened, args, "rust")
+        # It has no other way to show who it is.
+        login = broker.url.replace("//", f"//server:{os.environ['AGENTMQ_PASSWORD']}@")
+        rust(opened, argparse.Namespace(url=login, prefix=args.prefix), "rust")
         await run_all(checks, args, ["calc", "files", "typescript", "rust"])
     checks.finish()
 
