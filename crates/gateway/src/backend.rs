@@ -7,20 +7,18 @@ use std::time::Duration;
 use agentmq_sdk::mcp::{Call, Fault, InOrder, PING_TIMEOUT, call, fault, fault_of};
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientResult, ErrorData, Implementation, InitializeRequestParams, InitializeResult,
-    PingRequest, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
-    ServerNotification, ServerRequest, ServerResult, Tool,
+    ErrorData, Implementation, InitializeResult, PingRequest, ProgressNotificationParam,
+    ProtocolVersion, ServerCapabilities, ServerNotification, ServerResult, Tool,
 };
 use rmcp::service::{
-    ClientLifecycleMode, NotificationContext, Peer, RequestContext, RunningService, Service,
-    serve_client_with_lifecycle_and_ct,
+    ClientLifecycleMode, Peer, RunningService, Service, serve_client_with_lifecycle_and_ct,
 };
 use rmcp::transport::Transport;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::client_side::{answer_server, our_info};
+use crate::client_side::OurSide;
 use crate::http_server::{HttpServer, Reached};
 use crate::listening::{Wanted, listen};
 use crate::listing::{self, plain_call};
@@ -95,7 +93,7 @@ impl Backend {
         lifecycle: ClientLifecycleMode,
     ) -> Result<Self, Error> {
         let stop = CancellationToken::new();
-        let ours = Notices(notices);
+        let ours = ours(notices);
         let (running, origin) = match server {
             Exposed::Program(program) => {
                 let (mut process, transport) = Process::spawn(program)?;
@@ -129,9 +127,9 @@ impl Backend {
     }
 
     fn over(
-        running: RunningService<RoleClient, Notices>,
+        running: RunningService<RoleClient, OurSide>,
         info: InitializeResult,
-        (ours, wanted): (Notices, watch::Receiver<Wanted>),
+        (ours, wanted): (OurSide, watch::Receiver<Wanted>),
         stop: CancellationToken,
         origin: Origin,
     ) -> Self {
@@ -162,7 +160,7 @@ impl Backend {
             let (peer, gone) = (peer.clone(), gone.clone());
             let capabilities = info.capabilities.clone();
             let listening = async move {
-                let tell = |notification| ours.put(notification);
+                let tell = |notification| ours.hear(notification);
                 let again = || lists_changed(&capabilities).into_iter().for_each(tell);
                 listen(&peer, wanted, tell, again).await;
             };
@@ -246,10 +244,10 @@ enum NotBegun {
 
 async fn begin<T: Transport<RoleClient> + 'static>(
     transport: T,
-    ours: Notices,
+    ours: OurSide,
     lifecycle: ClientLifecycleMode,
     stop: &CancellationToken,
-) -> Result<RunningService<RoleClient, Notices>, NotBegun> {
+) -> Result<RunningService<RoleClient, OurSide>, NotBegun> {
     let transport = InOrder::new(transport);
     let begun = serve_client_with_lifecycle_and_ct(ours, transport, lifecycle, stop.clone());
     match tokio::time::timeout(START_TIMEOUT, begun).await {
@@ -311,38 +309,12 @@ where
 }
 
 /// Our side of the session with the server.
-#[derive(Debug, Clone)]
-struct Notices(mpsc::Sender<ServerNotification>);
-
-impl Notices {
-    fn put(&self, notification: ServerNotification) {
-        if self.0.try_send(notification).is_err() {
+fn ours(notices: mpsc::Sender<ServerNotification>) -> OurSide {
+    OurSide::new(move |notification| {
+        if notices.try_send(notification).is_err() {
             tracing::warn!("notification of the server dropped: too many wait");
         }
-    }
-}
-
-impl Service<RoleClient> for Notices {
-    async fn handle_request(
-        &self,
-        request: ServerRequest,
-        _: RequestContext<RoleClient>,
-    ) -> Result<ClientResult, ErrorData> {
-        answer_server(&request)
-    }
-
-    async fn handle_notification(
-        &self,
-        notification: ServerNotification,
-        _: NotificationContext<RoleClient>,
-    ) -> Result<(), ErrorData> {
-        self.put(notification);
-        Ok(())
-    }
-
-    fn get_info(&self) -> InitializeRequestParams {
-        our_info()
-    }
+    })
 }
 
 /// How long a server may take to answer `initialize`: some programs fetch themselves first.

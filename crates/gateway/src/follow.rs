@@ -7,16 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentmq_sdk::mcp::{Bus, Session};
-use rmcp::RoleClient;
-use rmcp::model::{
-    ClientResult, ErrorData, InitializeRequestParams, ServerNotification, ServerRequest,
-};
-use rmcp::service::{NotificationContext, RequestContext, Service};
+use rmcp::model::ServerNotification;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::catalogue::Catalogue;
-use crate::client_side::{answer_server, our_info};
+use crate::client_side::OurSide;
 use crate::listening::listen;
 use crate::listing::{list, plain_call};
 use crate::resource_subscriptions::subscribe;
@@ -98,7 +94,11 @@ async fn follow(
             continue;
         }
         let mail = Arc::new(Mail::new());
-        match bus.open_any(&name, || OurSide(mail.clone())).await {
+        let ours = || {
+            let mail = mail.clone();
+            OurSide::new(move |notification| mail.put(notification))
+        };
+        match bus.open_any(&name, ours).await {
             Ok(session) => {
                 pause = FIRST_PAUSE;
                 let session = Arc::new(session);
@@ -233,33 +233,6 @@ impl Mail {
     fn lists_changed(&self) {
         self.relist.store(true, Ordering::Release);
         self.wake.notify_one();
-    }
-}
-
-/// Our side of a session on the bus.
-#[derive(Debug)]
-struct OurSide(Arc<Mail>);
-
-impl Service<RoleClient> for OurSide {
-    async fn handle_request(
-        &self,
-        request: ServerRequest,
-        _: RequestContext<RoleClient>,
-    ) -> Result<ClientResult, ErrorData> {
-        answer_server(&request)
-    }
-
-    async fn handle_notification(
-        &self,
-        notification: ServerNotification,
-        _: NotificationContext<RoleClient>,
-    ) -> Result<(), ErrorData> {
-        self.0.put(notification);
-        Ok(())
-    }
-
-    fn get_info(&self) -> InitializeRequestParams {
-        our_info()
     }
 }
 
