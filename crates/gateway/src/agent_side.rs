@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::agent_side::result::{to_agent, to_tool_error};
+use crate::backoff::Backoff;
 use crate::binding::{Binding, is_refusal};
 use crate::expose::Happening;
 use crate::host_name::{host_name, level_name};
@@ -84,11 +85,11 @@ pub(crate) async fn offer_to_agents(
 async fn keep_offered(
     side: AgentSide,
     mut offering: Offering,
-    must: bool,
+    mut must: bool,
     stop: CancellationToken,
     report: impl Fn(Happening),
 ) -> Result<(), tools::Error> {
-    let (mut pause, mut must) = (FIRST_PAUSE, must);
+    let mut backoff = Backoff::new(LONGEST_PAUSE);
     while !stop.is_cancelled() {
         let offer = offering.borrow_and_update().clone();
         let tools = match &offer {
@@ -98,7 +99,7 @@ async fn keep_offered(
                     let error = &*error.message;
                     tracing::warn!(error, "the server's tools are not known; asking again");
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                        () = tokio::time::sleep(backoff.pause()) => {}
                         () = changed(&mut offering, &stop) => {}
                     }
                     continue;
@@ -115,7 +116,8 @@ async fn keep_offered(
                 let (config, names) = side.config(&offer, &tools);
                 match Box::pin(ToolServer::connect(side.options.clone(), config)).await {
                     Ok(server) => {
-                        (pause, must) = (FIRST_PAUSE, false);
+                        backoff.succeeded();
+                        must = false;
                         report(side.offered(&server, names));
                         side.stay(server, (&offer, &tools), &mut offering, &stop).await
                     }
@@ -129,7 +131,7 @@ async fn keep_offered(
             }
             tracing::warn!(%error, fix = error.fix(), "not offered to clients of MQTT.Agent now");
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = tokio::time::sleep(backoff.pause()) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -243,9 +245,7 @@ impl AgentSide {
     }
 }
 
-/// Before the broker is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before the broker is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

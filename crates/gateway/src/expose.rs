@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::agent_side::{AgentSide, offer_to_agents};
 use crate::backend::{Backend, Exposed};
+use crate::backoff::Backoff;
 use crate::binding::{Binding, is_refusal};
 use crate::forward::{Audience, Forward, Shared};
 
@@ -206,7 +207,7 @@ async fn supervise(
     notices: &mpsc::Sender<ServerNotification>,
     report: impl Fn(Happening),
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(LONGEST_PAUSE).steady_after(STEADY);
     loop {
         if let Some(server) = server {
             server.online_with(backend.versions()).await;
@@ -220,14 +221,12 @@ async fn supervise(
             server.offline().await;
         }
         let mut why = format!("{}: {}", config.server.name(), backend.end().await);
-        if started.elapsed() >= STEADY {
-            pause = FIRST_PAUSE;
-        }
+        backoff.went_well_for(started.elapsed());
         backend = loop {
             let instance = server.map(|server| server.instance().clone());
+            let pause = backoff.pause();
             report(Happening::Offline { instance, why, retry_in: pause });
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
             match Backend::start(&config.server, notices.clone(), shared.wanted()).await {
                 Ok(backend) => break Arc::new(backend),
                 Err(error) => why = error.to_string(),
@@ -289,9 +288,7 @@ fn as_server_name(text: &str) -> String {
 /// Notifications of the program that wait. Further ones are dropped.
 const NOTICES: usize = 256;
 
-/// Before the first new start; doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before a program is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A program that ran this long has not failed at its start.

@@ -11,6 +11,7 @@ use rmcp::model::ServerNotification;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::backoff::Backoff;
 use crate::catalogue::Catalogue;
 use crate::client_side::OurSide;
 use crate::listening::listen;
@@ -78,7 +79,7 @@ async fn follow(
     catalogue: Arc<Catalogue>,
     listed: mpsc::Sender<Arc<str>>,
 ) -> Arc<str> {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(LONGEST_PAUSE);
     let mut changes = bus.changes();
     loop {
         let here = bus.directory().instances(&name).next().is_some();
@@ -100,7 +101,7 @@ async fn follow(
         };
         match bus.open_any(&name, ours).await {
             Ok(session) => {
-                pause = FIRST_PAUSE;
+                backoff.succeeded();
                 let session = Arc::new(session);
                 stay(&session, &name, &catalogue, &mail, &listed).await;
                 catalogue.set_session(&name, None);
@@ -110,9 +111,8 @@ async fn follow(
                 let _ = listed.try_send(name.clone());
                 tokio::select! {
                     _ = changes.next() => {}
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(backoff.pause()) => {}
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -242,7 +242,5 @@ const SERVERS: usize = 256;
 /// Notifications of one server that wait. Further ones are dropped.
 const NOTICES: usize = 256;
 
-/// Before a session is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before a session is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@ use agentmq_sdk::mcp::{Bus, BusConfig};
 use tokio::sync::watch;
 
 use crate::agent_tools::follow_agents;
+use crate::backoff::Backoff;
 use crate::binding::is_refused;
 use crate::bridge::Bridge;
 use crate::catalogue::Catalogue;
@@ -37,12 +38,12 @@ async fn stay_connected(
     catalogue: &Arc<Catalogue>,
     current: &watch::Sender<Option<Bus>>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(LONGEST_PAUSE);
     loop {
         let filters = BusConfig { filters: config.filters.clone() };
-        match Bus::connect(config.options.clone(), filters).await {
+        let pause = match Bus::connect(config.options.clone(), filters).await {
             Ok(bus) => {
-                pause = FIRST_PAUSE;
+                backoff.succeeded();
                 catalogue.set_agents_alone(false);
                 tracing::info!(client_id = bus.client_id(), "connected to the bus");
                 current.send_replace(Some(bus.clone()));
@@ -50,24 +51,23 @@ async fn stay_connected(
                 current.send_replace(None);
                 let error = bus.client().ending();
                 tracing::warn!(%error, "the connection to the bus has ended");
+                backoff.pause()
             }
             Err(error) if is_refused(&error) => {
                 catalogue.set_agents_alone(true);
                 catalogue.set_ready();
-                pause = LONGEST_PAUSE;
                 tracing::warn!(%error, fix = error.fix(), "no servers of MCP: not allowed");
+                LONGEST_PAUSE
             }
             Err(error) => {
                 catalogue.set_tried();
                 tracing::warn!(%error, fix = error.fix(), "no connection to the bus");
+                backoff.pause()
             }
-        }
+        };
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Before the broker is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before the broker is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

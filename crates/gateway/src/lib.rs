@@ -10,6 +10,7 @@
 mod agent_side;
 mod agent_tools;
 mod backend;
+mod backoff;
 mod binding;
 mod bridge;
 mod bus_listeners;

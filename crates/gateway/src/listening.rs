@@ -13,6 +13,8 @@ use rmcp::model::{
 use rmcp::service::{Peer, ServiceError, Subscription};
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
+
 /// The resources of which somebody wants to know changes.
 pub(crate) type Wanted = BTreeSet<String>;
 
@@ -27,7 +29,7 @@ pub(crate) async fn listen(
 ) {
     // The one before ends when its successor has begun: nothing is missed between them.
     let mut before: Option<Subscription> = None;
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(LONGEST_PAUSE);
     loop {
         let filter = everything(&wanted.borrow_and_update());
         let begun = tokio::time::timeout(REQUEST_TIMEOUT, peer.listen(filter)).await;
@@ -41,8 +43,7 @@ pub(crate) async fn listen(
                     return;
                 }
                 tracing::debug!(?failed, "changes are not told; trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::time::sleep(backoff.pause()).await;
                 continue;
             }
         };
@@ -50,7 +51,7 @@ pub(crate) async fn listen(
         if !is_whole {
             again();
         }
-        pause = FIRST_PAUSE;
+        backoff.succeeded();
         loop {
             tokio::select! {
                 changed = wanted.changed() => {
@@ -63,7 +64,7 @@ pub(crate) async fn listen(
                 next = subscription.next() => match next {
                     Ok(Some(notification)) => tell(without_subscription(notification)),
                     _ => {
-                        tokio::time::sleep(FIRST_PAUSE).await;
+                        tokio::time::sleep(backoff.pause()).await;
                         break;
                     }
                 },
@@ -105,7 +106,5 @@ fn everything(resources: &Wanted) -> SubscriptionFilter {
 /// In `_meta` of a notice.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// Before it is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before it is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

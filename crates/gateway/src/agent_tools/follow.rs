@@ -7,6 +7,7 @@ use agentmq_client::{Event, Options};
 use agentmq_sdk::tools::{Error, ToolClient};
 
 use crate::agent_tools::{connect, online};
+use crate::backoff::Backoff;
 use crate::binding::is_refusal;
 use crate::catalogue::Catalogue;
 
@@ -18,11 +19,11 @@ pub(crate) async fn follow_agents(
     filters: &[String],
     catalogue: &Arc<Catalogue>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(LONGEST_PAUSE);
     loop {
         let followed = match connect(options, namespace).await {
             Ok(client) => {
-                pause = FIRST_PAUSE;
+                backoff.succeeded();
                 let followed = follow(&client, filters, catalogue).await;
                 catalogue.set_agent_client(None);
                 client.close().await;
@@ -40,8 +41,7 @@ pub(crate) async fn follow_agents(
         if let Err(error) = followed {
             tracing::debug!(%error, "no connection for tools of MQTT.Agent");
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
@@ -73,7 +73,5 @@ async fn follow(
     }
 }
 
-/// Before the broker is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
+/// Before the broker is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
