@@ -21,7 +21,7 @@ use crate::Error;
 use crate::agent_side::result::{to_agent, to_tool_error};
 use crate::backoff::Backoff;
 use crate::binding::{Binding, is_refusal};
-use crate::expose::Happening;
+use crate::happening::Happening;
 use crate::host_name::{host_name, level_name};
 
 /// Who has tools to offer.
@@ -67,18 +67,18 @@ pub(crate) async fn offer_to_agents(
     stop: CancellationToken,
     report: impl Fn(Happening),
 ) -> Result<(), Error> {
-    if !binding.has_agent() {
-        return std::future::pending().await;
-    }
     let must = instead_of.is_some() || !binding.has_mcp();
-    match keep_offered(side, offering, must, stop, &report).await {
-        Ok(()) => Ok(()),
-        Err(error) if must => Err(instead_of.unwrap_or_else(|| error.into())),
-        Err(error) => {
-            report(Happening::Refused { binding: Binding::Agent, why: error.to_string() });
-            std::future::pending().await
+    if binding.has_agent() {
+        match keep_offered(side, offering, must, &stop, &report).await {
+            Ok(()) => {}
+            Err(error) if must => return Err(instead_of.unwrap_or_else(|| error.into())),
+            Err(error) => {
+                report(Happening::Refused { binding: Binding::Agent, why: error.to_string() });
+            }
         }
     }
+    stop.cancelled().await;
+    Ok(())
 }
 
 /// Returns an error where it is no use to go on.
@@ -86,7 +86,7 @@ async fn keep_offered(
     side: AgentSide,
     mut offering: Offering,
     mut must: bool,
-    stop: CancellationToken,
+    stop: &CancellationToken,
     report: impl Fn(Happening),
 ) -> Result<(), tools::Error> {
     let mut backoff = Backoff::new(LONGEST_PAUSE);
@@ -100,7 +100,7 @@ async fn keep_offered(
                     tracing::warn!(error, "the server's tools are not known; asking again");
                     tokio::select! {
                         () = tokio::time::sleep(backoff.pause()) => {}
-                        () = changed(&mut offering, &stop) => {}
+                        () = changed(&mut offering, stop) => {}
                     }
                     continue;
                 }
@@ -109,7 +109,7 @@ async fn keep_offered(
         };
         let ended = match offer.filter(|_| !tools.is_empty()) {
             None => {
-                changed(&mut offering, &stop).await;
+                changed(&mut offering, stop).await;
                 continue;
             }
             Some(offer) => {
@@ -119,7 +119,7 @@ async fn keep_offered(
                         backoff.succeeded();
                         must = false;
                         report(side.offered(&server, names));
-                        side.stay(server, (&offer, &tools), &mut offering, &stop).await
+                        side.stay(server, (&offer, &tools), &mut offering, stop).await
                     }
                     Err(error) => Some(error),
                 }

@@ -1,22 +1,21 @@
 //! An MCP server on the bus: started or reached, watched, and started or reached again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentmq_client::Options;
-use agentmq_sdk::mcp::{self, Acceptor, Instance, Server, ServerConfig};
+use agentmq_sdk::mcp::{Server, ServerConfig};
 use rmcp::model::ServerNotification;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::agent_side::{AgentSide, offer_to_agents};
 use crate::backend::{Backend, Exposed};
 use crate::backoff::Backoff;
-use crate::binding::{Binding, is_refusal};
+use crate::binding::Binding;
 use crate::forward::{Audience, Forward, Shared};
+use crate::happening::{Happening, by_several};
+use crate::on_bus::{Place, connect};
 
 /// What to expose, and how.
 #[derive(Debug, Clone)]
@@ -36,44 +35,6 @@ pub struct Expose {
     pub options: Options,
 }
 
-/// What happens meanwhile.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Happening {
-    /// Clients can begin sessions.
-    Online {
-        /// Under this name and identifier.
-        instance: Instance,
-    },
-    /// Clients of MQTT.Agent can call its tools.
-    Offered {
-        /// The server's name there.
-        server: String,
-        /// Where its topics are.
-        namespace: String,
-        /// The client id of that connection.
-        id: String,
-        /// The tools' names there.
-        tools: Vec<String>,
-    },
-    /// The broker does not allow one of both bindings; the other one goes on.
-    Refused {
-        /// Which.
-        binding: Binding,
-        /// What it said.
-        why: String,
-    },
-    /// The program has ended, or cannot be started again; it is off the bus until it runs again.
-    Offline {
-        /// What is not there any more; `None` without MCP's binding.
-        instance: Option<Instance>,
-        /// What happened.
-        why: String,
-        /// When it is tried again.
-        retry_in: Duration,
-    },
-}
-
 /// Starts the program, puts it on the bus, and keeps it there until `stop` is ready. A program that
 /// cannot be started the first time, and a broker that cannot be reached, are errors at once.
 pub async fn expose(
@@ -82,7 +43,6 @@ pub async fn expose(
     report: impl FnMut(Happening) + Send,
 ) -> Result<(), Error> {
     let report = by_several(report);
-    let report = &report;
     let (notices, told) = mpsc::channel(NOTICES);
     tokio::pin!(stop);
     let shared = Arc::new(Shared::default());
@@ -93,40 +53,29 @@ pub async fn expose(
     };
     shared.set_backend(Some(backend.clone())).await;
     let named = server_config(&config, &backend);
-    let own_name = named.name.clone();
-    let mcp = match Box::pin(connect(config.binding, &config.options, named, report)).await {
-        Ok(mcp) => mcp,
+    let Expose { server: exposed, binding, namespace, options, .. } = config;
+    let place = Place { binding, options: &options, namespace: &namespace };
+    let sessions = shared.clone();
+    let serve = move |caller| Forward::new(&sessions, caller);
+    let mut on_bus = match connect(place, named, serve, shared.offering(), &report).await {
+        Ok(on_bus) => on_bus,
         Err(error) => {
             backend.end().await;
             return Err(error);
         }
     };
-    let (mcp, refused) = mcp;
-    let (server, mut accepting) = match mcp {
-        Some((server, acceptor)) => {
-            let sessions = shared.clone();
-            let accepting = acceptor.run(move |caller| Forward::new(&sessions, caller));
-            (Some(server), Some(tokio::spawn(accepting)))
-        }
-        None => (None, None),
-    };
+    let server = on_bus.server();
     tokio::spawn(pass_on(told, server.clone(), shared.clone()));
-    let agent = agent_side(&config.options, &config.namespace, server.as_ref(), &own_name);
-    let ending = CancellationToken::new();
-    let offering = shared.offering();
-    let offered = offer_to_agents(config.binding, agent, offering, refused, ending.clone(), report);
-    let mut offered = Box::pin(offered);
-    let supervised = supervise(&config, server.as_ref(), &shared, backend, &notices, report);
-    let ended = tokio::select! {
-        () = supervised => Ok(()),
-        () = &mut stop => Ok(()),
-        ended = ended(&mut accepting) => Err(ended.into()),
-        ended = &mut offered => ended,
+    let supervised = supervise(&exposed, server.as_ref(), &shared, backend, &notices, &report);
+    let work = async {
+        tokio::select! {
+            () = supervised => Ok(()),
+            () = &mut stop => Ok(()),
+        }
     };
-    // In this order: nobody begins what nobody will end.
-    ending.cancel();
-    if let Some(server) = server.as_ref().filter(|_| ended.is_ok()) {
-        server.offline().await;
+    let ended = on_bus.serve(work).await;
+    if ended.is_ok() {
+        on_bus.withdraw().await;
     }
     let backend = shared.backend();
     shared.set_backend(None).await;
@@ -134,73 +83,14 @@ pub async fn expose(
         backend.end().await;
     }
     if ended.is_ok() {
-        if config.binding.has_agent() {
-            let _ = tokio::time::timeout(FAREWELL, offered).await;
-        }
-        if let Some(server) = server {
-            server.close().await;
-        }
+        on_bus.close().await;
     }
     ended
 }
 
-/// A report to which several tell what happens.
-pub(crate) fn by_several(report: impl FnMut(Happening)) -> impl Fn(Happening) {
-    let report = Mutex::new(report);
-    move |happening| {
-        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-        report(happening);
-    }
-}
-
-/// Where clients of MQTT.Agent find a server: under the name that the broker has given it, if any.
-pub(crate) fn agent_side(
-    options: &Options,
-    namespace: &str,
-    server: Option<&Server>,
-    own_name: &str,
-) -> AgentSide {
-    let mut options = options.clone();
-    if !options.client_id.is_empty() {
-        options.client_id.push_str(":tools");
-    }
-    let served = server.is_some();
-    let server = server.map_or(own_name, |server| server.instance().name()).to_owned();
-    AgentSide { options, namespace: namespace.to_owned(), server, served }
-}
-
-/// Connects as a server of MCP, if that is wanted. Where the broker does not allow it and there is
-/// another binding, that goes on without this one, and the second part says why.
-pub(crate) async fn connect(
-    binding: Binding,
-    options: &Options,
-    config: ServerConfig,
-    report: impl Fn(Happening),
-) -> Result<(Option<(Server, Acceptor)>, Option<Error>), Error> {
-    if !binding.has_mcp() {
-        return Ok((None, None));
-    }
-    match Server::connect(options.clone(), config).await {
-        Ok(connected) => Ok((Some(connected), None)),
-        Err(mcp::Error::Mqtt(cause)) if binding.has_agent() && is_refusal(&cause) => {
-            report(Happening::Refused { binding: Binding::Mcp, why: cause.to_string() });
-            Ok((None, Some(mcp::Error::Mqtt(cause).into())))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Why the server's work is over.
-async fn ended(accepting: &mut Option<JoinHandle<mcp::Error>>) -> mcp::Error {
-    match accepting {
-        Some(accepting) => accepting.await.unwrap_or(mcp::Error::Closed),
-        None => std::future::pending().await,
-    }
-}
-
 /// Puts the server on the bus while the program runs, for ever.
 async fn supervise(
-    config: &Expose,
+    exposed: &Exposed,
     server: Option<&Server>,
     shared: &Arc<Shared>,
     mut backend: Arc<Backend>,
@@ -220,14 +110,14 @@ async fn supervise(
         if let Some(server) = server {
             server.offline().await;
         }
-        let mut why = format!("{}: {}", config.server.name(), backend.end().await);
+        let mut why = format!("{}: {}", exposed.name(), backend.end().await);
         backoff.went_well_for(started.elapsed());
         backend = loop {
             let instance = server.map(|server| server.instance().clone());
             let pause = backoff.pause();
             report(Happening::Offline { instance, why, retry_in: pause });
             tokio::time::sleep(pause).await;
-            match Backend::start(&config.server, notices.clone(), shared.wanted()).await {
+            match Backend::start(exposed, notices.clone(), shared.wanted()).await {
                 Ok(backend) => break Arc::new(backend),
                 Err(error) => why = error.to_string(),
             }
@@ -294,14 +184,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A program that ran this long has not failed at its start.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// How long the end of MQTT.Agent's binding may take.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(6);
-
 /// Letters of a name that a program gives itself.
 const NAME_LETTERS: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use agentmq_sdk::mcp;
     use proptest::prelude::*;
 
     use super::*;

@@ -4,7 +4,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::expose::{Expose, Happening, expose};
+use crate::expose::{Expose, expose};
+use crate::happening::Happening;
 use crate::{BusError, Error};
 
 /// Exposes so many processes of a program until `stop` is ready. Each has a client id of its own,

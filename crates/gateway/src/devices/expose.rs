@@ -13,9 +13,10 @@ use super::call::Running;
 use super::file::Devices;
 use super::handler::DeviceServer;
 use super::topics::Topics;
-use crate::agent_side::{Offer, Soon, offer_to_agents};
+use crate::agent_side::{Offer, Soon};
 use crate::binding::Binding;
-use crate::expose::{FAREWELL, Happening, agent_side, by_several, connect};
+use crate::happening::{Happening, by_several};
+use crate::on_bus::{Place, connect};
 use crate::{BusError, Error};
 
 /// Which devices to expose, and how.
@@ -67,7 +68,6 @@ pub async fn expose_devices(
     report: impl FnMut(Happening),
 ) -> Result<(), Error> {
     let report = by_several(report);
-    let report = &report;
     let ExposeDevices { devices, name, description, binding, namespace, options } = config;
     let mut to_devices = options.clone();
     if !to_devices.client_id.is_empty() {
@@ -82,44 +82,29 @@ pub async fn expose_devices(
         description: description.or(devices.description).unwrap_or_default(),
         ..ServerConfig::default()
     };
-    let own_name = named.name.clone();
-    let (mcp, refused) = Box::pin(connect(binding, &options, named, report)).await?;
-    let (server, acceptor) = mcp.unzip();
-    let agent = agent_side(&options, &namespace, server.as_ref(), &own_name);
+    let place = Place { binding, options: &options, namespace: &namespace };
     let service = DeviceServer(running.clone());
-    let accepted = async {
-        match acceptor {
-            Some(acceptor) => acceptor.run(move |_| service.clone()).await,
-            None => std::future::pending().await,
-        }
-    };
-    let announced = async {
+    let (_offer, offering) = watch::channel(Some(running as Arc<dyn Offer>));
+    let mut on_bus = connect(place, named, move |_| service.clone(), offering, &report).await?;
+    let server = on_bus.server();
+    let work = async {
         if let Some(server) = &server {
             server.online().await;
             report(Happening::Online { instance: server.instance().clone() });
         }
-        std::future::pending::<()>().await;
+        let error = (&mut listening).await.unwrap_or(MqttError::Closed);
+        Err(BusError::from(error).into())
     };
-    let ending = CancellationToken::new();
-    let (_offer, offering) = watch::channel(Some(running as Arc<dyn Offer>));
-    let offered = offer_to_agents(binding, agent, offering, refused, ending.clone(), report);
-    let mut offered = Box::pin(offered);
-    tokio::pin!(accepted);
-    let ended: Result<(), Error> = tokio::select! {
-        () = stop => Ok(()),
-        () = announced => Ok(()),
-        ended = &mut accepted => Err(ended.into()),
-        ended = &mut offered => ended,
-        error = &mut listening => Err(BusError::from(error.unwrap_or(MqttError::Closed)).into()),
+    let work = async {
+        tokio::select! {
+            ended = work => ended,
+            () = stop => Ok(()),
+        }
     };
-    ending.cancel();
+    let ended = on_bus.serve(work).await;
     if ended.is_ok() {
-        if binding.has_agent() {
-            let _ = tokio::time::timeout(FAREWELL, offered).await;
-        }
-        if let Some(server) = &server {
-            tokio::join!(server.close(), accepted);
-        }
+        on_bus.withdraw().await;
+        on_bus.close().await;
     }
     topics.client.disconnect().await;
     ended
