@@ -49,7 +49,7 @@ impl Service<RoleClient> for OurSide {
 }
 
 /// What we say when a session begins.
-pub(crate) fn our_info() -> InitializeRequestParams {
+fn our_info() -> InitializeRequestParams {
     let us = Implementation::new("agentmq", env!("CARGO_PKG_VERSION"));
     InitializeRequestParams::new(ClientCapabilities::default(), us)
         .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)

@@ -9,17 +9,16 @@ use agentmq_sdk::mcp::{
     self, Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Fault, Session, call, fault_of,
 };
 use agentmq_sdk::tools::ToolClient;
-use rmcp::ClientHandler;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResult, ContentBlock, ErrorCode, ErrorData,
-    InitializeRequestParams, JsonObject, ProgressNotificationParam, ResourceContents, ServerResult,
+    JsonObject, ProgressNotificationParam, ResourceContents, ServerResult,
 };
 use serde_json::Value;
 
 use crate::Error;
 use crate::agent_tools::{self, AgentTool};
 use crate::binding::is_refused;
-use crate::client_side::our_info;
+use crate::client_side::OurSide;
 use crate::listing;
 use crate::registrar::now_ms;
 
@@ -201,7 +200,7 @@ impl Tools {
     pub async fn open(&self, server: &str) -> Result<Opened, Error> {
         let nobody = || mcp::Error::Offline(server.to_owned());
         let bus = self.bus.as_ref().ok_or_else(nobody)?;
-        Ok(Opened(Way::Mcp(Box::new(bus.open_any(server, || OurSide).await?))))
+        Ok(Opened(Way::Mcp(Box::new(bus.open_any(server, ours).await?))))
     }
 
     /// The tool of MQTT.Agent that `SERVER/TOOL` means, if there is one.
@@ -318,7 +317,7 @@ impl From<ErrorData> for Refusal {
 }
 
 async fn tools_of(bus: &Bus, server: &str) -> Result<Vec<Tool>, String> {
-    let session = bus.open_any(server, || OurSide).await.map_err(|error| error.to_string())?;
+    let session = bus.open_any(server, ours).await.map_err(|error| error.to_string())?;
     let has = has_tools(&session);
     let tools = listing::tools(session.peer(), has).await;
     let tools = tools.map_err(|error| error.message.into_owned())?;
@@ -371,14 +370,9 @@ fn text_of(block: &ContentBlock) -> String {
     }
 }
 
-/// Our side of such a session.
-#[derive(Debug, Clone, Copy)]
-struct OurSide;
-
-impl ClientHandler for OurSide {
-    fn get_info(&self) -> InitializeRequestParams {
-        our_info()
-    }
+/// Our side of a session in which only answers are of use.
+fn ours() -> OurSide {
+    OurSide::new(drop)
 }
 
 /// Servers that are asked at the same time.
