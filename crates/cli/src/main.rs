@@ -3,6 +3,7 @@
 
 mod audited;
 mod bench;
+mod bus_args;
 mod certificates;
 mod claim_args;
 mod clock;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use agentmq_client::Options;
 use rmcp::service::serve_server;
 use rmcp::transport::stdio_pipes;
 
@@ -10,21 +9,12 @@ use crate::Error;
 use crate::catalogue::Catalogue;
 use crate::follow_bus::follow_bus;
 use crate::host::Host;
+use crate::servers::Servers;
 
-/// What to offer a host.
-#[derive(Debug, Clone)]
-pub struct Bridge {
-    /// Filters over server-names.
-    pub filters: Vec<String>,
-    /// Where the topics of MQTT.Agent are.
-    pub namespace: String,
-    /// The broker.
-    pub options: Options,
-}
-
-/// Serves the host on standard input and output until it closes them, or `stop` is ready. The host
-/// gets its answers whether the broker can be reached or not; the broker is tried again for ever.
-pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<(), Error> {
+/// Offers servers to the host on standard input and output until it closes them, or `stop` is
+/// ready. The host gets its answers whether the broker can be reached or not; the broker is tried
+/// again for ever.
+pub async fn bridge(servers: Servers, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let catalogue = Arc::new(Catalogue::with_registrar());
     let host = Host::new(catalogue.clone());
     let serving = async {
@@ -39,6 +29,6 @@ pub async fn bridge(config: Bridge, stop: impl Future<Output = ()>) -> Result<()
             () = stop => {}
         }
     };
-    follow_bus(&config, &catalogue, work).await;
+    follow_bus(&servers, &catalogue, work).await;
     Ok(())
 }

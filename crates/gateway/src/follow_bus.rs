@@ -9,22 +9,22 @@ use tokio::sync::watch;
 use crate::agent_tools::follow_agents;
 use crate::backoff::Backoff;
 use crate::binding::is_refused;
-use crate::bridge::Bridge;
 use crate::catalogue::Catalogue;
 use crate::follow::follow_all;
+use crate::servers::Servers;
 
 /// Keeps a catalogue as the bus is, until `work` is done; then says good-bye. The broker is tried
 /// again for ever.
 pub(crate) async fn follow_bus(
-    config: &Bridge,
+    servers: &Servers,
     catalogue: &Arc<Catalogue>,
     work: impl Future<Output = ()>,
 ) {
     let (current, bus) = watch::channel(None);
     tokio::select! {
         () = work => {}
-        () = stay_connected(config, catalogue, &current) => {}
-        () = follow_agents(&config.options, &config.namespace, &config.filters, catalogue) => {}
+        () = stay_connected(servers, catalogue, &current) => {}
+        () = follow_agents(&servers.options, &servers.namespace, &servers.filters, catalogue) => {}
     }
     let bus: Option<Bus> = bus.borrow().clone();
     if let Some(bus) = bus {
@@ -34,14 +34,14 @@ pub(crate) async fn follow_bus(
 
 /// Connects, follows the servers, and begins anew when the client has given up.
 async fn stay_connected(
-    config: &Bridge,
+    servers: &Servers,
     catalogue: &Arc<Catalogue>,
     current: &watch::Sender<Option<Bus>>,
 ) {
     let mut backoff = Backoff::new(LONGEST_PAUSE);
     loop {
-        let filters = BusConfig { filters: config.filters.clone() };
-        let pause = match Bus::connect(config.options.clone(), filters).await {
+        let filters = BusConfig { filters: servers.filters.clone() };
+        let pause = match Bus::connect(servers.options.clone(), filters).await {
             Ok(bus) => {
                 backoff.succeeded();
                 catalogue.set_agents_alone(false);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agentmq_agents::{Protocol, Registry, ServerKey};
-use agentmq_client::Options;
 use agentmq_sdk::mcp::{
     self, Bus, BusConfig, Call, DISCOVERY_TIMEOUT, Fault, Session, call, fault_of,
 };
@@ -21,6 +20,7 @@ use crate::binding::is_refused;
 use crate::client_side::OurSide;
 use crate::listing;
 use crate::registrar::now_ms;
+use crate::servers::Servers;
 
 /// A connection that asks servers for their tools.
 #[derive(Debug)]
@@ -72,15 +72,12 @@ pub struct Answer {
 impl Tools {
     /// Connects, and finds out who is online. A binding that the broker does not allow is left out,
     /// unless that is true of both.
-    pub async fn connect(
-        options: Options,
-        filters: Vec<String>,
-        namespace: &str,
-    ) -> Result<Self, Error> {
+    pub async fn connect(servers: Servers) -> Result<Self, Error> {
+        let Servers { filters, namespace, options } = servers;
         let config = BusConfig { filters: filters.clone() };
         let (bus, agents) = tokio::join!(
             Box::pin(Bus::connect(options.clone(), config)),
-            Box::pin(agent_tools::connect(&options, namespace)),
+            Box::pin(agent_tools::connect(&options, &namespace)),
         );
         let agents = agents.inspect_err(|error| tracing::info!(%error, "no tools of MQTT.Agent"));
         let (bus, agents) = match (bus, agents.ok()) {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::bridge::Bridge;
 use crate::catalogue::Catalogue;
 use crate::follow_bus::follow_bus;
 use crate::registrar::RegistryChange;
+use crate::servers::Servers;
 
 /// Tells what happens until `stop` is ready, beginning with what is there. The broker is tried
 /// again for ever; while it cannot be reached nothing happens.
 pub async fn watch(
-    config: Bridge,
+    servers: Servers,
     stop: impl Future<Output = ()>,
     mut told: impl FnMut(RegistryChange),
 ) {
@@ -33,5 +33,5 @@ pub async fn watch(
             () = stop => {}
         }
     };
-    follow_bus(&config, &catalogue, work).await;
+    follow_bus(&servers, &catalogue, work).await;
 }

@@ -4,16 +4,15 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use agentmq_client::Options;
 use agentmq_gateway::{
-    Binding, Bridge, Devices, Expose, ExposeDevices, Exposed, Happening, HttpServer, NAMESPACE,
-    Program, bridge, check_name_filter, check_server_name, expose_devices, expose_replicas,
+    Binding, Devices, Expose, ExposeDevices, Exposed, Happening, HttpServer, Program, bridge,
+    check_server_name, expose_devices, expose_replicas,
 };
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::bus_args::{BusArgs, ServersArgs};
 use crate::commands::mcp_install;
-use crate::connection::ConnectionArgs;
 use crate::failure::Failure;
 use crate::interruption::interrupted;
 use crate::output::{Output, harmless};
@@ -31,7 +30,7 @@ enum Command {
     Expose(ExposeArgs),
     /// Be an MCP server on standard input and output that offers what is on the bus: for hosts like
     /// Claude Desktop.
-    Bridge(BridgeArgs),
+    Bridge(ServersArgs),
     /// Have a program that uses MCP servers start the bridge: shows what changes in its file.
     Install(mcp_install::Args),
 }
@@ -55,8 +54,6 @@ struct ExposeArgs {
     /// allows them.
     #[arg(long, value_enum, default_value = "both")]
     binding: BindingArg,
-    #[command(flatten)]
-    namespace: NamespaceArg,
     /// How many processes of the program; each is an instance of its own, and is started again by
     /// itself. With --id their client ids are ID:1, ID:2 and so on.
     #[arg(
@@ -68,7 +65,7 @@ struct ExposeArgs {
     )]
     replicas: u16,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    bus: BusArgs,
     #[command(flatten)]
     http: HttpArgs,
     /// The program and its arguments; no shell reads them.
@@ -81,14 +78,6 @@ enum BindingArg {
     Mcp,
     Agent,
     Both,
-}
-
-/// Where the tools of MQTT.Agent are.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NamespaceArg {
-    /// Topics of MQTT.Agent begin with this.
-    #[arg(long, value_name = "TOPIC", default_value = NAMESPACE)]
-    pub(crate) namespace: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,17 +125,6 @@ impl HttpArgs {
     }
 }
 
-#[derive(Debug, clap::Args)]
-struct BridgeArgs {
-    /// Offer only servers whose names match; + stands for one level, # for the rest.
-    #[arg(long = "server", value_name = "FILTER", default_value = "#")]
-    servers: Vec<String>,
-    #[command(flatten)]
-    namespace: NamespaceArg,
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     start_log(output.json);
     match args.command {
@@ -166,8 +144,8 @@ async fn run_expose(args: ExposeArgs, output: &Output) -> Result<(), Failure> {
         let so_far = std::mem::replace(&mut printed, Ok(()));
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
-    let options = options_for_mcp(&args.connection)?;
-    let ExposeArgs { name, description, namespace: NamespaceArg { namespace }, .. } = args;
+    let options = args.bus.options()?;
+    let ExposeArgs { name, description, bus: BusArgs { namespace, .. }, .. } = args;
     let binding = match args.binding {
         BindingArg::Mcp => Binding::Mcp,
         BindingArg::Agent => Binding::Agent,
@@ -234,24 +212,8 @@ fn describe(happening: &Happening) -> (String, serde_json::Value) {
 }
 
 /// Nothing but the protocol goes to standard output, so there is no [`Output`] here.
-async fn run_bridge(args: BridgeArgs) -> Result<(), Failure> {
-    for filter in &args.servers {
-        check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
-    }
-    let options = options_for_mcp(&args.connection)?;
-    let NamespaceArg { namespace } = args.namespace;
-    let config = Bridge { filters: args.servers, namespace, options };
-    Ok(Box::pin(bridge(config, stopped())).await?)
-}
-
-/// The options of a component of MCP, which needs the properties of MQTT 5.
-pub(crate) fn options_for_mcp(connection: &ConnectionArgs) -> Result<Options, Failure> {
-    let options = connection.options()?;
-    if options.version.is_v5() {
-        return Ok(options);
-    }
-    let what = format!("MCP over MQTT needs MQTT 5, not {}", options.version);
-    Err(Failure::usage(what, "leave --mqtt out"))
+async fn run_bridge(args: ServersArgs) -> Result<(), Failure> {
+    Ok(Box::pin(bridge(args.servers()?, stopped())).await?)
 }
 
 /// Ready when somebody wants us to end.

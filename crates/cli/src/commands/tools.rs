@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use agentmq_client::Reconnect;
-use agentmq_gateway::{Answer, Fault, Opened, Refusal, Tool, Tools, Unheard, check_name_filter};
+use agentmq_gateway::{Answer, Fault, Opened, Refusal, Servers, Tool, Tools, Unheard};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::commands::mcp::{NamespaceArg, options_for_mcp, start_log, stopped};
+use crate::bus_args::{BusArgs, ServersArgs};
+use crate::commands::mcp::{start_log, stopped};
 use crate::commands::{tools_info, tools_watch};
-use crate::connection::{ConnectionArgs, parse_pair};
+use crate::connection::parse_pair;
 use crate::duration;
 use crate::failure::{Exit, Failure};
 use crate::json_indent::indent;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the tools of all MCP servers on the bus, and those of MQTT.Agent.
-    Ls(LsArgs),
+    Ls(ServersArgs),
     /// Tell all of a server or a tool: what it takes, who serves it, and its fingerprint, which is
     /// another one when the tool says something else.
     Info(tools_info::Args),
@@ -33,18 +34,7 @@ enum Command {
     Call(CallArgs),
     /// Tell what happens to servers and tools until Ctrl-C: who comes and goes, and which tools say
     /// something else than before.
-    Watch(tools_watch::Args),
-}
-
-#[derive(Debug, clap::Args)]
-struct LsArgs {
-    /// Ask only servers whose names match; + stands for one level, # for the rest.
-    #[arg(long = "server", value_name = "FILTER", default_value = "#")]
-    servers: Vec<String>,
-    #[command(flatten)]
-    namespace: NamespaceArg,
-    #[command(flatten)]
-    connection: ConnectionArgs,
+    Watch(ServersArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,9 +52,7 @@ struct CallArgs {
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
     #[command(flatten)]
-    namespace: NamespaceArg,
-    #[command(flatten)]
-    connection: ConnectionArgs,
+    bus: BusArgs,
 }
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
@@ -77,11 +65,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
 }
 
-async fn ls(args: LsArgs, output: &Output) -> Result<(), Failure> {
-    for filter in &args.servers {
-        check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
-    }
-    let tools = connect(&args.connection, args.servers, &args.namespace).await?;
+async fn ls(args: ServersArgs, output: &Output) -> Result<(), Failure> {
+    let tools = connect(args.servers()?).await?;
     let (found, unheard) = tools.list().await;
     let names = found.iter().map(|tool| path(tool).chars().count());
     let width = names.max().unwrap_or_default().min(WIDEST);
@@ -112,7 +97,7 @@ pub(crate) fn tell_unheard(unheard: &[Unheard], output: &Output) {
 }
 
 async fn call(args: CallArgs, output: &Output) -> Result<(), Failure> {
-    let tools = connect(&args.connection, vec!["#".into()], &args.namespace).await?;
+    let tools = connect(args.bus.servers()?).await?;
     let ended = call_with(&tools, &args, output).await;
     tools.close().await;
     ended
@@ -203,14 +188,9 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn connect(
-    connection: &ConnectionArgs,
-    filters: Vec<String>,
-    NamespaceArg { namespace }: &NamespaceArg,
-) -> Result<Tools, Failure> {
-    let mut options = options_for_mcp(connection)?;
-    options.reconnect = Reconnect::NEVER;
-    Ok(Tools::connect(options, filters, namespace).await?)
+pub(crate) async fn connect(mut servers: Servers) -> Result<Tools, Failure> {
+    servers.options.reconnect = Reconnect::NEVER;
+    Ok(Tools::connect(servers).await?)
 }
 
 pub(crate) fn path(tool: &Tool) -> String {

@@ -3,9 +3,8 @@
 use agentmq_gateway::{Protocol, Registered, ServerKey, Tool, Tools};
 use serde_json::json;
 
-use crate::commands::mcp::NamespaceArg;
+use crate::bus_args::BusArgs;
 use crate::commands::tools::{connect, path, tell_unheard};
-use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::json_indent::indent;
 use crate::output::{Output, harmless};
@@ -16,13 +15,11 @@ pub(crate) struct Args {
     #[arg(value_name = "SERVER[/TOOL]")]
     target: String,
     #[command(flatten)]
-    namespace: NamespaceArg,
-    #[command(flatten)]
-    connection: ConnectionArgs,
+    bus: BusArgs,
 }
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let tools = connect(&args.connection, vec!["#".into()], &args.namespace).await?;
+    let tools = connect(args.bus.servers()?).await?;
     let told = tell(&tools, &args.target, output).await;
     tools.close().await;
     told

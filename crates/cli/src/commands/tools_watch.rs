@@ -1,39 +1,21 @@
 //! `agentmq tools watch`.
 
-use agentmq_gateway::{
-    Bridge, RegistryChange, RegistryEvent, ToolsChanged, check_name_filter, watch,
-};
+use agentmq_gateway::{RegistryChange, RegistryEvent, ToolsChanged, watch};
 use serde_json::{Value, json};
 
-use crate::commands::mcp::{NamespaceArg, options_for_mcp, stopped};
-use crate::connection::ConnectionArgs;
+use crate::bus_args::ServersArgs;
+use crate::commands::mcp::stopped;
 use crate::failure::Failure;
 use crate::output::{Output, harmless};
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Follow only servers whose names match; + stands for one level, # for the rest.
-    #[arg(long = "server", value_name = "FILTER", default_value = "#")]
-    servers: Vec<String>,
-    #[command(flatten)]
-    namespace: NamespaceArg,
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    for filter in &args.servers {
-        check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
-    }
-    let options = options_for_mcp(&args.connection)?;
-    let config = Bridge { filters: args.servers, namespace: args.namespace.namespace, options };
+pub(crate) async fn run(args: ServersArgs, output: &Output) -> Result<(), Failure> {
     let mut printed = Ok(());
     let told = |change| {
         let (line, object) = describe(&change);
         let so_far = std::mem::replace(&mut printed, Ok(()));
         printed = so_far.and_then(|()| output.result(&line, &object));
     };
-    watch(config, stopped(), told).await;
+    watch(args.servers()?, stopped(), told).await;
     printed
 }
 
