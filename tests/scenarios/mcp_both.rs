@@ -1,14 +1,13 @@
 //! `agentmq mcp expose` in both bindings: what clients of MQTT.Agent see of an MCP program.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentmq_sdk::tools::{Failure, McpOrigin, ToolClient, ToolInfo};
-use agentmq_testkit::{Broker, PATIENCE};
+use agentmq_testkit::Broker;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::mcp_program::{Lines, fixture, url};
+use crate::mcp_program::{Lines, fixture, url, wait_for_trace};
 use crate::program::{printed, run};
 use crate::tools_parts::{options, within};
 
@@ -91,14 +90,6 @@ async fn agents_call_the_tools_of_a_program() {
     exposed.signal(Signal::TERM);
     assert!(exposed.end().success());
     card(&client, "calc__add", |card| !card.online).await;
-}
-
-fn wait_for_trace(trace: &Path, word: &str) {
-    let give_up = Instant::now() + PATIENCE;
-    while !std::fs::read_to_string(trace).unwrap_or_default().lines().any(|line| line == word) {
-        assert!(Instant::now() < give_up, "no {word}");
-        std::thread::yield_now();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use agentmq_testkit::Broker;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::mcp_program::{Lines, bridge, expose, names, text, url};
+use crate::mcp_program::{Lines, bridge, expose, names, text, url, wait_for_trace};
 
 fn tool_names(bridge: &mut Lines) -> Vec<String> {
     let answer = bridge.request("tools/list", &json!({}));
@@ -93,22 +93,14 @@ fn what_the_host_takes_back_is_taken_back_from_the_program() {
     let _calc = expose(&broker, "calc", &["--trace", trace.to_str().unwrap()]);
     let mut host = bridge(&url(&broker), &[]);
     let id = host.ask("tools/call", &json!({ "name": "calc__wait", "arguments": {} }));
-    wait_for_line(&trace, "waiting");
+    wait_for_trace(&trace, "waiting");
     let cancelled = json!({ "requestId": id, "reason": "changed my mind" });
     host.say(
         &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }),
     );
-    wait_for_line(&trace, "cancelled");
+    wait_for_trace(&trace, "cancelled");
     assert_eq!(text(&host.call("calc__echo", &json!({ "message": "still here" }))), "still here");
     assert!(host.printed.iter().all(|line| line["id"] != json!(id)), "no answer to it");
-}
-
-fn wait_for_line(file: &std::path::Path, word: &str) {
-    let give_up = std::time::Instant::now() + agentmq_testkit::PATIENCE;
-    while !std::fs::read_to_string(file).unwrap_or_default().lines().any(|line| line == word) {
-        assert!(std::time::Instant::now() < give_up, "no {word}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -1,18 +1,16 @@
 //! `agentmq mcp expose`: a program that speaks on standard input and output, on the bus.
 
-use std::path::Path;
 use std::process::Output;
-use std::time::Instant;
 
 use agentmq_testkit::codec::{
     Connect, Packet, PropertiesBuf, Property, Publish, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions,
 };
-use agentmq_testkit::{Broker, PATIENCE, RawClient, Received};
+use agentmq_testkit::{Broker, RawClient, Received};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::mcp_program::{Lines, expose, fixture, url};
+use crate::mcp_program::{Lines, expose, fixture, url, wait_for_trace};
 use crate::program::run;
 
 fn tools(broker: &Broker, arguments: &[&str]) -> Output {
@@ -97,18 +95,6 @@ fn a_call_that_is_given_up_is_taken_back() {
     let late = fails(&tools(&broker, &["call", "calc/wait", "--timeout", "300ms"]), 5);
     assert!(late.contains("within 300ms"), "{late}");
     wait_for_trace(&trace, "cancelled");
-}
-
-fn wait_for_trace(trace: &Path, word: &str) {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        let text = std::fs::read_to_string(trace).unwrap_or_default();
-        if text.lines().any(|line| line == word) {
-            return;
-        }
-        assert!(Instant::now() < give_up, "no {word} in {text}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Programs that speak JSON-RPC lines, and servers put on the bus, for the scenarios about MCP.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -43,7 +43,7 @@ impl Lines {
         let mut command = Command::new(crate::BINARY);
         command.envs(variables.iter().copied());
         command.args(arguments).env_remove("AGENTMQ_URL").env("AGENTMQ_PASSWORD", "secret");
-        command.env("XDG_CONFIG_HOME", "/nonexistent");
+        command.env("XDG_CONFIG_HOME", "/nonexistent").env("PYTHONDONTWRITEBYTECODE", "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
@@ -196,4 +196,17 @@ pub(crate) fn names(answer: &Value, list: &str) -> Vec<String> {
 /// The text of a tool's answer.
 pub(crate) fn text(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text: {answer}"))
+}
+
+/// Waits for a line in the file where a fixture says what it does.
+pub(crate) fn wait_for_trace(trace: &Path, line: &str) {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let text = std::fs::read_to_string(trace).unwrap_or_default();
+        if text.lines().any(|it| it == line) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "no {line:?} in {text}");
+        std::thread::yield_now();
+    }
 }

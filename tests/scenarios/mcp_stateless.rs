@@ -1,132 +1,19 @@
 //! MCP without sessions on the bus: revision 2026-07-28, packet by packet and from end to end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use agentmq_sdk::TraceContext;
-use agentmq_sdk::tools::ToolClient;
 use agentmq_testkit::codec::{
-    Connect, Packet, Properties, PropertiesBuf, Property, PropertyId, ProtocolVersion, Publish,
-    QoS, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
+    Ack, AckKind, Connect, Packet, PropertiesBuf, Property, PropertyId, Publish, QoS, ReasonCode,
 };
-use agentmq_testkit::{Broker, PATIENCE, RawClient, Received};
+use agentmq_testkit::{Broker, PATIENCE, RawClient};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::mcp_elsewhere::Mosquitto;
-use crate::mcp_program::{Lines, bridge, expose, names, text, url};
+use crate::mcp_program::{Lines, bridge, expose, names, text, url, wait_for_trace};
+use crate::mcp_stateless_parts::{ANY, Peer, call, expose_stateless, meta, request, subscribe};
 use crate::program::{printed, run};
-use crate::tools_parts::options;
-
-/// Puts a server on the bus that knows no sessions.
-fn expose_stateless(url: &str, name: &str, trace: &Path) -> Lines {
-    let mut exposed = start_stateless(url, name, trace, &[]);
-    exposed.wait_for("online", |line| line["event"] == "online");
-    exposed
-}
-
-fn start_stateless(url: &str, name: &str, trace: &Path, more: &[&str]) -> Lines {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/scenarios/mcp_stateless_server.py");
-    let (script, trace) = (script.to_string_lossy(), trace.to_string_lossy());
-    let arguments = ["mcp", "expose", "--json", "--url", url, "--name", name];
-    let program = ["--", "python3", &*script, "--name", name, "--trace", &*trace];
-    Lines::start(&[&arguments[..], more, &program].concat())
-}
-
-/// What a client of that revision says of itself with each request.
-fn meta() -> Value {
-    json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": { "elicitation": {} },
-        "io.modelcontextprotocol/clientInfo": { "name": "a host", "version": "7" },
-    })
-}
-
-/// A request with that.
-fn request(id: i64, method: &str, mut params: Value) -> Value {
-    params["_meta"] = meta();
-    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
-}
-
-fn call(id: i64, tool: &str) -> Value {
-    request(id, "tools/call", json!({ "name": tool, "arguments": {} }))
-}
-
-/// In place of a server-id, where any instance may take a request.
-const ANY: &str = "$any/instance";
-
-/// A client that asks without a handshake, packet by packet.
-struct Peer {
-    client: RawClient,
-    id: &'static str,
-    name: &'static str,
-    /// Server-ids.
-    servers: Vec<String>,
-}
-
-impl Peer {
-    /// Finds so many servers of one name.
-    fn new(broker: &Broker, id: &'static str, name: &'static str, count: usize) -> Self {
-        let mut client = broker.dial();
-        client.connect_with(Connect { client_id: id, clean_start: true, ..Connect::default() });
-        client.subscribe(&format!("$mcp-server/presence/+/{name}"), QoS::AtMostOnce);
-        let mut servers = Vec::new();
-        while servers.len() < count {
-            let online = client.wait_for(|packet| matches!(packet, Packet::Publish(_)));
-            let said: Value = serde_json::from_slice(online.publish().payload).unwrap();
-            let revisions = said["params"]["meta"]["supportedVersions"].as_array().unwrap();
-            assert!(revisions.contains(&json!("2026-07-28")), "{said}");
-            servers.push(online.publish().topic.split('/').nth(2).unwrap().to_owned());
-        }
-        let filter = format!("$mcp-rpc/{id}/+/{name}");
-        assert_eq!(subscribe(&mut client, &filter, QoS::AtMostOnce), ReasonCode::Success);
-        Self { client, id, name, servers }
-    }
-
-    /// Says something to one server, or to [`ANY`].
-    fn say(&mut self, server: &str, message: &Value) {
-        self.say_with(server, message, &PropertiesBuf::new());
-    }
-
-    fn say_with(&mut self, server: &str, message: &Value, properties: &PropertiesBuf) {
-        let topic = format!("$mcp-rpc/{}/{server}/{}", self.id, self.name);
-        let (payload, properties) = (message.to_string(), properties.view());
-        let payload = payload.as_bytes();
-        let publish = Publish { topic: &topic, payload, properties, ..Publish::default() };
-        self.client.send(&Packet::Publish(publish));
-    }
-
-    fn hear_packet(&mut self) -> Received {
-        self.client
-            .wait_for(|it| matches!(it, Packet::Publish(it) if it.topic.starts_with("$mcp-rpc")))
-    }
-
-    /// What comes next, and who says it.
-    fn hear(&mut self) -> (String, Value) {
-        let heard = self.hear_packet();
-        let server = heard.publish().topic.split('/').nth(2).unwrap().to_owned();
-        (server, serde_json::from_slice(heard.publish().payload).unwrap())
-    }
-}
-
-/// Without what the client says itself.
-fn subscribe(client: &mut RawClient, filter: &str, qos: QoS) -> ReasonCode {
-    let options = SubscriptionOptions { no_local: true, ..SubscriptionOptions::at(qos) };
-    let filters = [SubscribeFilter { filter, options }];
-    let mut bytes = Vec::new();
-    Subscribe::encode_parts(77, Properties::EMPTY, filters, ProtocolVersion::V5, &mut bytes);
-    client.send_bytes(&bytes);
-    client.wait_for(|packet| matches!(packet, Packet::SubAck(_))).reason()
-}
-
-fn wait_for_line(trace: &Path, line: &str) {
-    let give_up = Instant::now() + PATIENCE;
-    while !std::fs::read_to_string(trace).unwrap_or_default().lines().any(|it| it == line) {
-        assert!(Instant::now() < give_up, "no {line:?} in {trace:?}");
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn requests_need_no_session_and_say_what_they_must() {
@@ -203,7 +90,7 @@ fn sessions_and_requests_without_one_live_side_by_side() {
     let bare = json!({ "jsonrpc": "2.0", "id": 4, "method": "resources/subscribe", "params": uri });
     peer.say(&server, &bare);
     assert_eq!(peer.hear().1["id"], 4);
-    wait_for_line(&trace, "listening ['note:///one']");
+    wait_for_trace(&trace, "listening ['note:///one']");
     let params = json!({ "name": "touch", "arguments": {} });
     let bare = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params });
     peer.say(&server, &bare);
@@ -239,7 +126,7 @@ fn any_instance_takes_a_request_and_says_who_it_is() {
     let cancelled =
         json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
     peer.say(&server, &cancelled);
-    wait_for_line(&trace, "cancelled");
+    wait_for_trace(&trace, "cancelled");
     // Nobody is there: the broker says so.
     for exposed in [first, second] {
         exposed.signal(Signal::KILL);
@@ -320,11 +207,7 @@ fn a_request_that_is_too_late_never_comes() {
     let late = calling.join().unwrap();
     let said = String::from_utf8_lossy(&late.stderr).into_owned();
     assert!(said.contains("within 1s"), "{said}");
-    let ack = agentmq_testkit::codec::Ack::new(
-        agentmq_testkit::codec::AckKind::PubAck,
-        unacknowledged,
-        ReasonCode::Success,
-    );
+    let ack = Ack::new(AckKind::PubAck, unacknowledged, ReasonCode::Success);
     server.send(&Packet::Ack(ack));
     let next = server.receive_publish();
     let next: Value = serde_json::from_slice(next.publish().payload).unwrap();
@@ -388,155 +271,6 @@ fn a_host_and_a_program_of_this_revision_keep_it() {
     }
 }
 
-#[test]
-fn a_trace_of_the_message_reaches_the_program_in_both_eras() {
-    let broker = crate::broker("");
-    let trace = broker.folder().join("trace");
-    let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut peer = Peer::new(&broker, "peer", "calc", 1);
-    let server = peer.servers[0].clone();
-    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let own = "00-11111111111111111111111111111111-b7ad6b7169203331-01";
-    let carried = PropertiesBuf::new()
-        .with(Property::Pair("traceparent", parent))
-        .with(Property::Pair("baggage", "user=ada"));
-    let seen = |peer: &mut Peer, message: &Value, properties: &PropertiesBuf| -> Value {
-        peer.say_with(&server, message, properties);
-        let heard = peer.hear_packet();
-        let answer: Value = serde_json::from_slice(heard.publish().payload).unwrap();
-        let text = answer["result"]["content"][0]["text"].as_str().expect("a text");
-        let seen: Value = serde_json::from_str(text).unwrap();
-        // The answer belongs to the same trace.
-        let told = heard.publish().properties;
-        let told = told.user_properties().find(|(name, _)| *name == "traceparent");
-        assert_eq!(told.map(|(_, value)| value), seen["traceparent"].as_str());
-        seen
-    };
-    let said = seen(&mut peer, &call(1, "meta"), &carried);
-    assert_eq!((&said["traceparent"], &said["baggage"]), (&json!(parent), &json!("user=ada")));
-    let mut with_own = call(2, "meta");
-    with_own["params"]["_meta"]["traceparent"] = json!(own);
-    let said = seen(&mut peer, &with_own, &carried);
-    assert_eq!((&said["traceparent"], &said["baggage"]), (&json!(own), &json!("user=ada")));
-    let malformed = PropertiesBuf::new().with(Property::Pair("traceparent", "00-1-1-00"));
-    let said = seen(&mut peer, &call(3, "meta"), &malformed);
-    assert!(said.get("traceparent").is_none(), "{said}");
-    let control = format!("$mcp-server/{server}/calc");
-    let info = json!({ "name": "peer", "version": "1" });
-    let params = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info });
-    let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
-    peer.client.publish(&control, initialize.to_string().as_bytes(), QoS::AtMostOnce);
-    peer.hear();
-    let params = json!({ "name": "meta", "arguments": {} });
-    let bare = json!({ "jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": params });
-    assert_eq!(seen(&mut peer, &bare, &carried)["traceparent"], parent);
-}
-
-#[test]
-fn a_host_hears_of_changes_by_listening() {
-    let broker = crate::broker("");
-    let trace = broker.folder().join("trace");
-    let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut host = bridge(&url(&broker), &[]);
-    let listed = host.request("tools/list", &json!({}));
-    assert_eq!(names(&listed, "tools").len(), 8, "{listed}");
-    wait_for_line(&trace, "listening []");
-    assert_eq!(text(&host.call("calc__grow", &json!({}))), "grown");
-    let changed = "notifications/tools/list_changed";
-    host.wait_for("change of the list", |line| line["method"] == changed);
-    let uri = json!({ "uri": "agentmq://calc/note:///one" });
-    let subscribed = host.request("resources/subscribe", &uri);
-    assert!(subscribed.get("result").is_some(), "{subscribed}");
-    wait_for_line(&trace, "listening ['note:///one']");
-    host.call("calc__touch", &json!({}));
-    let updated = "notifications/resources/updated";
-    let told = host.wait_for("update", |line| line["method"] == updated);
-    assert_eq!(told["params"]["uri"], uri["uri"]);
-}
-
-#[test]
-fn what_a_program_did_while_nobody_listened_is_asked_for() {
-    let broker = crate::broker("");
-    let trace = broker.folder().join("trace");
-    let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut host = bridge(&url(&broker), &[]);
-    let listed = host.request("tools/list", &json!({}));
-    assert_eq!(names(&listed, "tools").len(), 8, "{listed}");
-    wait_for_line(&trace, "listening []");
-    assert_eq!(text(&host.call("calc__grow", &json!({ "unheard": true }))), "grown");
-    let changed = "notifications/tools/list_changed";
-    host.wait_for("change of the list", |line| line["method"] == changed);
-    let listed = host.request("tools/list", &json!({}));
-    assert_eq!(names(&listed, "tools").len(), 9, "{listed}");
-}
-
-#[test]
-fn a_host_that_listens_twice_hears_by_the_other_one_when_one_ends() {
-    let broker = crate::broker("");
-    let trace = broker.folder().join("trace");
-    let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut host = Lines::start(&["mcp", "bridge", "--url", &url(&broker)]);
-    host.request("tools/list", &json!({ "_meta": meta() }));
-    let uri = "agentmq://calc/note:///one";
-    let wanted = json!({ "resourceSubscriptions": [uri] });
-    let subscription =
-        |line: &Value| line["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone();
-    let mut listen = || {
-        let params = json!({ "notifications": wanted, "_meta": meta() });
-        let id = host.ask("subscriptions/listen", &params);
-        host.wait_for("acknowledgement", |line| subscription(line) == json!(id));
-        id
-    };
-    let (first, second) = (listen(), listen());
-    wait_for_line(&trace, "listening ['note:///one']");
-    let params = json!({ "requestId": first });
-    host.say(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params }));
-    let params = json!({ "name": "calc__touch", "arguments": {}, "_meta": meta() });
-    // The update comes before the answer or after it.
-    let touch = |host: &mut Lines| {
-        let before = host.printed.len();
-        host.request("tools/call", &params);
-        let is_update = |line: &Value| subscription(line) == json!(second);
-        let told = host.printed[before..].iter().find(|line| is_update(line)).cloned();
-        told.unwrap_or_else(|| host.wait_for("update", is_update))
-    };
-    let give_up = Instant::now() + PATIENCE;
-    // Until the first one is over, both hear of it.
-    loop {
-        assert!(Instant::now() < give_up, "the first one does not end");
-        let before = host.printed.len();
-        assert_eq!(touch(&mut host)["params"]["uri"], uri);
-        let heard = |line: &Value| subscription(line) == json!(first);
-        if !host.printed[before..].iter().any(heard) {
-            break;
-        }
-    }
-    assert_eq!(touch(&mut host)["params"]["uri"], uri);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn traces_go_on_from_one_binding_to_the_other() {
-    let broker = crate::broker("");
-    let (url, trace) = (url(&broker), broker.folder().join("trace"));
-    let mut exposed = start_stateless(&url, "calc", &trace, &["--binding", "agent"]);
-    exposed.wait_for("offer", |line| line["event"] == "offered");
-    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let carried = [("traceparent", parent), ("baggage", "user=ada")];
-    let client = ToolClient::connect(options(&url, "agent-a")).await.unwrap();
-    let traced = client.traced(TraceContext::of(carried));
-    let answer = traced.call("calc__meta", json!({})).await.unwrap();
-    let mut host = bridge(&url, &[]);
-    assert_eq!(names(&host.request("tools/list", &json!({})), "tools").len(), 8);
-    let meta = json!({ "traceparent": parent, "baggage": "user=ada" });
-    let params = json!({ "name": "calc__meta", "arguments": {}, "_meta": meta });
-    let told = host.request("tools/call", &params);
-    for result in [&answer, &told["result"]] {
-        let seen = result["content"][0]["text"].as_str().unwrap();
-        let seen: Value = serde_json::from_str(seen).unwrap();
-        assert_eq!((&seen["traceparent"], &seen["baggage"]), (&json!(parent), &json!("user=ada")));
-    }
-}
-
 /// Two instances, one of which is killed: on our broker, and on one that knows nothing of MCP.
 fn another_instance_takes_over(url: &str, folder: &Path) {
     let trace = folder.join("trace");
@@ -554,7 +288,7 @@ fn another_instance_takes_over(url: &str, folder: &Path) {
     let waiting =
         [(); 4].map(|()| host.ask("tools/call", &json!({ "name": "calc__wait", "arguments": {} })));
     let again = host.ask("tools/call", &json!({ "name": "calc__second", "arguments": {} }));
-    wait_for_line(&trace, "asked");
+    wait_for_trace(&trace, "asked");
     let give_up = Instant::now() + PATIENCE;
     while std::fs::read_to_string(&trace).unwrap().matches("waiting").count() < waiting.len() {
         assert!(Instant::now() < give_up, "not all calls have begun");
@@ -603,12 +337,12 @@ fn mosquitto_carries_both_eras() {
     assert_eq!(told.matches("progress").count(), 3, "once each: {told}");
     let late = run(folder, &["tools", "call", "calc/wait", "--timeout", "300ms", "--url", url]);
     assert_eq!(late.status.code(), Some(5), "{late:?}");
-    wait_for_line(&trace, "cancelled");
+    wait_for_trace(&trace, "cancelled");
     let alone = folder.join("alone");
     let _alone = expose_stateless(url, "alone", &alone);
     let mut host = bridge(url, &[]);
     assert_eq!(text(&host.call("before__add", &json!({ "a": 40, "b": 2 }))), "42");
-    wait_for_line(&alone, "listening []");
+    wait_for_trace(&alone, "listening []");
     // In the catalogue by the time that the host may hear of a change.
     host.request("tools/list", &json!({}));
     assert_eq!(text(&host.call("alone__grow", &json!({}))), "grown");
