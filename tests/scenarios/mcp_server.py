@@ -5,30 +5,14 @@
 It answers in the order in which it can: `wait` never, and when it is taken back that stands in FILE.
 """
 
-import argparse
 import json
 import os
 import sys
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--name", default="fixture")
-parser.add_argument("--trace")
-options = parser.parse_args()
+from mcp_fixture import is_first, options, send, serve, steps, trace, wait
 
-waiting = {}
 tools = ["echo", "add", "fail", "steps", "wait", "second", "crash", "grow", "whoami", "environment"]
 watched = set()
-
-
-def send(message):
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-    sys.stdout.flush()
-
-
-def trace(line):
-    if options.trace:
-        with open(options.trace, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 def describe(name):
@@ -49,7 +33,6 @@ def text(value, is_error=False):
 
 def call(request, params):
     name, arguments = params.get("name"), params.get("arguments") or {}
-    token = (params.get("_meta") or {}).get("progressToken")
     if name not in tools:
         raise LookupError(f"unknown tool: {name}")
     if name == "echo":
@@ -59,23 +42,12 @@ def call(request, params):
     if name == "fail":
         return text("it did not work \x1b[2J", is_error=True)
     if name == "steps":
-        for step in range(arguments["count"]):
-            if token is not None:
-                report = {"progressToken": token, "progress": step + 1, "total": arguments["count"]}
-                send({"method": "notifications/progress", "params": report})
+        steps(params)
         return text("all steps done")
     if name == "wait":
-        waiting[json.dumps(request["id"])] = True
-        trace("waiting")
-        return None
+        return wait(request)
     if name == "second":
-        # Whoever is asked first, of all who write to FILE, does not answer.
-        with open(options.trace, "a+", encoding="utf-8") as file:
-            file.seek(0)
-            if "asked" in file.read():
-                return text("second")
-            file.write("asked\n")
-        return None
+        return None if is_first() else text("second")
     if name == "crash":
         sys.stderr.write("about to crash\n")
         sys.stderr.flush()
@@ -139,29 +111,6 @@ def answer(request):
     raise NotImplementedError(method)
 
 
-def handle(message):
-    if message.get("method") == "notifications/cancelled":
-        if waiting.pop(json.dumps(message["params"]["requestId"]), None):
-            trace("cancelled")
-        return
-    if "id" not in message or "method" not in message:
-        return
-    try:
-        result = answer(message)
-    except NotImplementedError as error:
-        send({"id": message["id"], "error": {"code": -32601, "message": str(error)}})
-    except (LookupError, TypeError, KeyError) as error:
-        send({"id": message["id"], "error": {"code": -32602, "message": str(error)}})
-    else:
-        if result is not None:
-            send({"id": message["id"], "result": result})
-
-
 sys.stderr.write("started\n")
 sys.stderr.flush()
-try:
-    for line in sys.stdin:
-        handle(json.loads(line))
-except BrokenPipeError:
-    pass  # whoever has asked does not read the answer any more
-trace("ended")
+serve(answer)

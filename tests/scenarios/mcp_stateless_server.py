@@ -5,32 +5,15 @@
 It has no `initialize`. `wait` is never answered, and when it is taken back that stands in FILE.
 """
 
-import argparse
 import json
 import os
-import sys
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--name", default="fixture")
-parser.add_argument("--trace")
-options = parser.parse_args()
+from mcp_fixture import is_first, options, send, serve, steps, trace, wait
 
 REVISION = "2026-07-28"
 KEY = "io.modelcontextprotocol/"
-waiting = {}
 listening = {}
 tools = ["whoami", "meta", "ask", "wait", "second", "steps", "grow", "touch"]
-
-
-def send(message):
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-    sys.stdout.flush()
-
-
-def trace(line):
-    if options.trace:
-        with open(options.trace, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 def notify(method, wants, params=None):
@@ -76,23 +59,12 @@ def call(request, params):
     if name == "ask":
         return ask(params)
     if name == "steps":
-        for step in range(params["arguments"]["count"]):
-            if "progressToken" in meta:
-                report = {"progressToken": meta["progressToken"], "progress": step + 1}
-                send({"method": "notifications/progress", "params": report})
+        steps(params)
         return text("all steps done")
     if name == "wait":
-        waiting[json.dumps(request["id"])] = True
-        trace("waiting")
-        return None
+        return wait(request)
     if name == "second":
-        # Whoever is asked first, of all who write to FILE, does not answer.
-        with open(options.trace, "a+", encoding="utf-8") as file:
-            file.seek(0)
-            if "asked" in file.read():
-                return text("second")
-            file.write("asked\n")
-        return None
+        return None if is_first() else text("second")
     if name == "grow":
         tools.append("grown")
         if params.get("arguments", {}).get("unheard"):
@@ -149,29 +121,4 @@ def answer(request):
     raise NotImplementedError(method)
 
 
-def handle(message):
-    if message.get("method") == "notifications/cancelled":
-        known = json.dumps(message["params"]["requestId"])
-        listening.pop(known, None)
-        if waiting.pop(known, None):
-            trace("cancelled")
-        return
-    if "id" not in message or "method" not in message:
-        return
-    try:
-        result = answer(message)
-    except NotImplementedError as error:
-        send({"id": message["id"], "error": {"code": -32601, "message": str(error)}})
-    except (LookupError, TypeError, KeyError) as error:
-        send({"id": message["id"], "error": {"code": -32602, "message": str(error)}})
-    else:
-        if result is not None:
-            send({"id": message["id"], "result": result})
-
-
-try:
-    for line in sys.stdin:
-        handle(json.loads(line))
-except BrokenPipeError:
-    pass  # whoever has asked does not read the answer any more
-trace("ended")
+serve(answer, taken_back=lambda request_id: listening.pop(request_id, None))
