@@ -5,29 +5,69 @@ use std::sync::Arc;
 
 use agentmq_agents::mcp;
 use agentmq_codec::{
-    ConnAck, Connect, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
+    ConnAck, Connect, PacketType, PropertiesBuf, PropertyId as P, ProtocolVersion, ReasonCode,
 };
-use agentmq_identity::{
-    ASSIGNED, Acceptance, Action, Credentials, Outcome, Principal, own_client_id,
-};
-use agentmq_session::{AuditCondition, Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
-use agentmq_topic::{ReplyTopic, check_name};
+use agentmq_identity::{ASSIGNED, Acceptance, Credentials, Outcome, Principal, own_client_id};
+use agentmq_session::{Deed, Gates, OutboundAliases, Session, Ticket, Time, Will};
 
-use crate::audit::CANNOT_AUDIT;
 use crate::connack_properties::{ConnAckTerms, connack_len};
-use crate::connection::{AuthState, ConnectionId, Phase};
-use crate::mcp_over_mqtt::{check_component, component, with_sender};
-use crate::mcp_rights::{IS_WORD, NO_COMPONENT};
+use crate::connect_checks::{FLAPS, check_client_id};
+use crate::connection::{AuthState, Connection, ConnectionId, Phase, property_limits};
+use crate::mcp_over_mqtt::{component, with_sender};
 use crate::queue_drain::PORTION_BYTES;
 use crate::reason_string::reason_string;
 use crate::router::Router;
 use crate::timers::Due;
-use crate::topic_prefix::NoRoute;
 
 /// Why a CONNECT is refused.
 pub(crate) type Refused = (ReasonCode, Cow<'static, str>);
 
 impl Router {
+    /// The first packet of a connection, which must be CONNECT [MQTT-3.1.0-1].
+    pub(crate) fn first_packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
+        let index = id.0 as usize;
+        while self.connections.len() <= index {
+            self.connections.push(None);
+        }
+        let generation = self.next_generation();
+        let version = ProtocolVersion::V311;
+        let mut connection = Connection::new(generation, version, now);
+        (connection.door, connection.source) = (self.arrival.door, self.arrival.source);
+        if let Some(slot) = self.connections.get_mut(index) {
+            *slot = Some(connection);
+        }
+        if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
+            self.counters.protocol_errors += 1;
+            let (reason, why) = (ReasonCode::ProtocolError, "the first packet is not CONNECT");
+            self.note_refusal(id, "", reason, why, false);
+            self.audit_refused_connect(id, "", reason, why);
+            return self.disconnect(id, reason, why, now);
+        }
+        let limits = property_limits(&self.settings.limits);
+        match Connect::decode(body, &limits) {
+            Ok(connect) => self.handle_connect(id, &connect, body, now),
+            Err(refused) => {
+                self.counters.protocol_errors += 1;
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.version = refused.answer_in.unwrap_or_default();
+                }
+                let tell = refused.answer_in.is_some_and(|version| {
+                    // Before version 5 only an unknown level has an answer of its own.
+                    version.is_v5()
+                        || refused.error.reason == ReasonCode::UnsupportedProtocolVersion
+                });
+                let (reason, why) = (refused.error.reason, refused.error.what);
+                if tell {
+                    self.refuse_connect(id, "", reason, why);
+                } else {
+                    self.note_refusal(id, "", reason, why, true);
+                    self.audit_refused_connect(id, "", reason, why);
+                    self.disconnect(id, reason, why, now);
+                }
+            }
+        }
+    }
+
     pub(crate) fn handle_connect(
         &mut self,
         id: ConnectionId,
@@ -116,127 +156,6 @@ impl Router {
             Outcome::Continue(challenge) => self.challenge(id, challenge, now),
             Outcome::Later(work) => self.await_verdict(id, work),
         }
-    }
-
-    pub(crate) fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Refused> {
-        if connect.client_id.is_empty() {
-            // 3.1: 1 to 23 characters; 3.1.1 [MQTT-3.1.3-8]
-            let may_be_assigned = match connect.version {
-                ProtocolVersion::V31 => false,
-                ProtocolVersion::V311 => connect.clean_start,
-                ProtocolVersion::V5 => true,
-            };
-            if !may_be_assigned {
-                let why = "an empty Client Identifier needs Clean Session 1";
-                return Err((ReasonCode::ClientIdentifierNotValid, why.into()));
-            }
-        }
-        if self.settings.agents.mcp {
-            check_component(connect)?;
-        }
-        let limits = &self.settings.limits;
-        if connect.client_id.len() > usize::from(limits.client_id_bytes) {
-            // Many things are kept by it.
-            let why = "the Client Identifier is longer than client_id_bytes: shorten it";
-            return Err((ReasonCode::ClientIdentifierNotValid, why.into()));
-        }
-        let connections = self.counters.connections_now + self.peers.connections_elsewhere;
-        if connections >= u64::from(limits.connections) {
-            return Err((ReasonCode::QuotaExceeded, "the limit `connections` is reached".into()));
-        }
-        Ok(())
-    }
-
-    /// Asked of who has proved who he is: whether he has a session already is nobody else's matter.
-    fn check_sessions(&self, client_id: &str) -> Result<(), Refused> {
-        let sessions = self.sessions.len() as u64 + self.peers.sessions_elsewhere;
-        let is_full = sessions >= u64::from(self.settings.limits.sessions);
-        if is_full && !self.by_client.contains_key(client_id) {
-            return Err((ReasonCode::QuotaExceeded, "the limit `sessions` is reached".into()));
-        }
-        Ok(())
-    }
-
-    /// The session of who has proved its name is nobody else's: neither can he be thrown out by
-    /// his client identifier, nor can what waits for him be taken or thrown away.
-    fn check_owner(&self, client_id: &str, principal: &Principal) -> Result<(), Refused> {
-        let Some(session) = self.session(client_id) else { return Ok(()) };
-        if session.principal.claims().is_some() && !session.principal.is_same(principal) {
-            let why = "this client identifier has a session of somebody else: choose another";
-            return Err((ReasonCode::NotAuthorized, why.into()));
-        }
-        Ok(())
-    }
-
-    /// Who is let in must be in the audit log. Asked before anybody is asked for a proof, too.
-    fn check_audit(&self) -> Result<(), Refused> {
-        match self.audit.condition() {
-            AuditCondition::Failed => Err((ReasonCode::ServerUnavailable, CANNOT_AUDIT.into())),
-            AuditCondition::Good | AuditCondition::Behind => Ok(()),
-        }
-    }
-
-    fn check_flapping(&self, client_id: &str, now: Time) -> Result<(), Refused> {
-        let limit = self.settings.limits.flapping_connects;
-        if !client_id.is_empty() && self.flapping.comes_too_often(client_id, limit, now) {
-            return Err((ReasonCode::Banned, FLAPS.into()));
-        }
-        Ok(())
-    }
-
-    /// A will that could not be published is refused now, not when it is due.
-    fn check_will(&self, connect: &Connect<'_>, principal: &Principal) -> Result<(), Refused> {
-        let Some(will) = &connect.will else { return Ok(()) };
-        if check_name(will.topic, &self.settings.topic_limits()).is_err() {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
-        }
-        if !self.settings.knows_prefix(will.topic) {
-            let (reason, why) = NoRoute::Prefix.refusal(&self.settings);
-            return Err((reason, format!("Will Topic: {why}").into()));
-        }
-        if ReplyTopic::is_meant(will.topic) {
-            return Err((ReasonCode::NotAuthorized, WILL_IS_NO_REPLY.into()));
-        }
-        let topic = principal.published(will.topic);
-        if topic.len() > usize::from(u16::MAX) {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a topic limit".into()));
-        }
-        if will.qos > self.settings.maximum_qos {
-            return Err((ReasonCode::QoSNotSupported, "Will QoS above Maximum QoS".into()));
-        }
-        if will.retain && !self.settings.retain_available {
-            return Err((ReasonCode::RetainNotSupported, "retained messages are off".into()));
-        }
-        let asks_component = self.settings.agents.mcp_component_type;
-        if asks_component && mcp::is_meant(will.topic) && component(connect).is_none() {
-            return Err((ReasonCode::NotAuthorized, NO_COMPONENT.into()));
-        }
-        let is_mcp = self.settings.agents.mcp && mcp::is_meant(will.topic);
-        if is_mcp && mcp::is_word(connect.client_id) {
-            return Err((ReasonCode::NotAuthorized, IS_WORD.into()));
-        }
-        let decision = principal.authorize_message(&topic, will.qos, will.retain);
-        if !decision.allowed {
-            let why = format!("the Will Topic is not allowed: {}", decision.reason);
-            return Err((ReasonCode::NotAuthorized, why.into()));
-        }
-        let is_asked = self.check_roles(principal, connect.client_id, &topic, will.payload);
-        is_asked
-            .map_err(|(reason, why)| (reason, format!("the will is not allowed: {why}").into()))?;
-        let response = will.properties.text(P::ResponseTopic);
-        if response.is_some_and(ReplyTopic::is_meant) {
-            let why = "a will is no request: nobody would wait for answers below $reply/";
-            return Err((ReasonCode::NotAuthorized, why.into()));
-        }
-        if let Some(response) = response.filter(|_| principal.is_restricted()) {
-            let response = principal.mounted(response);
-            let decision = principal.authorize(Action::Subscribe, &response);
-            if !decision.allowed {
-                let why = format!("the will's Response Topic is not allowed: {}", decision.reason);
-                return Err((ReasonCode::NotAuthorized, why.into()));
-            }
-        }
-        Ok(())
     }
 
     /// CONNACK with an error, then close [MQTT-3.1.4-5].
@@ -448,16 +367,6 @@ impl Router {
     }
 }
 
-/// Those of organisations that are kept apart are elsewhere, and nobody else comes there.
-fn check_client_id(own: &str, principal: &Principal) -> Result<(), Refused> {
-    if principal.may_be_called(own) {
-        return Ok(());
-    }
-    let why = "a Client Identifier that begins with $org/ is that of an organisation's client, or \
-        it is too long: choose another";
-    Err((ReasonCode::ClientIdentifierNotValid, why.into()))
-}
-
 /// The Session Expiry Interval that a CONNECT asks for. Before version 5, a session that is not
 /// clean never expires.
 fn asked_expiry(connect: &Connect<'_>) -> u32 {
@@ -470,5 +379,3 @@ fn asked_expiry(connect: &Connect<'_>) -> u32 {
 
 /// Bytes of a user name that the audit log has of who is refused.
 const LONGEST_NAME: usize = 64;
-const WILL_IS_NO_REPLY: &str = "a will is no answer: its topic cannot be below $reply/";
-const FLAPS: &str = "this client identifier connects too often: banned for five minutes";

@@ -3,24 +3,18 @@
 use std::rc::Rc;
 
 use agentmq_agents::{AgentTopic, mcp};
-use agentmq_codec::{
-    AckKind, DecodeError, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode,
-};
+use agentmq_codec::{DecodeError, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::{own_client_id, seen_by_its_own};
-use agentmq_session::{Condition, Message, PendingAck, Time};
+use agentmq_session::{Condition, Time};
 use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::{Connection, ConnectionId};
 use crate::fan_out::Source;
-use crate::handle_connect::Refused;
-use crate::mail::{Mail, Stamp};
 use crate::mcp_over_mqtt::with_sender;
-use crate::places::Place;
 use crate::recording::CANNOT_KEEP;
-use crate::retained::RetainedBound;
 use crate::route::{Route, Traits};
-use crate::router::{Router, second_of};
+use crate::router::Router;
 use crate::topic_prefix::{self, NoRoute};
 
 impl Router {
@@ -41,19 +35,6 @@ impl Router {
             Ok(Some(reason)) => self.acknowledge_publish(id, publish, reason),
             Ok(None) => {}
             Err(error) => self.refuse(id, error.reason, error.what, now),
-        }
-    }
-
-    fn count_publish(&mut self, id: ConnectionId, now: Time) {
-        if self.settings.limits.publishes_per_second == 0 {
-            return;
-        }
-        if let Some(connection) = self.connection_mut(id) {
-            let second = second_of(now);
-            if connection.second != second {
-                (connection.second, connection.publishes) = (second, 0);
-            }
-            connection.publishes += 1;
         }
     }
 
@@ -287,135 +268,6 @@ impl Router {
         told
     }
 
-    /// A publication that is refused: a call by an answer, if it can be answered so, a request of
-    /// MCP by an answer, too, all else by its acknowledgement.
-    #[cold]
-    pub(crate) fn refuse_call(
-        &mut self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-        topic: &str,
-        refused: &Refused,
-        now: Time,
-    ) -> Option<ReasonCode> {
-        if self.reply_refusal(id, publish, topic, refused, now) {
-            self.counters.publish_refused += 1;
-            return self.take_in_vain(id, publish);
-        }
-        let (reason, why) = refused;
-        if self.is_mcp(topic) {
-            let word = match *reason {
-                ReasonCode::QuotaExceeded => "quota_exceeded",
-                _ => "not_allowed",
-            };
-            self.reply_mcp_error(id, publish, topic, (why, Some(word)), now);
-        }
-        self.refuse_publish(id, publish, *reason, why)
-    }
-
-    /// A publication that goes nowhere, as its publisher need not know. Returns the reason for its
-    /// acknowledgement.
-    pub(crate) fn take_in_vain(
-        &mut self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-    ) -> Option<ReasonCode> {
-        if publish.qos == QoS::ExactlyOnce
-            && let Some((_, session)) = self.connected(id)
-        {
-            session.unreleased.insert(publish.packet_id);
-        }
-        Some(ReasonCode::Success)
-    }
-
-    /// A publication that is not routed: tells its publisher, if it expects an answer. None is left
-    /// to send.
-    fn refuse_publish(
-        &mut self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-        reason: ReasonCode,
-        why: &str,
-    ) -> Option<ReasonCode> {
-        self.counters.publish_refused += 1;
-        let connection = self.connection_mut(id);
-        if let Some(ack) = connection.and_then(|it| it.refusal(publish, reason, why)) {
-            self.acknowledge(id, ack);
-        }
-        None
-    }
-
-    /// Retains and fans out one message, here and to the other shards that want it.
-    pub(crate) fn publish(&mut self, source: &mut Source<'_>, route: &Route) -> ReasonCode {
-        let mut reason = ReasonCode::NoMatchingSubscribers;
-        let mut stamp = None;
-        if source.retain && !self.cannot_keep(QoS::AtLeastOnce, true, route) {
-            stamp = self.retain(source);
-            if stamp.is_none() {
-                reason = ReasonCode::QuotaExceeded;
-            }
-        }
-        let mut taken = false;
-        let posted = self.posted_by(|router| {
-            taken = router.fan_out(source, route);
-            router.post_publish(source, route, stamp);
-            taken |= !route.places.is_empty();
-            router.record_message(source, stamp.is_some());
-        });
-        self.record_whole(source, posted);
-        if taken && reason == ReasonCode::NoMatchingSubscribers {
-            reason = ReasonCode::Success;
-        }
-        reason
-    }
-
-    /// Stores a message as its topic's retained one, if there is room for it.
-    fn retain(&mut self, source: &mut Source<'_>) -> Option<Stamp> {
-        let limits = &self.settings.limits;
-        let bound = RetainedBound {
-            messages: limits.retained_messages as usize,
-            bytes: limits.retained_bytes,
-        };
-        let (now, publisher, author) = (source.now, source.publisher, source.author.clone());
-        let message = source.message();
-        let stamp = self.peers.stamp();
-        let has_room = self.retained.has_room(message, bound);
-        if !has_room || !self.may_retain(publisher, message, stamp) {
-            self.counters.retained_refused += 1;
-            // Better none than one that has been replaced [MQTT-3.3.1-5].
-            let clearing = Message::plain(source.topic, b"", QoS::AtMostOnce, true);
-            self.clear_retained(clearing, stamp, now);
-            return None;
-        }
-        if self.peers.is_alone() {
-            self.retained.store(message, stamp, author);
-        } else {
-            self.retained.replicate(message, stamp, author, now);
-        }
-        Some(stamp)
-    }
-
-    /// Takes a topic's retained message away, here and on the other shards.
-    fn clear_retained(&mut self, clearing: Message, stamp: Stamp, now: Time) {
-        self.record_clearing(clearing.topic());
-        self.quotas.retained.forget(clearing.topic(), stamp);
-        if self.peers.is_alone() {
-            return self.retained.store(&clearing, stamp, None);
-        }
-        self.retained.replicate(&clearing, stamp, None, now);
-        if self.peers.own != Place(0) {
-            self.must_keep(Place(0), QoS::AtLeastOnce); // which records it
-        }
-        self.peers.post_all(|| Mail::Clear(clearing.clone(), stamp));
-    }
-
-    /// Publishes a message of the broker's own.
-    pub(crate) fn publish_message(&mut self, message: Message, now: Time) {
-        if let Ok(route) = self.route(message.topic()) {
-            self.publish(&mut Source::of(&message, now), &route);
-        }
-    }
-
     /// The route of a topic. A name that has none is found here, before it is cached.
     pub(crate) fn route(&mut self, topic: &str) -> Result<Rc<Route>, NoRoute> {
         if let Some(route) = self.routes.get(topic, &self.subscriptions) {
@@ -453,40 +305,7 @@ impl Router {
         let session = self.sessions.get_mut(connection.session()? as usize)?;
         Some((connection, session))
     }
-
-    fn acknowledge_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, reason: ReasonCode) {
-        let Some(kind) = ack_kind(publish.qos) else { return };
-        if !reason.is_error() {
-            return self.acknowledge(id, PendingAck::Ack(kind, publish.packet_id, reason));
-        }
-        // It was delivered, if not retained. An error would end a QoS 2 exchange [MQTT-4.3.3-4],
-        // and a client that misses the PUBREC would publish it again.
-        let reason = if kind == AckKind::PubRec { ReasonCode::Success } else { reason };
-        let Some(connection) = self.connection_mut(id) else { return };
-        let ack = connection.explained(kind, publish.packet_id, reason, NOT_RETAINED);
-        self.acknowledge(id, ack);
-    }
 }
-
-impl Connection {
-    /// The acknowledgement that refuses a publication; none for QoS 0.
-    fn refusal(&self, publish: &Publish<'_>, reason: ReasonCode, why: &str) -> Option<PendingAck> {
-        let kind = ack_kind(publish.qos)?;
-        Some(self.explained(kind, publish.packet_id, reason, why))
-    }
-}
-
-/// The first answer to a PUBLISH.
-fn ack_kind(qos: QoS) -> Option<AckKind> {
-    match qos {
-        QoS::AtMostOnce => None,
-        QoS::AtLeastOnce => Some(AckKind::PubAck),
-        QoS::ExactlyOnce => Some(AckKind::PubRec),
-    }
-}
-
-const NOT_RETAINED: &str = "delivered but not retained: retained_messages or retained_bytes is \
-    reached, of this server or of the plan; clear retained topics or raise the limit";
 
 const BEYOND_LIMIT: DecodeError =
     DecodeError::with(ReasonCode::TopicNameInvalid, topic_prefix::BEYOND_LIMIT);

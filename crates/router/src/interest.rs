@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentmq_codec::QoS;
-use agentmq_session::{Gates, Ticket, Time};
+use agentmq_session::{Ticket, Time};
 
 use crate::bundle::is_small;
 use crate::fan_out::Source;
@@ -89,16 +89,6 @@ impl Router {
             self.fan_out(&mut source, &route);
         }
         self.record_message(&source, is_newest);
-    }
-
-    /// How far acknowledgements may go.
-    pub(crate) fn passed(&self) -> Gates {
-        Gates {
-            commit: self.commit.completed(),
-            interest: self.peers.barrier.confirmed(),
-            mail: self.mail_gate.passed(),
-            audit: self.audit.completed(),
-        }
     }
 
     /// Lets a connection wait for the announcements made so far, if any is not confirmed.

@@ -6,6 +6,7 @@
 //! a socket, a thread or a clock, so tests drive thousands of simulated hours in seconds.
 #![forbid(unsafe_code)]
 
+mod acknowledging;
 mod activation;
 mod argument_check;
 mod audit;
@@ -13,6 +14,7 @@ mod bundle;
 mod catching_up;
 mod closing;
 mod connack_properties;
+mod connect_checks;
 mod connection;
 mod counters;
 mod delivery_path;
@@ -45,6 +47,9 @@ mod organization_topics;
 mod overlapping_subscriptions;
 mod places;
 mod proof_end;
+mod publish_answer;
+mod publish_rate;
+mod publishing;
 mod queue_drain;
 mod quotas;
 mod reason_string;

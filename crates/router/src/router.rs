@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use agentmq_codec::{Connect, Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
+use agentmq_codec::{Packet, PacketType, ProtocolVersion, ReasonCode, varint_len};
 use agentmq_identity::Authenticator;
 use agentmq_quota::Seat;
 use agentmq_session::{
-    AuditTrail, CommitEngine, Condition, Gates, NoAudit, Outbox, OutboxPool, PendingAck, Recipient,
-    Session, Slab, Slots, Ticket, Time,
+    AuditTrail, CommitEngine, Gates, NoAudit, Outbox, OutboxPool, Recipient, Session, Slab, Slots,
+    Ticket, Time,
 };
 
 use crate::argument_check::ArgumentSchemas;
@@ -93,7 +93,7 @@ pub struct Router {
     pub(crate) mail_gate: MailGate,
     pub(crate) undecided: Undecided,
     /// What waited for gates up to these has been sent.
-    released: Gates,
+    pub(crate) released: Gates,
     /// QoS 2 deliveries whose identifiers are not safe yet.
     pub(crate) held: VecDeque<HeldDelivery>,
     /// Messages in line that leave memory when they are safe, in the order of their tickets.
@@ -101,7 +101,7 @@ pub struct Router {
     /// Shared groups of which absent members hold more than was read back so far.
     pub(crate) gathering: Vec<u32>,
     /// Connections that may not write yet, see [`Connection::opens_at`].
-    shut: Vec<ConnectionId>,
+    pub(crate) shut: Vec<ConnectionId>,
     /// Memory of outboxes that are empty.
     outboxes: OutboxPool,
     generations: u32,
@@ -277,18 +277,6 @@ impl Router {
         is_needed.then_some(self.sweep_at)
     }
 
-    /// Until when a connection's socket is not to be read, because its client has published as much
-    /// as it may in a second.
-    pub fn paused_until(&self, id: ConnectionId, now: Time) -> Option<Time> {
-        let limit = self.settings.limits.publishes_per_second;
-        if limit == 0 {
-            return None;
-        }
-        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
-        let is_over = connection.second == second_of(now) && connection.publishes >= limit;
-        is_over.then(|| Time::from_millis((now.as_millis() / 1000 + 1) * 1000))
-    }
-
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
         let (timer, sweep) = (self.timers.next(), self.next_sweep());
@@ -319,15 +307,6 @@ impl Router {
         let connection = self.connections.get_mut(id.0 as usize)?.as_mut()?;
         connection.opens_at = None;
         Some(&mut connection.outbox)
-    }
-
-    /// How far things have come, for what nobody can wait for any more: after the end of the store
-    /// nothing will be safe.
-    fn passed_at_last(&self) -> Gates {
-        match self.commit.condition() {
-            Condition::Failed => Gates { commit: Ticket(u64::MAX), ..self.passed() },
-            Condition::Good | Condition::Full => self.passed(),
-        }
     }
 
     /// Whether anything waits to be written to a connection.
@@ -362,60 +341,6 @@ impl Router {
     pub fn submit(&mut self, now: Time) {
         self.commit.submit(now);
         self.audit.submit();
-    }
-
-    /// Sends what waited for tickets, if more of them are complete.
-    pub fn committed(&mut self, now: Time) {
-        let Gates { commit, audit, .. } = self.released;
-        if (self.commit.completed(), self.audit.completed()) == (commit, audit) {
-            return self.look_at_shut();
-        }
-        self.gates_moved(now);
-    }
-
-    /// Something is safe, here or on another shard: sends what waited for it.
-    pub(crate) fn gates_moved(&mut self, now: Time) {
-        let completed = self.commit.completed();
-        self.tell_arrivals(completed);
-        self.send_held(completed, now);
-        self.let_go(completed);
-        self.pay_debts();
-        self.look_at_shut();
-        // Not beyond what was looked at above: what comes meanwhile is seen the next time.
-        let passed = Gates { commit: completed, ..self.passed() };
-        if passed == self.released {
-            return;
-        }
-        self.released = passed;
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|&id| self.release_acks(id, passed));
-        self.waiting = waiting;
-    }
-
-    /// Connections that may not write yet are looked at again.
-    fn look_at_shut(&mut self) {
-        for id in std::mem::take(&mut self.shut) {
-            self.dirty_connection(id);
-        }
-    }
-
-    /// Sends the acknowledgements of a connection whose gates are open; true when more wait.
-    pub(crate) fn release_acks(&mut self, id: ConnectionId, passed: Gates) -> bool {
-        if self.connection_mut(id).is_none_or(|it| it.acks.is_empty()) {
-            return false;
-        }
-        let Some(connection) = self.dirty_connection(id) else { return false };
-        let Connection { acks, outbox, version, phase, session, .. } = connection;
-        if !matches!(phase, Phase::Connected | Phase::HalfClosed) {
-            acks.clear(); // nothing follows a DISCONNECT [MQTT-3.14.4-1]
-            return false;
-        }
-        let waited = acks.len();
-        acks.release(passed, *version, outbox);
-        let (left, session) = (acks.len(), *session);
-        self.drain_later(session); // retained messages may have waited for their SUBACK
-        self.counters.packets_sent += (waited - left) as u64;
-        left > 0
     }
 
     /// Connections that serve a session or negotiate one.
@@ -492,112 +417,9 @@ impl Router {
         }
     }
 
-    /// Releases an acknowledgement when what the packet at hand has recorded is safe.
-    pub(crate) fn acknowledge(&mut self, id: ConnectionId, ack: PendingAck) {
-        self.acknowledge_at(id, Ticket::default(), ack);
-    }
-
-    /// Like [`Self::acknowledge`], and waits for the confirmation of announced interest too.
-    /// Returns the ticket.
-    pub(crate) fn acknowledge_at(
-        &mut self,
-        id: ConnectionId,
-        interest: Ticket,
-        ack: PendingAck,
-    ) -> Ticket {
-        let recorded = self.recorded.max(self.exchanges_of(id, &ack));
-        let mail = self.arrivals_of(id, &ack);
-        let (commit, audit) = (self.commit.draw(recorded), self.audited);
-        let gates = Gates { commit, interest, mail, audit };
-        let passed = self.passed();
-        if let Some(connection) = self.dirty_connection(id) {
-            let Connection { acks, outbox, version, .. } = connection;
-            let waited = !acks.is_empty();
-            let is_sent = acks.push(gates, ack, passed, *version, outbox);
-            self.counters.packets_sent += u64::from(is_sent);
-            // One that waits for interest only is released by that.
-            if !waited && !(Gates { interest: Ticket::default(), ..gates }).are_open(passed) {
-                self.waiting.push(id);
-            }
-        }
-        gates.commit
-    }
-
-    /// What an acknowledgement of a QoS 2 exchange says must be safe, even if an earlier connection
-    /// has brought it about.
-    fn exchanges_of(&self, id: ConnectionId, ack: &PendingAck) -> Ticket {
-        if ack.is_of_qos2() {
-            let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-            let session = connection.and_then(|it| self.sessions.get(it.session()? as usize));
-            let durable = session.and_then(|it| it.durable.as_ref());
-            return durable.map(|durable| durable.exchanges).unwrap_or_default();
-        }
-        Ticket::default()
-    }
-
-    /// What other shards must have kept, when this says that a PUBLISH has been received, even if
-    /// an earlier connection has received it.
-    fn arrivals_of(&self, id: ConnectionId, ack: &PendingAck) -> Ticket {
-        if !ack.is_of_publish() {
-            return Ticket::default();
-        }
-        let mut posted = self.posted;
-        if ack.is_of_qos2() {
-            let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-            let session = connection.and_then(|it| self.sessions.get(it.session()? as usize));
-            let durable = session.and_then(|it| it.durable.as_ref());
-            posted = posted.max(durable.map(|durable| durable.posted).unwrap_or_default());
-        }
-        posted
-    }
-
     pub(crate) fn next_generation(&mut self) -> u32 {
         self.generations = self.generations.wrapping_add(1);
         self.generations
-    }
-
-    fn first_packet(&mut self, id: ConnectionId, first: u8, body: &[u8], now: Time) {
-        let index = id.0 as usize;
-        while self.connections.len() <= index {
-            self.connections.push(None);
-        }
-        let generation = self.next_generation();
-        let version = ProtocolVersion::V311;
-        let mut connection = Connection::new(generation, version, now);
-        (connection.door, connection.source) = (self.arrival.door, self.arrival.source);
-        if let Some(slot) = self.connections.get_mut(index) {
-            *slot = Some(connection);
-        }
-        if PacketType::of(first) != Some(PacketType::Connect) || first & 0x0F != 0 {
-            self.counters.protocol_errors += 1;
-            let (reason, why) = (ReasonCode::ProtocolError, "the first packet is not CONNECT");
-            self.note_refusal(id, "", reason, why, false);
-            self.audit_refused_connect(id, "", reason, why);
-            return self.disconnect(id, reason, why, now);
-        }
-        let limits = property_limits(&self.settings.limits);
-        match Connect::decode(body, &limits) {
-            Ok(connect) => self.handle_connect(id, &connect, body, now),
-            Err(refused) => {
-                self.counters.protocol_errors += 1;
-                if let Some(connection) = self.connection_mut(id) {
-                    connection.version = refused.answer_in.unwrap_or_default();
-                }
-                let tell = refused.answer_in.is_some_and(|version| {
-                    // Before version 5 only an unknown level has an answer of its own.
-                    version.is_v5()
-                        || refused.error.reason == ReasonCode::UnsupportedProtocolVersion
-                });
-                let (reason, why) = (refused.error.reason, refused.error.what);
-                if tell {
-                    self.refuse_connect(id, "", reason, why);
-                } else {
-                    self.note_refusal(id, "", reason, why, true);
-                    self.audit_refused_connect(id, "", reason, why);
-                    self.disconnect(id, reason, why, now);
-                }
-            }
-        }
     }
 }
 
@@ -613,11 +435,6 @@ impl Entropy {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
-}
-
-/// The second that publications are counted in.
-pub(crate) fn second_of(now: Time) -> u32 {
-    (now.as_millis() / 1000) as u32
 }
 
 const SECOND_CONNECT: &str = "a second CONNECT";
