@@ -7,8 +7,8 @@ use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::deadlines::Deadline;
-use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
+use crate::shard::Shard;
 
 /// A listener and how many connections it has. What holds for them is in the settings, by the
 /// door's number.

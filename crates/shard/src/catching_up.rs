@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use agentmq_router::{ConnectionId, Router};
 use agentmq_session::Time;
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 /// Who catches up on a shard, and whether it is their turn.
 #[derive(Debug)]

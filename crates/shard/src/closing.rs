@@ -4,7 +4,7 @@ use agentmq_router::ConnectionId;
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// Everything is written: shuts the sending side and waits a moment for the peer to close, so

@@ -2,8 +2,8 @@
 
 use agentmq_router::{Mail, Place};
 
-use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
+use crate::shard::Shard;
 
 impl Shard {
     /// Whether this shard has others to write to. While it has none, mail costs it nothing.

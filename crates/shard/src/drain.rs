@@ -3,7 +3,7 @@
 use agentmq_codec::ReasonCode;
 use agentmq_router::ConnectionId;
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// Tells every client that the server shuts down (0x8B) and accepts no more.

@@ -6,8 +6,8 @@ use agentmq_router::ConnectionId;
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
-use crate::event_loop::Shard;
 use crate::isolation::guard_link;
+use crate::shard::Shard;
 
 impl Shard {
     /// Writes to every connection that got something in this turn, then a portion of what stood in

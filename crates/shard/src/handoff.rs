@@ -7,8 +7,8 @@ use mio::{Interest, Token};
 
 use crate::conn::Conn;
 use crate::directory::ClientKey;
-use crate::event_loop::Shard;
 use crate::mailbox::Parcel;
+use crate::shard::Shard;
 
 /// A connection on its way: its link, registered nowhere, and what has been read of it, which
 /// begins with its CONNECT.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use agentmq_router::Router;
 use agentmq_session::Time;
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// Has the router do a piece of work; `None` if it ended in a panic, from which the router has

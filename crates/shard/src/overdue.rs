@@ -5,7 +5,7 @@ use agentmq_router::ConnectionId;
 
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// Connections that took too long.

@@ -11,8 +11,8 @@ use agentmq_session::Time;
 use crate::conn::Phase;
 use crate::deadlines::Deadline;
 use crate::directory::ClientKey;
-use crate::event_loop::Shard;
 use crate::isolation::guard_link;
+use crate::shard::Shard;
 
 /// What became of the bytes at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use agentmq_router::{ConnectionId, Refusal};
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// Writes what has come up, while the connections still know where they come from.

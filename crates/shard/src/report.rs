@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agentmq_router::{Counters, SysReport};
 use agentmq_session::Time;
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 /// One place per shard. Each shard writes its own now and then; readers add them up.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ mod tests {
     use mio::{Events, Poll, Token, Waker};
 
     use super::*;
-    use crate::event_loop::ShardOptions;
+    use crate::shard::ShardOptions;
     use crate::{Clock, Directory, Mailboxes, Placement, ShardHandle, Workers};
 
     fn shard(sys_interval_secs: u32) -> Shard {

@@ -4,7 +4,7 @@
 
 use agentmq_router::ConnectionId;
 
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 
 impl Shard {
     /// A CONNECT has been handled: if it is not decided, its client's home is here until it is.

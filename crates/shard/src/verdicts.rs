@@ -7,7 +7,7 @@ use agentmq_session::Time;
 
 use crate::command::Command;
 use crate::deadlines::Deadline;
-use crate::event_loop::Shard;
+use crate::shard::Shard;
 use crate::workers::{Job, Verdict};
 
 impl Shard {
