@@ -1,6 +1,7 @@
 //! What a bridge answers a host.
 
 mod asking;
+mod following;
 mod notices;
 
 use std::sync::Arc;
@@ -25,12 +26,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::asking::progress_to;
+use self::following::nobody_follows;
 use self::notices::{Listener, Seen, tell};
 use crate::agent_tools::AgentTool;
 use crate::catalogue::Catalogue;
 use crate::host_uri::{rename, rename_contents, server_uri};
-use crate::listing::plain_call;
-use crate::resource_subscriptions::{subscribe, unsubscribe};
 
 /// The server that a host sees: one for each session, and for each request without one.
 #[derive(Debug)]
@@ -89,31 +89,6 @@ impl Host {
         } else {
             unreachable()
         }
-    }
-
-    /// Notes that `who`, one of this host's, wants to know of changes of a resource.
-    async fn follow(
-        &self,
-        who: &Arc<str>,
-        uri: &str,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<(), ErrorData> {
-        let (server, own) = server_uri(uri).ok_or_else(|| self.unknown("resource", uri))?;
-        if !self.catalogue.follow(who, uri) {
-            return Err(fault(Fault::Busy, "too many subscriptions of resources"));
-        }
-        let asked = async {
-            // Who has no sessions is listened to: it is told which resources when they change.
-            if !self.session(&server).await?.is_stateless() {
-                self.ask(&server, subscribe(&own).request, context).await?;
-            }
-            Ok(())
-        };
-        let asked = asked.await;
-        if asked.is_err() {
-            self.catalogue.unfollow(who, uri);
-        }
-        asked
     }
 }
 
@@ -360,24 +335,6 @@ impl ServerHandler for Host {
             Box::pin(nobody_follows(&self.catalogue, &params.uri)).await;
         }
         Ok(())
-    }
-}
-
-/// Tells the server of a resource that nobody wants to know of its changes any more. Should
-/// somebody have begun to meanwhile, it is told that, too: whichever came first.
-async fn nobody_follows(catalogue: &Catalogue, uri: &str) {
-    let Some((server, own)) = server_uri(uri) else { return };
-    for request in [unsubscribe(&own), subscribe(&own)] {
-        let Some(Some(session)) = catalogue.session(&server) else { return };
-        if session.is_stateless() {
-            return; // it is listened to, and hears so what is wanted
-        }
-        if let Err(error) = plain_call(session.peer(), request).await {
-            tracing::debug!(server, error = &*error.message, "resource not let go");
-        }
-        if !catalogue.is_followed(uri) {
-            return;
-        }
     }
 }
 
