@@ -119,7 +119,8 @@ async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Taken,
     let (server, acceptor) = Server::connect(Options::new(url)?, config).await?;
     let work = tokio::spawn(acceptor.run(|_| Echo));
     server.online().await;
-    let bus = Bus::connect(Options::new(url)?, BusConfig { filters: vec!["bench".into()] }).await?;
+    let config = BusConfig { filters: vec!["bench".into()], ..BusConfig::default() };
+    let bus = Bus::connect(Options::new(url)?, config).await?;
     bus.discovered(DISCOVERY_TIMEOUT).await;
     let session = std::sync::Arc::new(bus.open_any("bench", || Echo).await?);
     let peer = session.clone();

@@ -40,7 +40,7 @@ async fn stay_connected(
 ) {
     let mut backoff = Backoff::new(LONGEST_PAUSE);
     loop {
-        let filters = BusConfig { filters: servers.filters.clone() };
+        let filters = BusConfig { filters: servers.filters.clone(), ..BusConfig::default() };
         let pause = match Bus::connect(servers.options.clone(), filters).await {
             Ok(bus) => {
                 backoff.succeeded();

@@ -74,7 +74,7 @@ impl Tools {
     /// unless that is true of both.
     pub async fn connect(servers: Servers) -> Result<Self, Error> {
         let Servers { filters, namespace, options } = servers;
-        let config = BusConfig { filters: filters.clone() };
+        let config = BusConfig { filters: filters.clone(), ..BusConfig::default() };
         let (bus, agents) = tokio::join!(
             Box::pin(Bus::connect(options.clone(), config)),
             Box::pin(agent_tools::connect(&options, &namespace)),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod mcp;
+mod recent;
 pub mod tools;
 mod trace_context;
 

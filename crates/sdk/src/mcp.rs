@@ -4,6 +4,7 @@
 //! [`Bus::connect`] finds the servers that are there and opens sessions with them. What the public
 //! text leaves open, and what we do there, is in `docs/mcp-over-mqtt.md`.
 
+mod absence;
 mod bus;
 mod bus_messages;
 mod call;
@@ -37,10 +38,10 @@ pub use call::{Call, call};
 pub use error::Error;
 pub use fault::{Fault, fault, fault_of};
 pub use limits::{
-    DIRECTORY_BYTES, DISCOVERY_TIMEOUT, IDLE, INITIALIZE_TIMEOUT, INSTANCES, MESSAGE_BYTES,
-    ONLINE_BYTES, OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, REQUEST_TIMEOUT, SESSIONS, TAKEN_AFTER,
-    TAKEN_BACK, TAKEN_PATIENCE, WAITING_BYTES, WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT,
-    request_timeout,
+    AWAY, CORRELATION_BYTES, DIRECTORY_BYTES, DISCOVERY_TIMEOUT, IDLE, INITIALIZE_TIMEOUT,
+    INSTANCES, MESSAGE_BYTES, ONLINE_BYTES, OPEN_REQUESTS, OUTBOX, PING_TIMEOUT, PRESENCE_PATIENCE,
+    RECENT_REQUESTS, REQUEST_TIMEOUT, SESSIONS, TAKEN_AFTER, TAKEN_BACK, TAKEN_PATIENCE,
+    WAITING_BYTES, WAITING_MESSAGES, WAITING_PROGRESS, WORK_TIMEOUT, request_timeout,
 };
 pub use online::Online;
 pub use presence::Directory;

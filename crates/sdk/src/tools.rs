@@ -14,7 +14,6 @@ mod error;
 mod execute;
 mod farewell;
 mod limits;
-mod recent;
 mod server;
 mod streaming;
 mod tool;

@@ -42,7 +42,9 @@ impl Line {
         places: Arc<Semaphore>,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
-        let bus = Bus::connect(options.clone(), BusConfig::default()).await?;
+        // No network is between us and the broker: it has ended what has ended.
+        let config = BusConfig { away: Duration::ZERO, ..BusConfig::default() };
+        let bus = Bus::connect(options.clone(), config).await?;
         let catalogue = Arc::new(Catalogue::new());
         // Whoever is connected has tried.
         catalogue.set_tried();

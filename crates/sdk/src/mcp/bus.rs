@@ -18,18 +18,22 @@ use super::session::{Desk, Session};
 use super::stateless_ask::StatelessDesk;
 use super::subscriptions::theirs;
 use super::wire::{Component, disconnected};
-use super::{Directory, Dropped, Error, Instance};
+use super::{AWAY, Directory, Dropped, Error, Instance};
 
 /// Which servers a client wants to know.
 #[derive(Debug, Clone)]
 pub struct BusConfig {
     /// Filters over server-names, unless the broker assigns others.
     pub filters: Vec<String>,
+    /// How long a connection may be lost, in whole seconds: whoever is back by then goes on with
+    /// its sessions and calls, as far as the broker keeps its MQTT session so long. With zero, and
+    /// else after it, they end.
+    pub away: Duration,
 }
 
 impl Default for BusConfig {
     fn default() -> Self {
-        Self { filters: vec!["#".into()] }
+        Self { filters: vec!["#".into()], away: AWAY }
     }
 }
 
@@ -68,9 +72,11 @@ impl Bus {
         for filter in &config.filters {
             check_name_filter(filter)?;
         }
-        prepare(&mut options, Component::Client)?;
+        let away = u32::try_from(config.away.as_secs()).unwrap_or(u32::MAX);
+        prepare(&mut options, Component::Client, away)?;
         let will = Will::new(client_presence(&options.client_id), disconnected());
-        options.will = Some(Will { qos: QoS::AtLeastOnce, ..will });
+        // The end of the MQTT session is that of the sessions that it carries.
+        options.will = Some(Will { qos: QoS::AtLeastOnce, delay: away, ..will });
         let (link, messages) = Link::connect(options, Component::Client).await?;
         let (state, _) = watch::channel(State { connected: true, ..State::default() });
         let shared = Arc::new(Shared {
@@ -80,22 +86,22 @@ impl Bus {
             desks: Mutex::default(),
             stateless: Mutex::default(),
         });
-        let pump = Pump::new(shared.clone(), messages);
-        let marker = pump.marker().to_owned();
         let client = &shared.link.client;
         let filters = assigned_filters(client).unwrap_or(config.filters);
-        let mut wanted: Vec<_> =
+        let presence: Vec<_> =
             filters.iter().map(|filter| theirs(presence_filter(filter))).collect();
-        wanted.push(theirs(marker.clone()));
+        let pump = Pump::new(shared.clone(), messages, config.away, presence.clone());
+        let mut wanted = presence;
+        wanted.push(theirs(pump.marker().to_owned()));
         let reasons = client.subscribe_all(wanted.clone(), PropertiesBuf::new()).await?;
         if let Some(((filter, _), reason)) =
             wanted.into_iter().zip(reasons).find(|(_, reason)| reason.is_error())
         {
-            client.disconnect().await;
+            shared.link.end().await;
             return Err(Error::Subscription { filter, reason });
         }
+        pump.send_mark();
         tokio::spawn(pump.run());
-        drop(shared.link.outbox.send(&marker, MARK.into(), Until::Queued));
         Ok(Self { shared })
     }
 
@@ -212,9 +218,11 @@ impl Bus {
         lock(&self.shared.stateless).values_mut().for_each(StatelessDesk::end);
         let farewell = client_presence(self.client_id());
         let told = self.shared.link.outbox.send(&farewell, disconnected(), Until::Queued);
-        // Without a connection the will has told them.
-        let _ = tokio::time::timeout(FAREWELL, told).await;
-        self.shared.link.client.disconnect().await;
+        // Without a connection the will tells them.
+        if self.is_connected() {
+            let _ = tokio::time::timeout(FAREWELL, told).await;
+        }
+        self.shared.link.end().await;
     }
 }
 
@@ -248,9 +256,6 @@ fn assigned_filters(client: &Client) -> Option<Vec<String>> {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// What stands in the message that marks the end of the retained ones.
-pub(crate) const MARK: &str = "{}";
 
 /// How long good-bye may take.
 const FAREWELL: Duration = Duration::from_secs(1);

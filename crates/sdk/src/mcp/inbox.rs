@@ -30,6 +30,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// The last word has been put, or there was no room for it.
     gone: AtomicBool,
+    /// The other side has said something that might have been lost.
+    is_lossy: AtomicBool,
 }
 
 /// What comes to a session.
@@ -57,6 +59,7 @@ pub(crate) fn inbox() -> (Inbox, Outlet) {
 
 impl Inbox {
     pub(crate) fn put(&self, message: Arrived) -> Result<(), Refused> {
+        self.shared.is_lossy.fetch_or(message.may_be_lost, Ordering::Relaxed);
         let waiting = &self.shared.waiting;
         let (bytes, before) = (message.payload.len(), waiting.load(Ordering::Relaxed));
         // What is left is for requests that have failed.
@@ -72,6 +75,11 @@ impl Inbox {
                 mpsc::error::TrySendError::Closed(_) => Refused::Closed,
             }
         })
+    }
+
+    /// Whether what the other side says is lost while we are away: it publishes with QoS 0.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.shared.is_lossy.load(Ordering::Relaxed)
     }
 
     /// Ends a request of ours; `false` when there is no room for that.
@@ -113,7 +121,9 @@ mod tests {
 
     fn message(payload: Vec<u8>) -> Arrived {
         let (topic, trace) = (String::new(), crate::TraceContext::default());
-        Arrived { topic, payload: payload.into(), trace, is_signed: false }
+        let payload = payload.into();
+        let (is_signed, may_be_lost, correlation) = (false, false, None);
+        Arrived { topic, payload, trace, is_signed, may_be_lost, correlation }
     }
 
     #[tokio::test]

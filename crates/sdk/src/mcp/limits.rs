@@ -51,6 +51,21 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client waits, at most, for the retained presence of all servers.
 pub const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a client may be away: the broker keeps its messages so long, and does not tell servers
+/// that it is gone. Enough for a network that changes and a few attempts to come back; whoever does
+/// not come back has servers work in vain no longer than that.
+pub const AWAY: Duration = Duration::from_secs(15);
+
+/// How long the retained presence may take to come in behind what was to mark its end, before a
+/// server that has none counts as gone: some brokers send retained messages in their own time.
+pub const PRESENCE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests that a side of a session remembers, to know one that comes twice.
+pub const RECENT_REQUESTS: usize = 256;
+
+/// Bytes of what tells them apart. Longer Correlation Data tells nothing.
+pub const CORRELATION_BYTES: usize = 64;
+
 /// How long a server keeps what it knows of a client without a handshake that asks nothing.
 pub const IDLE: Duration = Duration::from_secs(30);
 

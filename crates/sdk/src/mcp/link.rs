@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use agentmq_agents::mcp::check_client_id;
-use agentmq_client::{Client, Messages, Options, ProtocolVersion};
+use agentmq_client::{
+    Client, Messages, Options, PropertiesBuf, Property, PropertyId, ProtocolVersion, ReasonCode,
+};
 use rmcp::model::{ErrorData, JsonRpcError, RequestId};
 
 use super::identifier::fresh;
@@ -39,6 +41,13 @@ impl Link {
         Ok((link, messages))
     }
 
+    /// Disconnects for good: the broker is to keep nothing for us.
+    pub(crate) async fn end(&self) {
+        let at_once = Property::U32(PropertyId::SessionExpiryInterval, 0);
+        let properties = PropertiesBuf::new().with(at_once);
+        self.client.disconnect_with(ReasonCode::NORMAL_DISCONNECTION, properties).await;
+    }
+
     pub(crate) fn client_id(&self) -> &str {
         &self.outbox.stamp.client_id
     }
@@ -56,9 +65,13 @@ impl Link {
     }
 }
 
-/// Makes options fit for the binding: MQTT 5, a client id that can stand in topics, no session
-/// that outlives its connection.
-pub(crate) fn prepare(options: &mut Options, component: Component) -> Result<(), Error> {
+/// Makes options fit for the binding: MQTT 5, a client id that can stand in topics, a session that
+/// begins with us and outlives a connection by so many seconds.
+pub(crate) fn prepare(
+    options: &mut Options,
+    component: Component,
+    session_expiry: u32,
+) -> Result<(), Error> {
     if !options.version.is_v5() {
         options.version = ProtocolVersion::V5;
     }
@@ -67,7 +80,7 @@ pub(crate) fn prepare(options: &mut Options, component: Component) -> Result<(),
     }
     check_client_id(&options.client_id)?;
     options.clean_start = true;
-    options.session_expiry = 0;
+    options.session_expiry = session_expiry;
     options.max_packet_size = (MESSAGE_BYTES + LARGEST_HEAD) as u32;
     for property in component.connect_properties().view().iter() {
         options.properties.push(property);

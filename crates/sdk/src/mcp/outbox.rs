@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use agentmq_client::{Ack, Client, Publish, ReasonCode};
+use agentmq_client::{Ack, Client, Event, Publish, ReasonCode};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::identifier::dice;
 use super::wire::Stamp;
 use super::{Error, OUTBOX};
 use crate::TraceContext;
 
 /// The one way out of a connection. Messages leave in the order in which [`Outbox::send`] was
 /// called, however the futures that it returns are polled: sessions send from many tasks, and a
-/// progress notification must not come behind the answer that it belongs to.
+/// progress notification must not come behind the answer that it belongs to. Without a connection
+/// they wait here.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     jobs: mpsc::Sender<Job>,
@@ -22,6 +24,8 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Job {
     publish: Publish,
+    /// Of no use when nobody waits for what comes of it.
+    is_request: bool,
     accepted: oneshot::Sender<Result<Ack, agentmq_client::Error>>,
 }
 
@@ -46,12 +50,8 @@ pub(crate) struct Properties<'a> {
 impl Outbox {
     /// Starts the task that publishes. It ends when all outboxes are gone, or the client is.
     pub(crate) fn start(client: Client, stamp: Stamp) -> Self {
-        let (jobs, mut queue) = mpsc::channel::<Job>(OUTBOX);
-        tokio::spawn(async move {
-            while let Some(job) = queue.recv().await {
-                let _ = job.accepted.send(client.publish(job.publish).await);
-            }
-        });
+        let (jobs, queue) = mpsc::channel(OUTBOX);
+        tokio::spawn(empty(client, queue));
         Self { jobs, stamp }
     }
 
@@ -75,6 +75,9 @@ impl Outbox {
         properties: &Properties<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let mut publish = properties.trace.on(self.stamp.publish(topic, payload));
+        if until == Until::Taken {
+            publish = publish.correlation_data(&dice().to_be_bytes());
+        }
         if let Some(limit) = properties.limit {
             let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
             publish = publish.expiry(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
@@ -99,8 +102,9 @@ impl Outbox {
         until: Until,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
+        let job = Job { publish, is_request: until == Until::Taken, accepted };
         // Now, not when the future is polled: that keeps the order.
-        let overflow = match self.jobs.try_send(Job { publish, accepted }) {
+        let overflow = match self.jobs.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => Some(job),
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
         };
@@ -114,6 +118,31 @@ impl Outbox {
                 return Err(Error::NobodyReads { topic });
             }
             Ok(())
+        }
+    }
+}
+
+/// Publishes what comes, while there is a connection. A request that has failed meanwhile is not
+/// made when there is one again.
+async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
+    let mut events = client.events();
+    let (mut is_connected, mut has_ended) = (true, false);
+    loop {
+        tokio::select! {
+            biased;
+            event = events.next(), if !has_ended => match event {
+                Some(Event::Disconnected { .. }) => is_connected = false,
+                Some(Event::Connected | Event::Resumed) => is_connected = true,
+                Some(_) => {}
+                // What waits is told so.
+                None => (is_connected, has_ended) = (true, true),
+            },
+            job = queue.recv(), if is_connected => {
+                let Some(job) = job else { break };
+                if !job.is_request || !job.accepted.is_closed() {
+                    let _ = job.accepted.send(client.publish(job.publish).await);
+                }
+            }
         }
     }
 }

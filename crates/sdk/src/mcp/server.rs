@@ -75,7 +75,7 @@ impl Server {
         mut config: ServerConfig,
     ) -> Result<(Self, Acceptor), Error> {
         check_server_name(&config.name)?;
-        prepare(&mut options, Component::Server)?;
+        prepare(&mut options, Component::Server, 0)?;
         let (link, messages) = connect_named(options, &mut config).await?;
         let instance = Instance::new(link.client_id(), &config.name)?;
         let control = SubscriptionOptions::at(QoS::AtLeastOnce);

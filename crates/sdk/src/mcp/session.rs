@@ -49,11 +49,15 @@ impl Desk {
         self.inbox.as_ref().is_some_and(|inbox| inbox.put(arrived).is_ok())
     }
 
-    /// Calls under way end at once.
-    pub(crate) fn peer_is_gone(&mut self) {
-        if let Some(inbox) = self.inbox.take() {
-            inbox.gone();
-        }
+    /// Whether what its server says is lost while we are away.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.inbox.as_ref().is_some_and(Inbox::is_lossy)
+    }
+
+    /// Calls under way end at once; `false` when it was over already.
+    pub(crate) fn peer_is_gone(&mut self) -> bool {
+        let inbox = self.inbox.take();
+        inbox.map(Inbox::gone).is_some()
     }
 }
 

@@ -152,6 +152,11 @@ impl StatelessDesk {
         self.inbox.as_ref().is_some_and(|inbox| inbox.put(arrived).is_ok())
     }
 
+    /// Whether what a server says is lost while we are away.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.inbox.as_ref().is_some_and(Inbox::is_lossy)
+    }
+
     /// Ends it by our wish: who has requests is told.
     pub(crate) fn end(&mut self) {
         self.inbox = None;

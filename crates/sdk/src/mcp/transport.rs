@@ -18,8 +18,9 @@ use super::inbox::{Incoming, Outlet};
 use super::link::Link;
 use super::outbox::{Properties, Until};
 use super::wire::{Arrived, Received, disconnected, read, taken};
-use super::{Error, IDLE, OPEN_REQUESTS, TAKEN_AFTER, traced};
+use super::{Error, IDLE, OPEN_REQUESTS, RECENT_REQUESTS, TAKEN_AFTER, traced};
 use crate::TraceContext;
+use crate::recent::Recent;
 
 /// One session. Many share a connection: what is for this one comes by a queue, what it says
 /// leaves by the connection's outbox.
@@ -32,6 +33,8 @@ pub struct MqttTransport<R> {
     control: Option<String>,
     /// Requests of the other side that have no answer yet, and the traces they belong to.
     open: Open,
+    /// Those of late, by their Correlation Data.
+    recent: Recent<Arc<[u8]>>,
     /// It has no beginning: the end is when nothing was asked for a while, and nobody is told.
     is_stateless: bool,
     /// The other side has ended the session, or is gone.
@@ -62,11 +65,19 @@ impl<R: ServiceRole> MqttTransport<R> {
             rpc: rpc.into(),
             control,
             open: Arc::default(),
+            recent: Recent::new(RECENT_REQUESTS),
             is_stateless: false,
             peer_gone: false,
             gone,
             role: PhantomData,
         }
+    }
+
+    /// Whether a request has come before: its sender's acknowledgement was lost with a connection.
+    fn is_repeated(&mut self, message: &RxJsonRpcMessage<R>, arrived: &Arrived) -> bool {
+        let is_request = matches!(message, JsonRpcMessage::Request(_));
+        let correlation = arrived.correlation.as_ref().filter(|_| is_request);
+        correlation.is_some_and(|it| !self.recent.is_new(it.clone()))
     }
 
     /// Notes a request of the other side; `false` when there are too many.
@@ -202,6 +213,9 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
                 }
             };
             match read::<R>(&arrived.payload) {
+                Received::Message(message) if self.is_repeated(&message, &arrived) => {
+                    self.link.dropped.add(&self.rpc, "has come before");
+                }
                 Received::Message(mut message) => {
                     if self.admit(&mut message, &arrived) {
                         return Some(message);

@@ -10,7 +10,7 @@ use rmcp::model::{ErrorCode, ErrorData, JsonRpcMessage, NumberOrString, RequestI
 use rmcp::service::{RxJsonRpcMessage, ServiceRole};
 use serde::Deserialize;
 
-use super::MESSAGE_BYTES;
+use super::{CORRELATION_BYTES, MESSAGE_BYTES};
 use crate::TraceContext;
 
 /// What kind of component we are.
@@ -62,15 +62,23 @@ pub(crate) struct Arrived {
     pub(crate) trace: TraceContext,
     /// It names its sender.
     pub(crate) is_signed: bool,
+    /// It came with QoS 0: to whoever is away it does not come.
+    pub(crate) may_be_lost: bool,
+    /// What tells it from others, if its sender has it so.
+    pub(crate) correlation: Option<Arc<[u8]>>,
 }
 
 impl Arrived {
     pub(crate) fn of(message: &Message) -> Self {
+        let correlation =
+            message.correlation_data().filter(|it| !it.is_empty() && it.len() <= CORRELATION_BYTES);
         Self {
             topic: message.topic.clone(),
             payload: message.payload.clone(),
             trace: TraceContext::of_message(message),
             is_signed: sender(message).is_some(),
+            may_be_lost: message.qos == QoS::AtMostOnce,
+            correlation: correlation.map(Into::into),
         }
     }
 }

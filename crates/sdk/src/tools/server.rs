@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::answering::{Reply, failed};
 use super::execute::{Prepared, execute};
-use super::recent::Recent;
 use super::{
     CONCURRENCY, Dropped, Error, LONGEST_CALL, NAMESPACE, PAYLOAD_BYTES, RECENT_CALLS, RETURN_SECS,
     Tool,
 };
+use crate::recent::Recent;
 
 /// What a server offers, and how.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub(crate) struct Work {
     /// By the topic of its calls.
     tools: HashMap<String, Arc<Prepared>>,
     places: Arc<Semaphore>,
-    recent: Recent,
+    recent: Recent<Arc<(String, String)>>,
     dropped: Dropped,
     pub(crate) calls: JoinSet<()>,
     /// It says that it is not there any more.
@@ -300,7 +300,9 @@ impl Work {
         let Some(reply) = reply else {
             return self.dropped.add(&message.topic, "names nobody to be answered");
         };
-        if !self.recent.is_new(&reply.topic, &request.call_id) {
+        // Two callers may use one `call_id`.
+        let key = (reply.topic.clone(), request.call_id.clone());
+        if !self.recent.is_new(Arc::new(key)) {
             return self.dropped.add(&message.topic, "has come before");
         }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
