@@ -34,6 +34,7 @@ mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_expose_http;
 mod mcp_http;
+mod mcp_links;
 mod mcp_listening;
 mod mcp_program;
 mod mcp_recording;
