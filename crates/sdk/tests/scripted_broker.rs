@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentmq_client::{Error as ClientError, Options, ReasonCode};
 use agentmq_sdk::mcp::{
-    Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
+    AWAY, Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
 };
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ErrorData, ProgressNotificationParam, ProtocolVersion,
@@ -52,7 +52,7 @@ async fn a_server_takes_the_name_that_the_broker_gives_it() {
     let Seen::Connect { will, user, .. } = seen.next().await else { panic!("CONNECT") };
     assert_eq!(will.unwrap().topic, "$mcp-server/presence/s1/calc");
     assert_eq!(user, [("MCP-COMPONENT-TYPE".to_owned(), "mcp-server".to_owned())]);
-    assert!(matches!(seen.next().await, Seen::Disconnect));
+    assert!(matches!(seen.next().await, Seen::Disconnect(_)));
     let Seen::Connect { will, session_expiry, .. } = seen.next().await else { panic!("CONNECT") };
     let will = will.unwrap();
     assert_eq!((&*will.topic, will.retain), ("$mcp-server/presence/s1/acme/calc", true));
@@ -75,7 +75,7 @@ async fn a_server_takes_the_name_that_the_broker_gives_it() {
     assert_eq!(seen.next().await, Seen::Unsubscribe(vec![anybody]));
     let cleared = seen.publish().await;
     assert_eq!((cleared.retain, cleared.payload.len()), (true, 0));
-    assert!(matches!(seen.next().await, Seen::Disconnect));
+    assert!(matches!(seen.next().await, Seen::Disconnect(_)));
 }
 
 /// A program that is back may be another one.
@@ -99,7 +99,7 @@ async fn a_server_says_which_revisions_it_speaks_now() {
                 let all = it.json()["params"]["meta"]["supportedVersions"].clone();
                 said.push(all.as_array().unwrap().last().cloned().unwrap());
             }
-            Seen::Disconnect => break,
+            Seen::Disconnect(_) => break,
             _ => {}
         }
     }
@@ -111,7 +111,12 @@ async fn a_server_says_which_revisions_it_speaks_now() {
 async fn a_client_uses_the_filters_that_the_broker_gives_it() {
     let (url, mut seen) = broker(&[("MCP-SERVER-NAME-FILTERS", r#"["acme/#","demo/+"]"#)]).await;
     let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    let Seen::Connect { will, user, .. } = seen.next().await else { panic!("CONNECT") };
+    let Seen::Connect { will, user, clean_start, session_expiry, will_delay } = seen.next().await
+    else {
+        panic!("CONNECT")
+    };
+    let away = u32::try_from(AWAY.as_secs()).unwrap();
+    assert_eq!((clean_start, session_expiry, will_delay), (true, away, away));
     let will = will.unwrap();
     assert_eq!((&*will.topic, will.retain), ("$mcp-client/presence/c1", false));
     assert!(String::from_utf8_lossy(&will.payload).contains("notifications/disconnected"));
@@ -123,7 +128,7 @@ async fn a_client_uses_the_filters_that_the_broker_gives_it() {
     seen.publish().await;
     bus.close().await;
     assert_eq!(seen.publish().await.topic, "$mcp-client/presence/c1");
-    assert!(matches!(seen.next().await, Seen::Disconnect));
+    assert_eq!(seen.next().await, Seen::Disconnect(Some(0)));
 }
 
 #[tokio::test]
@@ -281,6 +286,62 @@ async fn a_session_that_is_opened_twice_is_the_second_one() {
     assert_eq!(fault_of(&calling.await.unwrap_err()), Some(Fault::Timeout));
     assert_eq!(seen.publish().await.json()["method"], "tools/call");
     assert!(!second.over().is_cancelled());
+}
+
+/// What a server says with QoS 0 does not come to a client that is away: it is not waited for, and
+/// the server is told.
+#[tokio::test]
+async fn a_session_with_qos_0_does_not_outlive_a_blip() {
+    let (bus, session, mut seen) = session().await;
+    let calling = ask(&session, Duration::from_secs(3600));
+    let leaving = async {
+        assert_eq!(seen.publish().await.json()["method"], "tools/call");
+        seen.hang_up();
+    };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), leaving);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    let Seen::Connect { clean_start, .. } = seen.next().await else { panic!("CONNECT") };
+    assert!(!clean_start);
+    loop {
+        // Who is online is asked, too, and the topics are given up.
+        if let Seen::Publish(said) = seen.next().await
+            && said.topic == RPC
+        {
+            assert_eq!(said.json(), disconnected());
+            break;
+        }
+    }
+    assert!(bus.is_connected());
+}
+
+/// Its will was of QoS 0: the broker has not kept it for us.
+#[tokio::test]
+async fn a_server_that_went_unheard_during_a_blip_is_gone() {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    let presence = |id: &str| format!("$mcp-server/presence/{id}/calc");
+    let online = br#"{"method":"notifications/server/online"}"#;
+    let mut changes = bus.changes();
+    for id in ["a", "b"] {
+        seen.deliver(&presence(id), online).await;
+    }
+    while bus.directory().len() < 2 {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
+    seen.hang_up();
+    assert!(matches!(seen.next().await, Seen::Connect { clean_start: false, .. }));
+    let all = vec![("$mcp-server/presence/+/#".to_owned(), false)];
+    assert_eq!(seen.next().await, Seen::Subscribe(all), "which has it send them once more");
+    seen.deliver(&presence("b"), online).await;
+    seen.publish().await; // the marker
+    while bus.directory().len() == 2 {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
+    assert!(bus.directory().has(&Instance::new("b", "calc").unwrap()));
+    assert!(bus.is_discovered() && bus.is_connected());
 }
 
 /// Two played instances that need no session, and a client that has found them.

@@ -23,13 +23,16 @@ pub(crate) enum Seen {
     Connect {
         will: Option<Message>,
         user: Vec<(String, String)>,
+        clean_start: bool,
         session_expiry: u32,
+        will_delay: u32,
     },
     /// Filters, and whether they are No Local.
     Subscribe(Vec<(String, bool)>),
     Unsubscribe(Vec<String>),
     Publish(Message),
-    Disconnect,
+    /// With its Session Expiry Interval.
+    Disconnect(Option<u32>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,8 +51,14 @@ impl Message {
 
 pub(crate) struct Broker {
     seen: mpsc::UnboundedReceiver<Seen>,
-    deliver: mpsc::UnboundedSender<(String, Vec<u8>)>,
+    orders: mpsc::UnboundedSender<Order>,
     refused: Refused,
+}
+
+/// What the test has the broker do.
+enum Order {
+    Deliver(String, Vec<u8>),
+    HangUp,
 }
 
 /// Topics whose messages are acknowledged otherwise than with success.
@@ -75,8 +84,13 @@ impl Broker {
 
     /// Gives the client a message.
     pub(crate) async fn deliver(&mut self, topic: &str, payload: &[u8]) {
-        self.deliver.send((topic.to_owned(), payload.to_vec())).unwrap();
+        self.orders.send(Order::Deliver(topic.to_owned(), payload.to_vec())).unwrap();
         tokio::task::yield_now().await;
+    }
+
+    /// Breaks the connection. Who comes back and does not want to begin anew has its session.
+    pub(crate) fn hang_up(&mut self) {
+        self.orders.send(Order::HangUp).unwrap();
     }
 }
 
@@ -88,16 +102,17 @@ pub(crate) async fn broker(connack: &[(&str, &str)]) -> (String, Broker) {
         .iter()
         .fold(PropertiesBuf::new(), |all, (name, value)| all.with(Property::Pair(name, value)));
     let (tell, seen) = mpsc::unbounded_channel();
-    let (deliver, mut deliveries) = mpsc::unbounded_channel();
+    let (orders, mut given) = mpsc::unbounded_channel();
     let refused = Refused::default();
     let codes = refused.clone();
     tokio::spawn(async move {
+        let mut filters = Vec::new();
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            serve(socket, &properties, &codes, &tell, &mut deliveries).await;
+            serve(socket, &properties, &codes, &tell, (&mut given, &mut filters)).await;
         }
     });
-    (url, Broker { seen, deliver, refused })
+    (url, Broker { seen, orders, refused })
 }
 
 async fn serve(
@@ -105,15 +120,15 @@ async fn serve(
     connack: &PropertiesBuf,
     refused: &Refused,
     tell: &mpsc::UnboundedSender<Seen>,
-    deliveries: &mut mpsc::UnboundedReceiver<(String, Vec<u8>)>,
+    (orders, filters): (&mut mpsc::UnboundedReceiver<Order>, &mut Vec<(String, bool)>),
 ) {
-    let (mut bytes, mut filters) = (Vec::new(), Vec::new());
+    let mut bytes = Vec::new();
     loop {
         while let Some(frame) = frame::cut(&bytes, usize::MAX).unwrap() {
             let body = &bytes[frame.body_at..frame.total];
             let packet = Packet::decode(frame.first, body, V5, &PropertyLimits::UNLIMITED).unwrap();
             let mut out = Vec::new();
-            answer(&packet, connack, refused, &mut filters, &mut out);
+            answer(&packet, connack, refused, filters, &mut out);
             if let Some(seen) = note(&packet) {
                 let _ = tell.send(seen);
             }
@@ -123,7 +138,8 @@ async fn serve(
         }
         tokio::select! {
             read = socket.read_buf(&mut bytes) => if read.unwrap_or(0) == 0 { return },
-            Some((topic, payload)) = deliveries.recv() => {
+            Some(order) = orders.recv() => {
+                let Order::Deliver(topic, payload) = order else { return };
                 let mut out = Vec::new();
                 put(&topic, &payload, &mut out);
                 socket.write_all(&out).await.unwrap();
@@ -140,9 +156,9 @@ fn answer(
     out: &mut Vec<u8>,
 ) {
     match packet {
-        Packet::Connect(_) => {
-            let reason = ReasonCode::Success;
-            ConnAck { session_present: false, reason, properties: connack.view() }.encode(V5, out);
+        Packet::Connect(connect) => {
+            let (reason, session_present) = (ReasonCode::Success, !connect.clean_start);
+            ConnAck { session_present, reason, properties: connack.view() }.encode(V5, out);
         }
         Packet::Subscribe(subscribe) => {
             filters.extend(subscribed(subscribe));
@@ -190,9 +206,15 @@ fn note(packet: &Packet<'_>) -> Option<Seen> {
                 user: user(will.properties),
             }),
             user: user(connect.properties),
+            clean_start: connect.clean_start,
             session_expiry: connect
                 .properties
                 .integer(PropertyId::SessionExpiryInterval)
+                .unwrap_or_default(),
+            will_delay: connect
+                .will
+                .as_ref()
+                .and_then(|will| will.properties.integer(PropertyId::WillDelayInterval))
                 .unwrap_or_default(),
         },
         Packet::Subscribe(subscribe) => Seen::Subscribe(subscribed(subscribe).collect()),
@@ -203,7 +225,9 @@ fn note(packet: &Packet<'_>) -> Option<Seen> {
             retain: publish.retain,
             user: user(publish.properties),
         }),
-        Packet::Disconnect(_) => Seen::Disconnect,
+        Packet::Disconnect(it) => {
+            Seen::Disconnect(it.properties.integer(PropertyId::SessionExpiryInterval))
+        }
         _ => return None,
     })
 }
