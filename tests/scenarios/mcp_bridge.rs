@@ -164,7 +164,7 @@ fn a_host_is_answered_while_there_is_no_broker() {
     drop(broker);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -9,7 +9,7 @@ use agentmq_client::{Client, Messages, Publish, QoS, SubscriptionOptions};
 use agentmq_sdk::mcp::{
     Bus, BusConfig, Call, Caller, Fault, Server, ServerConfig, Session, call, fault_of,
 };
-use agentmq_testkit::PATIENCE;
+use agentmq_testkit::{Broker, PATIENCE};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
     ErrorData, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
@@ -330,6 +330,39 @@ async fn a_session_that_the_broker_has_lost_is_over() {
         assert_eq!(text_of(ask(&again, &progress)).await, "2");
         bus.close().await;
         part.server.close().await;
+    }
+}
+
+/// The broker keeps the client's session on its disk; the server's connection was its presence.
+#[tokio::test]
+async fn a_crash_of_the_broker_ends_what_servers_had() {
+    for revision in ERAS {
+        let port = crate::mcp_bridge::free_port();
+        let listener = format!("[[listeners]]\nurl = \"mqtt://127.0.0.1:{port}\"\n");
+        let broker = Broker::start(crate::BINARY, &listener);
+        let mut part = Part::start(&url(&broker), revision).await;
+        let (bus, session) = connect(&url(&broker), LONG).await;
+        let (progress, _reports) = mpsc::unbounded_channel();
+        let waiting = ask(&session, &progress);
+        assert_eq!(part.told().await, "called");
+        let broker = tokio::task::spawn_blocking(|| broker.restart()).await.unwrap();
+        assert_eq!(loss_of(waiting).await, Some(Fault::Gone));
+        part.go.send_replace(true);
+        let mut changes = bus.changes();
+        let again = async {
+            loop {
+                match bus.open_any("calc", || Plain).await {
+                    Ok(session) => break session,
+                    // Nobody, as yet.
+                    Err(_) => changes.next().await,
+                };
+            }
+        };
+        let again = within("session", again).await;
+        assert_eq!(text_of(ask(&again, &progress)).await, "2");
+        bus.close().await;
+        part.server.close().await;
+        drop(broker);
     }
 }
 

@@ -7,7 +7,7 @@ mod script;
 
 use std::time::Duration;
 
-use agentmq_client::{Error as ClientError, Options, ReasonCode};
+use agentmq_client::{Error as ClientError, Options, ReasonCode, Reconnect};
 use agentmq_sdk::mcp::{
     AWAY, Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
 };
@@ -129,6 +129,18 @@ async fn a_client_uses_the_filters_that_the_broker_gives_it() {
     bus.close().await;
     assert_eq!(seen.publish().await.topic, "$mcp-client/presence/c1");
     assert_eq!(seen.next().await, Seen::Disconnect(Some(0)));
+}
+
+/// Its servers hear of its end at once.
+#[tokio::test]
+async fn who_does_not_come_back_is_not_waited_for() {
+    let (url, mut seen) = broker(&[]).await;
+    let options = Options { reconnect: Reconnect::NEVER, ..options(&url, "c1") };
+    let _bus = Bus::connect(options, BusConfig::default()).await.unwrap();
+    let Seen::Connect { session_expiry, will_delay, .. } = seen.next().await else {
+        panic!("CONNECT")
+    };
+    assert_eq!((session_expiry, will_delay), (0, 0));
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ pub struct BusConfig {
     /// Filters over server-names, unless the broker assigns others.
     pub filters: Vec<String>,
     /// How long a connection may be lost, in whole seconds: whoever is back by then goes on with
-    /// its sessions and calls, as far as the broker keeps its MQTT session so long. With zero, and
-    /// else after it, they end.
+    /// its sessions and calls, as far as the broker keeps its MQTT session so long. After it they
+    /// end; with zero, or where the options say that nobody comes back, at once.
     pub away: Duration,
 }
 
@@ -72,7 +72,9 @@ impl Bus {
         for filter in &config.filters {
             check_name_filter(filter)?;
         }
-        let away = u32::try_from(config.away.as_secs()).unwrap_or(u32::MAX);
+        let comes_back = options.reconnect.attempts != Some(0);
+        let away = if comes_back { config.away.as_secs() } else { 0 };
+        let away = u32::try_from(away).unwrap_or(u32::MAX);
         prepare(&mut options, Component::Client, away)?;
         let will = Will::new(client_presence(&options.client_id), disconnected());
         // The end of the MQTT session is that of the sessions that it carries.
@@ -90,7 +92,7 @@ impl Bus {
         let filters = assigned_filters(client).unwrap_or(config.filters);
         let presence: Vec<_> =
             filters.iter().map(|filter| theirs(presence_filter(filter))).collect();
-        let pump = Pump::new(shared.clone(), messages, config.away, presence.clone());
+        let pump = Pump::new(shared.clone(), messages, away, presence.clone());
         let mut wanted = presence;
         wanted.push(theirs(pump.marker().to_owned()));
         let reasons = client.subscribe_all(wanted.clone(), PropertiesBuf::new()).await?;

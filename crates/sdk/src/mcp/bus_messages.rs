@@ -20,7 +20,8 @@ pub(crate) struct Pump {
     shared: Arc<Shared>,
     messages: Messages,
     events: Events,
-    away: Duration,
+    /// Seconds for which we have asked the broker to keep our session.
+    away: u32,
     /// The subscriptions that tell who is online.
     presence: Vec<(String, SubscriptionOptions)>,
     marker: String,
@@ -34,7 +35,7 @@ impl Pump {
     pub(crate) fn new(
         shared: Arc<Shared>,
         messages: Messages,
-        away: Duration,
+        away: u32,
         presence: Vec<(String, SubscriptionOptions)>,
     ) -> Self {
         let events = shared.link.client.events();
@@ -126,7 +127,7 @@ impl Pump {
     /// How long the broker keeps our session.
     fn kept(&self) -> Duration {
         let granted = self.shared.link.client.server().session_expiry;
-        self.away.min(Duration::from_secs(granted.into()))
+        Duration::from_secs(self.away.min(granted).into())
     }
 
     /// When our session counts as lost, and when whoever is not heard of counts as gone.
