@@ -7,7 +7,7 @@ mod script;
 
 use std::time::Duration;
 
-use agentmq_client::{Error as ClientError, Options, ReasonCode, Reconnect};
+use agentmq_client::{Error as ClientError, Options, QoS, ReasonCode, Reconnect};
 use agentmq_sdk::mcp::{
     AWAY, Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
 };
@@ -324,6 +324,42 @@ async fn a_session_with_qos_0_does_not_outlive_a_blip() {
         }
     }
     assert!(bus.is_connected());
+}
+
+/// The broker has crashed: it has our session, and has lost the server's will. Its sessions have
+/// ended with its connection.
+#[tokio::test]
+async fn a_server_that_says_once_more_that_it_is_there_has_begun_anew() {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    let presence = "$mcp-server/presence/s1/demo/calc";
+    let online = br#"{"method":"notifications/server/online"}"#;
+    seen.qos = QoS::AtLeastOnce;
+    seen.deliver(presence, online).await;
+    let session = open(&bus, &mut seen).await;
+    // While we are there it may say so as often as it likes.
+    seen.deliver(presence, online).await;
+    assert!(ask(&session, Duration::from_millis(20)).await.is_err());
+    for _ in 0..2 {
+        seen.publish().await; // the call, and that it is taken back
+    }
+    assert!(!session.over().is_cancelled());
+    let calling = ask(&session, Duration::from_secs(3600));
+    let away = async {
+        assert_eq!(seen.publish().await.json()["method"], "tools/call");
+        seen.hang_up();
+        let back = seen.next().await;
+        assert!(matches!(back, Seen::Connect { clean_start: false, .. }), "{back:?}");
+        assert!(!session.over().is_cancelled());
+        seen.deliver(presence, online).await;
+    };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), away);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    timeout(PATIENCE, session.over().cancelled()).await.unwrap();
+    assert!(bus.directory().has(&Instance::new("s1", "demo/calc").unwrap()));
 }
 
 /// Its will was of QoS 0: the broker has not kept it for us.

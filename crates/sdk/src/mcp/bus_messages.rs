@@ -95,8 +95,13 @@ impl Pump {
                     return;
                 }
                 match self.connected {
-                    // What these say now is lost.
-                    Connected::Until(_) => self.end_sessions(Desk::is_lossy, |it| it.is_lossy()),
+                    Connected::Until(_) => {
+                        // What these say now is lost.
+                        self.end_sessions(Desk::is_lossy, StatelessDesk::is_lossy);
+                        lock(&self.shared.desks).values_mut().for_each(|it| it.was_away = true);
+                        let mut desks = lock(&self.shared.stateless);
+                        desks.values_mut().for_each(|it| it.was_away = true);
+                    }
                     // Our will has told the servers.
                     _ => self.lose_sessions(),
                 }
@@ -213,6 +218,9 @@ impl Pump {
                 if let Some(roll) = self.roll.as_mut().filter(|_| !message.payload.is_empty()) {
                     roll.heard(&instance);
                 }
+                if !message.retain && self.may_have_begun_anew(&instance) {
+                    self.presence(&instance, &message.topic, b"");
+                }
                 self.presence(&instance, &message.topic, &message.payload);
             }
             Some(Topic::Capability(instance)) => self.forward(&instance, message),
@@ -241,6 +249,14 @@ impl Pump {
             }
         }
         self.shared.state.send_modify(|state| state.version += 1);
+    }
+
+    /// Whether a server that says that it is online has perhaps said so before, to other sessions:
+    /// a broker that has crashed may have lost its will, but not our session.
+    fn may_have_begun_anew(&self, instance: &Instance) -> bool {
+        let of_it = lock(&self.shared.desks).get(instance).is_some_and(|it| it.was_away);
+        let stateless = lock(&self.shared.stateless);
+        of_it || stateless.get(instance.name()).is_some_and(|it| it.was_away)
     }
 
     /// Gives a message to the session with its server.

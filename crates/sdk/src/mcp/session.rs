@@ -41,6 +41,8 @@ pub struct Session {
 pub(crate) struct Desk {
     number: u64,
     inbox: Option<Inbox>,
+    /// We have been away since it began, and might have missed the end of the other side.
+    pub(crate) was_away: bool,
 }
 
 impl Desk {
@@ -71,7 +73,7 @@ impl Session {
         let rpc = instance.rpc(link.client_id());
         let (inbox, outlet) = inbox();
         let number = dice();
-        let desk = Desk { number, inbox: Some(inbox) };
+        let desk = Desk { number, inbox: Some(inbox), was_away: false };
         if let Some(mut before) = lock(&shared.desks).insert(instance.clone(), desk) {
             // `initialize` ends that session at the server; a farewell would end this one.
             before.peer_is_gone();

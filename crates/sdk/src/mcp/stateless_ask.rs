@@ -139,12 +139,14 @@ fn is_refused(error: &Error) -> bool {
 pub(crate) struct StatelessDesk {
     pub(crate) number: u64,
     inbox: Option<Inbox>,
+    /// We have been away since it began, and might have missed the end of an instance.
+    pub(crate) was_away: bool,
     calls: SharedCalls,
 }
 
 impl StatelessDesk {
     pub(crate) fn new(number: u64, inbox: Inbox, calls: &SharedCalls) -> Self {
-        Self { number, inbox: Some(inbox), calls: calls.clone() }
+        Self { number, inbox: Some(inbox), was_away: false, calls: calls.clone() }
     }
 
     /// `false` when there is no room, or nobody takes anything any more.

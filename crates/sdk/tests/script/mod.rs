@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentmq_codec::{
     Ack, AckKind, ConnAck, FilterAck, FilterAckKind, Packet, Properties, PropertiesBuf, Property,
-    PropertyId, PropertyLimits, ProtocolVersion, Publish, ReasonCode, frame,
+    PropertyId, PropertyLimits, ProtocolVersion, Publish, QoS, ReasonCode, frame,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,12 +52,15 @@ impl Message {
 pub(crate) struct Broker {
     seen: mpsc::UnboundedReceiver<Seen>,
     orders: mpsc::UnboundedSender<Order>,
+    /// How messages are delivered: with 0 at first, as most brokers and clients of the binding have
+    /// it.
+    pub(crate) qos: QoS,
     refused: Refused,
 }
 
 /// What the test has the broker do.
 enum Order {
-    Deliver(String, Vec<u8>),
+    Deliver(String, Vec<u8>, QoS),
     HangUp,
 }
 
@@ -84,7 +87,7 @@ impl Broker {
 
     /// Gives the client a message.
     pub(crate) async fn deliver(&mut self, topic: &str, payload: &[u8]) {
-        self.orders.send(Order::Deliver(topic.to_owned(), payload.to_vec())).unwrap();
+        self.orders.send(Order::Deliver(topic.to_owned(), payload.to_vec(), self.qos)).unwrap();
         tokio::task::yield_now().await;
     }
 
@@ -112,7 +115,7 @@ pub(crate) async fn broker(connack: &[(&str, &str)]) -> (String, Broker) {
             serve(socket, &properties, &codes, &tell, (&mut given, &mut filters)).await;
         }
     });
-    (url, Broker { seen, orders, refused })
+    (url, Broker { seen, orders, qos: QoS::AtMostOnce, refused })
 }
 
 async fn serve(
@@ -139,9 +142,9 @@ async fn serve(
         tokio::select! {
             read = socket.read_buf(&mut bytes) => if read.unwrap_or(0) == 0 { return },
             Some(order) = orders.recv() => {
-                let Order::Deliver(topic, payload) = order else { return };
+                let Order::Deliver(topic, payload, qos) = order else { return };
                 let mut out = Vec::new();
-                put(&topic, &payload, &mut out);
+                put(&topic, &payload, qos, &mut out);
                 socket.write_all(&out).await.unwrap();
             }
         }
@@ -174,7 +177,7 @@ fn answer(
             let code = code.unwrap_or(ReasonCode::Success);
             Ack::new(AckKind::PubAck, publish.packet_id, code).encode(V5, out);
             if filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
-                put(publish.topic, publish.payload, out);
+                put(publish.topic, publish.payload, QoS::AtMostOnce, out);
             }
         }
         Packet::PingReq => Packet::PingResp.encode(V5, out),
@@ -191,9 +194,11 @@ fn acknowledge(
     FilterAck::encode_parts(kind, packet_id, Properties::EMPTY, reasons, V5, out);
 }
 
-/// With QoS 0, as most brokers and clients of the binding have it.
-fn put(topic: &str, payload: &[u8], out: &mut Vec<u8>) {
-    Packet::Publish(Publish { topic, payload, ..Publish::default() }).encode(V5, out);
+fn put(topic: &str, payload: &[u8], qos: QoS, out: &mut Vec<u8>) {
+    // Each is acknowledged before the next one matters.
+    let packet_id = u16::from(qos > QoS::AtMostOnce);
+    let publish = Publish { topic, payload, qos, packet_id, ..Publish::default() };
+    Packet::Publish(publish).encode(V5, out);
 }
 
 fn note(packet: &Packet<'_>) -> Option<Seen> {
