@@ -379,7 +379,8 @@ async fn what_mqtt_delivers_twice_is_done_once() {
             "io.modelcontextprotocol/clientCapabilities": {},
         });
         let params = json!({ "name": "slow", "arguments": {}, "_meta": meta });
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        let request =
+            json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
         let publish = Publish::new("$mcp-rpc/c2/s1/calc", request.to_string());
         publish.qos(QoS::AtLeastOnce)
     };

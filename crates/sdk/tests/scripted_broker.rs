@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use agentmq_client::{Error as ClientError, Options, QoS, ReasonCode, Reconnect};
 use agentmq_sdk::mcp::{
-    AWAY, Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call, fault_of,
+    AWAY, Bus, BusConfig, Call, Error, Fault, Instance, Server, ServerConfig, Session, call,
+    fault_of,
 };
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ErrorData, ProgressNotificationParam, ProtocolVersion,
