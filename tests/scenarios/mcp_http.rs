@@ -1,6 +1,8 @@
 //! `/mcp`: MCP clients that come by HTTP, and those who only look like some.
 
-use agentmq_testkit::Broker;
+use std::time::Instant;
+
+use agentmq_testkit::{Broker, PATIENCE};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -329,6 +331,60 @@ fn who_does_not_read_keeps_nobody_waiting() {
         last = step;
     }
     assert_eq!(unread.event(), None);
+}
+
+/// A program whose lists take much memory and few bytes: 40 tools with 3 000 objects each, of which
+/// an object alone takes 640 bytes.
+const GREEDY: &str = r#"
+import json, sys
+schema = {"type": "object", "properties": {"x": {"anyOf": [{} for _ in range(3000)]}}}
+tools = [{"name": f"tool{number}", "inputSchema": schema} for number in range(40)]
+for line in sys.stdin:
+    request = json.loads(line)
+    answers = {
+        "initialize": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "greedy", "version": "1"},
+        },
+        "tools/list": {"tools": tools},
+    }
+    answer = answers.get(request.get("method"))
+    done = {"result": answer} if answer else {"error": {"code": -32601, "message": "unknown"}}
+    if "id" in request:
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **done}), flush=True)
+"#;
+
+#[test]
+fn lists_of_all_servers_have_room_together_which_comes_back() {
+    let broker = crate::broker(ADMIN);
+    let client = Client::new(&broker, None).initialize();
+    let greedy = |name| {
+        let url = crate::mcp_program::url(&broker);
+        let words = ["mcp", "expose", "--json", "--binding", "mcp", "--url", &url];
+        let program = ["--name", name, "--", "python3", "-c", GREEDY];
+        let mut exposed = Lines::start(&[&words[..], &program].concat());
+        exposed.wait_for("online", |line| line["event"] == "online");
+        exposed
+    };
+    let give_up = Instant::now() + PATIENCE;
+    let wait_for = |count: usize| loop {
+        assert!(Instant::now() < give_up, "there are never {count}");
+        let all = names(&client.request("tools/list", &json!({})), "tools").len();
+        if all == count {
+            break;
+        }
+        assert!(all < 40, "{all} tools: what is too much is left out");
+    };
+    // 64 MiB have room for 31 times 3 002 objects.
+    let first = greedy("first");
+    wait_for(31);
+    let log = broker.wait_for_log("the rest of its lists is left out", 0);
+    assert!(log.contains("first") && log.contains("67108864"), "{log}");
+    first.signal(Signal::TERM);
+    wait_for(0);
+    let _second = greedy("second");
+    wait_for(31);
 }
 
 #[test]

@@ -7,21 +7,25 @@ use std::time::Duration;
 use agentmq_sdk::mcp::Session;
 use agentmq_sdk::tools::ToolClient;
 use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerNotification, Tool};
+use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::agent_tools::AgentTool;
 use crate::host_name::Names;
 use crate::host_uri::{host_uri, server_uri};
+use crate::list_room::{Reading, Room, Share};
 use crate::listening::Wanted;
 use crate::listing::Listing;
 use crate::registrar::Registrar;
 use crate::resource_subscriptions::ResourceSubscriptions;
 
-/// All servers' lists. Bounded by the servers that are followed and what is taken of each.
+/// All servers' lists. Bounded by the servers that are followed, what is taken of each, and the
+/// room that all have together.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     pub(crate) registrar: Registrar,
+    room: Room,
     inner: Mutex<Inner>,
     state: watch::Sender<State>,
     notices: broadcast::Sender<ServerNotification>,
@@ -45,14 +49,24 @@ struct Agents {
     alone: bool,
     client: Option<ToolClient>,
     online: Vec<AgentTool>,
+    /// What these take.
+    share: Option<Arc<Share>>,
     offered: BTreeMap<String, AgentTool>,
 }
 
 /// What one server offers, under names of the host's kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Offer {
     session: Option<Arc<Session>>,
     listing: Listing,
+    /// What the lists take.
+    share: Arc<Share>,
+}
+
+impl Offer {
+    fn new(room: &Room) -> Self {
+        Self { session: None, listing: Listing::default(), share: room.share() }
+    }
 }
 
 /// Counts changes, so that whoever waits for one sees it.
@@ -77,19 +91,20 @@ pub(crate) struct State {
 pub(crate) type Found = (Arc<str>, String);
 
 impl Catalogue {
-    /// An empty one.
-    pub(crate) fn new() -> Self {
-        Self::with(Registrar::off())
+    /// An empty one, whose lists take of this room.
+    pub(crate) fn new(room: Room) -> Self {
+        Self::with(Registrar::off(), room)
     }
 
     /// An empty one, with a registry that tells what changes.
     pub(crate) fn with_registrar() -> Self {
-        Self::with(Registrar::new())
+        Self::with(Registrar::new(), Room::of_connection())
     }
 
-    fn with(registrar: Registrar) -> Self {
+    fn with(registrar: Registrar, room: Room) -> Self {
         Self {
             registrar,
+            room,
             inner: Mutex::default(),
             state: watch::channel(State::default()).0,
             notices: broadcast::channel(NOTICES).0,
@@ -154,9 +169,16 @@ impl Catalogue {
     }
 
     /// The tools of MQTT.Agent that are online.
-    pub(crate) fn set_agent_tools(&self, online: Vec<AgentTool>) {
+    pub(crate) fn set_agent_tools(&self, mut online: Vec<AgentTool>) {
+        let share = self.lock().agents.share.get_or_insert_with(|| self.room.share()).clone();
+        let room = share.reading();
+        online.retain_mut(|tool| {
+            tool.card = Value::Null; // nobody asks for it here
+            room.fits(&serde_json::to_vec(&tool.tool).unwrap_or_default())
+        });
         let mut inner = self.lock();
         inner.agents.online = online;
+        room.keep("MQTT.Agent");
         let changed = inner.offer_agents();
         drop(inner);
         self.tell((changed, false, false));
@@ -171,8 +193,18 @@ impl Catalogue {
 
     /// A server has a session, or has lost it.
     pub(crate) fn set_session(&self, server: &Arc<str>, session: Option<Arc<Session>>) {
-        self.lock().servers.entry(server.clone()).or_default().session = session;
+        let mut inner = self.lock();
+        let offer = inner.servers.entry(server.clone());
+        offer.or_insert_with(|| Offer::new(&self.room)).session = session;
+        drop(inner);
         self.state.send_modify(|state| state.sessions += 1);
+    }
+
+    /// Room for the lists of a server, which are to be read now.
+    pub(crate) fn room_for(&self, server: &Arc<str>) -> Reading {
+        let mut inner = self.lock();
+        let offer = inner.servers.entry(server.clone());
+        offer.or_insert_with(|| Offer::new(&self.room)).share.reading()
     }
 
     /// What a server offers, in its own words.
@@ -182,7 +214,8 @@ impl Catalogue {
         inner.tools.release(server);
         inner.prompts.release(server);
         let listing = inner.in_words_of_the_host(server, listing);
-        let offer = inner.servers.entry(server.clone()).or_default();
+        let offer = inner.servers.entry(server.clone());
+        let offer = offer.or_insert_with(|| Offer::new(&self.room));
         let before = std::mem::replace(&mut offer.listing, listing);
         let after = &offer.listing;
         let changed = (

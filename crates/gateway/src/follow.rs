@@ -133,15 +133,18 @@ async fn stay(
             subscribe_again(session, name, catalogue).await;
         }
         mail.lists_changed();
+        let mut is_whole = true;
         loop {
             tokio::select! {
                 () = mail.wake.notified() => {
                     if !mail.relist.swap(false, Ordering::AcqRel) {
                         continue;
                     }
-                    match Box::pin(list(session.peer())).await {
+                    let room = catalogue.room_for(name);
+                    match Box::pin(list(session.peer(), &room)).await {
                         Ok(listing) => {
                             catalogue.set_listing(name, listing);
+                            is_whole = room.keep(name);
                         }
                         Err(error) => {
                             tracing::warn!(server = &**name, error = &*error.message, "no lists");
@@ -150,6 +153,8 @@ async fn stay(
                     let _ = listed.try_send(name.clone());
                 }
                 Some(notification) = notices.recv() => catalogue.notify(name, notification),
+                // Others may have gone meanwhile.
+                () = tokio::time::sleep(LOOK_FOR_ROOM), if !is_whole => mail.lists_changed(),
             }
         }
     };
@@ -241,6 +246,9 @@ const SERVERS: usize = 256;
 
 /// Notifications of one server that wait. Further ones are dropped.
 const NOTICES: usize = 256;
+
+/// When lists that had no room are asked for once more.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(60);
 
 /// Before a session is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -28,6 +28,7 @@ mod host;
 mod host_name;
 mod host_uri;
 mod http_server;
+mod list_room;
 mod listening;
 mod listing;
 mod on_bus;

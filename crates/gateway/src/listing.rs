@@ -10,6 +10,8 @@ use rmcp::model::{
 use rmcp::service::Peer;
 use serde::Serialize;
 
+use crate::list_room::Reading;
+
 /// Everything that a server offers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Listing {
@@ -19,24 +21,34 @@ pub(crate) struct Listing {
     pub(crate) templates: Vec<ResourceTemplate>,
 }
 
-/// Asks for all lists that the server says it has, at the same time.
-pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<Listing, ErrorData> {
+/// Asks for all lists that the server says it has, at the same time. What has no room is left out.
+pub(crate) async fn list(peer: &Peer<RoleClient>, room: &Reading) -> Result<Listing, ErrorData> {
     let has = peer.peer_info().map(|info| info.capabilities.clone()).unwrap_or_default();
     let (tools, prompts, resources, templates) = tokio::join!(
-        tools(peer, has.tools.is_some()),
-        prompts(peer, has.prompts.is_some()),
-        resources(peer, has.resources.is_some()),
-        templates(peer, has.resources.is_some()),
+        tools_within(peer, has.tools.is_some(), Some(room)),
+        prompts(peer, has.prompts.is_some(), room),
+        resources(peer, has.resources.is_some(), room),
+        templates(peer, has.resources.is_some(), room),
     );
     // Many servers with resources have no templates, and say so by an error.
     let templates = templates.unwrap_or_default();
     Ok(Listing { tools: tools?, prompts: prompts?, resources: resources?, templates })
 }
 
+/// The tools of a server that is asked alone.
 pub(crate) async fn tools(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Tool>, ErrorData> {
+    tools_within(peer, has, None).await
+}
+
+async fn tools_within(
+    peer: &Peer<RoleClient>,
+    has: bool,
+    room: Option<&Reading>,
+) -> Result<Vec<Tool>, ErrorData> {
     pages(
         peer,
         has,
+        room,
         |page| ListToolsRequest::with_param(page).into(),
         |result| match result {
             ServerResult::ListToolsResult(it) => Some((it.tools, it.next_cursor)),
@@ -46,10 +58,15 @@ pub(crate) async fn tools(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Tool
     .await
 }
 
-async fn prompts(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Prompt>, ErrorData> {
+async fn prompts(
+    peer: &Peer<RoleClient>,
+    has: bool,
+    room: &Reading,
+) -> Result<Vec<Prompt>, ErrorData> {
     pages(
         peer,
         has,
+        Some(room),
         |page| ListPromptsRequest::with_param(page).into(),
         |result| match result {
             ServerResult::ListPromptsResult(it) => Some((it.prompts, it.next_cursor)),
@@ -59,10 +76,15 @@ async fn prompts(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Prompt>, Erro
     .await
 }
 
-async fn resources(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Resource>, ErrorData> {
+async fn resources(
+    peer: &Peer<RoleClient>,
+    has: bool,
+    room: &Reading,
+) -> Result<Vec<Resource>, ErrorData> {
     pages(
         peer,
         has,
+        Some(room),
         |page| ListResourcesRequest::with_param(page).into(),
         |result| match result {
             ServerResult::ListResourcesResult(it) => Some((it.resources, it.next_cursor)),
@@ -72,9 +94,13 @@ async fn resources(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<Resource>, 
     .await
 }
 
-async fn templates(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<ResourceTemplate>, ErrorData> {
+async fn templates(
+    peer: &Peer<RoleClient>,
+    has: bool,
+    room: &Reading,
+) -> Result<Vec<ResourceTemplate>, ErrorData> {
     let request = |page| ListResourceTemplatesRequest::with_param(page).into();
-    pages(peer, has, request, |result| match result {
+    pages(peer, has, Some(room), request, |result| match result {
         ServerResult::ListResourceTemplatesResult(it) => {
             Some((it.resource_templates, it.next_cursor))
         }
@@ -87,6 +113,7 @@ async fn templates(peer: &Peer<RoleClient>, has: bool) -> Result<Vec<ResourceTem
 async fn pages<T: Serialize>(
     peer: &Peer<RoleClient>,
     has: bool,
+    room: Option<&Reading>,
     request: impl Fn(PaginatedRequestParams) -> ClientRequest,
     page_of: impl Fn(ServerResult) -> Option<(Vec<T>, Option<String>)>,
 ) -> Result<Vec<T>, ErrorData> {
@@ -101,8 +128,15 @@ async fn pages<T: Serialize>(
         let Some((items, next)) = page_of(result) else {
             return Err(ErrorData::internal_error("the server's list is none", None));
         };
-        bytes += items.iter().map(size_of_json).sum::<usize>();
-        all.extend(items);
+        for item in items.into_iter().take(ITEMS + 1 - all.len()) {
+            // As it came, nearly.
+            let text = serde_json::to_vec(&item).unwrap_or_default();
+            bytes += text.len();
+            if room.is_some_and(|room| !room.fits(&text)) {
+                return Ok(all); // whoever keeps the list hears of it
+            }
+            all.push(item);
+        }
         cursor = next.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() || all.len() >= ITEMS || bytes > BYTES {
             break;
@@ -117,11 +151,6 @@ async fn pages<T: Serialize>(
         all.truncate(ITEMS);
     }
     Ok(all)
-}
-
-/// Bytes of an item as it came, nearly.
-fn size_of_json<T: Serialize>(item: &T) -> usize {
-    serde_json::to_vec(item).map_or(0, |text| text.len())
 }
 
 /// A call of which nobody wants to know how far it is, and that nobody takes back.

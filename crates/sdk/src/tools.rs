@@ -23,8 +23,8 @@ pub use context::Context;
 pub use directory::{Cards, ServerInfo, ToolInfo};
 pub use error::{Error, Failure};
 pub use limits::{
-    CALL_TIMEOUT, CARD_BYTES, CARDS, CONCURRENCY, LONGEST_CALL, OPEN_CALLS, PAYLOAD_BYTES,
-    RECENT_CALLS, RETURN_SECS, WAITING_PARTIALS,
+    CALL_TIMEOUT, CARD_BYTES, CARDS, CARDS_BYTES, CONCURRENCY, LONGEST_CALL, OPEN_CALLS,
+    PAYLOAD_BYTES, RECENT_CALLS, RETURN_SECS, WAITING_PARTIALS,
 };
 pub use server::{ToolServer, ToolServerConfig};
 pub use streaming::StreamingCall;

@@ -21,6 +21,7 @@ use crate::endpoint::sessions::Sessions;
 use crate::endpoint::usage::Usage;
 use crate::follow::follow_all;
 use crate::host::Host;
+use crate::list_room::Room;
 
 /// A connection, and the sessions of MCP that share it.
 pub(crate) struct Line {
@@ -34,18 +35,19 @@ pub(crate) struct Line {
 
 impl Line {
     /// Connects. `ended` is called when it is over: when the broker lets this client in no more, or
-    /// nobody has needed it for a while.
+    /// nobody has needed it for a while. Its sessions take of these places, and its lists of this
+    /// room.
     pub(crate) async fn open(
         options: Options,
         namespace: Option<Arc<str>>,
         longest_body: usize,
-        places: Arc<Semaphore>,
+        (places, lists): (Arc<Semaphore>, Room),
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
         // No network is between us and the broker: it has ended what has ended.
         let config = BusConfig { away: Duration::ZERO, ..BusConfig::default() };
         let bus = Bus::connect(options.clone(), config).await?;
-        let catalogue = Arc::new(Catalogue::new());
+        let catalogue = Arc::new(Catalogue::new(lists));
         // Whoever is connected has tried.
         catalogue.set_tried();
         let over = CancellationToken::new();

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::endpoint::line::Line;
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::places;
+use crate::list_room::Room;
 
 /// All of them. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ struct Inner {
     longest_body: usize,
     /// For sessions, of all lines.
     places: Arc<Semaphore>,
+    /// For lists, of all lines.
+    lists: Room,
 }
 
 /// A line, or one that somebody opens just now.
@@ -47,6 +50,7 @@ impl Lines {
             namespace: namespace.map(Into::into),
             longest_body,
             places: places(),
+            lists: Room::of_all(),
         }))
     }
 
@@ -97,8 +101,9 @@ impl Lines {
         }));
         let (lines, cell) = (self.clone(), cell.clone());
         let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
-        let (places, ended) = (self.0.places.clone(), move || lines.forget(&key, &cell));
-        Line::open(options, namespace, longest_body, places, ended).await
+        let room = (self.0.places.clone(), self.0.lists.of_one());
+        let ended = move || lines.forget(&key, &cell);
+        Line::open(options, namespace, longest_body, room, ended).await
     }
 
     /// The place of a token in the table.

@@ -5,13 +5,22 @@ use std::collections::BTreeMap;
 use agentmq_agents::{Card, Status};
 use serde_json::Value;
 
-use super::{CARD_BYTES, CARDS, McpOrigin};
+use super::{CARD_BYTES, CARDS, CARDS_BYTES, McpOrigin};
 
 /// The cards that a client has seen.
 #[derive(Debug, Clone, Default)]
 pub struct Cards {
-    servers: BTreeMap<String, Card>,
-    tools: BTreeMap<String, Card>,
+    servers: BTreeMap<String, Heard>,
+    tools: BTreeMap<String, Heard>,
+    /// Of all of them, as they came.
+    bytes: usize,
+}
+
+/// A card, and its size as it came.
+#[derive(Debug, Clone)]
+struct Heard {
+    card: Card,
+    bytes: usize,
 }
 
 /// A tool, as its card and its server's have it.
@@ -63,18 +72,18 @@ pub(crate) enum Change {
 impl Cards {
     /// The tools, by name.
     pub fn tools(&self) -> impl Iterator<Item = ToolInfo> {
-        self.tools.iter().map(|(name, card)| self.join(name, card))
+        self.tools.iter().map(|(name, it)| self.join(name, &it.card))
     }
 
     /// A tool.
     #[must_use]
     pub fn tool(&self, name: &str) -> Option<ToolInfo> {
-        self.tools.get(name).map(|card| self.join(name, card))
+        self.tools.get(name).map(|it| self.join(name, &it.card))
     }
 
     /// The servers, by name.
     pub fn servers(&self) -> impl Iterator<Item = ServerInfo> {
-        self.servers.iter().map(|(name, card)| ServerInfo {
+        self.servers.iter().map(|(name, Heard { card, .. })| ServerInfo {
             name: name.clone(),
             tools: card.tools().map(str::to_owned).collect(),
             online: card.status() == Some(Status::Online),
@@ -84,7 +93,7 @@ impl Cards {
     fn join(&self, name: &str, card: &Card) -> ToolInfo {
         let online = Some(Status::Online);
         let server = card.server().unwrap_or_default();
-        let is_there = self.servers.get(server).is_none_or(|card| card.status() == online);
+        let is_there = self.servers.get(server).is_none_or(|it| it.card.status() == online);
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         ToolInfo {
             name: name.to_owned(),
@@ -93,7 +102,10 @@ impl Cards {
             input_schema: card.field("input_schema").cloned().unwrap_or_default(),
             output_schema: card.field("output_schema").cloned(),
             supports_streaming: card.field("supports_streaming") == Some(&Value::Bool(true)),
-            listed: self.servers.get(server).is_some_and(|card| card.tools().any(|it| it == name)),
+            listed: self
+                .servers
+                .get(server)
+                .is_some_and(|it| it.card.tools().any(|tool| tool == name)),
             mcp: card.mcp_tool().map(|it| McpOrigin {
                 server: it.server.to_owned(),
                 tool: it.tool.to_owned(),
@@ -105,27 +117,37 @@ impl Cards {
     }
 
     pub(crate) fn heard_server(&mut self, name: &str, payload: &[u8]) -> Change {
-        heard(&mut self.servers, name, payload)
+        heard(&mut self.servers, &mut self.bytes, name, payload)
     }
 
     pub(crate) fn heard_tool(&mut self, name: &str, payload: &[u8]) -> Change {
-        heard(&mut self.tools, name, payload)
+        heard(&mut self.tools, &mut self.bytes, name, payload)
     }
 }
 
 /// An empty payload takes a card away, as MQTT has it.
-fn heard(cards: &mut BTreeMap<String, Card>, name: &str, payload: &[u8]) -> Change {
+fn heard(
+    cards: &mut BTreeMap<String, Heard>,
+    all: &mut usize,
+    name: &str,
+    payload: &[u8],
+) -> Change {
     if payload.is_empty() {
-        return if cards.remove(name).is_some() { Change::Changed } else { Change::Nothing };
+        let Some(before) = cards.remove(name) else { return Change::Nothing };
+        *all -= before.bytes;
+        return Change::Changed;
     }
-    if payload.len() > CARD_BYTES || cards.len() >= CARDS && !cards.contains_key(name) {
+    let before = cards.get(name);
+    let after = *all - before.map_or(0, |it| it.bytes) + payload.len();
+    let is_one_too_many = cards.len() >= CARDS && before.is_none();
+    if payload.len() > CARD_BYTES || after > CARDS_BYTES || is_one_too_many {
         return Change::Dropped;
     }
     let Some(card) = Card::parse(payload) else { return Change::Dropped };
-    match cards.insert(name.to_owned(), card) {
-        Some(before) if cards.get(name) == Some(&before) => Change::Nothing,
-        _ => Change::Changed,
-    }
+    let is_news = before.is_none_or(|before| before.card != card);
+    cards.insert(name.to_owned(), Heard { card, bytes: payload.len() });
+    *all = after;
+    if is_news { Change::Changed } else { Change::Nothing }
 }
 
 #[cfg(test)]
@@ -172,5 +194,25 @@ mod tests {
         }
         assert_eq!(cards.heard_server("one more", b"{}"), Change::Dropped);
         assert_eq!(cards.heard_server("1", TOOL), Change::Changed);
+    }
+
+    #[test]
+    fn large_cards_have_a_bound_together() {
+        let mut cards = Cards::default();
+        let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(CARD_BYTES - 18));
+        assert_eq!(large.len(), CARD_BYTES);
+        for number in 0..CARDS_BYTES / CARD_BYTES {
+            let heard = cards.heard_tool(&number.to_string(), large.as_bytes());
+            assert_eq!(heard, Change::Changed);
+        }
+        for _ in 0..2 {
+            assert_eq!(cards.heard_server("s", b"{}"), Change::Dropped);
+            assert_eq!(cards.heard_tool("1", large.as_bytes()), Change::Nothing);
+        }
+        assert_eq!(cards.heard_tool("1", b"{}"), Change::Changed);
+        assert_eq!(cards.heard_server("s", b"{}"), Change::Changed);
+        assert_eq!(cards.heard_tool("2", b""), Change::Changed);
+        assert_eq!(cards.heard_tool("3", large.as_bytes()), Change::Nothing);
+        assert_eq!(cards.heard_tool("new", large.as_bytes()), Change::Changed);
     }
 }

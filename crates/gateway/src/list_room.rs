@@ -1,0 +1,235 @@
+//! Room for the lists of servers: what all of those that one connection knows may take together,
+//! and those of all connections of one process.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes that may be taken, within those of another room if it is part of one. All clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bytes: usize,
+    taken: AtomicUsize,
+    within: Option<Room>,
+}
+
+/// Something did not fit: it would be more than so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full(usize);
+
+impl Room {
+    /// For the lists of one connection.
+    pub(crate) fn of_connection() -> Self {
+        Self::new(OF_CONNECTION, None)
+    }
+
+    /// For the lists of all connections of a process.
+    pub(crate) fn of_all() -> Self {
+        Self::new(OF_ALL, None)
+    }
+
+    /// For the lists of one of these connections.
+    pub(crate) fn of_one(&self) -> Self {
+        Self::new(OF_CONNECTION, Some(self.clone()))
+    }
+
+    fn new(bytes: usize, within: Option<Self>) -> Self {
+        Self(Arc::new(Inner { bytes, taken: AtomicUsize::new(0), within }))
+    }
+
+    /// A part for the lists of one server, which takes nothing yet.
+    pub(crate) fn share(&self) -> Arc<Share> {
+        Share { room: self.clone(), kept: Mutex::default() }.into()
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Full> {
+        let Inner { bytes: bound, taken, within } = &*self.0;
+        let more = |taken: usize| taken.checked_add(bytes).filter(|sum| sum <= bound);
+        let order = Ordering::Relaxed;
+        taken.fetch_update(order, order, more).map_err(|_| Full(*bound))?;
+        let beyond = within.as_ref().map_or(Ok(()), |within| within.take(bytes));
+        beyond.inspect_err(|_| {
+            taken.fetch_sub(bytes, order);
+        })
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(within) = &self.0.within {
+            within.give_back(bytes);
+        }
+    }
+}
+
+/// What the lists of one server take, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    room: Room,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: usize,
+    /// Why it is not all, if it is not.
+    full: Option<Full>,
+}
+
+impl Share {
+    /// The lists are read anew. What they take now is room for those that come: a list that is read
+    /// twice needs no room twice.
+    pub(crate) fn reading(self: &Arc<Self>) -> Reading {
+        Reading { share: self.clone(), used: Mutex::new(Used::default()) }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.give_back(self.kept().bytes);
+    }
+}
+
+/// Lists that are being read. Unless they are kept, all is as it was when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    share: Arc<Share>,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    bytes: usize,
+    /// How many of these were taken beside what was kept.
+    beside: usize,
+    full: Option<Full>,
+}
+
+impl Reading {
+    /// Takes room for an item, given as JSON; `false`: there is none, and it is to be left out.
+    pub(crate) fn fits(&self, item: &[u8]) -> bool {
+        self.take(weight(item))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let mut used = self.used();
+        let after = used.bytes.saturating_add(bytes);
+        let beside = after.saturating_sub(self.share.kept().bytes + used.beside);
+        match self.share.room.take(beside) {
+            Ok(()) => {
+                used.beside += beside;
+                used.bytes = after;
+            }
+            Err(full) => used.full = Some(full),
+        }
+        used.full.is_none()
+    }
+
+    /// These lists are those of the server, by its name, from now on. Returns whether they are
+    /// whole; when they begin not to be, the log tells.
+    pub(crate) fn keep(self, server: &str) -> bool {
+        let mut used = self.used();
+        let mut kept = self.share.kept();
+        let held = kept.bytes + std::mem::take(&mut used.beside);
+        self.share.room.give_back(held.saturating_sub(used.bytes));
+        let before = std::mem::replace(&mut *kept, Kept { bytes: used.bytes, full: used.full });
+        if let Some(Full(bound)) = kept.full.filter(|_| before.full.is_none()) {
+            let whose = if bound == OF_ALL { "of all clients" } else { "of this client" };
+            tracing::warn!(
+                server,
+                "the rest of its lists is left out: the lists of all servers {whose} have at most \
+                 {bound} bytes of memory"
+            );
+        }
+        kept.full.is_none()
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.share.room.give_back(self.used().beside);
+    }
+}
+
+/// Bytes of memory that an item takes, about: what a value of JSON takes there is many times what
+/// it takes as text, where it is short.
+fn weight(item: &[u8]) -> usize {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let mut bytes = ITEM + item.len();
+    for &byte in item {
+        match byte {
+            b'"' if !is_escaped => is_text = !is_text,
+            b'{' if !is_text => bytes += OBJECT,
+            b'[' | b',' if !is_text => bytes += VALUE,
+            _ => {}
+        }
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    bytes
+}
+
+/// For the lists of all servers that one connection knows: 64 MiB. What does not fit is left out.
+const OF_CONNECTION: usize = 64 << 20;
+
+/// For the lists of all connections of an endpoint: 512 MiB, with the same policy.
+const OF_ALL: usize = 512 << 20;
+
+/// What an item takes beside its values: itself, and its place among the names for hosts.
+const ITEM: usize = 512;
+
+/// What an object takes beside its texts: room for eleven members.
+const OBJECT: usize = 640;
+
+/// The same for any other value.
+const VALUE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(room: &Room) -> usize {
+        room.0.taken.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn lists_of_all_servers_share_their_room_and_give_it_back() {
+        let all = Room::new(150, None);
+        let (one, other) = (Room::new(100, Some(all.clone())), Room::new(100, Some(all.clone())));
+        let (calc, more, far) = (one.share(), one.share(), other.share());
+        let read = |share: &Arc<Share>, bytes: usize| {
+            let reading = share.reading();
+            let taken = (0..bytes / 10).filter(|_| reading.take(10)).count() * 10;
+            (taken, reading.keep("a"), share.kept().full)
+        };
+        assert_eq!(read(&calc, 60), (60, true, None));
+        assert_eq!(read(&more, 60), (40, false, Some(Full(100))), "of one connection");
+        assert_eq!(read(&far, 60), (50, false, Some(Full(150))), "of all connections");
+        // Read anew, a list has the room that it had; a shorter one gives some back.
+        assert_eq!(read(&calc, 60), (60, true, None));
+        assert_eq!(read(&calc, 30), (30, true, None));
+        assert_eq!((taken(&one), taken(&other), taken(&all)), (70, 50, 120));
+        // What could not be read whole leaves all as it was.
+        let reading = more.reading();
+        assert!(reading.take(70) && !reading.take(1));
+        drop(reading);
+        assert_eq!((taken(&one), taken(&all)), (70, 120));
+        drop((calc, more, far));
+        assert_eq!((taken(&one), taken(&other), taken(&all)), (0, 0, 0));
+    }
+
+    #[test]
+    fn short_values_weigh_what_they_take() {
+        assert_eq!(weight(br#""a,{[\"{\\""#), ITEM + 11);
+        assert_eq!(weight(b"[1,2]"), ITEM + 5 + 2 * VALUE);
+        assert_eq!(weight(br#"[{},{"a":[]}]"#), ITEM + 13 + 2 * OBJECT + 3 * VALUE);
+    }
+}
