@@ -1,5 +1,6 @@
 //! `/mcp`: MCP clients that come by HTTP, and those who only look like some.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use agentmq_testkit::{Broker, PATIENCE};
@@ -64,6 +65,29 @@ impl Client {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer = self.send("POST", &request.to_string()).expect(200);
         answer.event().expect("an answer")
+    }
+
+    /// One who speaks the revision without sessions.
+    fn newest(broker: &Broker) -> Self {
+        let mut client = Self::new(broker, None);
+        client.lines.push("MCP-Protocol-Version: 2026-07-28".into());
+        client
+    }
+
+    /// A request in that revision.
+    fn ask(&self, method: &str, mut params: Value) -> HttpAnswer {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "scenario", "version": "1" },
+        });
+        let mut lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        let method_line = format!("Mcp-Method: {method}");
+        let name = params["name"].as_str().map(|name| format!("Mcp-Name: {name}"));
+        lines.push(&method_line);
+        lines.extend(name.as_deref());
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        send(&self.address, "POST", "/mcp", &lines, &body.to_string())
     }
 
     fn call(&self, tool: &str, arguments: &Value) -> Value {
@@ -159,22 +183,8 @@ fn hear(stream: &mut HttpAnswer, method: &str) -> Vec<Value> {
 fn the_revision_without_sessions_needs_none() {
     let broker = crate::broker(ADMIN);
     let _calc = expose(&broker, "calc", &[]);
-    let mut client = Client::new(&broker, None);
-    client.lines.push("MCP-Protocol-Version: 2026-07-28".into());
-    let ask = |method: &str, mut params: Value| {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": { "name": "scenario", "version": "1" },
-        });
-        let mut lines: Vec<&str> = client.lines.iter().map(String::as_str).collect();
-        let method_line = format!("Mcp-Method: {method}");
-        let name = params["name"].as_str().map(|name| format!("Mcp-Name: {name}"));
-        lines.push(&method_line);
-        lines.extend(name.as_deref());
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        send(&client.address, "POST", "/mcp", &lines, &body.to_string())
-    };
+    let client = Client::newest(&broker);
+    let ask = |method: &str, params: Value| client.ask(method, params);
     let discovered = ask("server/discover", json!({})).event().expect("an answer");
     let versions = discovered["result"]["supportedVersions"].as_array().unwrap();
     assert!(versions.contains(&json!("2026-07-28")), "{discovered}");
@@ -334,7 +344,7 @@ fn who_does_not_read_keeps_nobody_waiting() {
 }
 
 /// A program whose lists take much memory and few bytes: 40 tools with 3 000 objects each, of which
-/// an object alone takes 640 bytes.
+/// an object alone takes 640 bytes. Each of them answers with 4 MiB, which take 46.
 const GREEDY: &str = r#"
 import json, sys
 schema = {"type": "object", "properties": {"x": {"anyOf": [{} for _ in range(3000)]}}}
@@ -348,6 +358,10 @@ for line in sys.stdin:
             "serverInfo": {"name": "greedy", "version": "1"},
         },
         "tools/list": {"tools": tools},
+        "tools/call": {
+            "content": [{"type": "text", "text": "x" * (4 << 20)}],
+            "structuredContent": {"x": [{} for _ in range(60000)]},
+        },
     }
     answer = answers.get(request.get("method"))
     done = {"result": answer} if answer else {"error": {"code": -32601, "message": "unknown"}}
@@ -355,18 +369,60 @@ for line in sys.stdin:
         print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **done}), flush=True)
 "#;
 
+fn greedy(broker: &Broker, name: &str) -> Lines {
+    let url = crate::mcp_program::url(broker);
+    let words = ["mcp", "expose", "--json", "--binding", "mcp", "--url", &url];
+    let program = ["--name", name, "--", "python3", "-c", GREEDY];
+    let mut exposed = Lines::start(&[&words[..], &program].concat());
+    exposed.wait_for("online", |line| line["event"] == "online");
+    exposed
+}
+
+#[test]
+fn answers_that_nobody_reads_have_room_together() {
+    let broker = crate::broker(&format!("{ADMIN}[limits]\npacket_bytes = 16777216\n"));
+    let _server = greedy(&broker, "big");
+    let (session, newest) = (Client::new(&broker, None).initialize(), Client::newest(&broker));
+    let params = json!({ "name": "big__tool1", "arguments": {} });
+    let id = Cell::new(10);
+    let by_session = || {
+        let id = id.replace(id.get() + 1);
+        let request =
+            json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        session.send("POST", &request.to_string()).expect(200)
+    };
+    let by_itself = || newest.ask("tools/call", params.clone()).expect(200);
+    let give_up = Instant::now() + PATIENCE;
+    // 128 MiB have room for 2 of them.
+    for call in [&by_session as &dyn Fn() -> HttpAnswer, &by_itself] {
+        let is_answered = || {
+            let answer = call().event().expect("an answer");
+            let busy = &answer["error"]["data"]["reason"];
+            if answer.get("result").is_none() {
+                assert_eq!(busy, "busy", "{answer}");
+            }
+            answer.get("result").is_some()
+        };
+        assert!(is_answered());
+        let mut unread = Vec::new();
+        while unread.len() < 2 || is_answered() {
+            assert!(unread.len() < 8, "what is too much is refused");
+            unread.push(call());
+        }
+        // What is small still has room.
+        let small = session.request("ping", &json!({}));
+        assert!(small["result"].is_object(), "{small}");
+        drop(unread);
+        while !is_answered() {
+            assert!(Instant::now() < give_up, "the room never comes back");
+        }
+    }
+}
+
 #[test]
 fn lists_of_all_servers_have_room_together_which_comes_back() {
     let broker = crate::broker(ADMIN);
     let client = Client::new(&broker, None).initialize();
-    let greedy = |name| {
-        let url = crate::mcp_program::url(&broker);
-        let words = ["mcp", "expose", "--json", "--binding", "mcp", "--url", &url];
-        let program = ["--name", name, "--", "python3", "-c", GREEDY];
-        let mut exposed = Lines::start(&[&words[..], &program].concat());
-        exposed.wait_for("online", |line| line["event"] == "online");
-        exposed
-    };
     let give_up = Instant::now() + PATIENCE;
     let wait_for = |count: usize| loop {
         assert!(Instant::now() < give_up, "there are never {count}");
@@ -377,13 +433,13 @@ fn lists_of_all_servers_have_room_together_which_comes_back() {
         assert!(all < 40, "{all} tools: what is too much is left out");
     };
     // 64 MiB have room for 31 times 3 002 objects.
-    let first = greedy("first");
+    let first = greedy(&broker, "first");
     wait_for(31);
     let log = broker.wait_for_log("the rest of its lists is left out", 0);
     assert!(log.contains("first") && log.contains("67108864"), "{log}");
     first.signal(Signal::TERM);
     wait_for(0);
-    let _second = greedy("second");
+    let _second = greedy(&broker, "second");
     wait_for(31);
 }
 
@@ -400,8 +456,7 @@ fn sessions_are_bounded() {
         count += 1;
     };
     // The revision without sessions is no way around that.
-    let mut newest = Client::new(&broker, None);
-    newest.lines.push("MCP-Protocol-Version: 2026-07-28".into());
+    let newest = Client::newest(&broker);
     newest.begin_as("2026-07-28").expect(503);
     assert_eq!((count, &refused["error"]), (1024, &json!("busy")), "{refused}");
     let why = refused["error_description"].as_str().unwrap();

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use crate::agent_tools::AgentTool;
 use crate::host_name::Names;
 use crate::host_uri::{host_uri, server_uri};
-use crate::list_room::{Reading, Room, Share};
+use crate::list_room::{Reading, Share, of_connection};
 use crate::listening::Wanted;
 use crate::listing::Listing;
 use crate::registrar::Registrar;
 use crate::resource_subscriptions::ResourceSubscriptions;
+use crate::room::Room;
 
 /// All servers' lists. Bounded by the servers that are followed, what is taken of each, and the
 /// room that all have together.
@@ -65,7 +66,7 @@ struct Offer {
 
 impl Offer {
     fn new(room: &Room) -> Self {
-        Self { session: None, listing: Listing::default(), share: room.share() }
+        Self { session: None, listing: Listing::default(), share: Share::new(room) }
     }
 }
 
@@ -98,7 +99,7 @@ impl Catalogue {
 
     /// An empty one, with a registry that tells what changes.
     pub(crate) fn with_registrar() -> Self {
-        Self::with(Registrar::new(), Room::of_connection())
+        Self::with(Registrar::new(), of_connection())
     }
 
     fn with(registrar: Registrar, room: Room) -> Self {
@@ -170,7 +171,7 @@ impl Catalogue {
 
     /// The tools of MQTT.Agent that are online.
     pub(crate) fn set_agent_tools(&self, mut online: Vec<AgentTool>) {
-        let share = self.lock().agents.share.get_or_insert_with(|| self.room.share()).clone();
+        let share = self.lock().agents.share.get_or_insert_with(|| Share::new(&self.room)).clone();
         let room = share.reading();
         online.retain_mut(|tool| {
             tool.card = Value::Null; // nobody asks for it here

@@ -87,7 +87,7 @@ impl McpHttp {
     async fn answer_in<B>(
         &self,
         line: &Arc<Line>,
-        parts: Parts,
+        mut parts: Parts,
         body: B,
     ) -> Result<HttpAnswer, Refusal>
     where
@@ -117,6 +117,8 @@ impl McpHttp {
         }
         let (method, text) = (parts.method.clone(), whole.bytes.clone());
         let is_json = is_json(&parts.headers);
+        let unread = line.unread();
+        unread.put_into(&mut parts.extensions);
         let answer = line.answer(Request::from_parts(parts, Full::new(whole.bytes))).await;
         drop(whole.room);
         match answer.status() {
@@ -125,7 +127,7 @@ impl McpHttp {
             StatusCode::ACCEPTED if method == Method::DELETE => {
                 Ok(answer_with(StatusCode::NO_CONTENT, Bytes::new()))
             }
-            _ => Ok(answer.map(|body| Kept::new(body, under_way).boxed())),
+            _ => Ok(answer.map(|body| Kept::new(body, (under_way, unread)).boxed())),
         }
     }
 }

@@ -25,12 +25,13 @@ use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::asking::progress_to;
+use self::asking::{progress_to, take_room};
 use self::following::nobody_follows;
 use self::notices::{Listener, Seen, tell};
 use crate::agent_tools::AgentTool;
 use crate::catalogue::Catalogue;
 use crate::host_uri::{rename, rename_contents, server_uri};
+use crate::unread::Unread;
 
 /// The server that a host sees: one for each session, and for each request without one.
 #[derive(Debug)]
@@ -73,13 +74,13 @@ impl Host {
         let client = &client.traced(TraceContext::of(texts));
         let (progress, taken_back) = (progress_to(context), context.ct.cancelled());
         let called = tool.call(client, arguments, WORK_TIMEOUT, progress, taken_back).await;
-        called.map(|mut result| {
-            for block in &mut result.content {
-                rename(&tool.server, block);
-            }
-            complete(&mut result.result_type);
-            CallToolResponse::Complete(result)
-        })
+        let mut result = called?;
+        take_room(context, &result)?;
+        for block in &mut result.content {
+            rename(&tool.server, block);
+        }
+        complete(&mut result.result_type);
+        Ok(CallToolResponse::Complete(result))
     }
 
     /// Why a name or URI means nothing now.
@@ -145,7 +146,8 @@ impl ServerHandler for Host {
                 tracing::debug!(uri, error = &*error.message, "not subscribed");
             }
         }
-        let listener = Listener::Subscription(context.sink().clone());
+        let unread = Unread::of(&context.request_context().extensions);
+        let listener = Listener::Subscription(context.sink().clone(), unread);
         tokio::select! {
             () = tell(&who, &self.seen, &self.catalogue, notices, listener) => {}
             () = context.cancelled() => {}
@@ -161,11 +163,13 @@ impl ServerHandler for Host {
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.tools = now.tools);
-        Ok(ListToolsResult { tools: self.catalogue.tools(), ..Default::default() })
+        let result = ListToolsResult { tools: self.catalogue.tools(), ..Default::default() };
+        take_room(&context, &result)?;
+        Ok(result)
     }
 
     async fn call_tool(
@@ -208,11 +212,13 @@ impl ServerHandler for Host {
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.prompts = now.prompts);
-        Ok(ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() })
+        let result = ListPromptsResult { prompts: self.catalogue.prompts(), ..Default::default() };
+        take_room(&context, &result)?;
+        Ok(result)
     }
 
     async fn get_prompt(
@@ -243,21 +249,26 @@ impl ServerHandler for Host {
     async fn list_resources(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let now = self.catalogue.settled().await;
         self.seen.note(|seen| seen.resources = now.resources);
-        Ok(ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() })
+        let result =
+            ListResourcesResult { resources: self.catalogue.resources(), ..Default::default() };
+        take_room(&context, &result)?;
+        Ok(result)
     }
 
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.catalogue.settled().await;
         let resource_templates = self.catalogue.templates();
-        Ok(ListResourceTemplatesResult { resource_templates, ..Default::default() })
+        let result = ListResourceTemplatesResult { resource_templates, ..Default::default() };
+        take_room(&context, &result)?;
+        Ok(result)
     }
 
     async fn read_resource(

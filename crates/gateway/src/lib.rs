@@ -36,9 +36,11 @@ mod program;
 mod registrar;
 mod replicas;
 mod resource_subscriptions;
+mod room;
 mod servers;
 mod stderr_log;
 mod tools;
+mod unread;
 mod watch;
 
 pub use agentmq_agents::{

@@ -1,66 +1,23 @@
 //! Room for the lists of servers: what all of those that one connection knows may take together,
 //! and those of all connections of one process.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that may be taken, within those of another room if it is part of one. All clones are one.
-#[derive(Debug, Clone)]
-pub(crate) struct Room(Arc<Inner>);
+use crate::room::{Full, Room, weight};
 
-#[derive(Debug)]
-struct Inner {
-    bytes: usize,
-    taken: AtomicUsize,
-    within: Option<Room>,
+/// For the lists of a process that has one connection.
+pub(crate) fn of_connection() -> Room {
+    Room::new(OF_CONNECTION, None)
 }
 
-/// Something did not fit: it would be more than so many bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full(usize);
+/// For the lists of all connections of a process.
+pub(crate) fn of_all() -> Room {
+    Room::new(OF_ALL, None)
+}
 
-impl Room {
-    /// For the lists of one connection.
-    pub(crate) fn of_connection() -> Self {
-        Self::new(OF_CONNECTION, None)
-    }
-
-    /// For the lists of all connections of a process.
-    pub(crate) fn of_all() -> Self {
-        Self::new(OF_ALL, None)
-    }
-
-    /// For the lists of one of these connections.
-    pub(crate) fn of_one(&self) -> Self {
-        Self::new(OF_CONNECTION, Some(self.clone()))
-    }
-
-    fn new(bytes: usize, within: Option<Self>) -> Self {
-        Self(Arc::new(Inner { bytes, taken: AtomicUsize::new(0), within }))
-    }
-
-    /// A part for the lists of one server, which takes nothing yet.
-    pub(crate) fn share(&self) -> Arc<Share> {
-        Share { room: self.clone(), kept: Mutex::default() }.into()
-    }
-
-    fn take(&self, bytes: usize) -> Result<(), Full> {
-        let Inner { bytes: bound, taken, within } = &*self.0;
-        let more = |taken: usize| taken.checked_add(bytes).filter(|sum| sum <= bound);
-        let order = Ordering::Relaxed;
-        taken.fetch_update(order, order, more).map_err(|_| Full(*bound))?;
-        let beyond = within.as_ref().map_or(Ok(()), |within| within.take(bytes));
-        beyond.inspect_err(|_| {
-            taken.fetch_sub(bytes, order);
-        })
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some(within) = &self.0.within {
-            within.give_back(bytes);
-        }
-    }
+/// For the lists of one of all these connections.
+pub(crate) fn of_one(all: &Room) -> Room {
+    Room::new(OF_CONNECTION, Some(all.clone()))
 }
 
 /// What the lists of one server take, until this is dropped.
@@ -78,6 +35,11 @@ struct Kept {
 }
 
 impl Share {
+    /// One that takes nothing yet.
+    pub(crate) fn new(room: &Room) -> Arc<Self> {
+        Self { room: room.clone(), kept: Mutex::default() }.into()
+    }
+
     /// The lists are read anew. What they take now is room for those that come: a list that is read
     /// twice needs no room twice.
     pub(crate) fn reading(self: &Arc<Self>) -> Reading {
@@ -160,51 +122,21 @@ impl Drop for Reading {
     }
 }
 
-/// Bytes of memory that an item takes, about: what a value of JSON takes there is many times what
-/// it takes as text, where it is short.
-fn weight(item: &[u8]) -> usize {
-    let (mut is_text, mut is_escaped) = (false, false);
-    let mut bytes = ITEM + item.len();
-    for &byte in item {
-        match byte {
-            b'"' if !is_escaped => is_text = !is_text,
-            b'{' if !is_text => bytes += OBJECT,
-            b'[' | b',' if !is_text => bytes += VALUE,
-            _ => {}
-        }
-        is_escaped = byte == b'\\' && !is_escaped;
-    }
-    bytes
-}
-
 /// For the lists of all servers that one connection knows: 64 MiB. What does not fit is left out.
 const OF_CONNECTION: usize = 64 << 20;
 
 /// For the lists of all connections of an endpoint: 512 MiB, with the same policy.
 const OF_ALL: usize = 512 << 20;
 
-/// What an item takes beside its values: itself, and its place among the names for hosts.
-const ITEM: usize = 512;
-
-/// What an object takes beside its texts: room for eleven members.
-const OBJECT: usize = 640;
-
-/// The same for any other value.
-const VALUE: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn taken(room: &Room) -> usize {
-        room.0.taken.load(Ordering::Relaxed)
-    }
 
     #[test]
     fn lists_of_all_servers_share_their_room_and_give_it_back() {
         let all = Room::new(150, None);
         let (one, other) = (Room::new(100, Some(all.clone())), Room::new(100, Some(all.clone())));
-        let (calc, more, far) = (one.share(), one.share(), other.share());
+        let (calc, more, far) = (Share::new(&one), Share::new(&one), Share::new(&other));
         let read = |share: &Arc<Share>, bytes: usize| {
             let reading = share.reading();
             let taken = (0..bytes / 10).filter(|_| reading.take(10)).count() * 10;
@@ -216,20 +148,13 @@ mod tests {
         // Read anew, a list has the room that it had; a shorter one gives some back.
         assert_eq!(read(&calc, 60), (60, true, None));
         assert_eq!(read(&calc, 30), (30, true, None));
-        assert_eq!((taken(&one), taken(&other), taken(&all)), (70, 50, 120));
+        assert_eq!((Room::taken(&one), Room::taken(&other), Room::taken(&all)), (70, 50, 120));
         // What could not be read whole leaves all as it was.
         let reading = more.reading();
         assert!(reading.take(70) && !reading.take(1));
         drop(reading);
-        assert_eq!((taken(&one), taken(&all)), (70, 120));
+        assert_eq!((Room::taken(&one), Room::taken(&all)), (70, 120));
         drop((calc, more, far));
-        assert_eq!((taken(&one), taken(&other), taken(&all)), (0, 0, 0));
-    }
-
-    #[test]
-    fn short_values_weigh_what_they_take() {
-        assert_eq!(weight(br#""a,{[\"{\\""#), ITEM + 11);
-        assert_eq!(weight(b"[1,2]"), ITEM + 5 + 2 * VALUE);
-        assert_eq!(weight(br#"[{},{"a":[]}]"#), ITEM + 13 + 2 * OBJECT + 3 * VALUE);
+        assert_eq!((Room::taken(&one), Room::taken(&other), Room::taken(&all)), (0, 0, 0));
     }
 }

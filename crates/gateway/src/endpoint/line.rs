@@ -21,7 +21,8 @@ use crate::endpoint::sessions::Sessions;
 use crate::endpoint::usage::Usage;
 use crate::follow::follow_all;
 use crate::host::Host;
-use crate::list_room::Room;
+use crate::room::Room;
+use crate::unread::Unread;
 
 /// A connection, and the sessions of MCP that share it.
 pub(crate) struct Line {
@@ -29,29 +30,39 @@ pub(crate) struct Line {
     service: StreamableHttpService<Host, Sessions>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) usage: Usage,
+    unread: Room,
     /// Cancelled when it has ended; its sessions and streams end with it.
     pub(crate) over: CancellationToken,
 }
 
+/// Of what all connections have together.
+pub(crate) struct Rooms {
+    /// Places for sessions.
+    pub(crate) places: Arc<Semaphore>,
+    /// For the lists of this connection.
+    pub(crate) lists: Room,
+    /// For what its clients have not read.
+    pub(crate) unread: Room,
+}
+
 impl Line {
     /// Connects. `ended` is called when it is over: when the broker lets this client in no more, or
-    /// nobody has needed it for a while. Its sessions take of these places, and its lists of this
-    /// room.
+    /// nobody has needed it for a while. All that it keeps takes room of `rooms`.
     pub(crate) async fn open(
         options: Options,
         namespace: Option<Arc<str>>,
         longest_body: usize,
-        (places, lists): (Arc<Semaphore>, Room),
+        rooms: Rooms,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
         // No network is between us and the broker: it has ended what has ended.
         let config = BusConfig { away: Duration::ZERO, ..BusConfig::default() };
         let bus = Bus::connect(options.clone(), config).await?;
-        let catalogue = Arc::new(Catalogue::new(lists));
+        let catalogue = Arc::new(Catalogue::new(rooms.lists));
         // Whoever is connected has tried.
         catalogue.set_tried();
         let over = CancellationToken::new();
-        let sessions = Arc::new(Sessions::new(places));
+        let sessions = Arc::new(Sessions::new(rooms.places, rooms.unread.clone()));
         // Names and origins were looked at before the token was.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
@@ -64,7 +75,14 @@ impl Line {
             sessions.clone(),
             config,
         );
-        let line = Arc::new(Self { bus, service, sessions, usage: Usage::new(), over });
+        let line = Arc::new(Self {
+            bus,
+            service,
+            sessions,
+            usage: Usage::new(),
+            unread: rooms.unread,
+            over,
+        });
         let kept = line.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -88,6 +106,11 @@ impl Line {
         request: Request<Full<Bytes>>,
     ) -> Response<BoxBody<Bytes, Infallible>> {
         self.service.handle(request).await
+    }
+
+    /// For what one request says that its client has not read.
+    pub(crate) fn unread(&self) -> Unread {
+        Unread::new(self.unread.clone())
     }
 
     /// Ends sessions that nobody uses. Ready when nobody has used any of this for a while.

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use agentmq_client::{Dial, Endpoint, Options, Transport};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::endpoint::line::Line;
+use crate::endpoint::line::{Line, Rooms};
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::places;
-use crate::list_room::Room;
+use crate::list_room;
+use crate::room::Room;
+use crate::unread;
 
 /// All of them. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ struct Inner {
     places: Arc<Semaphore>,
     /// For lists, of all lines.
     lists: Room,
+    /// For what their clients have not read.
+    unread: Room,
 }
 
 /// A line, or one that somebody opens just now.
@@ -50,7 +54,8 @@ impl Lines {
             namespace: namespace.map(Into::into),
             longest_body,
             places: places(),
-            lists: Room::of_all(),
+            lists: list_room::of_all(),
+            unread: unread::of_all(),
         }))
     }
 
@@ -101,9 +106,13 @@ impl Lines {
         }));
         let (lines, cell) = (self.clone(), cell.clone());
         let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
-        let room = (self.0.places.clone(), self.0.lists.of_one());
+        let rooms = Rooms {
+            places: self.0.places.clone(),
+            lists: list_room::of_one(&self.0.lists),
+            unread: unread::of_one(&self.0.unread),
+        };
         let ended = move || lines.forget(&key, &cell);
-        Line::open(options, namespace, longest_body, room, ended).await
+        Line::open(options, namespace, longest_body, rooms, ended).await
     }
 
     /// The place of a token in the table.

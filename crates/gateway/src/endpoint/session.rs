@@ -21,6 +21,9 @@ use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::room::{Room, Taken};
+use crate::unread::hold;
+
 /// A session, as HTTP requests see it.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -34,8 +37,12 @@ pub(crate) struct Session {
 pub(crate) struct Over;
 
 /// The streams that are open. Bounded by the requests under way.
-#[derive(Debug, Default)]
-struct Streams(Mutex<Inner>);
+#[derive(Debug)]
+struct Streams {
+    inner: Mutex<Inner>,
+    /// For what is said in no request's stream, and not read yet.
+    unread: Room,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -46,16 +53,29 @@ struct Inner {
     /// For all else, the newest last.
     listening: VecDeque<Pen>,
     /// What nobody listens to yet.
-    unheard: VecDeque<Box<ServerJsonRpcMessage>>,
+    unheard: VecDeque<Letter>,
 }
 
-type Pen = mpsc::Sender<Box<ServerJsonRpcMessage>>;
+type Pen = mpsc::Sender<Letter>;
+
+/// A message on its way, and its room if it has some here: those of requests have it with these.
+#[derive(Debug)]
+struct Letter {
+    message: Box<ServerJsonRpcMessage>,
+    room: Option<Taken>,
+}
+
+impl From<ServerJsonRpcMessage> for Letter {
+    fn from(message: ServerJsonRpcMessage) -> Self {
+        Self { message: message.into(), room: None }
+    }
+}
 
 impl Session {
     /// A session, and the transport of the service that is on its other side.
-    pub(crate) fn new() -> (Self, SessionTransport) {
+    pub(crate) fn new(unread: Room) -> (Self, SessionTransport) {
         let (to_service, from_client) = mpsc::channel(WAITING);
-        let streams = Arc::new(Streams::default());
+        let streams = Arc::new(Streams { inner: Mutex::default(), unread });
         let transport = SessionTransport { from_client, streams: streams.clone() };
         (Self { to_service, streams }, transport)
     }
@@ -63,7 +83,7 @@ impl Session {
     /// A request of the client. What is answered comes in the stream, which ends with it.
     pub(crate) async fn ask(&self, message: ClientJsonRpcMessage) -> Result<Outlet, Over> {
         let (pen, paper) = mpsc::channel(WAITING);
-        let mut outlet = Outlet { paper, asked: None };
+        let mut outlet = Outlet { paper, asked: None, sent: None };
         if let JsonRpcMessage::Request(request) = &message {
             let mut streams = self.streams.lock();
             if let Some(token) = request.request.get_meta().get_progress_token() {
@@ -109,13 +129,13 @@ impl Session {
             streams.listening.pop_front();
         }
         streams.listening.push_back(pen);
-        Outlet { paper, asked: None }
+        Outlet { paper, asked: None, sent: None }
     }
 }
 
 impl Streams {
     /// Puts a message where it belongs. What cannot be put there yet comes back with the place.
-    fn put(&self, message: ServerJsonRpcMessage) -> Option<(Pen, Box<ServerJsonRpcMessage>)> {
+    fn put(&self, message: ServerJsonRpcMessage) -> Option<(Pen, Letter)> {
         let mut inner = self.lock();
         let pen = match &message {
             JsonRpcMessage::Response(answer) => inner.forget(&answer.id),
@@ -125,9 +145,15 @@ impl Streams {
                     let id = inner.progress.get(&report.params.progress_token);
                     id.and_then(|id| inner.requests.get(id)).cloned()
                 }
-                _ => return inner.tell(message.into()),
+                _ => {
+                    self.tell(&mut inner, message);
+                    return None;
+                }
             },
-            JsonRpcMessage::Request(_) => return inner.tell(message.into()),
+            JsonRpcMessage::Request(_) => {
+                self.tell(&mut inner, message);
+                return None;
+            }
         };
         // Nobody waits for it any more.
         let pen = pen?;
@@ -137,9 +163,33 @@ impl Streams {
         }
     }
 
+    /// For who listens. One who does not read misses what is too much; while nobody listens, the
+    /// last few wait.
+    fn tell(&self, inner: &mut Inner, message: ServerJsonRpcMessage) {
+        inner.listening.retain(|pen| !pen.is_closed());
+        let Ok(room) = hold(&self.unread, &message) else {
+            tracing::debug!("notification dropped: clients do not read");
+            return;
+        };
+        let letter = Letter { message: message.into(), room: Some(room) };
+        match inner.listening.back() {
+            Some(pen) => {
+                if pen.try_send(letter).is_err() {
+                    tracing::debug!("notification dropped: the client does not read");
+                }
+            }
+            None => {
+                if inner.unheard.len() >= WAITING {
+                    inner.unheard.pop_front();
+                }
+                inner.unheard.push_back(letter);
+            }
+        }
+    }
+
     /// No code that holds this lock can panic halfway through a change.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,29 +199,6 @@ impl Inner {
         let pen = self.requests.remove(id)?;
         self.progress.retain(|_, request| request != id);
         Some(pen)
-    }
-
-    /// For who listens. One who does not read misses what is too much; while nobody listens, the
-    /// last few wait.
-    fn tell(
-        &mut self,
-        message: Box<ServerJsonRpcMessage>,
-    ) -> Option<(Pen, Box<ServerJsonRpcMessage>)> {
-        self.listening.retain(|pen| !pen.is_closed());
-        match self.listening.back() {
-            Some(pen) => {
-                if pen.try_send(message).is_err() {
-                    tracing::debug!("notification dropped: the client does not read");
-                }
-            }
-            None => {
-                if self.unheard.len() >= WAITING {
-                    self.unheard.pop_front();
-                }
-                self.unheard.push_back(message);
-            }
-        }
-        None
     }
 }
 
@@ -214,8 +241,10 @@ impl Transport<RoleServer> for SessionTransport {
 /// not be told to anybody, so the service hears that it is taken back.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    paper: mpsc::Receiver<Box<ServerJsonRpcMessage>>,
+    paper: mpsc::Receiver<Letter>,
     asked: Option<Asked>,
+    /// The room of the last one, which is on its way until the next one is asked for.
+    sent: Option<Taken>,
 }
 
 /// A request that has a stream. It does not keep its session alive.
@@ -229,7 +258,7 @@ struct Asked {
 impl Outlet {
     /// The first message.
     pub(crate) async fn first(mut self) -> Result<ServerJsonRpcMessage, Over> {
-        self.paper.recv().await.map(|message| *message).ok_or(Over)
+        self.paper.recv().await.map(|letter| *letter.message).ok_or(Over)
     }
 }
 
@@ -260,8 +289,13 @@ impl Stream for Outlet {
     type Item = ServerSseMessage;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.sent = None;
         let next = self.paper.poll_recv(cx);
-        next.map(|next| next.map(|message| ServerSseMessage::from_message(*message)))
+        next.map(|next| {
+            let Letter { message, room } = next?;
+            self.sent = room;
+            Some(ServerSseMessage::from_message(*message))
+        })
     }
 }
 
@@ -277,6 +311,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::room::weight;
 
     fn client(message: Value) -> ClientJsonRpcMessage {
         serde_json::from_value(message).unwrap()
@@ -315,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_stream_gets_what_belongs_to_it() {
-        let (session, mut service) = Session::new();
+        let (session, mut service) = Session::new(Room::new(1 << 20, None));
         let (one, two) = (session.ask(call(1, "a")).await, session.ask(call(2, "b")).await);
         for _ in 0..2 {
             assert!(service.receive().await.is_some());
@@ -348,7 +383,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_is_waited_for_or_misses_something() {
-        let (session, mut service) = Session::new();
+        let (session, mut service) = Session::new(Room::new(1 << 20, None));
         let mut asked = session.ask(call(1, "a")).await.unwrap();
         for step in 0..WAITING {
             service.send(progress("a", step as u32)).await.unwrap();
@@ -367,8 +402,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn notifications_have_room_until_they_are_read() {
+        let each = weight(text(&changed("tools")).as_bytes());
+        let room = Room::new(2 * each, None);
+        let (session, mut service) = Session::new(room.clone());
+        for _ in 0..3 {
+            service.send(changed("tools")).await.unwrap();
+        }
+        let mut listening = session.listen();
+        for left in [2, 1] {
+            assert!(listening.next().await.is_some());
+            assert_eq!(room.taken(), left * each, "the last one is on its way");
+        }
+        assert!(futures_util::poll!(listening.next()).is_pending(), "the third was dropped");
+        assert_eq!(room.taken(), 0);
+        service.send(changed("tools")).await.unwrap();
+        drop((listening, session, service));
+        assert_eq!(room.taken(), 0);
+    }
+
+    #[tokio::test]
     async fn the_last_few_wait_for_who_listens_later_and_a_request_taken_back_ends() {
-        let (session, mut service) = Session::new();
+        let (session, mut service) = Session::new(Room::new(1 << 20, None));
         for list in ["tools"; 20].into_iter().chain(["prompts"]) {
             service.send(changed(list)).await.unwrap();
         }
@@ -388,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_whose_client_has_gone_is_taken_back() {
-        let (session, mut service) = Session::new();
+        let (session, mut service) = Session::new(Room::new(1 << 20, None));
         let mut told = async || serde_json::to_value(service.receive().await).unwrap();
         let gone = session.ask(call(1, "a")).await.unwrap();
         assert_eq!(told().await["id"], 1);

@@ -12,12 +12,15 @@ use rmcp::transport::streamable_http_server::session::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::endpoint::session::{Over, Session, SessionTransport};
+use crate::room::Room;
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     table: Mutex<HashMap<SessionId, Placed>>,
     places: Arc<Semaphore>,
+    /// For notifications that their clients have not read.
+    unread: Room,
 }
 
 /// A session, and its place among those of all tokens.
@@ -40,8 +43,8 @@ pub(crate) enum NoSession {
 
 impl Sessions {
     /// None yet, which take their places from among these.
-    pub(crate) fn new(places: Arc<Semaphore>) -> Self {
-        Self { table: Mutex::default(), places }
+    pub(crate) fn new(places: Arc<Semaphore>, unread: Room) -> Self {
+        Self { table: Mutex::default(), places, unread }
     }
 
     /// The name of a session, if it is one of these.
@@ -91,7 +94,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, SessionTransport), NoSession> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| NoSession::TooMany)?;
-        let (session, transport) = Session::new();
+        let (session, transport) = Session::new(self.unread.clone());
         let id: SessionId = random_token().into();
         let mut table = self.lock();
         if table.len() >= SESSIONS_OF_ONE {
@@ -163,7 +166,8 @@ mod tests {
     #[tokio::test]
     async fn both_bounds_hold_where_sessions_begin() {
         let places = Arc::new(Semaphore::new(SESSIONS_OF_ONE + 1));
-        let (one, other) = (Sessions::new(places.clone()), Sessions::new(places.clone()));
+        let sessions = || Sessions::new(places.clone(), Room::new(0, None));
+        let (one, other) = (sessions(), sessions());
         let mut first = None;
         for _ in 0..SESSIONS_OF_ONE {
             assert_eq!(one.full(), None);

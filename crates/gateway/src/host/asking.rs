@@ -12,8 +12,10 @@ use rmcp::model::{
     TASKS_EXTENSION_ID,
 };
 use rmcp::service::RequestContext;
+use serde::Serialize;
 
 use super::{Host, unreachable};
+use crate::unread::Unread;
 
 impl Host {
     /// The session with a server, which may be between two instances.
@@ -84,8 +86,22 @@ impl Host {
     ) -> Result<ServerResult, ErrorData> {
         request.meta.clone_from(&context.meta);
         without_tasks(&mut request.meta);
-        call(session.peer(), request, progress_to(context), context.ct.cancelled()).await
+        let taken_back = context.ct.cancelled();
+        let answer = call(session.peer(), request, progress_to(context), taken_back).await;
+        match &answer {
+            Ok(result) => take_room(context, result)?,
+            Err(error) => take_room(context, error)?,
+        }
+        answer
     }
+}
+
+/// Takes room for an answer, where those that the host has not read yet are bounded.
+pub(super) fn take_room<T: Serialize>(
+    context: &RequestContext<RoleServer>,
+    answer: &T,
+) -> Result<(), ErrorData> {
+    Unread::of(&context.extensions).map_or(Ok(()), |unread| unread.answer(answer))
 }
 
 /// Where a host wants to hear how far its request is, if it does.
@@ -93,12 +109,15 @@ pub(super) fn progress_to(
     context: &RequestContext<RoleServer>,
 ) -> Option<impl FnMut(ProgressNotificationParam) -> Told> {
     let token = context.meta.get_progress_token()?;
-    let peer = context.peer.clone();
+    let (peer, unread) = (context.peer.clone(), Unread::of(&context.extensions));
     Some(move |mut report: ProgressNotificationParam| -> Told {
         report.progress_token = token.clone();
+        let has_room = unread.as_ref().is_none_or(|unread| unread.notification(&report));
         let peer = peer.clone();
         Box::pin(async move {
-            let _ = peer.notify_progress(report).await;
+            if has_room {
+                let _ = peer.notify_progress(report).await;
+            }
         })
     })
 }

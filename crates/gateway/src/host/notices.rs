@@ -9,13 +9,15 @@ use rmcp::service::{Peer, SubscriptionSink};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::catalogue::{Catalogue, State};
+use crate::unread::Unread;
 
 /// Where a host wants to hear of changes: by its session, or by a subscription in the newest
 /// revision.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Session(Peer<RoleServer>),
-    Subscription(SubscriptionSink),
+    /// With the room for what it has not read, where that is bounded.
+    Subscription(SubscriptionSink, Option<Unread>),
 }
 
 impl Listener {
@@ -23,7 +25,11 @@ impl Listener {
         match self {
             Self::Session(peer) => drop(peer.send_notification(notification).await),
             // What it did not ask for it refuses.
-            Self::Subscription(sink) => drop(sink.send(notification).await),
+            Self::Subscription(sink, unread) => {
+                if unread.as_ref().is_none_or(|unread| unread.notification(&notification)) {
+                    drop(sink.send(notification).await);
+                }
+            }
         }
     }
 }
