@@ -16,6 +16,7 @@ mod interruption;
 mod json_indent;
 mod json_members;
 mod listen_args;
+mod log_filter;
 mod memory;
 mod names;
 mod output;

@@ -15,6 +15,7 @@ use crate::bus_args::{BusArgs, ServersArgs};
 use crate::commands::mcp_install;
 use crate::failure::Failure;
 use crate::interruption::interrupted;
+use crate::log_filter::log_filter;
 use crate::output::{Output, harmless};
 
 #[derive(Debug, clap::Args)]
@@ -226,10 +227,8 @@ pub(crate) async fn stopped() {
 
 /// The log on standard error: what exposed programs print there, and what goes wrong.
 pub(crate) fn start_log(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("AGENTMQ_LOG__LEVEL")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(LOGGED))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // Whoever has started one already knows better.

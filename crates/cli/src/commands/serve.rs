@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{Exit, Failure};
 use crate::listen_args::ListenArgs;
+use crate::log_filter::log_filter;
 use crate::memory;
 use crate::output::Output;
 
@@ -218,16 +219,8 @@ fn raise_file_limit() {
 }
 
 fn start_log(config: &Config) {
-    let mut level =
-        std::env::var("AGENTMQ_LOG__LEVEL").unwrap_or_else(|_| config.log.level.name().into());
-    if !level.contains("rmcp") {
-        // It tells the names of sessions, which are secrets, and every client that hangs up.
-        level.push_str(",rmcp=off");
-    }
-    let filter = tracing_subscriber::EnvFilter::try_new(&level)
-        .unwrap_or_else(|_| config.log.level.name().into());
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(config.log.level.name()))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let _ = match config.log.format {
