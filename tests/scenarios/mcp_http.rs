@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Instant;
 
+use agentmq_testkit::codec::{Connect, ProtocolVersion, QoS};
 use agentmq_testkit::{Broker, PATIENCE};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -246,6 +247,38 @@ fn a_client_may_what_its_token_may_and_no_longer() {
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let refused = client.send("POST", &list.to_string()).expect(401);
     assert!(refused.text().contains("revoked"));
+}
+
+#[test]
+fn whom_a_listener_hides_is_hidden_here_too() {
+    for (hides, told) in [("", true), ("hide_publishers = true\n", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        printed(folder.path(), &["keys", "create", "keys.json"]);
+        let access = "[access]\ntokens.keys = [\"keys.json\"]\n";
+        let settings = format!("{}{}{hides}{access}{ADMIN}", crate::TCP, crate::TCP);
+        let broker = Broker::start_in(crate::BINARY, &settings, folder);
+        let _calc = expose_guarded(&broker);
+        let mut watcher = broker.dial();
+        let password = token(&broker, &["--agent", "watcher"]);
+        watcher.connect_with(Connect {
+            client_id: "watcher",
+            version: ProtocolVersion::V5,
+            password: Some(password.as_bytes()),
+            ..Connect::default()
+        });
+        watcher.subscribe("$mcp-rpc/#", QoS::AtMostOnce);
+        let client = Client::new(&broker, Some(&token(&broker, &["--agent", "scout"])));
+        client.initialize().call("calc__add", &json!({ "a": 40, "b": 2 }));
+        let says_who = loop {
+            let received = watcher.receive_publish();
+            let publish = received.publish();
+            if publish.payload.windows(10).any(|text| text == b"tools/call") {
+                let mut pairs = publish.properties.user_properties();
+                break pairs.any(|pair| pair == ("agentmq-agent-id", "scout"));
+            }
+        };
+        assert_eq!(says_who, told, "{hides}");
+    }
 }
 
 #[test]

@@ -64,11 +64,14 @@ fn door_settings(listener: &ListenerConfig) -> DoorSettings {
 }
 
 /// What holds for clients that come by [`crate::InnerDoor`]. Those without credentials are clients
-/// on this machine, as whoever lets them knock has made sure.
+/// on this machine, as whoever lets them knock has made sure. What one listener hides is not told
+/// of those who go around it. Whoever knocks has bounds of his own, and is no agent by his address.
 fn inner_door(config: &Config) -> DoorSettings {
     DoorSettings {
         lets_anonymous_in: config.listeners.iter().any(ListenerConfig::lets_neighbours_in),
-        ..DoorSettings::default()
+        max_connections: 0,
+        hide_publishers: config.listeners.iter().any(|listener| listener.hide_publishers),
+        serves_agents: false,
     }
 }
 

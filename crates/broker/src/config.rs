@@ -198,6 +198,15 @@ impl Config {
                 notices.push(format!("{}: {why}", listener.url));
             }
         }
+        let wants_certificate = |listener: &ListenerConfig| {
+            listener.tls.as_ref().is_some_and(|tls| tls.require_client_cert)
+        };
+        let is_around = self.admin.is_on() && self.admin.mcp && self.access.authenticates();
+        if is_around && self.listeners.iter().all(wants_certificate) {
+            let why = "a token is enough there, without the client certificate that every listener \
+                       asks for: write admin.mcp = false, if it must not be";
+            notices.push(format!("{}/mcp: {why}", self.admin.url));
+        }
         notices.extend(limit_keys::notices(self));
         notices
     }
@@ -324,6 +333,22 @@ mod tests {
             notices.iter().any(|line| line.starts_with("mqtt://0.0.0.0:0 lets")),
             "{notices:?}"
         );
+    }
+
+    #[test]
+    fn a_way_around_client_certificates_is_noticed_at_the_start() {
+        let notices = |mcp: bool, others: &str| {
+            let text = format!(
+                "access.tokens.keys = ['keys.json']\nadmin.url = 'http://127.0.0.1:0'\n\
+                 admin.mcp = {mcp}\n[[listeners]]\nurl = 'mqtts://[::1]'\ntls = {{ cert = 'a', \
+                 key = 'b', client_ca = 'c', require_client_cert = true }}\n{others}"
+            );
+            parse(&text).expect("is allowed").notices()
+        };
+        let all = notices(true, "");
+        assert!(all.iter().any(|line| line.contains("/mcp: a token is enough")), "{all:?}");
+        assert_eq!(notices(false, ""), [""; 0]);
+        assert_eq!(notices(true, "[[listeners]]\nurl = 'mqtt://[::1]'\n"), [""; 0]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use tracing_subscriber::EnvFilter;
 
 /// The lines that `AGENTMQ_LOG__LEVEL` names; without it, or where it is not understood, the usual
-/// ones. Whoever wants `rmcp`'s must name it: it tells the names of sessions, which are secrets, and
-/// every client that hangs up.
+/// ones. Whoever wants those of `rmcp` must name it: it tells the names of sessions, which are
+/// secrets, and every client that hangs up.
 pub(crate) fn log_filter(usual: &str) -> EnvFilter {
     filter(std::env::var("AGENTMQ_LOG__LEVEL").ok().as_deref(), usual)
 }
