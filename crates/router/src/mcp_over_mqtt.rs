@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use agentmq_agents::mcp;
 use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode};
-use agentmq_identity::{client_id_beside, own_client_id, seen_by_its_own};
+use agentmq_identity::{Principal, client_id_beside, own_client_id, seen_by_its_own};
 use agentmq_session::{Message, MessageParts, Time};
 
 use crate::connection::ConnectionId;
@@ -78,6 +78,26 @@ impl Router {
         }
     }
 
+    /// A client's presence goes with it under every name, so there is a bound to these.
+    pub(crate) fn check_mcp_names(
+        &self,
+        principal: &Principal,
+        client_id: &str,
+        topic: &str,
+    ) -> Result<(), Refused> {
+        let own = own_client_id(client_id);
+        match mcp::Topic::parse(seen_by_its_own(topic)) {
+            Some(mcp::Topic::Presence(of)) if of.id() == own => {}
+            _ => return Ok(()),
+        }
+        let has_room = self.retained.few_topics(&own_presence(principal, own), MOST_NAMES - 1);
+        let is_there = || self.retained.few_topics(topic, 1).is_some_and(|it| !it.is_empty());
+        if has_room.is_some() || is_there() {
+            return Ok(());
+        }
+        Err((ReasonCode::QuotaExceeded, MANY_NAMES.into()))
+    }
+
     /// Answers a request with an error and, if there is one, a reason in its `data`. Nobody but the
     /// client that has sent it gets the answer.
     #[cold]
@@ -109,7 +129,7 @@ impl Router {
         }
         let principal = session.principal.clone();
         let own = own_client_id(&session.client_id).to_owned();
-        let filter = principal.mounted(&format!("$mcp-server/presence/{own}/#")).into_owned();
+        let filter = own_presence(&principal, &own);
         let mut topics = Vec::new();
         self.retained.for_each(&filter, |topic| {
             topics.push(topic.to_owned());
@@ -148,6 +168,11 @@ impl Router {
             }
         }
     }
+}
+
+/// Where a client says that it is there, under any name.
+fn own_presence(principal: &Principal, own: &str) -> String {
+    principal.mounted(&format!("$mcp-server/presence/{own}/#")).into_owned()
 }
 
 /// What takes a server off a topic of its presence.
@@ -214,8 +239,10 @@ impl<'t> Asked<'t> {
     }
 }
 
-/// Names under which one client serves, at most.
+/// Names under which one client serves, at most. A further one is refused.
 const MOST_NAMES: usize = 64;
+const MANY_NAMES: &str = "a client is a server of MCP under 64 names at most: take one off \
+    $mcp-server/presence, or serve by another connection";
 const NO_SERVER: &str = "no server is there by this name and client identifier: look at \
     $mcp-server/presence/# for those that are";
 

@@ -66,6 +66,9 @@ impl Router {
         if mcp::is_word(own_client_id(client_id)) {
             return Err((ReasonCode::NotAuthorized, IS_WORD.into()));
         }
+        if publish.retain && !publish.payload.is_empty() {
+            self.check_mcp_names(&connection.principal, client_id, topic)?;
+        }
         self.check_roles(&connection.principal, client_id, topic, publish.payload)
     }
 

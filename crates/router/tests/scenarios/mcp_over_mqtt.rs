@@ -3,7 +3,7 @@
 
 use agentmq_codec::{PropertiesBuf, Property, PropertyId, ReasonCode};
 
-use crate::harness::{Broker, Client, Message};
+use crate::harness::{Broker, Client, Got, Message};
 
 const PRESENCE: &str = "$mcp-server/presence/s1/demo/calc";
 const CONTROL: &str = "$mcp-server/s1/demo/calc";
@@ -127,6 +127,34 @@ fn a_server_that_leaves_or_is_replaced_is_not_shown() {
     assert_eq!(watcher.payloads(), [ONLINE]);
     broker.connect("s1");
     assert_eq!(watcher.payloads(), [""], "another process, which has not said that it serves");
+}
+
+#[test]
+fn a_server_is_gone_under_every_name_that_it_could_have() {
+    let broker = broker();
+    let server = broker.connect("s1");
+    let says = |number: usize, payload: &str| {
+        let topic = format!("$mcp-server/presence/s1/demo/{number}");
+        server.retain(&topic, payload);
+        let Some(Got::PubAck(_, code)) = server.next() else { panic!("no PUBACK") };
+        code
+    };
+    let (unheard, refused) = (0x10, 0x97);
+    for number in 0..64 {
+        assert_eq!(says(number, ONLINE), unheard);
+    }
+    assert_eq!(says(64, ONLINE), refused);
+    assert!(server.reason().contains("64 names"));
+    assert_eq!(says(1, ONLINE), unheard, "it has that name");
+    assert_eq!(says(1, ""), unheard);
+    assert_eq!(says(64, ONLINE), unheard, "there is room again");
+    let other = broker.connect("s2");
+    other.publishing("$mcp-server/presence/s2/demo/1", ONLINE).retain().send();
+    server.vanish();
+    let late = broker.connect("late");
+    late.subscribe("$mcp-server/presence/#", 0);
+    let shown: Vec<_> = late.messages().into_iter().map(|it| it.topic).collect();
+    assert_eq!(shown, ["$mcp-server/presence/s2/demo/1"]);
 }
 
 #[test]
