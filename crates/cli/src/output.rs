@@ -26,9 +26,9 @@ impl Output {
     pub(crate) fn result(&self, line: &str, object: &Value) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{object}")?;
+            writeln!(out, "{}", json_line(object))?;
         } else if !line.is_empty() {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", harmless(line, "\n\t"))?;
         }
         Ok(())
     }
@@ -43,14 +43,14 @@ impl Output {
     /// Prints a note for people on standard error; nothing with `--json`.
     pub(crate) fn note(&self, line: &str) {
         if !self.json {
-            let _ = writeln!(io::stderr(), "{line}");
+            let _ = writeln!(io::stderr(), "{}", harmless(line, "\n\t"));
         }
     }
 
     /// Tells on standard error what happened meanwhile.
     pub(crate) fn event(&self, line: &str, object: &Value) {
-        let mut err = io::stderr().lock();
-        let _ = if self.json { writeln!(err, "{object}") } else { writeln!(err, "{line}") };
+        let line = if self.json { json_line(object) } else { harmless(line, "\n\t") };
+        let _ = writeln!(io::stderr(), "{line}");
     }
 
     /// Prints why a command failed, on standard error.
@@ -58,22 +58,18 @@ impl Output {
         if failure.exit == Exit::Pipe {
             return;
         }
-        let mut out = io::stderr().lock();
-        let _ = if self.json {
-            let object = json!({
-                "error": failure.message, "fix": failure.fix, "exit_code": failure.exit as u8,
-            });
-            writeln!(out, "{object}")
-        } else {
-            let fix = failure.fix.as_ref().map(|fix| format!("\n  fix: {fix}"));
-            writeln!(out, "error: {}{}", failure.message, fix.unwrap_or_default())
-        };
+        let fix = failure.fix.as_ref().map(|fix| format!("\n  fix: {fix}"));
+        let line = format!("error: {}{}", failure.message, fix.unwrap_or_default());
+        let object = json!({
+            "error": failure.message, "fix": failure.fix, "exit_code": failure.exit as u8,
+        });
+        self.event(&line, &object);
     }
 
     /// Prints a message that arrived.
     pub(crate) fn message(&self, message: &Message) -> Result<(), Failure> {
         let text = if self.json {
-            format!("{}\n", message_json(message))
+            format!("{}\n", json_line(&message_json(message)))
         } else {
             self.message_text(message)
         };
@@ -186,10 +182,32 @@ pub(crate) fn harmless(text: &str, allowed: &str) -> String {
         .collect()
 }
 
+/// An object as one line of JSON, whose strings have escapes for what must not reach a terminal.
+fn json_line(object: &Value) -> String {
+    harmless_json(&object.to_string())
+}
+
+/// The same JSON on one line, with escapes for what must not reach a terminal: only strings can have
+/// it.
+pub(crate) fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_harmful(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// Whether a character moves the cursor, or changes in which order others are shown.
 fn is_harmful(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
+        || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}')
+        || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -212,6 +230,15 @@ mod tests {
         assert_eq!(payload_text(b"\x1b[2Jx"), "\u{FFFD}[2Jx");
         assert_eq!(payload_text("[\"\u{9b}2J\"]".as_bytes()), "[\n  \"\u{FFFD}2J\"\n]");
         assert_eq!(payload_text(&[0xFF, 0]), "(2 bytes) ff00");
+    }
+
+    #[test]
+    fn json_is_the_same_and_harmless() {
+        let value = json!({ "a\u{9b}": "\u{1b}[2J\n\u{7f}\u{202e}\u{61c}é\u{1f600}\u{2028}" });
+        let line = json_line(&value);
+        assert!(!line.contains(is_harmful), "{line:?}");
+        assert!(line.contains("\\u202e") && line.contains("é\u{1f600}"), "{line:?}");
+        assert_eq!(serde_json::from_str::<Value>(&line).ok(), Some(value));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 
 use foreign::Mosquitto;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 fn agentmq(arguments: &[&str]) -> Command {
@@ -96,6 +96,27 @@ async fn what_is_published_is_printed() {
     assert_eq!(first["correlation_data"], "c");
     assert_eq!(first["user_properties"][0], serde_json::json!(["k", "v"]));
     assert_eq!((&messages[1]["payload"], &messages[2]["payload"]), (&"one".into(), &"two".into()));
+}
+
+#[tokio::test]
+async fn what_is_printed_cannot_reprogram_the_terminal() {
+    let broker = Mosquitto::start().await;
+    let url = &*broker.url();
+    let payload = "a\u{9b}2J\u{202e}b";
+    for json in [true, false] {
+        let arguments = ["sub", "--url", url, "-n", "2", "ready", "a/#", "--json"];
+        let count = arguments.len() - usize::from(!json);
+        let (mut sub, mut lines) = subscriber(url, &arguments[..count]).await;
+        assert!(run(&["pub", "--url", url, "-q", "1", "a/b", payload]).await.status.success());
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).await.unwrap();
+        assert!(sub.wait().await.unwrap().success());
+        assert!(!rest.contains(['\u{9b}', '\u{202e}']), "{rest:?}");
+        if json {
+            let message: Value = serde_json::from_str(rest.trim()).unwrap();
+            assert_eq!(message["payload"], payload);
+        }
+    }
 }
 
 #[tokio::test]
