@@ -29,6 +29,7 @@ fn main() {
         Case::new("retained-store", retained_store),
         Case::repeated("retained-1000-to-hash", 20, retained_to_hash),
         Case::new("shared-choice-10", shared_choice),
+        Case::new("shared-qos1-100-under-way", shared_under_way),
         Case::new("subscribe-unsubscribe", subscribe_unsubscribe),
         Case::new("connect-disconnect", connect_disconnect),
     ]);
@@ -197,6 +198,25 @@ fn shared_choice(count: usize) {
     let publish = broker::publish(TOPIC, &[b'x'; 64], AtMostOnce, false);
     for _ in 0..count {
         broker.send(0, &publish);
+    }
+}
+
+/// To the one member of a group, who acknowledges when a hundred more are under way.
+fn shared_under_way(count: usize) {
+    const UNDER_WAY: usize = 100;
+    let mut broker = Broker::new();
+    broker.connect(0, CONNECT_311);
+    broker.connect(1, CONNECT_311);
+    broker.subscribe(1, "$share/group/sensors/#", AtLeastOnce);
+    let publish = broker::publish(TOPIC, &[b'x'; 64], AtLeastOnce, false);
+    for id in 1..=count + UNDER_WAY {
+        if id <= count {
+            broker.send(0, &publish);
+        }
+        if let Some(acknowledged) = id.checked_sub(UNDER_WAY) {
+            let [high, low] = (acknowledged as u16).to_be_bytes();
+            broker.send(1, &[0x40, 2, high, low]);
+        }
     }
 }
 

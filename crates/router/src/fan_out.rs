@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
-    Author, Delivery, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
+    Author, Delivery, Keep, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
 };
 
 use crate::connection::{Connection, ConnectionId};
@@ -119,6 +119,17 @@ impl<'a> Source<'a> {
             group: terms.group,
             ordinal,
         }
+    }
+
+    /// What a window keeps of a delivery. A large payload goes into the outbox by reference, and so
+    /// does what it keeps.
+    fn keep<'k>(&'k mut self, terms: &'k Terms<'_>, ordinal: u64) -> Keep<'k> {
+        let is_small = self.payload.len() < REFERENCE_FROM;
+        if self.is_for_one && is_small && self.shared.is_none() && ordinal == 0 {
+            let Terms { qos, retain, ids, group } = *terms;
+            return Keep::Copy { parts: self.parts(), qos, retain, ids, group };
+        }
+        Keep::Shared(self.delivery(terms, ordinal))
     }
 
     fn head<'h>(&'h self, terms: &Terms<'h>) -> PublishHead<'h> {
@@ -332,7 +343,7 @@ impl Router {
             && let Some(session) = self.sessions.get_mut(index as usize)
         {
             let (shared, ordinal) = (terms.group.is_some(), session.next_ordinal(terms.qos));
-            packet_id = session.begin(terms.qos, || source.delivery(terms, ordinal), shared);
+            packet_id = session.begin(terms.qos, || source.keep(terms, ordinal), shared);
             if ordinal > 0 {
                 self.note_recipient(index, ordinal, packet_id, terms);
                 if terms.qos == QoS::ExactlyOnce {

@@ -1,7 +1,7 @@
 //! Moving what waits in a session's queue to its connection.
 
 use agentmq_codec::{AckKind, PublishHead, QoS, ReasonCode};
-use agentmq_session::{Delivery, Message, PendingAck, RetainedCursor, SessionKey, Time};
+use agentmq_session::{Delivery, Keep, Message, PendingAck, RetainedCursor, SessionKey, Time};
 
 use crate::connection::{ConnectionId, Phase};
 use crate::delivery_path::DeliveryPath;
@@ -176,7 +176,7 @@ impl Router {
             return self.send_queued(index, id, delivery, DeliveryPath::Retained, now);
         }
         delivery.ordinal = session.next_ordinal(delivery.qos);
-        let packet_id = session.begin(delivery.qos, || delivery.clone(), false);
+        let packet_id = session.begin(delivery.qos, || Keep::Shared(delivery.clone()), false);
         let Delivery { message, qos, retain, ids, ordinal, .. } = &delivery;
         let terms = Terms { qos: *qos, retain: *retain, ids, group: None };
         self.note_recipient(index, *ordinal, packet_id, &terms);
@@ -200,7 +200,7 @@ impl Router {
         let mut packet_id = 0;
         if delivery.qos != QoS::AtMostOnce {
             let shared = delivery.group.is_some();
-            packet_id = session.begin(delivery.qos, || delivery.clone(), shared);
+            packet_id = session.begin(delivery.qos, || Keep::Shared(delivery.clone()), shared);
             if self.record_sending(index, &delivery, packet_id) {
                 return;
             }

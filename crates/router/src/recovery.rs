@@ -81,7 +81,7 @@ mod tests {
     use agentmq_codec::{Connect, QoS};
     use agentmq_identity::Open;
     use agentmq_session::{
-        CommitEngine, Delivery, Durable, MemoryEngine, Message, Recipient, SessionKey, Ticket,
+        CommitEngine, Delivery, Durable, Keep, MemoryEngine, Message, Recipient, SessionKey, Ticket,
     };
 
     use super::*;
@@ -178,7 +178,7 @@ mod tests {
         let qos = QoS::ExactlyOnce;
         let message = Message::plain("t", b"", qos, false);
         let delivery = Delivery { message, qos, retain: false, ids: None, group: None, ordinal: 1 };
-        let packet_id = session.begin(qos, || delivery, true);
+        let packet_id = session.begin(qos, || Keep::Shared(delivery), true);
         assert_eq!(session.window.open_count(), 1);
         let recipient = Recipient {
             session: key,

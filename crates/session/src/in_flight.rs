@@ -5,19 +5,19 @@ use std::collections::VecDeque;
 
 use agentmq_codec::QoS;
 
-use crate::Delivery;
+use crate::kept_deliveries::KeptDeliveries;
 use crate::limits::window_span;
+use crate::{Delivery, Keep};
 
 /// The send window of one session. Identifiers are handed out in sequence, so that an identifier
 /// is an index into a ring: no map, and acknowledgements that arrive in order cost nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
     ring: VecDeque<InFlight>,
-    /// What to send again, in the places of the ring; the last ones may be absent. Most sessions
-    /// end with their connection and keep nothing, and a ring without it is a sixth as large: a
-    /// message to a thousand subscribers finds none of their rings in the cache.
-    #[expect(clippy::box_collection, reason = "most sessions have none: 8 bytes instead of 32")]
-    kept: Option<Box<VecDeque<Option<Delivery>>>>,
+    /// What to send again, by the places of the ring. Most sessions end with their connection and
+    /// keep nothing, and a ring without it is a ninth as large: a message to a thousand subscribers
+    /// finds none of their rings in the cache.
+    kept: Option<Box<KeptDeliveries>>,
     /// Identifier of the ring's front, minus one: identifiers run from 1 to 65 535.
     front: u16,
     /// Exchanges that count against the client's Receive Maximum.
@@ -95,14 +95,12 @@ impl Window {
     }
 
     /// Begins an exchange; returns its packet identifier. The caller has asked [`Self::has_room`].
-    /// `delivery` is kept for a resend; with `waits` it is not to be sent before [`Self::commit`].
-    pub fn begin(&mut self, qos: QoS, delivery: Option<Delivery>, waits: bool) -> u16 {
+    /// What to keep is for a resend; with `waits` it is not to be sent before [`Self::commit`].
+    pub fn begin(&mut self, qos: QoS, keep: Option<Keep<'_>>, waits: bool) -> u16 {
         debug_assert!(qos != QoS::AtMostOnce && self.ring.len() < IDS, "caller asked has_room");
         let id = self.id_at(self.ring.len());
-        if delivery.is_some() {
-            let kept = self.kept.get_or_insert_default();
-            kept.resize(self.ring.len(), None);
-            kept.push_back(delivery);
+        if let Some(keep) = keep {
+            self.kept.get_or_insert_default().put(self.ring.len(), keep);
         }
         let state = if waits { State::Held } else { State::Sent };
         self.ring.push_back(InFlight { state, qos, release: 0 });
@@ -124,7 +122,7 @@ impl Window {
             return None;
         }
         entry.state = State::Sent;
-        self.kept.as_ref()?.get(at)?.clone()
+        self.kept.as_ref()?.get(at)
     }
 
     /// Puts back what was in flight before a restart: each with its identifier, QoS and delivery,
@@ -152,14 +150,10 @@ impl Window {
             let entry = window.ring.get_mut(at).filter(|entry| entry.state == State::Done);
             let Some(entry) = entry else { continue }; // one exchange for each identifier
             entry.qos = qos;
-            if delivery.is_some() {
+            if let Some(delivery) = delivery {
                 entry.state = State::Owed;
                 window.owed += 1;
-                let kept = window.kept.get_or_insert_default();
-                if kept.len() <= at {
-                    kept.resize(at + 1, None);
-                }
-                kept[at] = delivery;
+                window.kept.get_or_insert_default().restore(at, delivery);
             } else {
                 (entry.state, entry.release) = (State::Released, window.releases);
                 window.releases += 1;
@@ -252,9 +246,9 @@ impl Window {
             self.owed -= 1;
             self.open += 1;
             match self.kept.as_ref().and_then(|kept| kept.get(at)) {
-                Some(Some(delivery)) => return Some((id, delivery.clone())),
+                Some(delivery) => return Some((id, delivery)),
                 // Nothing was kept: it cannot be sent again.
-                _ => self.complete(id),
+                None => self.complete(id),
             };
         }
         None
@@ -280,14 +274,15 @@ impl Window {
     /// publications stay: once sent, nobody else may get them [MQTT-4.8.2-4, -5].
     pub fn take_shared(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        let kept = self.kept.iter_mut().flat_map(|kept| kept.iter_mut());
-        for (entry, delivery) in self.ring.iter_mut().zip(kept) {
-            let shared = delivery.as_ref().and_then(|it| it.group).is_some_and(&wanted);
+        let Some(kept) = &mut self.kept else { return taken };
+        for (at, entry) in self.ring.iter_mut().enumerate() {
+            let shared = kept.group(at).is_some_and(&wanted);
             if shared && entry.is_unanswered() && entry.qos == QoS::AtLeastOnce {
                 let count =
                     if entry.state == State::Owed { &mut self.owed } else { &mut self.open };
                 *count -= 1;
-                taken.extend(delivery.take());
+                taken.extend(kept.get(at));
+                kept.forget(at);
                 entry.state = State::Done;
             }
         }
@@ -313,11 +308,9 @@ impl Window {
 
     /// Nothing of this exchange will be sent again.
     fn forget(&mut self, id: u16) {
-        if self.kept.is_some()
-            && let Some(at) = self.index_of(id)
-            && let Some(delivery) = self.kept.as_mut().and_then(|kept| kept.get_mut(at))
-        {
-            *delivery = None;
+        let at = self.index_of(id);
+        if let (Some(kept), Some(at)) = (&mut self.kept, at) {
+            kept.forget(at);
         }
     }
 
@@ -422,7 +415,7 @@ mod tests {
         let mut window = Window::default();
         let two = QoS::ExactlyOnce;
         for topic in ["a", "b", "c", "d"] {
-            window.begin(two, Some(delivery(topic, two)), false);
+            window.begin(two, Some(Keep::Shared(delivery(topic, two))), false);
         }
         assert_eq!(window.receive(3, false), AckOutcome::Release);
         assert_eq!(window.receive(1, false), AckOutcome::Release);
@@ -437,7 +430,7 @@ mod tests {
         let mut window = Window::default();
         let one = QoS::AtLeastOnce;
         for topic in ["a", "b", "c"] {
-            window.begin(one, Some(delivery(topic, one)), false);
+            window.begin(one, Some(Keep::Shared(delivery(topic, one))), false);
         }
         assert!(window.resume().is_empty());
         assert_eq!(owed(&mut window, 1), [1]);
@@ -454,7 +447,8 @@ mod tests {
     fn only_qos_1_goes_to_another_member_of_the_group() {
         let mut window = Window::default();
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
-            window.begin(qos, Some(Delivery { group: Some(7), ..delivery("a", qos) }), false);
+            let delivery = Delivery { group: Some(7), ..delivery("a", qos) };
+            window.begin(qos, Some(Keep::Shared(delivery)), false);
         }
         assert_eq!(window.take_shared(|group| group == 8).len(), 0);
         assert_eq!(window.take_shared(|group| group == 7).len(), 2);
@@ -467,7 +461,7 @@ mod tests {
         let one = QoS::AtLeastOnce;
         // Only some are kept, as in a session that ends and is a member of a group.
         for topic in [None, Some("b"), None, None, Some("e")] {
-            window.begin(one, topic.map(|topic| delivery(topic, one)), false);
+            window.begin(one, topic.map(|topic| Keep::Shared(delivery(topic, one))), false);
         }
         window.acknowledge(1);
         window.acknowledge(4);
@@ -487,7 +481,7 @@ mod tests {
         let kept = [delivery("a", two), delivery("b", two), delivery("c", two)];
         let messages: Vec<_> = kept.iter().map(|it| it.message.clone()).collect();
         for delivery in kept {
-            window.begin(two, Some(delivery), false);
+            window.begin(two, Some(Keep::Shared(delivery)), false);
         }
         window.receive(2, false);
         window.receive(3, true);

@@ -7,8 +7,8 @@ use agentmq_identity::{Principal, own_client_id};
 use agentmq_quota::{Account, Holder, Member};
 
 use crate::{
-    Delivery, LazyQueue, OpenRequests, Overflow, QueueBound, SessionKey, Ticket, Time, Unreleased,
-    Will, Window,
+    Delivery, Keep, LazyQueue, OpenRequests, Overflow, QueueBound, SessionKey, Ticket, Time,
+    Unreleased, Will, Window,
 };
 
 /// One client's session, connected or not.
@@ -155,11 +155,16 @@ impl Session {
     /// Begins an exchange. The delivery is kept only where it may be needed again: in a session
     /// that can be resumed, or for another member of the group. One of QoS 2 that must survive a
     /// crash waits for its commit, see [`Window::commit`].
-    pub fn begin(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery, shared: bool) -> u16 {
+    pub fn begin<'a>(
+        &mut self,
+        qos: QoS,
+        delivery: impl FnOnce() -> Keep<'a>,
+        shared: bool,
+    ) -> u16 {
         let is_durable = self.durable.is_some();
-        let kept = (self.is_persistent() || is_durable || shared).then(delivery);
+        let keep = (self.is_persistent() || is_durable || shared).then(delivery);
         let waits = is_durable && qos == QoS::ExactlyOnce;
-        self.window.begin(qos, kept, waits)
+        self.window.begin(qos, keep, waits)
     }
 
     /// Puts a delivery in line, and says what made room for it.

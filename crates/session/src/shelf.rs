@@ -1,0 +1,152 @@
+//! Bytes that are kept for a while, and are cleared in about the order in which they came.
+
+use std::collections::VecDeque;
+
+/// Where something stands on a shelf.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    chunk: u32,
+    at: u32,
+}
+
+/// Chunks that are filled one behind the other. One of which everything is cleared is free, and
+/// used again or given back; so whatever stays holds no more than its chunk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf {
+    chunks: VecDeque<Chunk>,
+    /// The number of the first chunk; they wrap.
+    first: u32,
+    /// The memory of a chunk that was cleared, for the next one.
+    spare: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// What stands in it and is not cleared.
+    held: u32,
+}
+
+impl Shelf {
+    /// Puts the parts there, one behind the other.
+    #[inline]
+    pub(crate) fn put(&mut self, parts: [&[u8]; 3]) -> Spot {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        match self.chunks.back_mut() {
+            Some(last) if last.held == 0 => last.bytes.clear(),
+            Some(last) if last.bytes.len() + len <= CHUNK => {}
+            _ => self.begin_chunk(),
+        }
+        let number = self.first.wrapping_add(self.chunks.len() as u32).wrapping_sub(1);
+        let Some(last) = self.chunks.back_mut() else { return Spot { chunk: number, at: 0 } };
+        let spot = Spot { chunk: number, at: last.bytes.len() as u32 };
+        last.bytes.reserve(len);
+        for part in parts {
+            last.bytes.extend_from_slice(part);
+        }
+        last.held += 1;
+        spot
+    }
+
+    /// The `len` bytes that stand there.
+    pub(crate) fn get(&self, spot: Spot, len: usize) -> &[u8] {
+        let chunk = self.chunks.get(self.index_of(spot));
+        let from = spot.at as usize;
+        chunk.and_then(|chunk| chunk.bytes.get(from..from + len)).unwrap_or_default()
+    }
+
+    /// What stands there is not needed any more.
+    #[inline]
+    pub(crate) fn clear(&mut self, spot: Spot) {
+        let at = self.index_of(spot);
+        let Some(chunk) = self.chunks.get_mut(at) else { return };
+        chunk.held -= 1;
+        if chunk.held == 0 && at + 1 < self.chunks.len() {
+            self.end_chunk(at);
+        }
+    }
+
+    /// Only the first chunk grows little by little: who keeps one message at a time needs no more.
+    fn begin_chunk(&mut self) {
+        let mut bytes = std::mem::take(&mut self.spare);
+        if !self.chunks.is_empty() {
+            bytes.reserve_exact(CHUNK);
+        }
+        self.chunks.push_back(Chunk { bytes, held: 0 });
+    }
+
+    fn end_chunk(&mut self, at: usize) {
+        if let Some(chunk) = self.chunks.get_mut(at) {
+            self.spare = std::mem::take(&mut chunk.bytes);
+            self.spare.clear();
+        }
+        while self.chunks.len() > 1 && self.chunks.front().is_some_and(|it| it.held == 0) {
+            self.chunks.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+
+    fn index_of(&self, spot: Spot) -> usize {
+        spot.chunk.wrapping_sub(self.first) as usize
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.chunks.len() <= 1 && self.chunks.iter().all(|it| it.held == 0)
+    }
+}
+
+/// Bytes of a chunk. What is larger has one of its own.
+const CHUNK: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_there_stays_until_it_is_cleared(
+            first in prop_oneof![Just(0u32), Just(u32::MAX - 3)],
+            steps in prop::collection::vec((0usize..6, 0usize..9_000, any::<u8>()), 1..300),
+        ) {
+            let mut shelf = Shelf { first, ..Shelf::default() };
+            let mut model: Vec<(Spot, Vec<u8>)> = Vec::new();
+            for (kind, number, byte) in steps {
+                if kind < 3 || model.is_empty() {
+                    let bytes = vec![byte; number];
+                    let (one, rest) = bytes.split_at(number / 3);
+                    let (two, three) = rest.split_at(number / 7);
+                    model.push((shelf.put([one, two, three]), bytes));
+                } else {
+                    // Mostly the oldest.
+                    let at = if kind == 3 { number % model.len() } else { 0 };
+                    shelf.clear(model.remove(at).0);
+                }
+                for (spot, bytes) in &model {
+                    prop_assert_eq!(shelf.get(*spot, bytes.len()), bytes.as_slice());
+                }
+                let chunks = shelf.chunks.iter().map(|it| it.bytes.capacity());
+                let held = chunks.sum::<usize>() + shelf.spare.capacity();
+                let bound = (model.len() + 2) * (CHUNK + 9_000);
+                prop_assert!(held <= bound, "{held} bytes for {} of them", model.len());
+            }
+            for (spot, _) in model {
+                shelf.clear(spot);
+            }
+            prop_assert!(shelf.is_clear());
+        }
+    }
+
+    #[test]
+    fn who_keeps_one_at_a_time_needs_little() {
+        let mut shelf = Shelf::default();
+        for _ in 0..1_000 {
+            let spot = shelf.put([b"topic", b"", b"payload"]);
+            shelf.clear(spot);
+        }
+        assert_eq!(shelf.chunks.len(), 1);
+        assert!(shelf.chunks[0].bytes.capacity() < 64);
+    }
+}
