@@ -241,7 +241,7 @@ fn print(row: &RowOfFile, output: &Output) -> Result<(), Failure> {
     };
     if output.json {
         // Its hash is that of these bytes, so programs get no others.
-        let is_shown = std::io::stdout().is_terminal();
+        let is_shown = io::stdout().is_terminal();
         let text = if is_shown { harmless_json(&row.text) } else { row.text.clone() };
         return output.raw(format!("{text}\n").as_bytes());
     }
