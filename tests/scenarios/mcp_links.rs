@@ -333,6 +333,26 @@ async fn a_session_that_the_broker_has_lost_is_over() {
     }
 }
 
+/// Then nothing waits for the client, and it knows.
+#[tokio::test]
+async fn a_broker_that_keeps_no_session_ends_those_that_it_carried() {
+    let broker = crate::broker("[limits]\nsession_expiry_secs = 0\n");
+    for revision in ERAS {
+        let mut part = Part::start(&url(&broker), revision).await;
+        let link = Link::to(&url(&broker)).await;
+        let (bus, session) = connect(&link.url, LONG).await;
+        let (progress, _reports) = mpsc::unbounded_channel();
+        let waiting = ask(&session, &progress);
+        assert_eq!(part.told().await, "called");
+        link.close();
+        assert_eq!(loss_of(waiting).await, Some(Fault::Gone));
+        part.missed().await;
+        assert_eq!(part.told().await, "client is gone");
+        bus.close().await;
+        part.server.close().await;
+    }
+}
+
 /// The broker keeps the client's session on its disk; the server's connection was its presence.
 #[tokio::test]
 async fn a_crash_of_the_broker_ends_what_servers_had() {
