@@ -1,10 +1,11 @@
 //! Raw HTTP for scenarios: a request as it is written, and what comes back of it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 
 use agentmq_testkit::PATIENCE;
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// An answer whose body may still be on its way.
 pub(crate) struct HttpAnswer {
@@ -21,7 +22,31 @@ pub(crate) fn send(
     head: &[&str],
     body: &str,
 ) -> HttpAnswer {
-    let mut stream = TcpStream::connect(address).unwrap();
+    send_over(TcpStream::connect(address).unwrap(), address, method, path, head, body)
+}
+
+/// A connection from one of this machine's addresses.
+pub(crate) fn connect_from(own: IpAddr, address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((own, 0).into())?;
+        socket.connect(address.parse().unwrap()).await?.into_std()
+    });
+    let stream = stream.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+/// The same over a connection that there is.
+pub(crate) fn send_over(
+    mut stream: TcpStream,
+    address: &str,
+    method: &str,
+    path: &str,
+    head: &[&str],
+    body: &str,
+) -> HttpAnswer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
     if !head.iter().any(|line| line.starts_with("Host:")) {

@@ -8,7 +8,7 @@ use agentmq_testkit::{Broker, PATIENCE};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::http_client::{HttpAnswer, send};
+use crate::http_client::{HttpAnswer, connect_from, send, send_over};
 use crate::mcp_program::{Lines, expose, fixture, names, text};
 use crate::program::printed;
 
@@ -247,6 +247,34 @@ fn a_client_may_what_its_token_may_and_no_longer() {
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let refused = client.send("POST", &list.to_string()).expect(401);
     assert!(refused.text().contains("revoked"));
+}
+
+#[test]
+fn the_audit_log_has_every_address_of_a_token() {
+    let broker = guarded();
+    let _calc = expose_guarded(&broker);
+    let scout = token(&broker, &["--agent", "scout"]);
+    let client = Client::new(&broker, Some(&scout)).initialize();
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+    let ask = |last: u8| {
+        let lines: Vec<&str> = client.lines.iter().map(String::as_str).collect();
+        let stream = connect_from([127, 0, 0, last].into(), &client.address);
+        send_over(stream, &client.address, "POST", "/mcp", &lines, &ping).expect(200);
+    };
+    for last in [2, 3, 2, 3] {
+        ask(last);
+    }
+    let search = ["audit", "search", "--data", "agentmq-data", "--json"];
+    let rows = printed(broker.folder(), &search);
+    let count = |address: &str| {
+        let came = |row: &&str| {
+            let row: Value = serde_json::from_str(row).unwrap();
+            row["kind"] == "connect" && row["who"]["name"] == "scout" && row["source"] == address
+        };
+        rows.lines().filter(came).count()
+    };
+    assert_eq!(["127.0.0.2", "127.0.0.3"].map(count), [1, 1], "{rows}");
+    assert!(count("127.0.0.1") >= 1, "{rows}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! what that client may. Its sessions are reached by nobody else: they are looked for among those
 //! of the token only.
 
+mod addresses;
 mod body;
 mod line;
 mod lines;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent_tools::follow_agents;
 use crate::catalogue::Catalogue;
+use crate::endpoint::addresses::Addresses;
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::Sessions;
 use crate::endpoint::usage::Usage;
@@ -31,6 +32,10 @@ pub(crate) struct Line {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) usage: Usage,
     unread: Room,
+    /// From where the broker has let its clients in.
+    pub(crate) addresses: Addresses,
+    /// Held while the broker is asked about another one.
+    pub(crate) admitting: tokio::sync::Mutex<()>,
     /// Cancelled when it has ended; its sessions and streams end with it.
     pub(crate) over: CancellationToken,
 }
@@ -81,6 +86,8 @@ impl Line {
             sessions,
             usage: Usage::new(),
             unread: rooms.unread,
+            addresses: Addresses::default(),
+            admitting: tokio::sync::Mutex::default(),
             over,
         });
         let kept = line.clone();

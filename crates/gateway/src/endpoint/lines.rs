@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentmq_client::{Dial, Endpoint, Options, Transport};
+use agentmq_sdk::mcp::{Bus, BusConfig};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::endpoint::line::{Line, Rooms};
@@ -72,6 +73,7 @@ impl Lines {
             let line = claim.cell.get_or_try_init(|| self.open(key.clone(), from, &claim.cell));
             let line = line.await?.clone();
             if !line.over.is_cancelled() {
+                self.admit(&line, &key, from).await?;
                 return Ok(line);
             }
             self.forget(&key, &claim.cell);
@@ -88,6 +90,46 @@ impl Lines {
         let Ok(_place) = self.0.opening.acquire().await else {
             return Err(Refusal::busy("the server is about to end"));
         };
+        let options = self.options(&key, from);
+        let (lines, cell) = (self.clone(), cell.clone());
+        let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
+        let rooms = Rooms {
+            places: self.0.places.clone(),
+            lists: list_room::of_one(&self.0.lists),
+            unread: unread::of_one(&self.0.unread),
+        };
+        let ended = move || lines.forget(&key, &cell);
+        let line = Line::open(options, namespace, longest_body, rooms, ended).await?;
+        line.addresses.add(from);
+        Ok(line)
+    }
+
+    /// Asks the broker about a token that comes from another address than those before: by a
+    /// connection from there, so that its rules, its lockouts and its audit log see that one, too.
+    async fn admit(
+        &self,
+        line: &Line,
+        key: &Option<Box<str>>,
+        from: SocketAddr,
+    ) -> Result<(), Refusal> {
+        if line.addresses.has(from) {
+            return Ok(());
+        }
+        let _turn = line.admitting.lock().await;
+        let Ok(_place) = self.0.opening.acquire().await else {
+            return Err(Refusal::busy("the server is about to end"));
+        };
+        // Another request from there may have been first.
+        if !line.addresses.has(from) {
+            let bus = Bus::connect(self.options(key, from), BusConfig::default()).await?;
+            bus.close().await;
+            line.addresses.add(from);
+        }
+        Ok(())
+    }
+
+    /// How a token's client at an address connects.
+    fn options(&self, key: &Option<Box<str>>, from: SocketAddr) -> Options {
         let inner = self.0.clone();
         let endpoint = Endpoint {
             transport: Transport::Unix,
@@ -104,15 +146,7 @@ impl Lines {
             stream.set_nonblocking(true)?;
             tokio::net::UnixStream::from_std(stream)
         }));
-        let (lines, cell) = (self.clone(), cell.clone());
-        let (namespace, longest_body) = (self.0.namespace.clone(), self.0.longest_body);
-        let rooms = Rooms {
-            places: self.0.places.clone(),
-            lists: list_room::of_one(&self.0.lists),
-            unread: unread::of_one(&self.0.unread),
-        };
-        let ended = move || lines.forget(&key, &cell);
-        Line::open(options, namespace, longest_body, rooms, ended).await
+        options
     }
 
     /// The place of a token in the table.
