@@ -187,8 +187,8 @@ fn json_line(object: &Value) -> String {
     harmless_json(&object.to_string())
 }
 
-/// The same JSON on one line, with escapes for what must not reach a terminal: only strings can have
-/// it.
+/// The same JSON on one line, with escapes for what must not reach a terminal, which only strings
+/// can have.
 pub(crate) fn harmless_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
