@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use agentmq_codec::{Properties, PropertySet, QoS};
+use agentmq_codec::{Properties, PropertiesBuf, PropertySet, QoS};
 
 use crate::shelf::{Shelf, Spot};
 use crate::{Delivery, Message, MessageParts, SubscriptionIds, Time};
@@ -33,71 +33,68 @@ pub enum Keep<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeptDeliveries {
     /// The last ones of the ring may be absent.
-    places: VecDeque<Option<Kept>>,
+    places: VecDeque<Place>,
     shelf: Shelf,
+    /// Those that are no copies, in their order; `None` for one that is forgotten.
+    shared: VecDeque<Option<Delivery>>,
+    /// The number of the first of them; they wrap.
+    first_shared: u32,
 }
 
-#[derive(Debug, Clone)]
-enum Kept {
-    Shared(Delivery),
-    Copied(Copied),
+/// Two words, which no store must be waited for to move.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Nothing,
+    /// On the shelf.
+    Copied(Spot),
+    /// By its number.
+    Shared(u32),
 }
-
-/// A delivery whose topic, properties and payload stand on the shelf.
-#[derive(Debug, Clone)]
-struct Copied {
-    ids: SubscriptionIds,
-    expires_at: Option<Time>,
-    present: PropertySet,
-    group: Option<u32>,
-    spot: Spot,
-    topic_len: u16,
-    properties_len: u16,
-    payload_len: u16,
-    published_qos: QoS,
-    published_retain: bool,
-    qos: QoS,
-    retain: bool,
-}
-
-const _: () = assert!(size_of::<Option<Kept>>() == 64);
 
 impl KeptDeliveries {
     /// Keeps what was sent at this place, behind all that are kept.
     pub(crate) fn put(&mut self, at: usize, keep: Keep<'_>) {
-        let kept = match keep {
-            Keep::Shared(delivery) => Kept::Shared(delivery),
+        let place = match keep {
+            Keep::Shared(delivery) => self.share(delivery),
             Keep::Copy { parts, qos, retain, ids, group } => {
-                self.copied(&parts, qos, retain, ids, group)
+                match Head::of(&parts, qos, retain, ids, group) {
+                    Some(head) => Place::Copied(head.put(&mut self.shelf, &parts, ids)),
+                    None => {
+                        let (message, ids) = (Message::new(&parts), ids.clone());
+                        self.share(Delivery { message, qos, retain, ids, group, ordinal: 0 })
+                    }
+                }
             }
         };
         if self.places.len() != at {
-            self.places.resize(at, None);
+            self.places.resize(at, Place::Nothing);
         }
-        self.places.push_back(Some(kept));
+        self.places.push_back(place);
     }
 
-    /// Puts back what was there before a restart.
+    /// Puts back what was there before a restart, in the order in which it was sent.
     pub(crate) fn restore(&mut self, at: usize, delivery: Delivery) {
         if self.places.len() <= at {
-            self.places.resize(at + 1, None);
+            self.places.resize(at + 1, Place::Nothing);
         }
-        self.places[at] = Some(Kept::Shared(delivery));
+        self.places[at] = self.share(delivery);
     }
 
     /// The delivery at this place.
     pub(crate) fn get(&self, at: usize) -> Option<Delivery> {
-        match self.places.get(at)?.as_ref()? {
-            Kept::Shared(delivery) => Some(delivery.clone()),
-            Kept::Copied(copied) => Some(copied.delivery(&self.shelf)),
+        match self.places.get(at)? {
+            Place::Nothing => None,
+            Place::Copied(spot) => read(self.shelf.get(*spot)),
+            Place::Shared(number) => self.shared.get(self.index_of(*number))?.clone(),
         }
     }
 
     /// The shared group through which the delivery at this place came.
     pub(crate) fn group(&self, at: usize) -> Option<u32> {
-        match self.places.get(at)?.as_ref()? {
-            Kept::Shared(delivery) => delivery.group,
-            Kept::Copied(copied) => copied.group,
+        match self.places.get(at)? {
+            Place::Nothing => None,
+            Place::Copied(spot) => Head::read(&mut self.shelf.get(*spot))?.group,
+            Place::Shared(number) => self.shared.get(self.index_of(*number))?.as_ref()?.group,
         }
     }
 
@@ -105,16 +102,20 @@ impl KeptDeliveries {
     #[inline]
     pub(crate) fn forget(&mut self, at: usize) {
         let Some(place) = self.places.get_mut(at) else { return };
-        if let Some(Kept::Copied(Copied { spot, .. })) = place {
-            self.shelf.clear(*spot);
+        match std::mem::replace(place, Place::Nothing) {
+            Place::Nothing => {}
+            Place::Copied(spot) => self.shelf.clear(spot),
+            Place::Shared(number) => self.forget_shared(number),
         }
-        *place = None;
     }
 
     /// The ring's front has gone; nothing is kept of it any more.
     #[inline]
     pub(crate) fn pop_front(&mut self) {
-        debug_assert!(!matches!(self.places.front(), Some(Some(_))), "it was forgotten before");
+        debug_assert!(
+            matches!(self.places.front(), None | Some(Place::Nothing)),
+            "forgotten before"
+        );
         self.places.pop_front();
     }
 
@@ -123,29 +124,65 @@ impl KeptDeliveries {
         self.places.capacity()
     }
 
-    fn copied(
-        &mut self,
+    fn share(&mut self, delivery: Delivery) -> Place {
+        let number = self.first_shared.wrapping_add(self.shared.len() as u32);
+        self.shared.push_back(Some(delivery));
+        Place::Shared(number)
+    }
+
+    fn forget_shared(&mut self, number: u32) {
+        let at = self.index_of(number);
+        if let Some(delivery) = self.shared.get_mut(at) {
+            *delivery = None;
+        }
+        while let Some(None) = self.shared.front() {
+            self.shared.pop_front();
+            self.first_shared = self.first_shared.wrapping_add(1);
+        }
+    }
+
+    fn index_of(&self, number: u32) -> usize {
+        number.wrapping_sub(self.first_shared) as usize
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.shelf.is_clear() && self.shared.is_empty()
+    }
+}
+
+/// What stands on the shelf before the Subscription Identifiers, topic, properties and payload of a
+/// copy. Each field is written by itself: put together elsewhere and moved as a whole, it would have
+/// to wait until all stores before are done.
+struct Head {
+    expires_at: Option<Time>,
+    group: Option<u32>,
+    ids: u16,
+    topic: u16,
+    properties: u16,
+    payload: u16,
+    published_qos: QoS,
+    published_retain: bool,
+    qos: QoS,
+    retain: bool,
+}
+
+impl Head {
+    /// `None` for what is too large for a shelf.
+    fn of(
         parts: &MessageParts<'_>,
         qos: QoS,
         retain: bool,
         ids: &SubscriptionIds,
         group: Option<u32>,
-    ) -> Kept {
-        let (topic, properties) = (parts.topic.as_bytes(), parts.properties.as_bytes());
-        let lengths = [topic, properties, parts.payload].map(|it| u16::try_from(it.len()));
-        let [Ok(topic_len), Ok(properties_len), Ok(payload_len)] = lengths else {
-            let (message, ids) = (Message::new(parts), ids.clone());
-            return Kept::Shared(Delivery { message, qos, retain, ids, group, ordinal: 0 });
-        };
-        Kept::Copied(Copied {
-            ids: ids.clone(),
+    ) -> Option<Self> {
+        Some(Self {
             expires_at: parts.expires_at,
-            present: parts.properties.present(),
             group,
-            spot: self.shelf.put([topic, properties, parts.payload]),
-            topic_len,
-            properties_len,
-            payload_len,
+            ids: u16::try_from(ids.as_deref().unwrap_or_default().len()).ok()?,
+            topic: u16::try_from(parts.topic.len()).ok()?,
+            properties: u16::try_from(parts.properties.as_bytes().len()).ok()?,
+            payload: u16::try_from(parts.payload.len()).ok()?,
             published_qos: parts.qos,
             published_retain: parts.retain,
             qos,
@@ -153,37 +190,85 @@ impl KeptDeliveries {
         })
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.shelf.is_clear()
+    #[inline]
+    fn put(self, shelf: &mut Shelf, parts: &MessageParts<'_>, ids: &SubscriptionIds) -> Spot {
+        let texts = self.topic as usize + self.properties as usize + self.payload as usize;
+        shelf.put(HEAD + 4 * self.ids as usize + texts, |out| {
+            let expires_at = self.expires_at.map_or(u64::MAX, Time::as_millis);
+            out.extend_from_slice(&expires_at.to_le_bytes());
+            out.extend_from_slice(&self.group.map_or(u64::MAX, u64::from).to_le_bytes());
+            for len in [self.ids, self.topic, self.properties, self.payload] {
+                out.extend_from_slice(&len.to_le_bytes());
+            }
+            for qos in [self.published_qos, self.qos] {
+                out.push(qos as u8);
+            }
+            for retain in [self.published_retain, self.retain] {
+                out.push(u8::from(retain));
+            }
+            for id in ids.as_deref().unwrap_or_default() {
+                out.extend_from_slice(&id.to_le_bytes());
+            }
+            out.extend_from_slice(parts.topic.as_bytes());
+            out.extend_from_slice(parts.properties.as_bytes());
+            out.extend_from_slice(parts.payload);
+        })
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let [expires_at, group] = [take(bytes)?, take(bytes)?].map(u64::from_le_bytes);
+        let mut len = || take(bytes).map(u16::from_le_bytes);
+        let [ids, topic, properties, payload] = [len()?, len()?, len()?, len()?];
+        let [published_qos, qos, published_retain, retain] = take(bytes)?;
+        Some(Self {
+            expires_at: (expires_at != u64::MAX).then(|| Time::from_millis(expires_at)),
+            group: u32::try_from(group).ok(),
+            ids,
+            topic,
+            properties,
+            payload,
+            published_qos: QoS::from_bits(published_qos)?,
+            published_retain: published_retain != 0,
+            qos: QoS::from_bits(qos)?,
+            retain: retain != 0,
+        })
     }
 }
 
-impl Copied {
-    fn delivery(&self, shelf: &Shelf) -> Delivery {
-        let (topic_len, properties_len) =
-            (usize::from(self.topic_len), usize::from(self.properties_len));
-        let len = topic_len + properties_len + usize::from(self.payload_len);
-        let bytes = shelf.get(self.spot, len);
-        let (topic, rest) = bytes.split_at_checked(topic_len).unwrap_or_default();
-        let (properties, payload) = rest.split_at_checked(properties_len).unwrap_or_default();
-        let message = Message::new(&MessageParts {
-            topic: str::from_utf8(topic).unwrap_or_default(), // it was a `str`
-            payload,
-            properties: Properties::checked(properties, self.present),
-            qos: self.published_qos,
-            retain: self.published_retain,
-            expires_at: self.expires_at,
-        });
-        let ids = self.ids.clone();
-        let (qos, retain, group) = (self.qos, self.retain, self.group);
-        Delivery { message, qos, retain, ids, group, ordinal: 0 }
-    }
+/// Reads what [`Head::put`] has written.
+fn read(mut bytes: &[u8]) -> Option<Delivery> {
+    let head = Head::read(&mut bytes)?;
+    let ids: Option<Vec<u32>> =
+        (0..head.ids).map(|_| take(&mut bytes).map(u32::from_le_bytes)).collect();
+    let mut text = |len: u16| bytes.split_off(..usize::from(len));
+    let (topic, properties) = (text(head.topic)?, text(head.properties)?);
+    let properties: PropertiesBuf =
+        Properties::checked(properties, PropertySet::default()).iter().collect();
+    let message = Message::new(&MessageParts {
+        topic: str::from_utf8(topic).ok()?,
+        payload: text(head.payload)?,
+        properties: properties.view(),
+        qos: head.published_qos,
+        retain: head.published_retain,
+        expires_at: head.expires_at,
+    });
+    let ids = ids.filter(|ids| !ids.is_empty()).map(Into::into);
+    let Head { qos, retain, group, .. } = head;
+    Some(Delivery { message, qos, retain, ids, group, ordinal: 0 })
 }
+
+fn take<const LEN: usize>(bytes: &mut &[u8]) -> Option<[u8; LEN]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
+/// Bytes of a head.
+const HEAD: usize = 8 + 8 + 4 * 2 + 4;
 
 #[cfg(test)]
 mod tests {
-    use agentmq_codec::{PropertiesBuf, Property};
+    use agentmq_codec::Property;
     use proptest::prelude::*;
 
     use super::*;

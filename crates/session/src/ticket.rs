@@ -209,6 +209,7 @@ impl PendingAcks {
 
     /// Sends the acknowledgement when its gates are open and none waits before it; else it
     /// waits. Returns whether it is sent.
+    #[inline]
     pub fn push(
         &mut self,
         gates: Gates,
@@ -218,14 +219,20 @@ impl PendingAcks {
         out: &mut Outbox,
     ) -> bool {
         let may_go = self.is_empty() && gates.are_open(passed);
+        // Not moved where it need not wait: that would have to wait for its own bytes to be stored.
         if may_go {
             ack.encode(version, out);
         } else {
-            let waiting = self.0.get_or_insert_default();
-            waiting.ending += usize::from(ack.ends_exchange());
-            waiting.line.push_back((gates, ack));
+            self.wait(gates, ack);
         }
         may_go
+    }
+
+    #[inline(never)]
+    fn wait(&mut self, gates: Gates, ack: PendingAck) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.ending += usize::from(ack.ends_exchange());
+        waiting.line.push_back((gates, ack));
     }
 
     /// Sends everything whose gates are open, up to the first whose gates are not.
