@@ -1,13 +1,13 @@
 //! How long a call takes: `cargo run --release -p agentmq-sdk --example bench_calls -- URL...`
 //!
-//! An echo tool, its server and its callers in this process, over each broker in turn, three times:
-//! both bindings, 1 caller and 100. Each line that it prints is JSON: microseconds of half of the
-//! calls and of 99 in 100 (`p50_us`, `p99_us`), and calls a second of all callers. Mosquitto must have
-//! `set_tcp_nodelay true`: else it holds back a small packet until the one before is acknowledged by
-//! TCP, which is 40 ms for each call.
+//! An echo tool, its server and its callers in this process, over each broker in turn, ten times:
+//! both bindings, 1 caller and 100. Each line that it prints is JSON: microseconds of half of all
+//! calls and of 99 in 100 (`p50_us`, `p99_us`). Mosquitto must have `set_tcp_nodelay true`: else it
+//! holds back a small packet until the one before is acknowledged by TCP, which is 40 ms a call.
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -30,39 +30,35 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
     let urls: Vec<String> = std::env::args().skip(1).collect();
-    for round in 1..=ROUNDS {
-        // Interleaved: what else the machine does hits all of them.
+    let mut rows: BTreeMap<_, Vec<Duration>> = BTreeMap::new();
+    // Interleaved: what else the machine does hits all of them.
+    for _ in 0..ROUNDS {
         for url in &urls {
             for callers in [1, 100] {
-                for (binding, mut taken) in [
+                for (binding, calls) in [
                     ("mqtt-agent", mqtt_agent(url, callers).await?),
                     ("mcp-session", mcp(url, callers, "2025-11-25").await?),
                     ("mcp-stateless", mcp(url, callers, "2026-07-28").await?),
                 ] {
-                    taken.calls.sort_unstable();
-                    let place = |part: usize| taken.calls[taken.calls.len() * part / 100];
-                    let rate = taken.calls.len() as f64 / taken.all.as_secs_f64();
-                    let line = json!({
-                        "round": round, "url": url, "binding": binding, "callers": callers,
-                        "p50_us": place(50).as_micros() as u64,
-                        "p99_us": place(99).as_micros() as u64,
-                        "calls_per_second": rate as u64,
-                    });
-                    println!("{line}");
+                    rows.entry((binding, callers, url)).or_default().extend(calls);
                 }
             }
         }
     }
+    for ((binding, callers, url), mut calls) in rows {
+        calls.sort_unstable();
+        let place = |part: usize| calls[calls.len() * part / 100].as_micros() as u64;
+        let (p50_us, p99_us) = (place(50), place(99));
+        println!(
+            "{}",
+            json!({ "binding": binding, "callers": callers, "url": url, "p50_us": p50_us, "p99_us": p99_us })
+        );
+    }
     Ok(())
 }
 
-struct Taken {
-    calls: Vec<Duration>,
-    all: Duration,
-}
-
-/// Runs callers at once, each with so many calls that all make the same number.
-async fn measure<C, F>(callers: usize, one: C) -> Result<Taken, Failed>
+/// Runs callers at once, each with so many calls that all make the same number; how long each took.
+async fn measure<C, F>(callers: usize, one: C) -> Result<Vec<Duration>, Failed>
 where
     C: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = Result<(), Failed>> + Send,
@@ -70,7 +66,6 @@ where
     for _ in 0..WARM {
         one().await?;
     }
-    let begun = Instant::now();
     let mut all = JoinSet::new();
     for _ in 0..callers {
         let one = one.clone();
@@ -88,10 +83,10 @@ where
     while let Some(taken) = all.join_next().await {
         calls.extend(taken??);
     }
-    Ok(Taken { calls, all: begun.elapsed() })
+    Ok(calls)
 }
 
-async fn mqtt_agent(url: &str, callers: usize) -> Result<Taken, Failed> {
+async fn mqtt_agent(url: &str, callers: usize) -> Result<Vec<Duration>, Failed> {
     let mut config = ToolServerConfig::new("bench");
     config.concurrency = callers * 2;
     let schema = json!({ "type": "object" });
@@ -114,7 +109,7 @@ async fn mqtt_agent(url: &str, callers: usize) -> Result<Taken, Failed> {
     taken
 }
 
-async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Taken, Failed> {
+async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Vec<Duration>, Failed> {
     let versions = rmcp::model::ProtocolVersion::KNOWN_VERSIONS.iter();
     let versions = versions.filter(|it| it.as_str() == revision).cloned().collect();
     let config = ServerConfig { name: "bench".into(), versions, ..ServerConfig::default() };
@@ -171,10 +166,10 @@ impl ServerHandler for Echo {
 const TEXT: &str = "0123456789012345678901234567890123456789012345678901234567890123";
 
 /// Calls that are measured, of all callers together.
-const CALLS: usize = 10_000;
+const CALLS: usize = 4_000;
 
 /// Calls before.
 const WARM: usize = 200;
 
 /// How often each broker has its turn.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;

@@ -119,6 +119,7 @@ impl Router {
         if is_mcp && mcp::is_word(connect.client_id) {
             return Err((ReasonCode::NotAuthorized, IS_WORD.into()));
         }
+        self.check_mcp_will(will)?;
         let decision = principal.authorize_message(&topic, will.qos, will.retain);
         if !decision.allowed {
             let why = format!("the Will Topic is not allowed: {}", decision.reason);

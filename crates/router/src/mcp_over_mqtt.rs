@@ -1,10 +1,8 @@
 //! What a broker does for MCP over MQTT: who speaks is who it says, a request that reaches nobody
 //! is answered, and who is gone is not shown as there.
 
-use std::ops::ControlFlow;
-
 use agentmq_agents::mcp;
-use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode};
+use agentmq_codec::{Connect, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, Will};
 use agentmq_identity::{Principal, client_id_beside, own_client_id, seen_by_its_own};
 use agentmq_session::{Message, MessageParts, Time};
 
@@ -78,6 +76,16 @@ impl Router {
         }
     }
 
+    /// A server's will takes it off its presence: one that says something there would stay when it
+    /// has gone.
+    pub(crate) fn check_mcp_will(&self, will: &Will<'_>) -> Result<(), Refused> {
+        let stays = self.settings.agents.mcp && will.retain && !will.payload.is_empty();
+        if stays && let Some(mcp::Topic::Presence(_)) = mcp::Topic::parse(will.topic) {
+            return Err((ReasonCode::NotAuthorized, WILL_STAYS.into()));
+        }
+        Ok(())
+    }
+
     /// A client's presence goes with it under every name, so there is a bound to these.
     pub(crate) fn check_mcp_names(
         &self,
@@ -129,17 +137,8 @@ impl Router {
         }
         let principal = session.principal.clone();
         let own = own_client_id(&session.client_id).to_owned();
-        let filter = own_presence(&principal, &own);
-        let mut topics = Vec::new();
-        self.retained.for_each(&filter, |topic| {
-            topics.push(topic.to_owned());
-            if topics.len() < MOST_NAMES {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        });
-        for topic in topics {
+        // All of them, however many it has taken off itself in the last minute.
+        for topic in self.retained.topics(&own_presence(&principal, &own)) {
             if !principal.authorize_message(&topic, QoS::AtLeastOnce, true).allowed {
                 continue;
             }
@@ -243,6 +242,8 @@ impl<'t> Asked<'t> {
 const MOST_NAMES: usize = 64;
 const MANY_NAMES: &str = "a client is a server of MCP under 64 names at most: take one off \
     $mcp-server/presence, or serve by another connection";
+const WILL_STAYS: &str = "a retained will on $mcp-server/presence is empty: it says that the \
+    server has gone";
 const NO_SERVER: &str = "no server is there by this name and client identifier: look at \
     $mcp-server/presence/# for those that are";
 

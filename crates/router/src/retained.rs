@@ -172,13 +172,6 @@ impl Retained {
         self.get(topic).is_some_and(|message| *message.payload() == *payload)
     }
 
-    /// The topics that a filter matches, as long as `visit` goes on and few are passed over.
-    pub(crate) fn for_each(&self, filter: &str, mut visit: impl FnMut(&str) -> ControlFlow<()>) {
-        let _ = self.tree.for_each_match_within(filter, None, LOOKS, |topic, stored| {
-            if stored.is_cleared() { ControlFlow::Continue(()) } else { visit(topic) }
-        });
-    }
-
     /// All topics that a filter matches, however long that takes.
     pub(crate) fn topics(&self, filter: &str) -> Vec<String> {
         let mut topics = Vec::new();

@@ -326,7 +326,7 @@ impl Window {
         if self.ring.is_empty() && self.ring.capacity() > KEPT {
             self.ring = VecDeque::new();
         }
-        if self.ring.is_empty() && self.kept.as_ref().is_some_and(|kept| kept.capacity() > KEPT) {
+        if self.ring.is_empty() && self.kept.as_ref().is_some_and(|kept| kept.is_large()) {
             self.kept = None;
         }
     }
@@ -354,10 +354,11 @@ const KEPT: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use agentmq_codec::Properties;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Message;
+    use crate::{Message, MessageParts};
 
     fn delivery(topic: &str, qos: QoS) -> Delivery {
         let message = Message::plain(topic, b"", qos, false);
@@ -472,6 +473,34 @@ mod tests {
         window.acknowledge(2);
         window.acknowledge(5);
         assert!(window.ring.is_empty() && window.kept.iter().all(|kept| kept.is_empty()));
+    }
+
+    #[test]
+    fn an_idle_window_holds_little() {
+        let mut window = Window::default();
+        let (qos, payload) = (QoS::AtLeastOnce, [b'x'; 1_500]);
+        let copy = || Keep::Copy {
+            parts: MessageParts {
+                topic: "t",
+                payload: &payload,
+                properties: Properties::EMPTY,
+                qos,
+                retain: false,
+                expires_at: None,
+            },
+            qos,
+            retain: false,
+            ids: &None,
+            group: None,
+        };
+        let ids: Vec<_> = (0..20).map(|_| window.begin(qos, Some(copy()), false)).collect();
+        assert!(window.resume().is_empty());
+        let resent = std::iter::from_fn(|| window.next_owed(u16::MAX));
+        assert!(resent.map(|(_, it)| it.message).all(|it| *it.payload() == payload));
+        for id in ids {
+            window.acknowledge(id);
+        }
+        assert!(window.kept.is_none(), "the memory is given back");
     }
 
     #[test]

@@ -119,9 +119,10 @@ impl KeptDeliveries {
         self.places.pop_front();
     }
 
-    /// Places that it has room for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.places.capacity()
+    /// Whether it holds more memory than an idle session may keep.
+    pub(crate) fn is_large(&self) -> bool {
+        let slots = self.places.capacity().max(self.shared.capacity());
+        slots > IDLE_SLOTS || self.shelf.memory() > IDLE_BYTES
     }
 
     fn share(&mut self, delivery: Delivery) -> Place {
@@ -263,6 +264,10 @@ fn take<const LEN: usize>(bytes: &mut &[u8]) -> Option<[u8; LEN]> {
     Some(*taken)
 }
 
+/// Slots that an idle session may keep.
+const IDLE_SLOTS: usize = 128;
+/// Bytes of its shelf that it may.
+const IDLE_BYTES: usize = 4 << 10;
 /// Bytes of a head.
 const HEAD: usize = 8 + 8 + 4 * 2 + 4;
 

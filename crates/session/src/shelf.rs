@@ -74,6 +74,12 @@ impl Shelf {
         }
     }
 
+    /// Bytes that it holds, used or not.
+    pub(crate) fn memory(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| chunk.bytes.capacity());
+        chunks.sum::<usize>() + self.spare.capacity()
+    }
+
     /// Only the first chunk grows little by little: who keeps one message at a time needs no more.
     fn begin_chunk(&mut self) {
         let mut bytes = std::mem::take(&mut self.spare);
@@ -134,8 +140,7 @@ mod tests {
                 for (spot, bytes) in &model {
                     prop_assert!(shelf.get(*spot).starts_with(bytes));
                 }
-                let chunks = shelf.chunks.iter().map(|it| it.bytes.capacity());
-                let held = chunks.sum::<usize>() + shelf.spare.capacity();
+                let held = shelf.memory();
                 let bound = (model.len() + 2) * (CHUNK + 9_000);
                 prop_assert!(held <= bound, "{held} bytes for {} of them", model.len());
             }

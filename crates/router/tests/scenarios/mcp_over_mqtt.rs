@@ -158,6 +158,15 @@ fn a_server_is_gone_under_every_name_that_it_could_have() {
 }
 
 #[test]
+fn a_will_leaves_no_server_behind() {
+    let broker = broker();
+    let willed = |payload| broker.client("s1").will(PRESENCE, payload).will_retain();
+    assert_eq!(willed(ONLINE).refused(), ReasonCode::NotAuthorized as u8);
+    willed("").connect();
+    broker.client("s1").will(PRESENCE, ONLINE).connect();
+}
+
+#[test]
 fn a_server_that_may_come_back_is_waited_for() {
     let broker = broker();
     let watcher = watcher(&broker);
