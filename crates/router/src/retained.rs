@@ -299,3 +299,28 @@ const LOOKS: usize = 1024;
 const FEW_LOOKS: usize = 4096;
 /// Topics that one sweep looks at.
 const SWEEP_VISITS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use agentmq_codec::QoS;
+
+    use super::*;
+
+    #[test]
+    fn all_topics_are_found_behind_many_that_were_cleared() {
+        let (mut retained, now) = (Retained::new(), Time::ZERO);
+        let mut replicate = |topic: &str, payload: &[u8], order| {
+            let message = Message::plain(topic, payload, QoS::AtLeastOnce, true);
+            let stamp = Stamp { order, origin: Place(0) };
+            assert!(retained.replicate(&message, stamp, None, now));
+        };
+        for number in 0..=FEW_LOOKS as u64 {
+            let topic = format!("a/{number:06}");
+            replicate(&topic, b"x", 2 * number + 1);
+            replicate(&topic, b"", 2 * number + 2);
+        }
+        replicate("a/last", b"x", u64::MAX);
+        assert_eq!(retained.topics("a/#"), ["a/last"]);
+        assert_eq!(retained.few_topics("a/#", 64), None, "it cannot say in a few looks");
+    }
+}
