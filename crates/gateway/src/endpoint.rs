@@ -11,6 +11,7 @@ mod lines;
 mod refusal;
 mod session;
 mod sessions;
+pub(crate) mod unread;
 mod usage;
 
 use std::convert::Infallible;

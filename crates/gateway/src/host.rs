@@ -30,8 +30,8 @@ use self::following::nobody_follows;
 use self::notices::{Listener, Seen, tell};
 use crate::agent_tools::AgentTool;
 use crate::catalogue::Catalogue;
+use crate::endpoint::unread::Unread;
 use crate::host_uri::{rename, rename_contents, server_uri};
-use crate::unread::Unread;
 
 /// The server that a host sees: one for each session, and for each request without one.
 #[derive(Debug)]

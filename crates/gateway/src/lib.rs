@@ -40,7 +40,6 @@ mod room;
 mod servers;
 mod stderr_log;
 mod tools;
-mod unread;
 mod watch;
 
 pub use agentmq_agents::{

@@ -19,11 +19,11 @@ use crate::catalogue::Catalogue;
 use crate::endpoint::addresses::Addresses;
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::Sessions;
+use crate::endpoint::unread::{Unread, UnreadRoom};
 use crate::endpoint::usage::Usage;
 use crate::follow::follow_all;
 use crate::host::Host;
 use crate::room::Room;
-use crate::unread::Unread;
 
 /// A connection, and the sessions of MCP that share it.
 pub(crate) struct Line {
@@ -31,7 +31,7 @@ pub(crate) struct Line {
     service: StreamableHttpService<Host, Sessions>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) usage: Usage,
-    unread: Room,
+    unread: UnreadRoom,
     /// From where the broker has let its clients in.
     pub(crate) addresses: Addresses,
     /// Held while the broker is asked about another one.
@@ -47,7 +47,7 @@ pub(crate) struct Rooms {
     /// For the lists of this connection.
     pub(crate) lists: Room,
     /// For what its clients have not read.
-    pub(crate) unread: Room,
+    pub(crate) unread: UnreadRoom,
 }
 
 impl Line {
@@ -67,7 +67,7 @@ impl Line {
         // Whoever is connected has tried.
         catalogue.set_tried();
         let over = CancellationToken::new();
-        let sessions = Arc::new(Sessions::new(rooms.places, rooms.unread.clone()));
+        let sessions = Arc::new(Sessions::new(rooms.places, rooms.unread.notices.clone()));
         // Names and origins were looked at before the token was.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()

@@ -13,9 +13,9 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::endpoint::line::{Line, Rooms};
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::places;
+use crate::endpoint::unread::UnreadRoom;
 use crate::list_room;
 use crate::room::Room;
-use crate::unread;
 
 /// All of them. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ struct Inner {
     /// For lists, of all lines.
     lists: Room,
     /// For what their clients have not read.
-    unread: Room,
+    unread: UnreadRoom,
 }
 
 /// A line, or one that somebody opens just now.
@@ -56,7 +56,7 @@ impl Lines {
             longest_body,
             places: places(),
             lists: list_room::of_all(),
-            unread: unread::of_all(),
+            unread: UnreadRoom::of_all(),
         }))
     }
 
@@ -96,7 +96,7 @@ impl Lines {
         let rooms = Rooms {
             places: self.0.places.clone(),
             lists: list_room::of_one(&self.0.lists),
-            unread: unread::of_one(&self.0.unread),
+            unread: UnreadRoom::of_one(&self.0.unread),
         };
         let ended = move || lines.forget(&key, &cell);
         let line = Line::open(options, namespace, longest_body, rooms, ended).await?;
@@ -205,7 +205,7 @@ impl std::fmt::Debug for Lines {
 }
 
 /// Connections to the bus. A further token is refused.
-const LINES: usize = 1024;
+pub(crate) const LINES: usize = 1024;
 
 /// Connections that are being made at once; the others wait for their turn.
 const OPENING: usize = 16;

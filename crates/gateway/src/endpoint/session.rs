@@ -21,8 +21,8 @@ use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::endpoint::unread::weigh;
 use crate::room::{Room, Taken};
-use crate::unread::hold;
 
 /// A session, as HTTP requests see it.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Over;
 struct Streams {
     inner: Mutex<Inner>,
     /// For what is said in no request's stream, and not read yet.
-    unread: Room,
+    notices: Room,
 }
 
 #[derive(Debug, Default)]
@@ -73,9 +73,9 @@ impl From<ServerJsonRpcMessage> for Letter {
 
 impl Session {
     /// A session, and the transport of the service that is on its other side.
-    pub(crate) fn new(unread: Room) -> (Self, SessionTransport) {
+    pub(crate) fn new(notices: Room) -> (Self, SessionTransport) {
         let (to_service, from_client) = mpsc::channel(WAITING);
-        let streams = Arc::new(Streams { inner: Mutex::default(), unread });
+        let streams = Arc::new(Streams { inner: Mutex::default(), notices });
         let transport = SessionTransport { from_client, streams: streams.clone() };
         (Self { to_service, streams }, transport)
     }
@@ -164,11 +164,16 @@ impl Streams {
     }
 
     /// For who listens. One who does not read misses what is too much; while nobody listens, the
-    /// last few wait.
+    /// last few wait, but for large ones.
     fn tell(&self, inner: &mut Inner, message: ServerJsonRpcMessage) {
         inner.listening.retain(|pen| !pen.is_closed());
-        let Ok(room) = hold(&self.unread, &message) else {
-            tracing::debug!("notification dropped: clients do not read");
+        let weight = weigh(&message);
+        if inner.listening.is_empty() && weight > LONGEST_UNHEARD {
+            tracing::debug!(weight, "notification dropped: it is large, and nobody listens");
+            return;
+        }
+        let Ok(room) = self.notices.hold(weight) else {
+            tracing::debug!(weight, "notification dropped: those not read yet leave it no room");
             return;
         };
         let letter = Letter { message: message.into(), room: Some(room) };
@@ -302,6 +307,9 @@ impl Stream for Outlet {
 /// Messages that wait in one stream, and for the service.
 const WAITING: usize = 16;
 
+/// Bytes of memory that a notification may take which waits for a stream. A larger one is dropped.
+const LONGEST_UNHEARD: usize = 1 << 20;
+
 /// Streams that one session may listen by. A further one ends the oldest.
 const LISTENING: usize = 8;
 
@@ -419,6 +427,23 @@ mod tests {
         service.send(changed("tools")).await.unwrap();
         drop((listening, session, service));
         assert_eq!(room.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_large_notification_does_not_wait_for_who_listens() {
+        let logged = |length: usize| {
+            let params = json!({ "level": "info", "data": "x".repeat(length) });
+            server(json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }))
+        };
+        let room = Room::new(4 * LONGEST_UNHEARD, None);
+        let (session, mut service) = Session::new(room.clone());
+        service.send(logged(LONGEST_UNHEARD)).await.unwrap();
+        assert_eq!(room.taken(), 0);
+        service.send(logged(7)).await.unwrap();
+        let listening = session.listen();
+        service.send(logged(LONGEST_UNHEARD)).await.unwrap();
+        service.close().await.unwrap();
+        assert_eq!(all(listening).await.len(), 2);
     }
 
     #[tokio::test]

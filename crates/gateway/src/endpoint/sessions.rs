@@ -20,7 +20,7 @@ pub(crate) struct Sessions {
     table: Mutex<HashMap<SessionId, Placed>>,
     places: Arc<Semaphore>,
     /// For notifications that their clients have not read.
-    unread: Room,
+    notices: Room,
 }
 
 /// A session, and its place among those of all tokens.
@@ -43,8 +43,8 @@ pub(crate) enum NoSession {
 
 impl Sessions {
     /// None yet, which take their places from among these.
-    pub(crate) fn new(places: Arc<Semaphore>, unread: Room) -> Self {
-        Self { table: Mutex::default(), places, unread }
+    pub(crate) fn new(places: Arc<Semaphore>, notices: Room) -> Self {
+        Self { table: Mutex::default(), places, notices }
     }
 
     /// The name of a session, if it is one of these.
@@ -94,7 +94,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, SessionTransport), NoSession> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| NoSession::TooMany)?;
-        let (session, transport) = Session::new(self.unread.clone());
+        let (session, transport) = Session::new(self.notices.clone());
         let id: SessionId = random_token().into();
         let mut table = self.lock();
         if table.len() >= SESSIONS_OF_ONE {

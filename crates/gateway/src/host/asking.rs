@@ -15,7 +15,7 @@ use rmcp::service::RequestContext;
 use serde::Serialize;
 
 use super::{Host, unreachable};
-use crate::unread::Unread;
+use crate::endpoint::unread::Unread;
 
 impl Host {
     /// The session with a server, which may be between two instances.

@@ -9,7 +9,7 @@ use rmcp::service::{Peer, SubscriptionSink};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::catalogue::{Catalogue, State};
-use crate::unread::Unread;
+use crate::endpoint::unread::Unread;
 
 /// Where a host wants to hear of changes: by its session, or by a subscription in the newest
 /// revision.

@@ -9,22 +9,38 @@ use hyper::http::request::Parts;
 use rmcp::model::{ErrorData, Extensions as RequestExtensions};
 use serde::Serialize;
 
+use crate::endpoint::lines::LINES;
 use crate::room::{Full, Room, Taken, weight};
 
-/// For what is said to all clients.
-pub(crate) fn of_all() -> Room {
-    Room::new(OF_ALL, None)
+/// Room for what is said. Notifications have one of their own: whoever says them was not asked, and
+/// must not take that of answers.
+#[derive(Debug, Clone)]
+pub(crate) struct UnreadRoom {
+    answers: Room,
+    pub(crate) notices: Room,
 }
 
-/// For what is said to those of one token.
-pub(crate) fn of_one(all: &Room) -> Room {
-    Room::new(OF_TOKEN, Some(all.clone()))
+impl UnreadRoom {
+    /// That of all clients.
+    pub(crate) fn of_all() -> Self {
+        Self {
+            answers: Room::of_parts(ANSWERS_OF_ALL, LINES, FEW_ANSWERS, None),
+            notices: Room::of_parts(NOTICES_OF_ALL, LINES, FEW_NOTICES, None),
+        }
+    }
+
+    /// That of those of one token.
+    pub(crate) fn of_one(all: &Self) -> Self {
+        Self {
+            answers: Room::new(ANSWERS_OF_TOKEN, Some(all.answers.clone())),
+            notices: Room::new(NOTICES_OF_TOKEN, Some(all.notices.clone())),
+        }
+    }
 }
 
-/// Room for something that is said, until what is returned is dropped.
-pub(crate) fn hold<T: Serialize>(room: &Room, said: &T) -> Result<Taken, Full> {
-    let text = serde_json::to_vec(said).unwrap_or_default();
-    room.hold(weight(&text))
+/// Bytes of memory that something takes which is said.
+pub(crate) fn weigh<T: Serialize>(said: &T) -> usize {
+    weight(&serde_json::to_vec(said).unwrap_or_default())
 }
 
 /// What one HTTP request says. It has its room until the last clone is dropped: when its client has
@@ -34,14 +50,14 @@ pub(crate) struct Unread(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    room: Room,
+    room: UnreadRoom,
     answers: Mutex<Vec<Taken>>,
     /// The last ones: those before have left.
     notifications: Mutex<VecDeque<Taken>>,
 }
 
 impl Unread {
-    pub(crate) fn new(room: Room) -> Self {
+    pub(crate) fn new(room: UnreadRoom) -> Self {
         let (answers, notifications) = Default::default();
         Self(Arc::new(Inner { room, answers, notifications }))
     }
@@ -61,7 +77,7 @@ impl Unread {
     /// # Errors
     /// The one that is the answer then.
     pub(crate) fn answer<T: Serialize>(&self, answer: &T) -> Result<(), ErrorData> {
-        match hold(&self.0.room, answer) {
+        match self.0.room.answers.hold(weigh(answer)) {
             Ok(taken) => {
                 self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
                 Ok(())
@@ -79,7 +95,7 @@ impl Unread {
     /// Takes room for a notification; `false`: there is none, and it is to be dropped. Whoever says
     /// it waits until it is on its way, so that of those before only a few can be unread.
     pub(crate) fn notification<T: Serialize>(&self, said: &T) -> bool {
-        let Ok(taken) = hold(&self.0.room, said) else {
+        let Ok(taken) = self.0.room.notices.hold(weigh(said)) else {
             tracing::debug!("notification dropped: the client does not read");
             return false;
         };
@@ -92,12 +108,23 @@ impl Unread {
     }
 }
 
-/// Of what is said to the clients of one token: 128 MiB of memory. An answer that has no room is an
-/// error, a notification is dropped.
-const OF_TOKEN: usize = 128 << 20;
+/// Answers to the clients of one token: 128 MiB of memory. One that has no room is an error.
+const ANSWERS_OF_TOKEN: usize = 128 << 20;
 
-/// Of what is said to all clients: 256 MiB, with the same policy.
-const OF_ALL: usize = 256 << 20;
+/// Answers to all clients: 384 MiB, with the same policy.
+const ANSWERS_OF_ALL: usize = 384 << 20;
+
+/// Answers of a token for which no other token can take the room: 128 KiB, or 128 MiB of all.
+const FEW_ANSWERS: usize = 128 << 10;
+
+/// Notifications to the clients of one token: 8 MiB. One that has no room is dropped.
+const NOTICES_OF_TOKEN: usize = 8 << 20;
+
+/// Notifications to all clients: 64 MiB, with the same policy.
+const NOTICES_OF_ALL: usize = 64 << 20;
+
+/// Notifications of a token for which no other token can take the room: 32 KiB, or 32 MiB of all.
+const FEW_NOTICES: usize = 32 << 10;
 
 /// Notifications of one request that can be under way: those that wait in its stream, the one that
 /// is being sent, and the one that waits for room behind them.
@@ -109,28 +136,49 @@ mod tests {
 
     use super::*;
 
+    fn rooms(answers: usize, notices: usize) -> UnreadRoom {
+        UnreadRoom { answers: Room::new(answers, None), notices: Room::new(notices, None) }
+    }
+
     #[test]
     fn what_is_said_has_room_until_it_is_read() {
         let said = json!("x".repeat(2000));
-        let each = weight(said.to_string().as_bytes());
-        let room = Room::new(each * (NOTIFICATIONS + 1), None);
+        let each = weigh(&said);
+        let room = rooms(each, each * NOTIFICATIONS);
         let (one, other) = (Unread::new(room.clone()), Unread::new(room.clone()));
-        for _ in 0..NOTIFICATIONS * 2 {
-            assert!(other.notification(&said), "only the last ones take room");
+        for _ in 0..NOTIFICATIONS {
+            assert!(other.notification(&said));
         }
-        one.answer(&said).expect("it fits");
-        let refused = one.answer(&said).unwrap_err();
-        assert_eq!(agentmq_sdk::mcp::fault_of(&refused), Some(Fault::Busy));
         assert!(!one.notification(&said));
+        one.answer(&said).expect("notifications take no room of answers");
+        let refused = other.answer(&said).unwrap_err();
+        assert_eq!(agentmq_sdk::mcp::fault_of(&refused), Some(Fault::Busy));
         drop(other);
-        one.answer(&said).expect("it fits");
+        for _ in 0..NOTIFICATIONS * 2 {
+            // One more than is kept is held for a moment.
+            one.notification(&said);
+        }
+        assert!(room.notices.taken() <= each * NOTIFICATIONS, "only the last ones take room");
         drop(one);
-        assert_eq!(room.taken(), 0);
+        assert_eq!((room.answers.taken(), room.notices.taken()), (0, 0));
+    }
+
+    #[test]
+    fn what_others_do_not_read_leaves_room_for_a_few_answers() {
+        let all = UnreadRoom::of_all();
+        let greedy: Vec<_> = (0..4).map(|_| UnreadRoom::of_one(&all)).collect();
+        let held: Vec<_> =
+            (0..512).filter_map(|n| greedy[n % 4].answers.hold(1 << 20).ok()).collect();
+        assert_eq!(held.len(), 256);
+        let other = Unread::new(UnreadRoom::of_one(&all));
+        other.answer(&json!("x".repeat(60_000))).expect("it is small");
+        other.answer(&json!("x".repeat(60_000))).expect("so are two");
+        assert!(other.answer(&json!("x".repeat(60_000))).is_err());
     }
 
     #[test]
     fn it_is_found_in_the_request() {
-        let unread = Unread::new(of_one(&of_all()));
+        let unread = Unread::new(UnreadRoom::of_all());
         let (mut parts, ()) = hyper::Request::new(()).into_parts();
         unread.put_into(&mut parts.extensions);
         let mut request = RequestExtensions::default();
