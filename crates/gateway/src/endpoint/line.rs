@@ -1,6 +1,7 @@
 //! One connection to the bus, for all HTTP clients who bring the same token.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +52,11 @@ pub(crate) struct Rooms {
 }
 
 impl Line {
-    /// Connects. `ended` is called when it is over: when the broker lets this client in no more, or
+    /// Connects for a client at an address. `ended` is called when it is over: when the broker lets this client in no more, or
     /// nobody has needed it for a while. All that it keeps takes room of `rooms`.
     pub(crate) async fn open(
         options: Options,
+        from: SocketAddr,
         namespace: Option<Arc<str>>,
         longest_body: usize,
         rooms: Rooms,
@@ -86,7 +88,7 @@ impl Line {
             sessions,
             usage: Usage::new(),
             unread: rooms.unread,
-            addresses: Addresses::default(),
+            addresses: Addresses::new(from),
             admitting: tokio::sync::Mutex::default(),
             over,
         });

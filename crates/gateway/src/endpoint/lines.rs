@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use agentmq_client::{Dial, Endpoint, Options, Transport};
 use agentmq_sdk::mcp::{Bus, BusConfig};
@@ -99,20 +100,19 @@ impl Lines {
             unread: UnreadRoom::of_one(&self.0.unread),
         };
         let ended = move || lines.forget(&key, &cell);
-        let line = Line::open(options, namespace, longest_body, rooms, ended).await?;
-        line.addresses.add(from);
-        Ok(line)
+        Line::open(options, from, namespace, longest_body, rooms, ended).await
     }
 
-    /// Asks the broker about a token that comes from another address than those before: by a
-    /// connection from there, so that its rules, its lockouts and its audit log see that one, too.
+    /// Asks the broker about a token that comes from another address than those that it has let in
+    /// of late: by a connection from there, so that its rules, its revocations, its lockouts and its
+    /// audit log see that one, too.
     async fn admit(
         &self,
         line: &Line,
         key: &Option<Box<str>>,
         from: SocketAddr,
     ) -> Result<(), Refusal> {
-        if line.addresses.has(from) {
+        if line.addresses.has(from, Instant::now()) {
             return Ok(());
         }
         let _turn = line.admitting.lock().await;
@@ -120,10 +120,10 @@ impl Lines {
             return Err(Refusal::busy("the server is about to end"));
         };
         // Another request from there may have been first.
-        if !line.addresses.has(from) {
+        if !line.addresses.has(from, Instant::now()) {
             let bus = Bus::connect(self.options(key, from), BusConfig::default()).await?;
             bus.close().await;
-            line.addresses.add(from);
+            line.addresses.add(from, Instant::now());
         }
         Ok(())
     }
