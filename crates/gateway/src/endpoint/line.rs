@@ -36,7 +36,7 @@ pub(crate) struct Line {
     /// From where the broker has let its clients in.
     pub(crate) addresses: Addresses,
     /// Held while the broker is asked about another one.
-    pub(crate) admitting: tokio::sync::Mutex<()>,
+    pub(crate) admitting: Arc<tokio::sync::Mutex<()>>,
     /// Cancelled when it has ended; its sessions and streams end with it.
     pub(crate) over: CancellationToken,
 }
@@ -62,9 +62,7 @@ impl Line {
         rooms: Rooms,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Refusal> {
-        // No network is between us and the broker: it has ended what has ended.
-        let config = BusConfig { away: Duration::ZERO, ..BusConfig::default() };
-        let bus = Bus::connect(options.clone(), config).await?;
+        let bus = Bus::connect(options.clone(), of_this_process()).await?;
         let catalogue = Arc::new(Catalogue::new(rooms.lists));
         // Whoever is connected has tried.
         catalogue.set_tried();
@@ -89,7 +87,7 @@ impl Line {
             usage: Usage::new(),
             unread: rooms.unread,
             addresses: Addresses::new(from),
-            admitting: tokio::sync::Mutex::default(),
+            admitting: Arc::default(),
             over,
         });
         let kept = line.clone();
@@ -136,6 +134,12 @@ impl Line {
             }
         }
     }
+}
+
+/// For connections to the broker whose process this is: no network is in between, and what has ended
+/// has ended.
+pub(crate) fn of_this_process() -> BusConfig {
+    BusConfig { away: Duration::ZERO, ..BusConfig::default() }
 }
 
 /// Follows the tools of MQTT.Agent, for ever.

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use agentmq_client::{Dial, Endpoint, Options, Transport};
-use agentmq_sdk::mcp::{Bus, BusConfig};
+use agentmq_sdk::mcp::Bus;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::endpoint::line::{Line, Rooms};
+use crate::endpoint::line::{Line, Rooms, of_this_process};
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::sessions::places;
 use crate::endpoint::unread::UnreadRoom;
@@ -27,7 +27,7 @@ struct Inner {
     table: Mutex<HashMap<Option<Box<str>>, Cell>>,
     connect: Box<dyn Fn(SocketAddr) -> io::Result<UnixStream> + Send + Sync>,
     /// Those that are being opened.
-    opening: Semaphore,
+    opening: Arc<Semaphore>,
     /// Where the tools of MQTT.Agent are, if there are any.
     namespace: Option<Arc<str>>,
     longest_body: usize,
@@ -52,7 +52,7 @@ impl Lines {
         Self(Arc::new(Inner {
             table: Mutex::default(),
             connect: Box::new(connect),
-            opening: Semaphore::new(OPENING),
+            opening: Semaphore::new(OPENING).into(),
             namespace: namespace.map(Into::into),
             longest_body,
             places: places(),
@@ -108,24 +108,31 @@ impl Lines {
     /// audit log see that one, too.
     async fn admit(
         &self,
-        line: &Line,
+        line: &Arc<Line>,
         key: &Option<Box<str>>,
         from: SocketAddr,
     ) -> Result<(), Refusal> {
         if line.addresses.has(from, Instant::now()) {
             return Ok(());
         }
-        let _turn = line.admitting.lock().await;
-        let Ok(_place) = self.0.opening.acquire().await else {
+        let turn = line.admitting.clone().lock_owned().await;
+        // Another request from there may have been first.
+        if line.addresses.has(from, Instant::now()) {
+            return Ok(());
+        }
+        let Ok(place) = self.0.opening.clone().acquire_owned().await else {
             return Err(Refusal::busy("the server is about to end"));
         };
-        // Another request from there may have been first.
-        if !line.addresses.has(from, Instant::now()) {
-            let bus = Bus::connect(self.options(key, from), BusConfig::default()).await?;
+        let (options, line) = (self.options(key, from), line.clone());
+        // Also when its request goes away meanwhile, the connection ends.
+        let asking = tokio::spawn(async move {
+            let _held = (turn, place);
+            let bus = Bus::connect(options, of_this_process()).await?;
             bus.close().await;
             line.addresses.add(from, Instant::now());
-        }
-        Ok(())
+            Ok(())
+        });
+        asking.await.unwrap_or_else(|_| Err(Refusal::busy("the server is about to end")))
     }
 
     /// How a token's client at an address connects.
