@@ -242,7 +242,7 @@ impl Mail {
 }
 
 /// Servers that a bridge follows. Further ones are left out.
-const SERVERS: usize = 256;
+pub(crate) const SERVERS: usize = 256;
 
 /// Notifications of one server that wait. Further ones are dropped.
 const NOTICES: usize = 256;

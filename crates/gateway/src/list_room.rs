@@ -3,26 +3,33 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::follow::SERVERS;
 use crate::room::{Full, Room, weight};
 
 /// For the lists of a process that has one connection.
 pub(crate) fn of_connection() -> Room {
-    Room::new(OF_CONNECTION, None)
+    of_servers(OF_CONNECTION, None)
 }
 
-/// For the lists of all connections of a process.
-pub(crate) fn of_all() -> Room {
-    Room::new(OF_ALL, None)
+/// For the lists of all connections of a process, so many at most.
+pub(crate) fn of_all(connections: usize) -> Room {
+    Room::of_parts(OF_ALL, connections, SHORT_OF_CONNECTION, None)
 }
 
 /// For the lists of one of all these connections.
 pub(crate) fn of_one(all: &Room) -> Room {
-    Room::new(OF_CONNECTION, Some(all.clone()))
+    of_servers(OF_CONNECTION, Some(all.clone()))
+}
+
+/// The tools of MQTT.Agent are one server more.
+fn of_servers(bytes: usize, all: Option<Room>) -> Room {
+    Room::of_parts(bytes, SERVERS + 1, SHORT, all)
 }
 
 /// What the lists of one server take, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
+    /// A part of its connection's.
     room: Room,
     kept: Mutex<Kept>,
 }
@@ -37,11 +44,12 @@ struct Kept {
 impl Share {
     /// One that takes nothing yet.
     pub(crate) fn new(room: &Room) -> Arc<Self> {
-        Self { room: room.clone(), kept: Mutex::default() }.into()
+        Self { room: Room::new(usize::MAX, Some(room.clone())), kept: Mutex::default() }.into()
     }
 
     /// The lists are read anew. What they take now is room for those that come: a list that is read
-    /// twice needs no room twice.
+    /// twice needs no room twice. Until they are kept both are in memory, so for that time it can be
+    /// twice what the room says.
     pub(crate) fn reading(self: &Arc<Self>) -> Reading {
         Reading { share: self.clone(), used: Mutex::new(Used::default()) }
     }
@@ -105,7 +113,7 @@ impl Reading {
             tracing::warn!(
                 server,
                 "the rest of its lists is left out: the lists of all servers {whose} have at most \
-                 {bound} bytes of memory"
+                 {bound} bytes of memory, half of which is for short ones"
             );
         }
         kept.full.is_none()
@@ -123,10 +131,18 @@ impl Drop for Reading {
 }
 
 /// For the lists of all servers that one connection knows: 64 MiB. What does not fit is left out.
+/// Half of it is for short lists.
 const OF_CONNECTION: usize = 64 << 20;
+
+/// Lists of a server for which no other server can take the room: 128 KiB, or 32 MiB of all.
+const SHORT: usize = 128 << 10;
 
 /// For the lists of all connections of an endpoint: 512 MiB, with the same policy.
 const OF_ALL: usize = 512 << 20;
+
+/// Short lists of a connection for which no other connection can take the room: 256 KiB, or 256 MiB
+/// of all.
+const SHORT_OF_CONNECTION: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -156,5 +172,33 @@ mod tests {
         assert_eq!((Room::taken(&one), Room::taken(&all)), (70, 120));
         drop((calc, more, far));
         assert_eq!((Room::taken(&one), Room::taken(&other), Room::taken(&all)), (0, 0, 0));
+    }
+
+    #[test]
+    fn long_lists_leave_room_for_short_ones() {
+        let fill = |connection: &Room| {
+            let share = Share::new(connection);
+            let reading = share.reading();
+            while reading.take(SHORT) {}
+            reading.keep("long");
+            share
+        };
+        let all = of_all(1024);
+        let connection = of_one(&all);
+        let long = fill(&connection);
+        assert_eq!(connection.taken(), OF_CONNECTION / 2 - SHORT);
+        let short: Vec<_> = (1..SERVERS).map(|_| Share::new(&connection)).collect();
+        for share in &short {
+            let reading = share.reading();
+            assert!(reading.take(SHORT) && reading.keep("short"), "each has its part");
+        }
+        drop(short);
+        let others: Vec<_> = (1..16).map(|_| of_one(&all)).collect();
+        let long: Vec<_> = others.iter().map(fill).chain([long]).collect();
+        let last = of_one(&all);
+        let _long = fill(&last);
+        assert_eq!(last.taken(), SHORT, "so does each connection, and a server of it");
+        assert!(Share::new(&last).reading().take(SHORT));
+        drop(long);
     }
 }

@@ -56,7 +56,7 @@ impl Lines {
             namespace: namespace.map(Into::into),
             longest_body,
             places: places(),
-            lists: list_room::of_all(),
+            lists: list_room::of_all(LINES),
             unread: UnreadRoom::of_all(),
         }))
     }
