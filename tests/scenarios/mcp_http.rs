@@ -405,7 +405,8 @@ fn who_does_not_read_keeps_nobody_waiting() {
 }
 
 /// A program whose lists take much memory and few bytes: 40 tools with 3 000 objects each, of which
-/// an object alone takes 640 bytes. Each of them answers with 4 MiB, which take 46.
+/// an object alone takes 640 bytes. Each of them answers with 4 MiB, which take 46, or says first what
+/// takes 45 in notifications, if it is asked to.
 const GREEDY: &str = r#"
 import json, sys
 schema = {"type": "object", "properties": {"x": {"anyOf": [{} for _ in range(3000)]}}}
@@ -415,7 +416,7 @@ for line in sys.stdin:
     answers = {
         "initialize": {
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": {}, "logging": {}},
             "serverInfo": {"name": "greedy", "version": "1"},
         },
         "tools/list": {"tools": tools},
@@ -424,6 +425,11 @@ for line in sys.stdin:
             "structuredContent": {"x": [{} for _ in range(60000)]},
         },
     }
+    for _ in range(request.get("params", {}).get("arguments", {}).get("say", 0)):
+        said = {"level": "error", "data": [{} for _ in range(60000)]}
+        told = {"jsonrpc": "2.0", "method": "notifications/message", "params": said}
+        print(json.dumps(told), flush=True)
+        answers["tools/call"] = {"content": []}
     answer = answers.get(request.get("method"))
     done = {"result": answer} if answer else {"error": {"code": -32601, "message": "unknown"}}
     if "id" in request:
@@ -478,6 +484,18 @@ fn answers_that_nobody_reads_have_room_together() {
             assert!(Instant::now() < give_up, "the room never comes back");
         }
     }
+}
+
+#[test]
+fn what_a_server_says_unasked_takes_no_room_of_answers() {
+    let broker = crate::broker(&format!("{ADMIN}[limits]\npacket_bytes = 16777216\n"));
+    let _server = greedy(&broker, "big");
+    let client = Client::new(&broker, None).initialize();
+    // Nobody listens: three of them would be more than 128 MiB.
+    let said = client.call("big__tool1", &json!({ "say": 8 }));
+    assert!(said["result"].is_object(), "{said}");
+    let answer = client.call("big__tool2", &json!({}));
+    assert!(answer["result"].is_object(), "{}", answer["error"]);
 }
 
 #[test]
