@@ -405,8 +405,8 @@ fn who_does_not_read_keeps_nobody_waiting() {
 }
 
 /// A program whose lists take much memory and few bytes: 40 tools with 3 000 objects each, of which
-/// an object alone takes 640 bytes. Each of them answers with 4 MiB, which take 46, or says first what
-/// takes 45 in notifications, if it is asked to.
+/// an object alone takes 640 bytes. Each of them answers with 4 MiB, which take 46, or says
+/// first what takes 45 in each notification, if it is asked to.
 const GREEDY: &str = r#"
 import json, sys
 schema = {"type": "object", "properties": {"x": {"anyOf": [{} for _ in range(3000)]}}}

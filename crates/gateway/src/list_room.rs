@@ -48,8 +48,8 @@ impl Share {
     }
 
     /// The lists are read anew. What they take now is room for those that come: a list that is read
-    /// twice needs no room twice. Until they are kept both are in memory, so for that time it can be
-    /// twice what the room says.
+    /// twice needs no room twice. Until they are kept both are in memory, so for that time it can
+    /// be twice what the room says.
     pub(crate) fn reading(self: &Arc<Self>) -> Reading {
         Reading { share: self.clone(), used: Mutex::new(Used::default()) }
     }

@@ -52,8 +52,9 @@ pub(crate) struct Rooms {
 }
 
 impl Line {
-    /// Connects for a client at an address. `ended` is called when it is over: when the broker lets this client in no more, or
-    /// nobody has needed it for a while. All that it keeps takes room of `rooms`.
+    /// Connects for a client at an address. `ended` is called when it is over: when the broker
+    /// lets this client in no more, or nobody has needed it for a while. All that it keeps takes
+    /// room of `rooms`.
     pub(crate) async fn open(
         options: Options,
         from: SocketAddr,
@@ -136,8 +137,8 @@ impl Line {
     }
 }
 
-/// For connections to the broker whose process this is: no network is in between, and what has ended
-/// has ended.
+/// For connections to the broker whose process this is: no network is in between, and what has
+/// ended has ended.
 pub(crate) fn of_this_process() -> BusConfig {
     BusConfig { away: Duration::ZERO, ..BusConfig::default() }
 }

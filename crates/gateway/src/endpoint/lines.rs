@@ -104,8 +104,8 @@ impl Lines {
     }
 
     /// Asks the broker about a token that comes from another address than those that it has let in
-    /// of late: by a connection from there, so that its rules, its revocations, its lockouts and its
-    /// audit log see that one, too.
+    /// of late: by a connection from there, so that its rules, its revocations, its lockouts and
+    /// its audit log see that one, too.
     async fn admit(
         &self,
         line: &Arc<Line>,
