@@ -153,8 +153,8 @@ impl KeptDeliveries {
 }
 
 /// What stands on the shelf before the Subscription Identifiers, topic, properties and payload of a
-/// copy. Each field is written by itself: put together elsewhere and moved as a whole, it would have
-/// to wait until all stores before are done.
+/// copy. Each field is written by itself: put together elsewhere and moved as a whole, it would
+/// have to wait until all stores before are done.
 struct Head {
     expires_at: Option<Time>,
     group: Option<u32>,
