@@ -173,6 +173,19 @@ fn ask(session: &Session, progress: &mpsc::UnboundedSender<f64>) -> Called {
     })
 }
 
+/// Calls the tool for so long, or until it is taken back.
+async fn give_up(
+    session: &Session,
+    limit: Duration,
+    taken_back: impl Future<Output = ()>,
+) -> Option<Fault> {
+    let mut it = Call::new(CallToolRequest::new(CallToolRequestParams::new("slow")).into());
+    it.timeout = limit;
+    let ignore: Option<fn(ProgressNotificationParam) -> std::future::Ready<()>> = None;
+    let ended = within("end of the call", call(session.peer(), it, ignore, taken_back)).await;
+    fault_of(&ended.unwrap_err())
+}
+
 async fn text_of(called: Called) -> String {
     let answer = within("answer", called).await.unwrap().unwrap();
     let answer = serde_json::to_value(answer).unwrap();
@@ -235,6 +248,30 @@ async fn a_call_outlives_a_blip_at_mosquitto() {
     let broker = Mosquitto::start();
     for revision in ERAS {
         a_call_outlives_a_blip(&broker.url, revision).await;
+    }
+}
+
+/// A call that was given up while nobody could be asked is not made when somebody can.
+#[tokio::test]
+async fn what_is_given_up_meanwhile_is_never_asked() {
+    let broker = crate::broker("");
+    for revision in ERAS {
+        let mut part = Part::start(&url(&broker), revision).await;
+        part.go.send_replace(true);
+        let link = Link::to(&url(&broker)).await;
+        let (bus, session) = connect(&link.url, LONG).await;
+        link.close();
+        is_connected(&bus, false).await;
+        let late = give_up(&session, BRIEF, std::future::pending()).await;
+        assert_eq!(late, Some(Fault::Timeout));
+        let taken_back = give_up(&session, LONG, tokio::time::sleep(BRIEF)).await;
+        assert_eq!(taken_back, Some(Fault::Cancelled));
+        link.mend();
+        let (progress, _reports) = mpsc::unbounded_channel();
+        assert_eq!(text_of(ask(&session, &progress)).await, "1");
+        assert_eq!(part.count(), 1, "the others never came");
+        bus.close().await;
+        part.server.close().await;
     }
 }
 
@@ -448,6 +485,9 @@ async fn a_hosts_call_outlives_a_blip_of_the_bridge() {
 
 /// Where clients say that they go.
 const PRESENCE: &str = "$mcp-client/presence/";
+
+/// Enough for a call to be on its way.
+const BRIEF: Duration = Duration::from_millis(20);
 
 /// Longer than any of this takes.
 const LONG: Duration = Duration::from_secs(600);

@@ -1,5 +1,6 @@
 //! One request to a server: its progress, its time limit, and taking it back.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agentmq_agents::mcp::NO_SERVER;
@@ -33,9 +34,26 @@ pub struct Call {
     pub repeatable: bool,
 }
 
-/// The time limit of a request. It travels in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit(pub(crate) Duration);
+/// How long somebody waits for what comes of a request. It travels in the request's extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    pub(crate) time: Duration,
+    /// Who waits, if that is known.
+    caller: Option<Weak<()>>,
+}
+
+impl Limit {
+    /// Nobody knows who waits.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self { time, caller: None }
+    }
+
+    /// Whether who waited has given it up. Until its session ends, `rmcp` holds what sends a
+    /// request: nothing else tells.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.caller.as_ref().is_some_and(|caller| caller.strong_count() == 0)
+    }
+}
 
 /// That a request may be done twice. Travels like that, too.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +89,11 @@ where
         None => true,
     });
     let method = request.method().to_owned();
+    // While this lives, somebody waits: what has not been sent by then is not sent any more.
+    let caller = Arc::new(());
     let (sink, mut reports) = mpsc::channel(WAITING_PROGRESS);
     request.extensions_mut().insert(ProgressSink(progress.is_some().then_some(sink)));
-    request.extensions_mut().insert(Limit(timeout));
+    request.extensions_mut().insert(Limit { time: timeout, caller: Some(Arc::downgrade(&caller)) });
     if repeatable {
         request.extensions_mut().insert(Repeatable);
     }

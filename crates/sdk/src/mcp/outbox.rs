@@ -1,11 +1,11 @@
 //! What waits to be published, in order.
 
-use std::time::Duration;
-
 use agentmq_client::{Ack, Client, Event, Publish, ReasonCode};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::call::Limit;
 use super::identifier::dice;
 use super::wire::Stamp;
 use super::{Error, OUTBOX};
@@ -26,6 +26,8 @@ struct Job {
     publish: Publish,
     /// Of no use when nobody waits for what comes of it.
     is_request: bool,
+    limit: Option<Limit>,
+    made_at: Instant,
     accepted: oneshot::Sender<Result<Ack, agentmq_client::Error>>,
 }
 
@@ -42,7 +44,7 @@ pub(crate) enum Until {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Properties<'a> {
     /// When it is of no use any more: the broker keeps it no longer.
-    pub(crate) limit: Option<Duration>,
+    pub(crate) limit: Option<&'a Limit>,
     /// Which trace it belongs to.
     pub(crate) trace: &'a TraceContext,
 }
@@ -78,11 +80,7 @@ impl Outbox {
         if until == Until::Taken {
             publish = publish.correlation_data(&dice().to_be_bytes());
         }
-        if let Some(limit) = properties.limit {
-            let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
-            publish = publish.expiry(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
-        }
-        self.publish(publish, topic.to_owned(), until)
+        self.publish(publish, topic.to_owned(), until, properties.limit)
     }
 
     /// Says that a server is there, or with nothing that it is not.
@@ -92,7 +90,7 @@ impl Outbox {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let publish = self.stamp.publish(topic, payload).retain(true);
-        self.publish(publish, topic.to_owned(), Until::Queued)
+        self.publish(publish, topic.to_owned(), Until::Queued, None)
     }
 
     fn publish(
@@ -100,9 +98,11 @@ impl Outbox {
         publish: Publish,
         topic: String,
         until: Until,
+        limit: Option<&Limit>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
-        let job = Job { publish, is_request: until == Until::Taken, accepted };
+        let (is_request, limit) = (until == Until::Taken, limit.cloned());
+        let job = Job { publish, is_request, limit, made_at: Instant::now(), accepted };
         // Now, not when the future is polled: that keeps the order.
         let overflow = match self.jobs.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => Some(job),
@@ -119,6 +119,23 @@ impl Outbox {
             }
             Ok(())
         }
+    }
+}
+
+impl Job {
+    /// Whether it is a request for whose answer nobody waits.
+    fn is_given_up(&self) -> bool {
+        let is_given_up = self.limit.as_ref().is_some_and(Limit::is_given_up);
+        self.is_request && (is_given_up || self.accepted.is_closed())
+    }
+
+    /// What is to be published: the broker keeps it for what is left of its time.
+    fn publish(self) -> (Publish, oneshot::Sender<Result<Ack, agentmq_client::Error>>) {
+        let Some(limit) = self.limit else { return (self.publish, self.accepted) };
+        let left = limit.time.saturating_sub(self.made_at.elapsed());
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+        (self.publish.expiry(seconds), self.accepted)
     }
 }
 
@@ -139,10 +156,34 @@ async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
             },
             job = queue.recv(), if is_connected => {
                 let Some(job) = job else { break };
-                if !job.is_request || !job.accepted.is_closed() {
-                    let _ = job.accepted.send(client.publish(job.publish).await);
+                if !job.is_given_up() {
+                    let (publish, accepted) = job.publish();
+                    let _ = accepted.send(client.publish(publish).await);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waited_here_waits_no_longer_than_the_rest_of_its_time() {
+        for (waited, left) in [(0, 60), (50, 10), (90, 1)] {
+            let job = Job {
+                publish: Publish::new("t", "x"),
+                is_request: true,
+                limit: Some(Limit::new(Duration::from_secs(60))),
+                made_at: Instant::now().checked_sub(Duration::from_secs(waited)).unwrap(),
+                accepted: oneshot::channel().0,
+            };
+            let publish = format!("{:?}", job.publish().0);
+            let expected = format!("expiry: Some({left})");
+            assert!(publish.contains(&expected), "{expected}: {publish}");
         }
     }
 }

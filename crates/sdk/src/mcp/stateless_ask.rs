@@ -45,7 +45,7 @@ impl Ask {
             let what = format!("{} bytes are more than the {max} that may be sent", payload.len());
             Err(agentmq_client::Error::Invalid(what))
         } else {
-            let properties = Properties { limit: Some(*limit), trace };
+            let properties = Properties { limit: Some(limit), trace };
             Ok(link.outbox.send_as(&topic, payload.clone(), Until::Taken, &properties))
         };
         async move {

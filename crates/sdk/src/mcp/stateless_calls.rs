@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use agentmq_agents::mcp::{Instance, service};
 use bytes::Bytes;
 use rmcp::model::RequestId;
 
+use super::call::Limit;
 use super::{Directory, TAKEN_BACK};
 use crate::TraceContext;
 
@@ -41,7 +41,7 @@ pub(crate) struct Open {
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) payload: Bytes,
-    pub(crate) limit: Duration,
+    pub(crate) limit: Limit,
     pub(crate) trace: TraceContext,
     /// To do it twice is to do it once.
     pub(crate) is_repeatable: bool,
@@ -238,6 +238,8 @@ impl StatelessCalls {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::mcp::Online;
 
@@ -253,7 +255,7 @@ mod tests {
     }
 
     fn request(is_repeatable: bool) -> Request {
-        let (limit, trace) = (Duration::from_secs(1), TraceContext::default());
+        let (limit, trace) = (Limit::new(Duration::from_secs(1)), TraceContext::default());
         Request { payload: Bytes::from_static(b"{}"), limit, trace, is_repeatable, is_bound: false }
     }
 

@@ -57,11 +57,11 @@ impl StatelessTransport {
     fn ask(&self, mut it: JsonRpcRequest<ClientRequest>) -> Result<Ask, Error> {
         it.id = self.on_wire(&it.id);
         let extensions = it.request.extensions();
-        let limit = extensions.get::<Limit>().map(|limit| limit.0);
+        let limit = extensions.get::<Limit>().cloned();
         let marked = extensions.get::<Repeatable>().is_some();
         let method = it.request.method();
         let request = Request {
-            limit: limit.unwrap_or_else(|| request_timeout(method)),
+            limit: limit.unwrap_or_else(|| Limit::new(request_timeout(method))),
             is_repeatable: marked || READS.contains(&method),
             is_bound: method == "subscriptions/listen",
             trace: traced::outgoing(it.request.get_meta_mut()),

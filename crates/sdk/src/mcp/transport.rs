@@ -158,7 +158,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
         let (mut limit, mut trace) = (None, TraceContext::default());
         let (answers, until) = match &mut item {
             JsonRpcMessage::Request(it) => {
-                limit = it.request.extensions().get::<Limit>().map(|limit| limit.0);
+                limit = it.request.extensions().get::<Limit>().cloned();
                 if !it.request.get_meta().is_empty() {
                     trace = traced::outgoing(it.request.get_meta_mut());
                 }
@@ -189,7 +189,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
         let sending = match too_large {
             None if unheard => Ok(None),
             None => {
-                let properties = Properties { limit, trace: &trace };
+                let properties = Properties { limit: limit.as_ref(), trace: &trace };
                 Ok(Some(self.link.outbox.send_as(topic, payload.into(), until, &properties)))
             }
             Some(error) => Err(error),
