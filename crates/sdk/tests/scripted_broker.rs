@@ -327,6 +327,37 @@ async fn a_session_with_qos_0_does_not_outlive_a_blip() {
     assert!(bus.is_connected());
 }
 
+/// A client whose session is lost has told its caller that nothing came of it: then nothing does.
+#[tokio::test]
+async fn what_was_to_be_sent_in_a_session_that_is_lost_is_not_sent() {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    seen.qos = QoS::AtLeastOnce;
+    let session = open(&bus, &mut seen).await;
+    let mut changes = bus.changes();
+    seen.go_away();
+    while bus.is_connected() {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
+    assert!(!session.over().is_cancelled());
+    let calling = ask(&session, Duration::from_secs(3600));
+    let returning = async { seen.come_back(false) };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), returning);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    assert!(bus.discovered(PATIENCE).await);
+    bus.close().await;
+    loop {
+        match seen.next().await {
+            Seen::Publish(said) => assert_ne!(said.json()["method"], "tools/call"),
+            Seen::Disconnect(_) => break,
+            _ => {}
+        }
+    }
+}
+
 /// The broker has crashed: it has our session, and has lost the server's will. Its sessions have
 /// ended with its connection.
 #[tokio::test]

@@ -161,7 +161,7 @@ pub(crate) fn fault_for(error: &super::Error) -> ErrorData {
 
 fn kind(error: &super::Error) -> Fault {
     match error {
-        super::Error::NobodyReads { .. } => Fault::Gone,
+        super::Error::NobodyReads { .. } | super::Error::SessionLost => Fault::Gone,
         super::Error::Mqtt(cause)
             if matches!(cause.cause(), agentmq_client::Error::TooLarge { .. }) =>
         {

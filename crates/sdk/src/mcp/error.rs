@@ -56,6 +56,9 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
+    /// The broker has lost our session, and with it what had not been sent.
+    #[error("the broker has lost our session: this was not sent")]
+    SessionLost,
     /// The connection was ended by ourselves.
     #[error("the connection to the bus is closed")]
     Closed,
@@ -74,6 +77,7 @@ impl Error {
             Self::NobodyReads { .. } => "try again: another instance may have taken over",
             Self::Initialize { .. } => "see the server's log",
             Self::Timeout { .. } => "check that the other side runs, or wait longer",
+            Self::SessionLost => "try again",
             Self::Closed => "connect again",
         }
     }

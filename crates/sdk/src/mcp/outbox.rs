@@ -28,7 +28,7 @@ struct Job {
     is_request: bool,
     limit: Option<Limit>,
     made_at: Instant,
-    accepted: oneshot::Sender<Result<Ack, agentmq_client::Error>>,
+    accepted: oneshot::Sender<Result<Ack, Error>>,
 }
 
 /// What a sender waits for.
@@ -130,7 +130,7 @@ impl Job {
     }
 
     /// What is to be published: the broker keeps it for what is left of its time.
-    fn publish(self) -> (Publish, oneshot::Sender<Result<Ack, agentmq_client::Error>>) {
+    fn publish(self) -> (Publish, oneshot::Sender<Result<Ack, Error>>) {
         let Some(limit) = self.limit else { return (self.publish, self.accepted) };
         let left = limit.time.saturating_sub(self.made_at.elapsed());
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
@@ -140,26 +140,33 @@ impl Job {
 }
 
 /// Publishes what comes, while there is a connection. A request that has failed meanwhile is not
-/// made when there is one again.
+/// made when there is one again, nor is one of a session that the broker has lost meanwhile.
 async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
     let mut events = client.events();
     let (mut is_connected, mut has_ended) = (true, false);
+    let mut begun_at = None;
     loop {
         tokio::select! {
             biased;
             event = events.next(), if !has_ended => match event {
                 Some(Event::Disconnected { .. }) => is_connected = false,
-                Some(Event::Connected | Event::Resumed) => is_connected = true,
+                Some(Event::Resumed) => is_connected = true,
+                Some(Event::Connected) => (is_connected, begun_at) = (true, Some(Instant::now())),
                 Some(_) => {}
                 // What waits is told so.
                 None => (is_connected, has_ended) = (true, true),
             },
             job = queue.recv(), if is_connected => {
                 let Some(job) = job else { break };
-                if !job.is_given_up() {
-                    let (publish, accepted) = job.publish();
-                    let _ = accepted.send(client.publish(publish).await);
+                if job.is_given_up() {
+                    continue;
                 }
+                if job.is_request && begun_at.is_some_and(|begun_at| job.made_at < begun_at) {
+                    let _ = job.accepted.send(Err(Error::SessionLost));
+                    continue;
+                }
+                let (publish, accepted) = job.publish();
+                let _ = accepted.send(client.publish(publish).await.map_err(Error::from));
             }
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Broker {
 enum Order {
     Deliver(String, Vec<u8>, QoS),
     HangUp,
+    /// What it does not do until then. It has the client's session, or has lost it.
+    Answer(bool),
 }
 
 /// Topics whose messages are acknowledged otherwise than with success.
@@ -93,7 +95,18 @@ impl Broker {
 
     /// Breaks the connection. Who comes back and does not want to begin anew has its session.
     pub(crate) fn hang_up(&mut self) {
+        self.go_away();
+        self.come_back(true);
+    }
+
+    /// Breaks the connection, and answers no other.
+    pub(crate) fn go_away(&mut self) {
         self.orders.send(Order::HangUp).unwrap();
+    }
+
+    /// Answers again, with what it knew of the client or without it.
+    pub(crate) fn come_back(&mut self, has_session: bool) {
+        self.orders.send(Order::Answer(has_session)).unwrap();
     }
 }
 
@@ -109,29 +122,39 @@ pub(crate) async fn broker(connack: &[(&str, &str)]) -> (String, Broker) {
     let refused = Refused::default();
     let codes = refused.clone();
     tokio::spawn(async move {
-        let mut filters = Vec::new();
+        let mut kept = Kept { has_session: true, filters: Vec::new() };
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            serve(socket, &properties, &codes, &tell, (&mut given, &mut filters)).await;
+            if serve(socket, &properties, &codes, &tell, (&mut given, &mut kept)).await {
+                let Some(Order::Answer(has_session)) = given.recv().await else { return };
+                kept.has_session = has_session;
+            }
         }
     });
     (url, Broker { seen, orders, qos: QoS::AtMostOnce, refused })
 }
 
+/// What outlives a connection.
+struct Kept {
+    has_session: bool,
+    filters: Vec<(String, bool)>,
+}
+
+/// Returns whether it has hung up.
 async fn serve(
     mut socket: TcpStream,
     connack: &PropertiesBuf,
     refused: &Refused,
     tell: &mpsc::UnboundedSender<Seen>,
-    (orders, filters): (&mut mpsc::UnboundedReceiver<Order>, &mut Vec<(String, bool)>),
-) {
+    (orders, kept): (&mut mpsc::UnboundedReceiver<Order>, &mut Kept),
+) -> bool {
     let mut bytes = Vec::new();
     loop {
         while let Some(frame) = frame::cut(&bytes, usize::MAX).unwrap() {
             let body = &bytes[frame.body_at..frame.total];
             let packet = Packet::decode(frame.first, body, V5, &PropertyLimits::UNLIMITED).unwrap();
             let mut out = Vec::new();
-            answer(&packet, connack, refused, filters, &mut out);
+            answer(&packet, connack, refused, kept, &mut out);
             if let Some(seen) = note(&packet) {
                 let _ = tell.send(seen);
             }
@@ -140,9 +163,9 @@ async fn serve(
             let _ = socket.write_all(&out).await;
         }
         tokio::select! {
-            read = socket.read_buf(&mut bytes) => if read.unwrap_or(0) == 0 { return },
+            read = socket.read_buf(&mut bytes) => if read.unwrap_or(0) == 0 { return false },
             Some(order) = orders.recv() => {
-                let Order::Deliver(topic, payload, qos) = order else { return };
+                let Order::Deliver(topic, payload, qos) = order else { return true };
                 let mut out = Vec::new();
                 put(&topic, &payload, qos, &mut out);
                 socket.write_all(&out).await.unwrap();
@@ -155,16 +178,17 @@ fn answer(
     packet: &Packet<'_>,
     connack: &PropertiesBuf,
     refused: &Refused,
-    filters: &mut Vec<(String, bool)>,
+    kept: &mut Kept,
     out: &mut Vec<u8>,
 ) {
     match packet {
         Packet::Connect(connect) => {
-            let (reason, session_present) = (ReasonCode::Success, !connect.clean_start);
+            let (reason, session_present) =
+                (ReasonCode::Success, !connect.clean_start && kept.has_session);
             ConnAck { session_present, reason, properties: connack.view() }.encode(V5, out);
         }
         Packet::Subscribe(subscribe) => {
-            filters.extend(subscribed(subscribe));
+            kept.filters.extend(subscribed(subscribe));
             let reasons = subscribe.filters().map(|_| ReasonCode::GrantedQoS1);
             acknowledge(FilterAckKind::SubAck, subscribe.packet_id, reasons, out);
         }
@@ -176,7 +200,7 @@ fn answer(
             let code = refused.lock().unwrap().get(publish.topic).copied();
             let code = code.unwrap_or(ReasonCode::Success);
             Ack::new(AckKind::PubAck, publish.packet_id, code).encode(V5, out);
-            if filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
+            if kept.filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
                 put(publish.topic, publish.payload, QoS::AtMostOnce, out);
             }
         }
