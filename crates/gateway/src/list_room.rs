@@ -3,8 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agentmq_sdk::weight;
+
 use crate::follow::SERVERS;
-use crate::room::{Full, Room, weight};
+use crate::room::{Full, Room};
 
 /// For the lists of a process that has one connection.
 pub(crate) fn of_connection() -> Room {

@@ -10,5 +10,7 @@ pub mod mcp;
 mod recent;
 pub mod tools;
 mod trace_context;
+mod weight;
 
 pub use trace_context::TraceContext;
+pub use weight::weight;

@@ -315,11 +315,11 @@ const LISTENING: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use agentmq_sdk::weight;
     use futures_util::StreamExt;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::room::weight;
 
     fn client(message: Value) -> ClientJsonRpcMessage {
         serde_json::from_value(message).unwrap()

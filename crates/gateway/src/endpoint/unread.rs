@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentmq_sdk::mcp::{Fault, fault};
+use agentmq_sdk::weight;
 use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use rmcp::model::{ErrorData, Extensions as RequestExtensions};
 use serde::Serialize;
 
 use crate::endpoint::lines::LINES;
-use crate::room::{Full, Room, Taken, weight};
+use crate::room::{Full, Room, Taken};
 
 /// Room for what is said. Notifications have one of their own: whoever says them was not asked, and
 /// must not take that of answers.

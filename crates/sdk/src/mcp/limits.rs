@@ -12,7 +12,8 @@ pub const ONLINE_BYTES: usize = 64 << 10;
 /// Server instances that a client remembers. Further ones are dropped and counted.
 pub const INSTANCES: usize = 10_000;
 
-/// Bytes of their online messages in all. What would exceed it is dropped and counted.
+/// Bytes that all of them take, about ([`crate::weight`]). What would exceed it is dropped and
+/// counted.
 pub const DIRECTORY_BYTES: usize = 32 << 20;
 
 /// Sessions of one server. Further clients get an error.
@@ -63,7 +64,7 @@ pub const PRESENCE_PATIENCE: Duration = Duration::from_secs(2);
 /// Requests that a side of a session remembers, to know one that comes twice.
 pub const RECENT_REQUESTS: usize = 256;
 
-/// Bytes of what tells them apart. Longer Correlation Data tells nothing.
+/// Bytes of what tells them apart. Longer Correlation Data, or a longer identifier, tells nothing.
 pub const CORRELATION_BYTES: usize = 64;
 
 /// How long a server keeps what it knows of a client without a handshake that asks nothing.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Instance, ONLINE_BYTES};
+use crate::weight;
 
 /// A server instance that is online, and what it says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +62,13 @@ impl Online {
     #[must_use]
     pub fn is_stateless(&self) -> bool {
         self.supported_versions().any(|it| it == ProtocolVersion::NO_INITIALIZE.as_str())
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        let Self { instance, description, meta } = self;
+        let texts = instance.id().len() + instance.name().len() + description.len();
+        texts + weight(meta.to_string().as_bytes())
     }
 
     /// Says which revisions it speaks. Something else than an object in its place stays.

@@ -10,14 +10,14 @@ use super::{DIRECTORY_BYTES, INSTANCES, Instance, Online};
 pub struct Directory {
     by_name: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Entry>>,
     count: usize,
-    /// Of all online messages.
-    bytes: usize,
+    /// Bytes that all of them take, about.
+    weight: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     online: Arc<Online>,
-    bytes: usize,
+    weight: usize,
 }
 
 /// What a message on a presence topic has changed.
@@ -76,15 +76,16 @@ impl Directory {
         let before = self.by_name.get(instance.name()).and_then(|ids| ids.get(instance.id()));
         let (others, freed) = match before {
             Some(entry) if *entry.online == online => return Change::Nothing,
-            Some(entry) => (self.count - 1, entry.bytes),
+            Some(entry) => (self.count - 1, entry.weight),
             None => (self.count, 0),
         };
-        let bytes = self.bytes - freed + payload.len();
-        if others >= INSTANCES || bytes > DIRECTORY_BYTES {
+        let weight = online.weight();
+        let all = self.weight - freed + weight;
+        if others >= INSTANCES || all > DIRECTORY_BYTES {
             return Change::Dropped;
         }
-        (self.count, self.bytes) = (others + 1, bytes);
-        let entry = Entry { online: Arc::new(online), bytes: payload.len() };
+        (self.count, self.weight) = (others + 1, all);
+        let entry = Entry { online: Arc::new(online), weight };
         let ids = self.by_name.entry(instance.name().into()).or_default();
         ids.insert(instance.id().into(), entry);
         Change::Came
@@ -93,7 +94,7 @@ impl Directory {
     fn went(&mut self, instance: &Instance) -> Change {
         let Some(ids) = self.by_name.get_mut(instance.name()) else { return Change::Nothing };
         let Some(entry) = ids.remove(instance.id()) else { return Change::Nothing };
-        self.bytes -= entry.bytes;
+        self.weight -= entry.weight;
         if ids.is_empty() {
             self.by_name.remove(instance.name());
         }
@@ -162,16 +163,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_short_as_text_has_a_bound_by_what_it_takes() {
+        let mut directory = Directory::default();
+        let objects = [r#"{"a":1}"#; 4096].join(",");
+        let params = format!(r#"{{"meta":[{objects}]}}"#);
+        let online = format!(r#"{{"method":"notifications/server/online","params":{params}}}"#);
+        assert!(online.len() < ONLINE_BYTES);
+        let came = (0..100).filter(|number| {
+            let one = instance(&format!("s{number}"), "a");
+            directory.heard(&one, online.as_bytes()) == Change::Came
+        });
+        assert_eq!(came.count(), DIRECTORY_BYTES / (4096 * (8 + 640 + 64)));
+    }
+
+    #[test]
+    fn as_many_as_may_be_have_room_as_servers_are() {
+        let mut directory = Directory::default();
+        let online = |id: &str| Online {
+            instance: instance(id, "example/calculator"),
+            description: "Adds, multiplies, and tells how it came to what it says".to_owned(),
+            meta: serde_json::Value::Null,
+        };
+        for number in 0..INSTANCES {
+            let one = online(&format!("agentmq-{number:016}"));
+            let said = one.speaking(rmcp::model::ProtocolVersion::KNOWN_VERSIONS);
+            assert_eq!(directory.heard(&said.instance, &said.encode()), Change::Came);
+        }
+    }
+
+    #[test]
     fn its_bytes_have_a_bound_too() {
         let mut directory = Directory::default();
         let text = "x".repeat(ONLINE_BYTES - 100);
         let params = format!(r#"{{"description":"{text}"}}"#);
         let long = format!(r#"{{"method":"notifications/server/online","params":{params}}}"#);
-        let room = DIRECTORY_BYTES / long.len();
-        for number in 0..room {
+        let came = (0..INSTANCES).take_while(|number| {
             let one = instance(&format!("s{number}"), "a");
-            assert_eq!(directory.heard(&one, long.as_bytes()), Change::Came);
-        }
+            directory.heard(&one, long.as_bytes()) == Change::Came
+        });
+        assert_eq!(came.count(), DIRECTORY_BYTES / (text.len() + 520));
         let more = instance("more", "a");
         assert_eq!(directory.heard(&more, long.as_bytes()), Change::Dropped);
         assert_eq!(directory.heard(&instance("s0", "a"), ONLINE), Change::Came);
@@ -179,6 +209,6 @@ mod tests {
         for online in directory.clone().all() {
             directory.heard(&online.instance, b"");
         }
-        assert_eq!((directory.bytes, directory.is_empty()), (0, true));
+        assert_eq!((directory.weight, directory.is_empty()), (0, true));
     }
 }

@@ -6,21 +6,22 @@ use agentmq_agents::{Card, Status};
 use serde_json::Value;
 
 use super::{CARD_BYTES, CARDS, CARDS_BYTES, McpOrigin};
+use crate::weight;
 
 /// The cards that a client has seen.
 #[derive(Debug, Clone, Default)]
 pub struct Cards {
     servers: BTreeMap<String, Heard>,
     tools: BTreeMap<String, Heard>,
-    /// Of all of them, as they came.
-    bytes: usize,
+    /// Bytes that all of them take, about.
+    weight: usize,
 }
 
-/// A card, and its size as it came.
+/// A card, and the bytes that it takes, about.
 #[derive(Debug, Clone)]
 struct Heard {
     card: Card,
-    bytes: usize,
+    weight: usize,
 }
 
 /// A tool, as its card and its server's have it.
@@ -117,11 +118,11 @@ impl Cards {
     }
 
     pub(crate) fn heard_server(&mut self, name: &str, payload: &[u8]) -> Change {
-        heard(&mut self.servers, &mut self.bytes, name, payload)
+        heard(&mut self.servers, &mut self.weight, name, payload)
     }
 
     pub(crate) fn heard_tool(&mut self, name: &str, payload: &[u8]) -> Change {
-        heard(&mut self.tools, &mut self.bytes, name, payload)
+        heard(&mut self.tools, &mut self.weight, name, payload)
     }
 }
 
@@ -134,18 +135,19 @@ fn heard(
 ) -> Change {
     if payload.is_empty() {
         let Some(before) = cards.remove(name) else { return Change::Nothing };
-        *all -= before.bytes;
+        *all -= before.weight;
         return Change::Changed;
     }
     let before = cards.get(name);
-    let after = *all - before.map_or(0, |it| it.bytes) + payload.len();
+    let weight = name.len() + weight(payload);
+    let after = *all - before.map_or(0, |it| it.weight) + weight;
     let is_one_too_many = cards.len() >= CARDS && before.is_none();
     if payload.len() > CARD_BYTES || after > CARDS_BYTES || is_one_too_many {
         return Change::Dropped;
     }
     let Some(card) = Card::parse(payload) else { return Change::Dropped };
     let is_news = before.is_none_or(|before| before.card != card);
-    cards.insert(name.to_owned(), Heard { card, bytes: payload.len() });
+    cards.insert(name.to_owned(), Heard { card, weight });
     *all = after;
     if is_news { Change::Changed } else { Change::Nothing }
 }
@@ -197,14 +199,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_short_as_text_has_a_bound_by_what_it_takes() {
+        let mut cards = Cards::default();
+        let card = format!(r#"{{"input_schema":[{}]}}"#, [r#"{"a":1}"#; 16384].join(","));
+        assert!(card.len() < CARD_BYTES);
+        let came = (0..20).filter(|number| {
+            cards.heard_tool(&number.to_string(), card.as_bytes()) == Change::Changed
+        });
+        assert_eq!(came.count(), CARDS_BYTES / (16384 * (8 + 640 + 64)));
+    }
+
+    #[test]
     fn large_cards_have_a_bound_together() {
         let mut cards = Cards::default();
         let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(CARD_BYTES - 18));
         assert_eq!(large.len(), CARD_BYTES);
-        for number in 0..CARDS_BYTES / CARD_BYTES {
-            let heard = cards.heard_tool(&number.to_string(), large.as_bytes());
-            assert_eq!(heard, Change::Changed);
-        }
+        let large_ones = (0..CARDS).take_while(|number| {
+            cards.heard_tool(&number.to_string(), large.as_bytes()) == Change::Changed
+        });
+        assert_eq!(large_ones.count(), CARDS_BYTES / (CARD_BYTES + 1155));
+        let small_ones = (0..CARDS)
+            .take_while(|number| cards.heard_server(&number.to_string(), b"{}") == Change::Changed);
+        assert!(small_ones.count() < CARD_BYTES / 640);
         for _ in 0..2 {
             assert_eq!(cards.heard_server("s", b"{}"), Change::Dropped);
             assert_eq!(cards.heard_tool("1", large.as_bytes()), Change::Nothing);
