@@ -18,7 +18,7 @@ use super::inbox::{Incoming, Outlet};
 use super::link::Link;
 use super::outbox::{Properties, Until};
 use super::wire::{Arrived, Received, disconnected, read, taken};
-use super::{Error, IDLE, OPEN_REQUESTS, RECENT_REQUESTS, TAKEN_AFTER, traced};
+use super::{CORRELATION_BYTES, Error, IDLE, OPEN_REQUESTS, RECENT_REQUESTS, TAKEN_AFTER, traced};
 use crate::TraceContext;
 use crate::recent::Recent;
 
@@ -33,8 +33,9 @@ pub struct MqttTransport<R> {
     control: Option<String>,
     /// Requests of the other side that have no answer yet, and the traces they belong to.
     open: Open,
-    /// Those of late, by their Correlation Data.
-    recent: Recent<Arc<[u8]>>,
+    /// Those of late, by their Correlation Data and identifiers: not everybody has another one of
+    /// either for each request.
+    recent: Recent<(Arc<[u8]>, RequestId)>,
     /// It has no beginning: the end is when nothing was asked for a while, and nobody is told.
     is_stateless: bool,
     /// The other side has ended the session, or is gone.
@@ -75,9 +76,14 @@ impl<R: ServiceRole> MqttTransport<R> {
 
     /// Whether a request has come before: its sender's acknowledgement was lost with a connection.
     fn is_repeated(&mut self, message: &RxJsonRpcMessage<R>, arrived: &Arrived) -> bool {
-        let is_request = matches!(message, JsonRpcMessage::Request(_));
-        let correlation = arrived.correlation.as_ref().filter(|_| is_request);
-        correlation.is_some_and(|it| !self.recent.is_new(it.clone()))
+        let JsonRpcMessage::Request(request) = message else { return false };
+        let Some(correlation) = &arrived.correlation else { return false };
+        // What is remembered has a bound.
+        let is_short = match &request.id {
+            RequestId::Number(_) => true,
+            RequestId::String(id) => id.len() <= CORRELATION_BYTES,
+        };
+        is_short && !self.recent.is_new((correlation.clone(), request.id.clone()))
     }
 
     /// Notes a request of the other side; `false` when there are too many.
