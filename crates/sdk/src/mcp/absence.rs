@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Directory, Instance, PRESENCE_PATIENCE};
+use super::{Directory, Instance, MARK_PATIENCE, PRESENCE_PATIENCE};
 
 /// Whether there is a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,25 +31,43 @@ impl Connected {
 
 /// Who says that he is online once more, now that we are back. A server whose words are of QoS 0
 /// may have gone and we were not told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RollCall {
+    /// All of them stand in the directory.
     present: HashSet<Instance>,
-    /// When whoever has said nothing is gone.
-    pub(crate) ends_at: Option<Instant>,
+    is_marked: bool,
+    /// When whoever has said nothing is gone. Without the mark it is not known who that is.
+    pub(crate) ends_at: Instant,
 }
 
 impl RollCall {
-    pub(crate) fn heard(&mut self, instance: &Instance) {
-        self.present.insert(instance.clone());
+    /// One that begins now.
+    pub(crate) fn new() -> Self {
+        let ends_at = Instant::now() + MARK_PATIENCE;
+        Self { present: HashSet::new(), is_marked: false, ends_at }
+    }
+
+    /// An instance has said something, which the directory has taken in.
+    pub(crate) fn heard(&mut self, instance: &Instance, directory: &Directory) {
+        if directory.has(instance) {
+            self.present.insert(instance.clone());
+        } else {
+            self.present.remove(instance);
+        }
     }
 
     /// The mark behind the retained messages has come.
     pub(crate) fn marked(&mut self) {
-        self.ends_at = Some(Instant::now() + PRESENCE_PATIENCE);
+        self.is_marked = true;
+        self.ends_at = Instant::now() + PRESENCE_PATIENCE;
     }
 
     /// Those of the directory who have said nothing.
     pub(crate) fn missing(&self, directory: &Directory) -> Vec<Instance> {
+        if !self.is_marked {
+            tracing::debug!("no mark came: servers that went meanwhile are not known");
+            return Vec::new();
+        }
         let all = directory.all().map(|online| &online.instance);
         all.filter(|instance| !self.present.contains(instance)).cloned().collect()
     }
@@ -78,13 +96,22 @@ mod tests {
 
     #[test]
     fn who_says_nothing_is_missing() {
-        let (mut directory, mut roll) = (Directory::default(), RollCall::default());
-        let [first, second] = ["s1", "s2"].map(|id| Instance::new(id, "a").unwrap());
+        let (mut directory, mut roll) = (Directory::default(), RollCall::new());
+        let [first, second, third] = ["s1", "s2", "s3"].map(|id| Instance::new(id, "a").unwrap());
         for it in [&first, &second] {
             directory.heard(it, br#"{"method":"notifications/server/online"}"#);
         }
-        roll.heard(&first);
-        roll.heard(&Instance::new("s3", "a").unwrap());
+        roll.heard(&first, &directory);
+        // What it said was not taken in.
+        roll.heard(&third, &directory);
+        assert_eq!(roll.present.len(), 1);
+        assert!(roll.missing(&directory).is_empty(), "it is not known that these are all");
+        let without = roll.ends_at;
+        roll.marked();
+        assert!(roll.ends_at < without);
         assert_eq!(roll.missing(&directory), [second]);
+        directory.heard(&first, b"");
+        roll.heard(&first, &directory);
+        assert!(roll.present.is_empty());
     }
 }

@@ -141,7 +141,7 @@ impl Pump {
             Connected::Until(time) => Some(time),
             Connected::Yes | Connected::No => None,
         };
-        (gives_up_at, self.roll.as_ref().and_then(|roll| roll.ends_at))
+        (gives_up_at, self.roll.as_ref().map(|roll| roll.ends_at))
     }
 
     fn give_up(&mut self) {
@@ -183,15 +183,13 @@ impl Pump {
     /// Has all who are online say so once more.
     fn call_roll(&mut self) {
         self.mark += 1;
-        self.roll = Some(RollCall::default());
+        self.roll = Some(RollCall::new());
         let (link, presence) = (self.shared.link.clone(), self.presence.clone());
         let (marker, mark) = (self.marker.clone(), mark(self.mark));
         tokio::spawn(async move {
             let reasons = link.client.subscribe_all(presence, PropertiesBuf::new()).await;
             if reasons.is_ok_and(|reasons| reasons.iter().all(|it| !it.is_error())) {
                 drop(link.outbox.send(&marker, mark, Until::Queued));
-            } else {
-                tracing::debug!("servers that went meanwhile are not known");
             }
         });
     }
@@ -215,13 +213,13 @@ impl Pump {
         }
         match Topic::parse(&message.topic) {
             Some(Topic::Presence(instance)) => {
-                if let Some(roll) = self.roll.as_mut().filter(|_| !message.payload.is_empty()) {
-                    roll.heard(&instance);
-                }
                 if !message.retain && self.may_have_begun_anew(&instance) {
                     self.presence(&instance, &message.topic, b"");
                 }
                 self.presence(&instance, &message.topic, &message.payload);
+                if let Some(roll) = &mut self.roll {
+                    roll.heard(&instance, &lock(&self.shared.directory));
+                }
             }
             Some(Topic::Capability(instance)) => self.forward(&instance, message),
             Some(Topic::Rpc { client, instance }) if client == self.shared.link.client_id() => {

@@ -57,6 +57,10 @@ pub const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// not come back has servers work in vain no longer than that.
 pub const AWAY: Duration = Duration::from_secs(15);
 
+/// How long a client that is back waits for the mark behind the retained presence. Without it the
+/// servers that went meanwhile are not known.
+pub const MARK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long the retained presence may take to come in behind what was to mark its end, before a
 /// server that has none counts as gone: some brokers send retained messages in their own time.
 pub const PRESENCE_PATIENCE: Duration = Duration::from_secs(2);
