@@ -327,6 +327,42 @@ async fn a_session_with_qos_0_does_not_outlive_a_blip() {
     assert!(bus.is_connected());
 }
 
+/// Its caller has heard that nothing comes of it.
+#[tokio::test]
+async fn what_is_given_up_while_away_is_not_sent() {
+    let (url, mut seen) = broker(&[]).await;
+    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
+    for _ in 0..3 {
+        seen.next().await; // CONNECT, SUBSCRIBE, the marker
+    }
+    seen.qos = QoS::AtLeastOnce;
+    let session = open(&bus, &mut seen).await;
+    let mut changes = bus.changes();
+    seen.go_away();
+    while bus.is_connected() {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
+    let late = ask(&session, Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(fault_of(&late), Some(Fault::Timeout));
+    seen.come_back(true);
+    let calling = ask(&session, Duration::from_millis(1500));
+    let reading = async {
+        let mut methods = Vec::new();
+        while methods.len() < 2 {
+            if let Seen::Publish(said) = seen.next().await
+                && said.topic == RPC
+            {
+                methods.push(said.json()["method"].clone());
+            }
+        }
+        methods
+    };
+    let (_, mut methods) = tokio::join!(calling, reading);
+    // That the first one is taken back is said in its own time.
+    methods.sort_by_key(Value::to_string);
+    assert_eq!(methods, ["notifications/cancelled", "tools/call"]);
+}
+
 /// A client whose session is lost has told its caller that nothing came of it: then nothing does.
 #[tokio::test]
 async fn what_was_to_be_sent_in_a_session_that_is_lost_is_not_sent() {
