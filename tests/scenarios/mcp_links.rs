@@ -256,7 +256,7 @@ async fn a_call_outlives_a_blip_at_mosquitto() {
 async fn what_is_given_up_meanwhile_is_never_asked() {
     let broker = crate::broker("");
     for revision in ERAS {
-        let mut part = Part::start(&url(&broker), revision).await;
+        let part = Part::start(&url(&broker), revision).await;
         part.go.send_replace(true);
         let link = Link::to(&url(&broker)).await;
         let (bus, session) = connect(&link.url, LONG).await;

@@ -86,7 +86,8 @@ impl<R: ServiceRole> MqttTransport<R> {
         is_short && !self.recent.is_new((correlation.clone(), request.id.clone()))
     }
 
-    /// Notes a request of the other side; `false` when there are too many.
+    /// Notes a request of the other side; `false` when there are too many, or it takes back one
+    /// that is not there.
     fn admit(&self, message: &mut RxJsonRpcMessage<R>, arrived: &Arrived) -> bool {
         match message {
             JsonRpcMessage::Request(it) => {
@@ -108,7 +109,9 @@ impl<R: ServiceRole> MqttTransport<R> {
                 if let Ok(cancelled) = cancelled
                     && let Some(id) = &cancelled.params.request_id
                 {
-                    lock(&self.open).remove(id);
+                    // Where there is no session it may come first of all, of a request that was
+                    // never sent, and `rmcp` does not begin with it.
+                    return lock(&self.open).remove(id).is_some() || !self.is_stateless;
                 }
             }
             _ => {}
