@@ -39,7 +39,8 @@ pub const CARDS: usize = 10_000;
 /// Bytes of a card. A larger one is dropped and counted.
 pub const CARD_BYTES: usize = 256 << 10;
 
-/// Bytes that all cards take which a client remembers, about ([`crate::weight`]). What would exceed it is dropped and counted.
+/// Bytes that all cards take which a client remembers, about ([`crate::weight`]). What would exceed
+/// it is dropped and counted.
 pub const CARDS_BYTES: usize = 32 << 20;
 
 /// Bytes of a message, as the broker is told (Maximum Packet Size).
