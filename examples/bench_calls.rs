@@ -49,10 +49,8 @@ async fn main() -> Result<(), Failed> {
         calls.sort_unstable();
         let place = |part: usize| calls[calls.len() * part / 100].as_micros() as u64;
         let (p50_us, p99_us) = (place(50), place(99));
-        println!(
-            "{}",
-            json!({ "binding": binding, "callers": callers, "url": url, "p50_us": p50_us, "p99_us": p99_us })
-        );
+        let of = json!({ "binding": binding, "callers": callers, "url": url });
+        println!("{}", json!({ "of": of, "p50_us": p50_us, "p99_us": p99_us }));
     }
     Ok(())
 }
