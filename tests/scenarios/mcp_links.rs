@@ -203,15 +203,34 @@ async fn is_connected(bus: &Bus, connected: bool) {
     within("notice of the link", noticed).await;
 }
 
+/// A client over a link that can be cut, and its call, which the tool has begun.
+struct UnderWay {
+    part: Part,
+    link: Link,
+    bus: Bus,
+    session: Session,
+    waiting: Called,
+    progress: mpsc::UnboundedSender<f64>,
+    reports: mpsc::UnboundedReceiver<f64>,
+}
+
+impl UnderWay {
+    async fn start(url: &str, revision: &str, away: Duration) -> Self {
+        let mut part = Part::start(url, revision).await;
+        let link = Link::to(url).await;
+        let (bus, session) = connect(&link.url, away).await;
+        let (progress, reports) = mpsc::unbounded_channel();
+        let waiting = ask(&session, &progress);
+        assert_eq!(part.told().await, "called");
+        Self { part, link, bus, session, waiting, progress, reports }
+    }
+}
+
 /// What is answered while the client is away it gets when it is back, and nothing is done twice.
 async fn a_call_outlives_a_blip(url: &str, revision: &str) {
-    let mut part = Part::start(url, revision).await;
-    let link = Link::to(url).await;
-    let (bus, session) = connect(&link.url, LONG).await;
+    let UnderWay { mut part, link, bus, session, waiting, progress, mut reports } =
+        UnderWay::start(url, revision, LONG).await;
     assert_eq!(session.is_stateless(), revision == ERAS[1]);
-    let (progress, mut reports) = mpsc::unbounded_channel();
-    let waiting = ask(&session, &progress);
-    assert_eq!(part.told().await, "called");
     link.close();
     is_connected(&bus, false).await;
     assert!(!session.over().is_cancelled() && !bus.directory().is_empty());
@@ -278,12 +297,8 @@ async fn what_is_given_up_meanwhile_is_never_asked() {
 /// Who stays away is told of, though later, and what was under way ends on both sides; who then
 /// comes back begins anew.
 async fn who_stays_away_is_missed(url: &str, revision: &str) {
-    let mut part = Part::start(url, revision).await;
-    let link = Link::to(url).await;
-    let (bus, session) = connect(&link.url, Duration::from_secs(1)).await;
-    let (progress, _reports) = mpsc::unbounded_channel();
-    let waiting = ask(&session, &progress);
-    assert_eq!(part.told().await, "called");
+    let UnderWay { mut part, link, bus, session, waiting, progress, .. } =
+        UnderWay::start(url, revision, Duration::from_secs(1)).await;
     link.close();
     is_connected(&bus, false).await;
     // Never sent, since nobody waits for it when it could be.
@@ -325,12 +340,8 @@ async fn who_stays_away_is_missed_at_mosquitto() {
 async fn a_server_that_goes_meanwhile_is_missed() {
     let broker = crate::broker("");
     for revision in ERAS {
-        let mut part = Part::start(&url(&broker), revision).await;
-        let link = Link::to(&url(&broker)).await;
-        let (bus, session) = connect(&link.url, LONG).await;
-        let (progress, _reports) = mpsc::unbounded_channel();
-        let waiting = ask(&session, &progress);
-        assert_eq!(part.told().await, "called");
+        let UnderWay { part, link, bus, session: _session, waiting, .. } =
+            UnderWay::start(&url(&broker), revision, LONG).await;
         link.close();
         is_connected(&bus, false).await;
         part.server.close().await;
@@ -346,12 +357,8 @@ async fn a_server_that_goes_meanwhile_is_missed() {
 async fn a_session_that_the_broker_has_lost_is_over() {
     let broker = crate::broker("");
     for revision in ERAS {
-        let mut part = Part::start(&url(&broker), revision).await;
-        let link = Link::to(&url(&broker)).await;
-        let (bus, session) = connect(&link.url, LONG).await;
-        let (progress, _reports) = mpsc::unbounded_channel();
-        let waiting = ask(&session, &progress);
-        assert_eq!(part.told().await, "called");
+        let UnderWay { mut part, link, bus, session: _session, waiting, progress, .. } =
+            UnderWay::start(&url(&broker), revision, LONG).await;
         link.close();
         is_connected(&bus, false).await;
         // Whoever has the same client id has ended its session.
@@ -375,12 +382,8 @@ async fn a_session_that_the_broker_has_lost_is_over() {
 async fn a_broker_that_keeps_no_session_ends_those_that_it_carried() {
     let broker = crate::broker("[limits]\nsession_expiry_secs = 0\n");
     for revision in ERAS {
-        let mut part = Part::start(&url(&broker), revision).await;
-        let link = Link::to(&url(&broker)).await;
-        let (bus, session) = connect(&link.url, LONG).await;
-        let (progress, _reports) = mpsc::unbounded_channel();
-        let waiting = ask(&session, &progress);
-        assert_eq!(part.told().await, "called");
+        let UnderWay { mut part, link, bus, session: _session, waiting, .. } =
+            UnderWay::start(&url(&broker), revision, LONG).await;
         link.close();
         assert_eq!(loss_of(waiting).await, Some(Fault::Gone));
         part.missed().await;

@@ -1,5 +1,6 @@
 //! Changes that a server without sessions is listened to for.
 
+use std::path::Path;
 use std::time::Instant;
 
 use agentmq_testkit::PATIENCE;
@@ -8,15 +9,21 @@ use serde_json::{Value, json};
 use crate::mcp_program::{Lines, bridge, names, text, url, wait_for_trace};
 use crate::mcp_stateless_parts::{expose_stateless, meta};
 
+/// A host that has listed the tools, and for which the bridge listens.
+fn listening(url: &str, trace: &Path) -> Lines {
+    let mut host = bridge(url, &[]);
+    let listed = host.request("tools/list", &json!({}));
+    assert_eq!(names(&listed, "tools").len(), 8, "{listed}");
+    wait_for_trace(trace, "listening []");
+    host
+}
+
 #[test]
 fn a_host_hears_of_changes_by_listening() {
     let broker = crate::broker("");
     let trace = broker.folder().join("trace");
     let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut host = bridge(&url(&broker), &[]);
-    let listed = host.request("tools/list", &json!({}));
-    assert_eq!(names(&listed, "tools").len(), 8, "{listed}");
-    wait_for_trace(&trace, "listening []");
+    let mut host = listening(&url(&broker), &trace);
     assert_eq!(text(&host.call("calc__grow", &json!({}))), "grown");
     let changed = "notifications/tools/list_changed";
     host.wait_for("change of the list", |line| line["method"] == changed);
@@ -35,10 +42,7 @@ fn what_a_program_did_while_nobody_listened_is_asked_for() {
     let broker = crate::broker("");
     let trace = broker.folder().join("trace");
     let _exposed = expose_stateless(&url(&broker), "calc", &trace);
-    let mut host = bridge(&url(&broker), &[]);
-    let listed = host.request("tools/list", &json!({}));
-    assert_eq!(names(&listed, "tools").len(), 8, "{listed}");
-    wait_for_trace(&trace, "listening []");
+    let mut host = listening(&url(&broker), &trace);
     assert_eq!(text(&host.call("calc__grow", &json!({ "unheard": true }))), "grown");
     let changed = "notifications/tools/list_changed";
     host.wait_for("change of the list", |line| line["method"] == changed);

@@ -171,14 +171,33 @@ async fn names_that_cannot_be_are_refused_before_anything_is_sent() {
     assert!(matches!(cause.cause(), ClientError::Connect { .. }), "{unreachable}");
 }
 
-/// A client and a server that is played: it answers `initialize`, and nothing else.
-async fn session() -> (Bus, Session, script::Broker) {
+/// A client that has connected and asked who is there.
+async fn connected() -> (Bus, script::Broker) {
     let (url, mut seen) = broker(&[]).await;
     let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
     for _ in 0..3 {
         seen.next().await; // CONNECT, SUBSCRIBE, the marker
     }
+    (bus, seen)
+}
+
+/// A client and a server that is played: it answers `initialize`, and nothing else.
+async fn session() -> (Bus, Session, script::Broker) {
+    let (bus, mut seen) = connected().await;
     let session = open(&bus, &mut seen).await;
+    (bus, session, seen)
+}
+
+/// The same, with QoS 1, and the client has noticed that the broker is not there.
+async fn away() -> (Bus, Session, script::Broker) {
+    let (bus, mut seen) = connected().await;
+    seen.qos = QoS::AtLeastOnce;
+    let session = open(&bus, &mut seen).await;
+    let mut changes = bus.changes();
+    seen.go_away();
+    while bus.is_connected() {
+        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
+    }
     (bus, session, seen)
 }
 
@@ -330,18 +349,7 @@ async fn a_session_with_qos_0_does_not_outlive_a_blip() {
 /// Its caller has heard that nothing comes of it.
 #[tokio::test]
 async fn what_is_given_up_while_away_is_not_sent() {
-    let (url, mut seen) = broker(&[]).await;
-    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    for _ in 0..3 {
-        seen.next().await; // CONNECT, SUBSCRIBE, the marker
-    }
-    seen.qos = QoS::AtLeastOnce;
-    let session = open(&bus, &mut seen).await;
-    let mut changes = bus.changes();
-    seen.go_away();
-    while bus.is_connected() {
-        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
-    }
+    let (_bus, session, mut seen) = away().await;
     let late = ask(&session, Duration::from_millis(20)).await.unwrap_err();
     assert_eq!(fault_of(&late), Some(Fault::Timeout));
     seen.come_back(true);
@@ -366,18 +374,7 @@ async fn what_is_given_up_while_away_is_not_sent() {
 /// A client whose session is lost has told its caller that nothing came of it: then nothing does.
 #[tokio::test]
 async fn what_was_to_be_sent_in_a_session_that_is_lost_is_not_sent() {
-    let (url, mut seen) = broker(&[]).await;
-    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    for _ in 0..3 {
-        seen.next().await; // CONNECT, SUBSCRIBE, the marker
-    }
-    seen.qos = QoS::AtLeastOnce;
-    let session = open(&bus, &mut seen).await;
-    let mut changes = bus.changes();
-    seen.go_away();
-    while bus.is_connected() {
-        assert!(timeout(PATIENCE, changes.next()).await.unwrap());
-    }
+    let (bus, session, mut seen) = away().await;
     assert!(!session.over().is_cancelled());
     let calling = ask(&session, Duration::from_secs(3600));
     let returning = async { seen.come_back(false) };
@@ -398,11 +395,7 @@ async fn what_was_to_be_sent_in_a_session_that_is_lost_is_not_sent() {
 /// ended with its connection.
 #[tokio::test]
 async fn a_server_that_says_once_more_that_it_is_there_has_begun_anew() {
-    let (url, mut seen) = broker(&[]).await;
-    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    for _ in 0..3 {
-        seen.next().await; // CONNECT, SUBSCRIBE, the marker
-    }
+    let (bus, mut seen) = connected().await;
     let presence = "$mcp-server/presence/s1/demo/calc";
     let online = br#"{"method":"notifications/server/online"}"#;
     seen.qos = QoS::AtLeastOnce;
@@ -433,11 +426,7 @@ async fn a_server_that_says_once_more_that_it_is_there_has_begun_anew() {
 /// Its will was of QoS 0: the broker has not kept it for us.
 #[tokio::test]
 async fn a_server_that_went_unheard_during_a_blip_is_gone() {
-    let (url, mut seen) = broker(&[]).await;
-    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    for _ in 0..3 {
-        seen.next().await; // CONNECT, SUBSCRIBE, the marker
-    }
+    let (bus, mut seen) = connected().await;
     let presence = |id: &str| format!("$mcp-server/presence/{id}/calc");
     let online = br#"{"method":"notifications/server/online"}"#;
     let mut changes = bus.changes();
@@ -462,11 +451,7 @@ async fn a_server_that_went_unheard_during_a_blip_is_gone() {
 
 /// Two played instances that need no session, and a client that has found them.
 async fn stateless() -> (Bus, Session, script::Broker) {
-    let (url, mut seen) = broker(&[]).await;
-    let bus = Bus::connect(options(&url, "c1"), BusConfig::default()).await.unwrap();
-    for _ in 0..3 {
-        seen.next().await; // CONNECT, SUBSCRIBE, the marker
-    }
+    let (bus, mut seen) = connected().await;
     let meta = json!({ "supportedVersions": ["2026-07-28"] });
     let online = json!({ "method": "notifications/server/online", "params": { "meta": meta } });
     for id in ["a", "b"] {
