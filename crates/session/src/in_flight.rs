@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use agentmq_codec::QoS;
 
-use crate::kept_deliveries::KeptDeliveries;
+use crate::kept_deliveries::{IDLE_SLOTS, KeptDeliveries};
 use crate::limits::window_span;
 use crate::{Delivery, Keep};
 
@@ -323,7 +323,7 @@ impl Window {
             self.front = ((usize::from(self.front) + 1) % IDS) as u16;
             self.owed_from = self.owed_from.saturating_sub(1);
         }
-        if self.ring.is_empty() && self.ring.capacity() > KEPT {
+        if self.ring.is_empty() && self.ring.capacity() > IDLE_SLOTS {
             self.ring = VecDeque::new();
         }
         if self.ring.is_empty() && self.kept.as_ref().is_some_and(|kept| kept.is_large()) {
@@ -349,8 +349,6 @@ impl InFlight {
 
 /// Packet identifiers there are.
 const IDS: usize = 65_535;
-/// Ring slots that an idle session may keep.
-const KEPT: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -402,7 +400,7 @@ mod tests {
             assert_eq!((sent, window.ring.len(), window.open_count()), (span, span, 1));
             window.acknowledge(1);
             assert_eq!(window.room(receive_maximum), receive_maximum);
-            assert!(window.ring.capacity() <= KEPT, "the memory is given back");
+            assert!(window.ring.capacity() <= IDLE_SLOTS, "the memory is given back");
         }
     }
 

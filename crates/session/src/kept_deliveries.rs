@@ -264,8 +264,8 @@ fn take<const LEN: usize>(bytes: &mut &[u8]) -> Option<[u8; LEN]> {
     Some(*taken)
 }
 
-/// Slots that an idle session may keep.
-const IDLE_SLOTS: usize = 128;
+/// Slots that an idle window may keep.
+pub(crate) const IDLE_SLOTS: usize = 128;
 /// Bytes of its shelf that it may.
 const IDLE_BYTES: usize = 4 << 10;
 /// Bytes of a head.
