@@ -1,11 +1,12 @@
 //! The handles that an application holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentmq_codec::{PropertiesBuf, ReasonCode, SubscriptionOptions, check_topic_name};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
-use crate::command::{Command, SubscribeRequest};
+use crate::command::{Command, PublishRequest, SubscribeRequest};
 use crate::driver::{Driver, open_first};
 use crate::ending::Ending;
 use crate::event::EVENT_CAPACITY;
@@ -54,6 +55,8 @@ struct Shared {
     requests: Arc<Requests>,
     events: broadcast::WeakSender<Event>,
     server: watch::Receiver<Arc<ServerLimits>>,
+    /// The number of the session; see [`Session`].
+    session: Arc<AtomicU64>,
     stop: Arc<Notify>,
     ending: Ending,
 }
@@ -95,6 +98,7 @@ impl Client {
         let (events, _) = broadcast::channel(EVENT_CAPACITY);
         let (limits, server) = watch::channel(Arc::new(opened.1.limits.clone()));
         let requests = Arc::new(Requests::new(options.max_requests));
+        let session = Session::new(options.version);
         let (stop, ending) = (Arc::new(Notify::new()), Ending::default());
         let shared = Shared {
             options: options.clone(),
@@ -102,11 +106,12 @@ impl Client {
             requests: requests.clone(),
             events: events.downgrade(),
             server,
+            session: session.number.clone(),
             stop: stop.clone(),
             ending: ending.clone(),
         };
         let driver = Driver {
-            session: Session::new(options.version),
+            session,
             // Subscriptions of an earlier life must not be taken for ours.
             next_identifier: if options.clean_start {
                 1
@@ -135,9 +140,21 @@ impl Client {
 
     /// Queues a publication, waiting while the queue is full. The [`Ack`] tells the outcome.
     pub async fn publish(&self, publish: Publish) -> Result<Ack, Error> {
+        self.publish_only_in(publish, None).await
+    }
+
+    /// The same for what is of no use outside the session that the server has for us now: should
+    /// the server lose that one, it is not sent anew, and the [`Ack`] is [`Error::SessionLost`].
+    /// A server may have taken it before that and not said so.
+    pub async fn publish_in_session(&self, publish: Publish) -> Result<Ack, Error> {
+        let session = self.shared.session.load(Ordering::Relaxed);
+        self.publish_only_in(publish, Some(session)).await
+    }
+
+    async fn publish_only_in(&self, publish: Publish, only_in: Option<u64>) -> Result<Ack, Error> {
         check_topic(&publish.topic)?;
         let (done, answer) = oneshot::channel();
-        self.send(Command::Publish { publish, done }).await?;
+        self.send(Command::Publish(PublishRequest { publish, only_in, done })).await?;
         Ok(Ack { answer, ending: self.shared.ending.clone() })
     }
 

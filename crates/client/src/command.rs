@@ -13,11 +13,20 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    Publish { publish: Publish, done: Reply<ReasonCode> },
+    Publish(PublishRequest),
     Subscribe(SubscribeRequest),
     Unsubscribe { filters: Vec<String>, done: Reply<Vec<ReasonCode>> },
     Flush { done: Reply<()> },
     Disconnect { reason: ReasonCode, properties: PropertiesBuf, done: oneshot::Sender<()> },
+}
+
+/// A PUBLISH to send.
+#[derive(Debug)]
+pub(crate) struct PublishRequest {
+    pub(crate) publish: Publish,
+    /// The only session in which it may be sent, by its number.
+    pub(crate) only_in: Option<u64>,
+    pub(crate) done: Reply<ReasonCode>,
 }
 
 /// A SUBSCRIBE to send.

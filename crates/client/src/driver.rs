@@ -131,10 +131,11 @@ impl Driver {
         let window = limits.receive_maximum.min(self.options.max_in_flight);
         let present = limits.session_present;
         self.epoch += 1;
-        self.session.connected(present, window);
-        if !present {
+        if !present && self.epoch > 1 {
+            self.session.lost();
             self.incoming.clear();
         }
+        self.session.connected(window);
         self.server.send_replace(limits.clone());
         if self.epoch > 1 {
             let _ = self.events.send(if present { Event::Resumed } else { Event::Connected });

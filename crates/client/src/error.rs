@@ -106,6 +106,10 @@ pub enum Error {
     /// The server does not offer what was asked, says its CONNACK.
     #[error("the broker does not support {0}")]
     Unsupported(&'static str),
+    /// The server has lost the session that a publication was for
+    /// ([`Client::publish_in_session`](crate::Client::publish_in_session)).
+    #[error("the broker has lost the session that this was for: it may not have been delivered")]
+    SessionLost,
     /// The client has been disconnected by its own wish.
     #[error("the client is closed")]
     Closed,
@@ -167,6 +171,7 @@ impl Error {
             Self::NoResponder { .. } => "start what answers there, or correct the topic",
             Self::TooLarge { .. } => "send a smaller message or raise the broker's limit",
             Self::Unsupported(_) => "use another setting, MQTT version 5 or another broker",
+            Self::SessionLost => "publish it again if it is still wanted",
             Self::Closed => "connect again",
             Self::Ended(cause) => cause.fix(),
         }

@@ -2,10 +2,14 @@
 //! (MQTT 5 §4.3, §4.4, §4.9). No I/O; packets are appended to a buffer.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentmq_codec::{Ack, AckKind, DecodeError, Properties, ProtocolVersion, QoS, ReasonCode};
+use agentmq_codec::{
+    Ack, AckKind, DecodeError, Properties, PropertyId, ProtocolVersion, QoS, ReasonCode,
+};
 
-use crate::command::Reply;
+use crate::command::{PublishRequest, Reply};
 use crate::packet_id::PacketIds;
 use crate::topic_alias::OutgoingAliases;
 use crate::{Error, Publish};
@@ -14,6 +18,8 @@ use crate::{Error, Publish};
 #[derive(Debug)]
 pub(crate) struct Session {
     version: ProtocolVersion,
+    /// Counts the sessions that the server has had for us: goes up when it has lost one.
+    pub(crate) number: Arc<AtomicU64>,
     pub(crate) ids: PacketIds,
     flights: HashMap<u16, Flight>,
     next_order: u64,
@@ -33,6 +39,7 @@ struct Flight {
     publish: Option<Publish>,
     /// Whether any connection carried it; decides DUP.
     sent: bool,
+    only_in: Option<u64>,
     done: Reply<ReasonCode>,
 }
 
@@ -40,6 +47,7 @@ impl Session {
     pub(crate) fn new(version: ProtocolVersion) -> Self {
         Self {
             version,
+            number: Arc::default(),
             ids: PacketIds::default(),
             flights: HashMap::new(),
             next_order: 0,
@@ -49,24 +57,31 @@ impl Session {
         }
     }
 
-    /// A connection is up. `present` tells whether the server still has the session. If it has,
-    /// everything unacknowledged is sent again in order with its identifier [MQTT-4.4.0-1]; if
-    /// not, it is published anew: the application was not told that it arrived.
-    pub(crate) fn connected(&mut self, present: bool, window: u16) {
+    /// The server does not have it any more. What is unacknowledged is published anew, since the
+    /// application was not told that it arrived, but not what was for that session only.
+    pub(crate) fn lost(&mut self) {
+        self.number.fetch_add(1, Ordering::Relaxed);
+        let settled = |flight: &Flight| match (&flight.publish, flight.only_in) {
+            // PUBREC was the server's word that it has the message.
+            (None, _) => Some(Ok(ReasonCode::Success)),
+            (Some(_), Some(_)) => Some(Err(Error::SessionLost)),
+            (Some(_), None) => None,
+        };
+        let all: Vec<_> =
+            self.flights.iter().filter_map(|(&id, it)| Some((id, settled(it)?))).collect();
+        for (id, result) in all {
+            self.settle(id, |_| result);
+        }
+        for flight in self.flights.values_mut() {
+            flight.sent = false;
+        }
+    }
+
+    /// A connection is up. Everything unacknowledged is sent again, in order and with its
+    /// identifier [MQTT-4.4.0-1].
+    pub(crate) fn connected(&mut self, window: u16) {
         self.window = usize::from(window);
         self.in_window = 0;
-        if !present {
-            // PUBREC was the server's word that it has the message.
-            let received = |flight: &Flight| flight.publish.is_none();
-            let ids: Vec<u16> =
-                self.flights.iter().filter(|(_, f)| received(f)).map(|(&id, _)| id).collect();
-            for id in ids {
-                self.finish(id, ReasonCode::Success, None);
-            }
-            for flight in self.flights.values_mut() {
-                flight.sent = false;
-            }
-        }
         let mut order: Vec<_> = self.flights.iter().map(|(&id, f)| (f.order, id)).collect();
         order.sort_unstable();
         self.again = order.into_iter().map(|(_, id)| id).collect();
@@ -106,11 +121,14 @@ impl Session {
     /// Sends a publication; [`Self::can_publish`] was true.
     pub(crate) fn publish(
         &mut self,
-        publish: Publish,
-        done: Reply<ReasonCode>,
+        PublishRequest { publish, only_in, done }: PublishRequest,
         aliases: &mut OutgoingAliases,
         out: &mut Vec<u8>,
     ) {
+        if only_in.is_some_and(|number| number != self.number.load(Ordering::Relaxed)) {
+            let _ = done.send(Err(Error::SessionLost));
+            return;
+        }
         if publish.qos == QoS::AtMostOnce {
             publish.head(0, false, aliases.apply(&publish.topic)).encode(self.version, out);
             out.extend_from_slice(&publish.payload);
@@ -127,7 +145,8 @@ impl Session {
         self.next_order += 1;
         self.in_window += 1;
         let topic = publish.topic.clone();
-        let flight = Flight { order, topic, publish: Some(publish), sent: true, done };
+        let publish = Some(publish);
+        let flight = Flight { order, topic, publish, sent: true, only_in, done };
         self.flights.insert(id, flight);
     }
 
@@ -148,14 +167,14 @@ impl Session {
         match (ack.kind, flight, waits_for) {
             (AckKind::PubAck, Some(_), Some(AckKind::PubAck))
             | (AckKind::PubComp, Some(_), None) => {
-                self.finish(id, ack.reason, Some(ack.properties));
+                self.finish(id, ack.reason, ack.properties);
             }
             (AckKind::PubRec, Some(flight), _) => {
                 if waits_for == Some(AckKind::PubAck) {
                     return Err(DecodeError::protocol("PUBREC for a QoS 1 message"));
                 }
                 if ack.reason.is_error() {
-                    self.finish(id, ack.reason, Some(ack.properties)); // [MQTT-4.3.3-4]
+                    self.finish(id, ack.reason, ack.properties); // [MQTT-4.3.3-4]
                     return Ok(());
                 }
                 flight.publish = None;
@@ -172,7 +191,19 @@ impl Session {
         Ok(())
     }
 
-    fn finish(&mut self, id: u16, reason: ReasonCode, properties: Option<Properties<'_>>) {
+    /// The server has answered.
+    fn finish(&mut self, id: u16, reason: ReasonCode, properties: Properties<'_>) {
+        self.settle(id, |topic| {
+            if !reason.is_error() {
+                return Ok(reason);
+            }
+            let text = properties.text(PropertyId::ReasonString).map(str::to_owned);
+            Err(Error::Rejected { what: topic, reason, text })
+        });
+    }
+
+    /// Nothing more is to be sent of it; `result` is given its topic.
+    fn settle(&mut self, id: u16, result: impl FnOnce(String) -> Result<ReasonCode, Error>) {
         let Some(flight) = self.flights.remove(&id) else { return };
         self.ids.free(id);
         if self.again.contains(&id) {
@@ -180,15 +211,7 @@ impl Session {
         } else {
             self.in_window = self.in_window.saturating_sub(1);
         }
-        let result = if reason.is_error() {
-            let text = properties
-                .and_then(|p| p.text(agentmq_codec::PropertyId::ReasonString))
-                .map(str::to_owned);
-            Err(Error::Rejected { what: flight.topic, reason, text })
-        } else {
-            Ok(reason)
-        };
-        let _ = flight.done.send(result);
+        let _ = flight.done.send(result(flight.topic));
     }
 }
 
@@ -206,7 +229,8 @@ mod tests {
         let (done, answer) = oneshot::channel();
         assert!(session.can_publish(qos));
         let publish = Publish::new(topic.to_owned(), "x").qos(qos);
-        session.publish(publish, done, &mut OutgoingAliases::new(0), out);
+        let request = PublishRequest { publish, only_in: None, done };
+        session.publish(request, &mut OutgoingAliases::new(0), out);
         answer
     }
 
@@ -226,7 +250,7 @@ mod tests {
     fn the_window_bounds_what_is_in_flight() {
         let mut session = Session::new(ProtocolVersion::V311);
         let mut out = Vec::new();
-        session.connected(false, 1);
+        session.connected(1);
         let mut answer = send(&mut session, "a", QoS::AtLeastOnce, &mut out);
         assert!(!session.can_publish(QoS::AtLeastOnce));
         assert!(session.can_publish(QoS::AtMostOnce));
@@ -239,12 +263,12 @@ mod tests {
     fn a_resumed_session_sends_again_in_order_and_within_the_window() {
         let mut session = Session::new(ProtocolVersion::V311);
         let mut out = Vec::new();
-        session.connected(false, 10);
+        session.connected(10);
         let _a = send(&mut session, "a", QoS::AtLeastOnce, &mut out);
         let _b = send(&mut session, "b", QoS::ExactlyOnce, &mut out);
         let _c = send(&mut session, "c", QoS::AtLeastOnce, &mut out);
         session.acknowledged(&ack(AckKind::PubRec, 2), &mut out).unwrap();
-        session.connected(true, 2);
+        session.connected(2);
         assert!(!session.can_publish(QoS::AtMostOnce));
         let first = resend_all(&mut session);
         assert_eq!(first, [0x3A, 6, 0, 1, b'a', 0, 1, b'x', 0x62, 2, 0, 2]);
@@ -256,11 +280,12 @@ mod tests {
     fn a_lost_session_publishes_anew_and_settles_what_the_server_had() {
         let mut session = Session::new(ProtocolVersion::V311);
         let mut out = Vec::new();
-        session.connected(false, 10);
+        session.connected(10);
         let _a = send(&mut session, "a", QoS::AtLeastOnce, &mut out);
         let mut b = send(&mut session, "b", QoS::ExactlyOnce, &mut out);
         session.acknowledged(&ack(AckKind::PubRec, 2), &mut out).unwrap();
-        session.connected(false, 10);
+        session.lost();
+        session.connected(10);
         assert_eq!(b.try_recv().unwrap().unwrap(), ReasonCode::Success);
         assert_eq!(resend_all(&mut session), [0x32, 6, 0, 1, b'a', 0, 1, b'x']);
     }
@@ -269,7 +294,7 @@ mod tests {
     fn a_refusal_is_an_error_and_frees_the_window() {
         let mut session = Session::new(ProtocolVersion::V5);
         let mut out = Vec::new();
-        session.connected(false, 1);
+        session.connected(1);
         let mut answer = send(&mut session, "a", QoS::ExactlyOnce, &mut out);
         let refusal = Ack::new(AckKind::PubRec, 1, ReasonCode::NotAuthorized);
         session.acknowledged(&refusal, &mut out).unwrap();
@@ -283,7 +308,7 @@ mod tests {
     fn an_answer_of_the_wrong_kind_is_a_protocol_error() {
         let mut session = Session::new(ProtocolVersion::V5);
         let mut out = Vec::new();
-        session.connected(false, 2);
+        session.connected(2);
         let _a = send(&mut session, "a", QoS::AtLeastOnce, &mut out);
         assert!(session.acknowledged(&ack(AckKind::PubComp, 1), &mut out).is_err());
         assert!(session.acknowledged(&ack(AckKind::PubRec, 1), &mut out).is_err());

@@ -98,17 +98,18 @@ impl Driver {
                 },
             };
             match command {
-                Command::Publish { publish, done } => {
+                Command::Publish(request) => {
+                    let publish = &request.publish;
                     if !self.session.can_publish(publish.qos) {
-                        self.parked = Some(Command::Publish { publish, done });
+                        self.parked = Some(Command::Publish(request));
                         return;
                     }
-                    if let Err(error) = check_publish(&publish, &connection.limits, &self.options) {
-                        let _ = done.send(Err(error));
+                    if let Err(error) = check_publish(publish, &connection.limits, &self.options) {
+                        let _ = request.done.send(Err(error));
                         continue;
                     }
                     let aliases = &mut connection.outgoing_aliases;
-                    self.session.publish(publish, done, aliases, &mut connection.out);
+                    self.session.publish(request, aliases, &mut connection.out);
                 }
                 Command::Subscribe(request) => self.subscribe(request, connection),
                 Command::Unsubscribe { filters, done } => {

@@ -114,6 +114,44 @@ async fn a_subscription_repeated_in_vain_is_repeated_again() {
     assert!(again.windows(3).any(|letters| letters == b"a/b"));
 }
 
+/// Neither what was sent and not acknowledged, nor what waited in the queue.
+#[tokio::test]
+async fn what_is_for_one_session_is_not_sent_in_the_next() {
+    let (listener, options) = server().await;
+    let served = tokio::spawn(async move {
+        let mut socket = accept(&listener, 0).await;
+        let first: Vec<u8> = [packet(&mut socket).await[4], packet(&mut socket).await[4]].into();
+        drop(socket);
+        // What is asked from here on waits in the client.
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert_eq!(packet(&mut socket).await[0] >> 4, CONNECT);
+        (first, listener, socket)
+    });
+    let (client, _messages) = Client::connect(options).await.unwrap();
+    let publish = |topic: &str| Publish::new(topic, "x").qos(QoS::AtLeastOnce);
+    let mut lost = vec![client.publish_in_session(publish("a")).await.unwrap()];
+    let mut kept = vec![client.publish(publish("b")).await.unwrap()];
+    let (first, _listener, mut socket) = served.await.unwrap();
+    assert_eq!(first, b"ab");
+    lost.push(client.publish_in_session(publish("c")).await.unwrap());
+    kept.push(client.publish(publish("d")).await.unwrap());
+    socket.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+    for ack in lost {
+        let error = tokio::time::timeout(PATIENCE, ack).await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::SessionLost), "{error:?}");
+    }
+    kept.push(client.publish_in_session(publish("e")).await.unwrap());
+    for expected in *b"bde" {
+        let it = packet(&mut socket).await;
+        // Without DUP: for this server it is the first time.
+        assert_eq!((it[0], it[4]), (0x32, expected));
+        socket.write_all(&[0x40, 2, it[5], it[6]]).await.unwrap();
+    }
+    for ack in kept {
+        tokio::time::timeout(PATIENCE, ack).await.unwrap().unwrap();
+    }
+}
+
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const SUBSCRIBE: u8 = 8;

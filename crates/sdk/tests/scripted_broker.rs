@@ -380,6 +380,29 @@ async fn what_was_to_be_sent_in_a_session_that_is_lost_is_not_sent() {
     let returning = async { seen.come_back(false) };
     let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), returning);
     assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    is_not_asked(&bus, &mut seen).await;
+}
+
+/// The same of what the broker had taken without saying so: who was asked is not asked twice.
+#[tokio::test]
+async fn what_was_not_acknowledged_in_a_session_that_is_lost_is_not_sent_again() {
+    let (bus, mut seen) = connected().await;
+    seen.qos = QoS::AtLeastOnce;
+    let session = open(&bus, &mut seen).await;
+    seen.ignore(RPC);
+    let calling = ask(&session, Duration::from_secs(3600));
+    let losing = async {
+        assert_eq!(seen.publish().await.json()["method"], "tools/call");
+        seen.go_away();
+        seen.come_back(false);
+    };
+    let (lost, ()) = tokio::join!(timeout(PATIENCE, calling), losing);
+    assert_eq!(fault_of(&lost.unwrap().unwrap_err()), Some(Fault::Gone));
+    is_not_asked(&bus, &mut seen).await;
+}
+
+/// Sees a client that is there again to its end.
+async fn is_not_asked(bus: &Bus, seen: &mut script::Broker) {
     assert!(bus.discovered(PATIENCE).await);
     bus.close().await;
     loop {

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use super::bus_messages::Pump;
 use super::identifier::dice;
 use super::link::{Link, prepare};
-use super::outbox::Until;
 use super::session::{Desk, Session};
 use super::stateless_ask::StatelessDesk;
 use super::subscriptions::theirs;
@@ -219,7 +218,7 @@ impl Bus {
         }
         lock(&self.shared.stateless).values_mut().for_each(StatelessDesk::end);
         let farewell = client_presence(self.client_id());
-        let told = self.shared.link.outbox.send(&farewell, disconnected(), Until::Queued);
+        let told = self.shared.link.outbox.send(&farewell, disconnected());
         // Without a connection the will tells them.
         if self.is_connected() {
             let _ = tokio::time::timeout(FAREWELL, told).await;

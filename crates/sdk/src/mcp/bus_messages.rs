@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::Instance;
 use super::absence::{Connected, RollCall, at};
 use super::bus::{Shared, lock};
-use super::outbox::Until;
 use super::presence::Change;
 use super::session::Desk;
 use super::stateless_ask::StatelessDesk;
@@ -168,7 +167,7 @@ impl Pump {
         for (instance, desk) in lock(&self.shared.desks).iter_mut().filter(|(_, it)| those(it)) {
             if desk.peer_is_gone() {
                 let rpc = instance.rpc(link.client_id());
-                drop(link.outbox.send(&rpc, disconnected(), Until::Queued));
+                drop(link.outbox.send(&rpc, disconnected()));
             }
         }
         let mut desks = lock(&self.shared.stateless);
@@ -177,7 +176,7 @@ impl Pump {
 
     /// Tells, when it comes back, that the retained messages have come.
     pub(crate) fn send_mark(&self) {
-        drop(self.shared.link.outbox.send(&self.marker, mark(self.mark), Until::Queued));
+        drop(self.shared.link.outbox.send(&self.marker, mark(self.mark)));
     }
 
     /// Has all who are online say so once more.
@@ -189,7 +188,7 @@ impl Pump {
         tokio::spawn(async move {
             let reasons = link.client.subscribe_all(presence, PropertiesBuf::new()).await;
             if reasons.is_ok_and(|reasons| reasons.iter().all(|it| !it.is_error())) {
-                drop(link.outbox.send(&marker, mark, Until::Queued));
+                drop(link.outbox.send(&marker, mark));
             }
         });
     }

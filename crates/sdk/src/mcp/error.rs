@@ -56,8 +56,8 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
-    /// The broker has lost our session, and with it what had not been sent.
-    #[error("the broker has lost our session: this was not sent")]
+    /// The broker has lost our session, and with it what it had not acknowledged.
+    #[error("the broker has lost our session: this may not have been sent")]
     SessionLost,
     /// The connection was ended by ourselves.
     #[error("the connection to the bus is closed")]
@@ -93,6 +93,7 @@ impl From<agentmq_client::Error> for Error {
     fn from(error: agentmq_client::Error) -> Self {
         match error {
             agentmq_client::Error::Closed => Self::Closed,
+            agentmq_client::Error::SessionLost => Self::SessionLost,
             other => Self::Mqtt(Arc::new(other)),
         }
     }

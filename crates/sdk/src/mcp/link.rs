@@ -9,7 +9,7 @@ use agentmq_client::{
 use rmcp::model::{ErrorData, JsonRpcError, RequestId};
 
 use super::identifier::fresh;
-use super::outbox::{Outbox, Until};
+use super::outbox::Outbox;
 use super::subscriptions::Subscriptions;
 use super::wire::{Component, Stamp};
 use super::{Dropped, Error, MESSAGE_BYTES};
@@ -55,7 +55,7 @@ impl Link {
     /// Answers a request that no session could take.
     pub(crate) fn answer_error(&self, topic: &str, id: RequestId, error: ErrorData) {
         let Ok(payload) = serde_json::to_vec(&JsonRpcError::new(Some(id), error)) else { return };
-        drop(self.outbox.send(topic, payload, Until::Queued));
+        drop(self.outbox.send(topic, payload));
     }
 
     /// Bytes of a payload that the broker takes.

@@ -24,11 +24,20 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Job {
     publish: Publish,
-    /// Of no use when nobody waits for what comes of it.
-    is_request: bool,
+    use_is: Use,
     limit: Option<Limit>,
     made_at: Instant,
     accepted: oneshot::Sender<Result<Ack, Error>>,
+}
+
+/// Until when a message is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Ever,
+    /// While the broker has our session. With that those of MCP have ended.
+    Session,
+    /// The same, and while somebody waits for what comes of it.
+    Awaited,
 }
 
 /// What a sender waits for.
@@ -57,18 +66,17 @@ impl Outbox {
         Self { jobs, stamp }
     }
 
-    /// Publishes with QoS 1 and our stamp.
+    /// Publishes a word about a session, with QoS 1 and our stamp.
     pub(crate) fn send(
         &self,
         topic: &str,
         payload: Vec<u8>,
-        until: Until,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let nothing = Properties { limit: None, trace: &TraceContext::default() };
-        self.send_as(topic, payload.into(), until, &nothing)
+        let publish = self.stamp.publish(topic, payload);
+        self.publish(publish, topic.to_owned(), Use::Ever, None)
     }
 
-    /// The same with more properties.
+    /// Publishes a message of a session.
     pub(crate) fn send_as(
         &self,
         topic: &str,
@@ -77,10 +85,12 @@ impl Outbox {
         properties: &Properties<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let mut publish = properties.trace.on(self.stamp.publish(topic, payload));
+        let mut use_is = Use::Session;
         if until == Until::Taken {
             publish = publish.correlation_data(&dice().to_be_bytes());
+            use_is = Use::Awaited;
         }
-        self.publish(publish, topic.to_owned(), until, properties.limit)
+        self.publish(publish, topic.to_owned(), use_is, properties.limit)
     }
 
     /// Says that a server is there, or with nothing that it is not.
@@ -90,19 +100,19 @@ impl Outbox {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let publish = self.stamp.publish(topic, payload).retain(true);
-        self.publish(publish, topic.to_owned(), Until::Queued, None)
+        self.publish(publish, topic.to_owned(), Use::Ever, None)
     }
 
     fn publish(
         &self,
         publish: Publish,
         topic: String,
-        until: Until,
+        use_is: Use,
         limit: Option<&Limit>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
-        let (is_request, limit) = (until == Until::Taken, limit.cloned());
-        let job = Job { publish, is_request, limit, made_at: Instant::now(), accepted };
+        let limit = limit.cloned();
+        let job = Job { publish, use_is, limit, made_at: Instant::now(), accepted };
         // Now, not when the future is polled: that keeps the order.
         let overflow = match self.jobs.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => Some(job),
@@ -114,7 +124,7 @@ impl Outbox {
                 jobs.send(job).await.map_err(|_| Error::Closed)?;
             }
             let ack = answer.await.map_err(|_| Error::Closed)??;
-            if until == Until::Taken && ack.await? == ReasonCode::NoMatchingSubscribers {
+            if use_is == Use::Awaited && ack.await? == ReasonCode::NoMatchingSubscribers {
                 return Err(Error::NobodyReads { topic });
             }
             Ok(())
@@ -126,7 +136,7 @@ impl Job {
     /// Whether it is a request for whose answer nobody waits.
     fn is_given_up(&self) -> bool {
         let is_given_up = self.limit.as_ref().is_some_and(Limit::is_given_up);
-        self.is_request && (is_given_up || self.accepted.is_closed())
+        self.use_is == Use::Awaited && (is_given_up || self.accepted.is_closed())
     }
 
     /// What is to be published: the broker keeps it for what is left of its time.
@@ -140,7 +150,7 @@ impl Job {
 }
 
 /// Publishes what comes, while there is a connection. A request that has failed meanwhile is not
-/// made when there is one again, nor is one of a session that the broker has lost meanwhile.
+/// made when there is one again, nor is anything sent of a session that the broker has lost.
 async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
     let mut events = client.events();
     let (mut is_connected, mut has_ended) = (true, false);
@@ -161,12 +171,17 @@ async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
                 if job.is_given_up() {
                     continue;
                 }
-                if job.is_request && begun_at.is_some_and(|begun_at| job.made_at < begun_at) {
+                let is_of_session = job.use_is != Use::Ever;
+                if is_of_session && begun_at.is_some_and(|begun_at| job.made_at < begun_at) {
                     let _ = job.accepted.send(Err(Error::SessionLost));
                     continue;
                 }
                 let (publish, accepted) = job.publish();
-                let _ = accepted.send(client.publish(publish).await.map_err(Error::from));
+                let taken = match is_of_session {
+                    true => client.publish_in_session(publish).await,
+                    false => client.publish(publish).await,
+                };
+                let _ = accepted.send(taken.map_err(Error::from));
             }
         }
     }
@@ -183,7 +198,7 @@ mod tests {
         for (waited, left) in [(0, 60), (50, 10), (90, 1)] {
             let job = Job {
                 publish: Publish::new("t", "x"),
-                is_request: true,
+                use_is: Use::Awaited,
                 limit: Some(Limit::new(Duration::from_secs(60))),
                 made_at: Instant::now().checked_sub(Duration::from_secs(waited)).unwrap(),
                 accepted: oneshot::channel().0,

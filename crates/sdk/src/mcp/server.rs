@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::fault::{Fault, fault};
 use super::inbox::Refused;
 use super::link::{Link, prepare};
-use super::outbox::Until;
 use super::server_name::connect_named;
 use super::server_session::{Caller, Ended, Entry, start, start_stateless};
 use super::subscriptions::{shared_with_us, theirs};
@@ -138,7 +137,7 @@ impl Server {
     pub async fn notify(&self, notification: ServerNotification) -> Result<(), Error> {
         let message = TxJsonRpcMessage::<RoleServer>::notification(notification);
         let payload = serde_json::to_vec(&message).unwrap_or_default();
-        self.link.outbox.send(&self.instance.capability(), payload, Until::Queued).await
+        self.link.outbox.send(&self.instance.capability(), payload).await
     }
 
     /// Goes offline, ends all sessions and disconnects. [`Acceptor::run`] then returns.

@@ -16,7 +16,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::bus::{Shared, lock};
 use super::identifier::dice;
 use super::inbox::{Inbox, inbox};
-use super::outbox::Until;
 use super::progress::InOrder;
 use super::stateless_ask::StatelessDesk;
 use super::stateless_calls::StatelessCalls;
@@ -98,7 +97,7 @@ impl Session {
             Ok(running) => running,
             Err(error) => {
                 // It may have begun one all the same.
-                drop(link.outbox.send(&rpc, disconnected(), Until::Queued));
+                drop(link.outbox.send(&rpc, disconnected()));
                 subscriptions.remove(&topics).await;
                 return Err(error);
             }

@@ -15,7 +15,6 @@ use super::bus::{Shared, lock};
 use super::call::{Limit, Repeatable};
 use super::identifier::dice;
 use super::inbox::{Incoming, Outlet};
-use super::outbox::Until;
 use super::stateless_ask::Ask;
 use super::stateless_calls::{Request, SharedCalls, Way};
 use super::wire::{Arrived, Received, TAKEN, cancelled, read};
@@ -82,7 +81,7 @@ impl StatelessTransport {
         let mut calls = lock(&self.calls);
         if let Some(taker) = calls.take_back(id, &word) {
             let topic = calls.topic(&Way::To(taker), link.client_id());
-            drop(link.outbox.send(&topic, word, Until::Queued));
+            drop(link.outbox.send(&topic, word));
         }
     }
 
@@ -147,7 +146,7 @@ impl StatelessTransport {
                 let mut calls = lock(&self.calls);
                 if let Some(word) = calls.taken(&id, from) {
                     let topic = calls.topic(&Way::To(from.into()), link.client_id());
-                    drop(link.outbox.send(&topic, word, Until::Queued));
+                    drop(link.outbox.send(&topic, word));
                 }
                 return None;
             }
@@ -228,7 +227,7 @@ impl Transport<RoleClient> for StatelessTransport {
         }
         for (id, taker) in open {
             let topic = calls.topic(&Way::To(taker), link.client_id());
-            drop(link.outbox.send(&topic, cancelled(&id), Until::Queued));
+            drop(link.outbox.send(&topic, cancelled(&id)));
         }
         Ok(())
     }

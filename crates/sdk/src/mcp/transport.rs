@@ -125,7 +125,7 @@ impl<R: ServiceRole> MqttTransport<R> {
         tokio::spawn(async move {
             tokio::time::sleep(TAKEN_AFTER).await;
             if lock(&open).contains_key(&id) {
-                drop(link.outbox.send(&rpc, taken(&id), Until::Queued));
+                drop(link.outbox.send(&rpc, taken(&id)));
             }
         });
     }
@@ -249,7 +249,7 @@ impl<R: ServiceRole> Transport<R> for MqttTransport<R> {
         let peer_gone = std::mem::replace(&mut self.peer_gone, true) || self.inbox.is_gone();
         if !peer_gone && self.control.is_none() && !self.is_stateless {
             // Nobody waits for it: without a connection it would be long in coming.
-            drop(self.link.outbox.send(&self.rpc, disconnected(), Until::Queued));
+            drop(self.link.outbox.send(&self.rpc, disconnected()));
         }
         Ok(())
     }

@@ -66,8 +66,8 @@ enum Order {
     Answer(bool),
 }
 
-/// Topics whose messages are acknowledged otherwise than with success.
-type Refused = Arc<Mutex<HashMap<String, ReasonCode>>>;
+/// Topics whose messages are acknowledged otherwise than with success, or not at all.
+type Refused = Arc<Mutex<HashMap<String, Option<ReasonCode>>>>;
 
 impl Broker {
     pub(crate) async fn next(&mut self) -> Seen {
@@ -84,7 +84,12 @@ impl Broker {
 
     /// Acknowledges messages of a topic with this code from now on.
     pub(crate) fn refuse(&self, topic: &str, code: ReasonCode) {
-        self.refused.lock().unwrap().insert(topic.to_owned(), code);
+        self.refused.lock().unwrap().insert(topic.to_owned(), Some(code));
+    }
+
+    /// Takes messages of a topic from now on, and does not say so.
+    pub(crate) fn ignore(&self, topic: &str) {
+        self.refused.lock().unwrap().insert(topic.to_owned(), None);
     }
 
     /// Gives the client a message.
@@ -198,8 +203,9 @@ fn answer(
         }
         Packet::Publish(publish) => {
             let code = refused.lock().unwrap().get(publish.topic).copied();
-            let code = code.unwrap_or(ReasonCode::Success);
-            Ack::new(AckKind::PubAck, publish.packet_id, code).encode(V5, out);
+            if let Some(code) = code.unwrap_or(Some(ReasonCode::Success)) {
+                Ack::new(AckKind::PubAck, publish.packet_id, code).encode(V5, out);
+            }
             if kept.filters.iter().any(|(filter, no_local)| filter == publish.topic && !no_local) {
                 put(publish.topic, publish.payload, QoS::AtMostOnce, out);
             }
