@@ -3,11 +3,13 @@
 
 mod broker;
 
+use agentmq_agents::Namespaces;
 use agentmq_codec::QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
+use agentmq_codec::{PropertiesBuf, Property, PropertyId, Publish};
 use agentmq_identity::{Effect, Pattern, Policy, Rule};
 use agentmq_quota::{Bounds, Plan, Quantity};
 use agentmq_testkit::{Case, instructions};
-use broker::{Broker, CONNECT_311};
+use broker::{Broker, CONNECT_5, CONNECT_311, publish_5};
 
 fn main() {
     instructions(&[
@@ -30,6 +32,7 @@ fn main() {
         Case::repeated("retained-1000-to-hash", 20, retained_to_hash),
         Case::new("shared-choice-10", shared_choice),
         Case::new("shared-qos1-100-under-way", shared_under_way),
+        Case::new("tool-call", tool_call),
         Case::new("subscribe-unsubscribe", subscribe_unsubscribe),
         Case::new("connect-disconnect", connect_disconnect),
     ]);
@@ -220,6 +223,43 @@ fn shared_under_way(count: usize) {
     }
 }
 
+/// A call of MQTT.Agent and its answer, with QoS 1 as its clients do it. The tool has a card, by
+/// whose schema the arguments are checked.
+fn tool_call(count: usize) {
+    let mut broker = Broker::with(|settings| {
+        settings.agents.namespaces = Namespaces::new(&["a2a/v1"]).expect("is a topic");
+        settings.agents.check_arguments = true;
+    });
+    for client in 0..2 {
+        broker.connect(client, CONNECT_5);
+    }
+    let card = br#"{"name":"echo","input_schema":{"type":"object"}}"#;
+    let retain = true;
+    broker
+        .send(1, &publish_5(&Publish { topic: CARD, payload: card, retain, ..Publish::default() }));
+    broker.subscribe_5(1, &format!("$share/mcp-tool-echo/{CALL}"), AtLeastOnce);
+    broker.subscribe_5(0, RESPONSES, AtLeastOnce);
+    let asks = PropertiesBuf::new()
+        .with(Property::Text(PropertyId::ResponseTopic, RESPONSES))
+        .with(Property::Binary(PropertyId::CorrelationData, b"b8c88a094f8ceeee2b672667adf12399"));
+    let says = PropertiesBuf::new()
+        .with(Property::Binary(PropertyId::CorrelationData, b"b8c88a094f8ceeee2b672667adf12399"));
+    let packet = |topic, payload: &str, properties: &PropertiesBuf| {
+        let (payload, properties) = (payload.as_bytes(), properties.view());
+        let (qos, packet_id) = (AtLeastOnce, 7);
+        publish_5(&Publish { topic, payload, qos, packet_id, properties, ..Publish::default() })
+    };
+    let (call, answer) = (packet(CALL, ASKED, &asks), packet(RESPONSES, ANSWERED, &says));
+    for id in 1..=count {
+        let [high, low] = (((id - 1) % 65_535 + 1) as u16).to_be_bytes();
+        broker.send(0, &call);
+        broker.send(1, &[0x40, 2, high, low]);
+        broker.send(1, &answer);
+        broker.send(0, &[0x40, 2, high, low]);
+    }
+    assert!(broker.written > count * (ASKED.len() + ANSWERED.len()), "calls are answered");
+}
+
 /// Among a thousand filters of another client.
 fn subscribe_unsubscribe(count: usize) {
     let mut broker = Broker::new();
@@ -244,3 +284,11 @@ fn connect_disconnect(count: usize) {
 }
 
 const TOPIC: &str = "sensors/room-17/temper";
+const CARD: &str = "a2a/v1/mcp/tools/echo/card";
+const CALL: &str = "a2a/v1/mcp/tools/echo/call";
+const RESPONSES: &str = "a2a/v1/mcp/clients/bench-agent/responses";
+const ASKED: &str = r#"{"call_id":"b8c88a094f8ceeee2b672667adf12399","arguments":{
+"message":"0123456789012345678901234567890123456789012345678901234567890123"},
+"client":"bench-agent","timestamp":"2026-11-27T16:00:00.000Z"}"#;
+const ANSWERED: &str = r#"{"call_id":"b8c88a094f8ceeee2b672667adf12399","status":"ok","result":{
+"message":"0123456789012345678901234567890123456789012345678901234567890123"},"elapsed_ms":0}"#;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use agentmq_agents::{AgentTopic, ArgumentSchema, Card, card_topic};
+use agentmq_agents::{AgentTopic, ArgumentSchema, Card, ToolCall, card_topic};
 use agentmq_codec::ReasonCode;
 use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Message, Time};
@@ -73,7 +73,7 @@ impl Router {
     pub(crate) fn check_arguments(
         &mut self,
         topic: &str,
-        arguments: Option<Value>,
+        call: &ToolCall<'_>,
         now: Time,
     ) -> Result<(), Refused> {
         if !self.settings.agents.check_arguments {
@@ -87,8 +87,11 @@ impl Router {
         let card = beside(topic, &card_topic(namespace, AgentTopic::ToolCard { tool }));
         let Some(card) = self.retained.get(&card).cloned() else { return Ok(()) };
         let Some(schema) = self.argument_schemas.of(&card, now) else { return Ok(()) };
-        // Servers take a call without arguments for one with none.
-        let arguments = arguments.unwrap_or_else(|| Value::Object(Map::new()));
+        let arguments = match call.arguments() {
+            Some(Value::Null) => Value::Object(Map::new()), // as servers take it
+            Some(arguments) => arguments,
+            None => return Ok(()),
+        };
         let checked = schema.check_bounded(&arguments);
         checked.map_err(|why| (ReasonCode::PayloadFormatInvalid, why.into()))
     }

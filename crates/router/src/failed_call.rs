@@ -61,7 +61,7 @@ impl Router {
         } else if self.is_tool_call(topic) {
             let call = ToolCall::parse(publish.payload);
             match self.check_tool_call(id, publish, call.as_ref()) {
-                Ok(()) => self.check_arguments(topic, call?.arguments, now).err()?,
+                Ok(()) => self.check_arguments(topic, &call?, now).err()?,
                 Err(refused) => refused,
             }
         } else {
@@ -104,7 +104,7 @@ impl Router {
         &self,
         id: ConnectionId,
         publish: &Publish<'_>,
-        call: Option<&ToolCall>,
+        call: Option<&ToolCall<'_>>,
     ) -> Result<(), Refused> {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
         let Some(connection) = connection.filter(|it| it.principal.claims().is_some()) else {
@@ -119,7 +119,7 @@ impl Router {
         if call.client.as_ref().is_some_and(|name| !is_called(principal, client_id, name)) {
             return Err((ReasonCode::NotAuthorized, OF_ANOTHER.into()));
         }
-        let Some(response) = &call.response_topic else { return Ok(()) };
+        let Some(response) = call.response_topic.as_deref() else { return Ok(()) };
         if publish.properties.text(P::ResponseTopic) == Some(response) {
             return Ok(()); // which is asked about in any case
         }

@@ -1,6 +1,7 @@
 //! Calls of tools that sessions have got and not answered (MQTT.Agent 0.1 §5). A server that is
 //! gone for good will not answer them; whoever has called is told so, and need not wait.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -111,7 +112,7 @@ impl Router {
         let secs = source.expiry.unwrap_or(limits.open_request_secs).min(limits.open_request_secs);
         let bound = limits.open_requests as usize;
         let key =
-            Key { response: format!("{mount}{response}").into(), correlation: correlation.into() };
+            Key { response: [mount, response].concat().into(), correlation: correlation.into() };
         let call = UnderWay {
             session,
             call_id: call_id(source.payload, correlation).into(),
@@ -143,9 +144,9 @@ impl Router {
 }
 
 /// What a caller knows its call by: what it has called it, else what it expects back.
-pub(crate) fn call_id(payload: &[u8], correlation: &[u8]) -> String {
+pub(crate) fn call_id<'a>(payload: &'a [u8], correlation: &'a [u8]) -> Cow<'a, str> {
     let named = ToolCall::parse(payload).and_then(|call| call.call_id);
-    named.unwrap_or_else(|| String::from_utf8_lossy(correlation).into_owned())
+    named.unwrap_or_else(|| String::from_utf8_lossy(correlation))
 }
 
 /// The answer to a call that failed.

@@ -32,6 +32,9 @@ impl Authenticator for Members {
 /// The start of a CONNECT of version 3.1.1 with a clean session; its client identifier follows.
 pub(crate) const CONNECT_311: &[u8] = b"\0\x04MQTT\x04\x02\0\0";
 
+/// The same of version 5.
+pub(crate) const CONNECT_5: &[u8] = b"\0\x04MQTT\x05\x02\0\0\0";
+
 impl Broker {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
@@ -81,6 +84,14 @@ impl Broker {
         self.send(client, &packet);
     }
 
+    /// The same of version 5.
+    pub(crate) fn subscribe_5(&mut self, client: u32, filter: &str, qos: QoS) {
+        let mut packet = vec![0x82, (6 + filter.len()) as u8, 0, 1, 0, 0, filter.len() as u8];
+        packet.extend_from_slice(filter.as_bytes());
+        packet.push(qos as u8);
+        self.send(client, &packet);
+    }
+
     /// One packet comes, and the turn ends.
     pub(crate) fn send(&mut self, client: u32, bytes: &[u8]) {
         let frame = frame::cut(bytes, 1 << 20).ok().flatten().expect("a whole packet");
@@ -118,5 +129,11 @@ pub(crate) fn publish(topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Ve
     let mut packet = Vec::new();
     Publish { qos, retain, topic, packet_id: 7, payload, ..Publish::default() }
         .encode(ProtocolVersion::V311, &mut packet);
+    packet
+}
+
+pub(crate) fn publish_5(publish: &Publish<'_>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    publish.encode(ProtocolVersion::V5, &mut packet);
     packet
 }
