@@ -29,9 +29,9 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
-    let urls: Vec<String> = std::env::args().skip(1).collect();
+    let mut urls: Vec<String> = std::env::args().skip(1).collect();
     let mut rows: BTreeMap<_, Vec<Duration>> = BTreeMap::new();
-    // Interleaved: what else the machine does hits all of them.
+    // Interleaved, and each as often first as last: what else the machine does hits all of them.
     for _ in 0..ROUNDS {
         for url in &urls {
             for callers in [1, 100] {
@@ -40,10 +40,11 @@ async fn main() -> Result<(), Failed> {
                     ("mcp-session", mcp(url, callers, "2025-11-25").await?),
                     ("mcp-stateless", mcp(url, callers, "2026-07-28").await?),
                 ] {
-                    rows.entry((binding, callers, url)).or_default().extend(calls);
+                    rows.entry((binding, callers, url.clone())).or_default().extend(calls);
                 }
             }
         }
+        urls.reverse();
     }
     for ((binding, callers, url), mut calls) in rows {
         calls.sort_unstable();
