@@ -47,9 +47,15 @@ pub(crate) struct ServersArgs {
 impl ServersArgs {
     /// Those that are meant.
     pub(crate) fn servers(&self) -> Result<Servers, Failure> {
-        for filter in &self.filters {
-            check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
-        }
+        check_name_filters(&self.filters)?;
         Ok(Servers { filters: self.filters.clone(), ..self.bus.servers()? })
     }
+}
+
+/// Whether servers can have names that match these.
+pub(crate) fn check_name_filters(filters: &[String]) -> Result<(), Failure> {
+    for filter in filters {
+        check_name_filter(filter).map_err(agentmq_gateway::Error::from)?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::json;
 
+use crate::bus_args::check_name_filters;
 use crate::failure::Failure;
 use crate::json_indent::indent;
 use crate::json_members::Members;
@@ -121,6 +122,7 @@ fn entry(args: &Args) -> Result<String, Failure> {
     if let Some(context) = &args.context {
         words.extend(["--context".to_owned(), context.clone()]);
     }
+    check_name_filters(&args.servers)?;
     for filter in &args.servers {
         words.extend(["--server".to_owned(), filter.clone()]);
     }
@@ -240,6 +242,15 @@ mod tests {
         let without = changed(Some(&text), None).unwrap();
         assert_eq!(indent(&without.text), indent(before));
         assert!(changed(Some(before), None).unwrap().lines.is_empty(), "it is not there");
+    }
+
+    #[test]
+    fn what_the_bridge_would_refuse_is_not_written() {
+        let mut args = args(Host::Cursor, "agentmq");
+        args.servers = vec!["files/#".to_owned(), "+/tools".to_owned()];
+        assert!(entry(&args).unwrap().contains("+/tools"));
+        args.servers.push("files/#/x".to_owned());
+        assert!(entry(&args).unwrap_err().message.contains("files/#/x"));
     }
 
     #[test]
