@@ -13,4 +13,4 @@ mod trace_context;
 mod weight;
 
 pub use trace_context::TraceContext;
-pub use weight::weight;
+pub use weight::{weight, weight_of};

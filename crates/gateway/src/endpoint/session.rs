@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use agentmq_sdk::weight_of;
 use futures_util::Stream;
 use rmcp::RoleServer;
 use rmcp::model::{
@@ -21,7 +22,6 @@ use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::endpoint::unread::weigh;
 use crate::room::{Room, Taken};
 
 /// A session, as HTTP requests see it.
@@ -167,7 +167,7 @@ impl Streams {
     /// last few wait, but for large ones.
     fn tell(&self, inner: &mut Inner, message: ServerJsonRpcMessage) {
         inner.listening.retain(|pen| !pen.is_closed());
-        let weight = weigh(&message);
+        let weight = weight_of(&message);
         if inner.listening.is_empty() && weight > LONGEST_UNHEARD {
             tracing::debug!(weight, "notification dropped: it is large, and nobody listens");
             return;

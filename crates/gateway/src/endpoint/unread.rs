@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentmq_sdk::mcp::{Fault, fault};
-use agentmq_sdk::weight;
+use agentmq_sdk::weight_of;
 use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use rmcp::model::{ErrorData, Extensions as RequestExtensions};
@@ -37,11 +37,6 @@ impl UnreadRoom {
             notices: Room::new(NOTICES_OF_TOKEN, Some(all.notices.clone())),
         }
     }
-}
-
-/// Bytes of memory that something takes which is said.
-pub(crate) fn weigh<T: Serialize>(said: &T) -> usize {
-    weight(&serde_json::to_vec(said).unwrap_or_default())
 }
 
 /// What one HTTP request says. It has its room until the last clone is dropped: when its client has
@@ -78,7 +73,7 @@ impl Unread {
     /// # Errors
     /// The one that is the answer then.
     pub(crate) fn answer<T: Serialize>(&self, answer: &T) -> Result<(), ErrorData> {
-        match self.0.room.answers.hold(weigh(answer)) {
+        match self.0.room.answers.hold(weight_of(answer)) {
             Ok(taken) => {
                 self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
                 Ok(())
@@ -96,7 +91,7 @@ impl Unread {
     /// Takes room for a notification; `false`: there is none, and it is to be dropped. Whoever says
     /// it waits until it is on its way, so that of those before only a few can be unread.
     pub(crate) fn notification<T: Serialize>(&self, said: &T) -> bool {
-        let Ok(taken) = self.0.room.notices.hold(weigh(said)) else {
+        let Ok(taken) = self.0.room.notices.hold(weight_of(said)) else {
             tracing::debug!("notification dropped: the client does not read");
             return false;
         };
@@ -144,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_said_has_room_until_it_is_read() {
         let said = json!("x".repeat(2000));
-        let each = weigh(&said);
+        let each = weight_of(&said);
         let room = rooms(each, each * NOTIFICATIONS);
         let (one, other) = (Unread::new(room.clone()), Unread::new(room.clone()));
         for _ in 0..NOTIFICATIONS {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Instance, ONLINE_BYTES};
-use crate::weight;
+use crate::weight_of;
 
 /// A server instance that is online, and what it says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ impl Online {
     pub(crate) fn weight(&self) -> usize {
         let Self { instance, description, meta } = self;
         let texts = instance.id().len() + instance.name().len() + description.len();
-        texts + weight(meta.to_string().as_bytes())
+        texts + weight_of(meta)
     }
 
     /// Says which revisions it speaks. Something else than an object in its place stays.
