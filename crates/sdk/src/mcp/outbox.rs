@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Job {
     publish: Publish,
-    use_is: Use,
+    of_use: OfUse,
     limit: Option<Limit>,
     made_at: Instant,
     accepted: oneshot::Sender<Result<Ack, Error>>,
@@ -32,12 +32,12 @@ struct Job {
 
 /// Until when a message is of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Ever,
+enum OfUse {
+    Always,
     /// While the broker has our session. With that those of MCP have ended.
-    Session,
+    InSession,
     /// The same, and while somebody waits for what comes of it.
-    Awaited,
+    WhileAwaited,
 }
 
 /// What a sender waits for.
@@ -73,7 +73,7 @@ impl Outbox {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let publish = self.stamp.publish(topic, payload);
-        self.publish(publish, topic.to_owned(), Use::Ever, None)
+        self.publish(publish, topic.to_owned(), OfUse::Always, None)
     }
 
     /// Publishes a message of a session.
@@ -85,12 +85,12 @@ impl Outbox {
         properties: &Properties<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let mut publish = properties.trace.on(self.stamp.publish(topic, payload));
-        let mut use_is = Use::Session;
+        let mut of_use = OfUse::InSession;
         if until == Until::Taken {
             publish = publish.correlation_data(&dice().to_be_bytes());
-            use_is = Use::Awaited;
+            of_use = OfUse::WhileAwaited;
         }
-        self.publish(publish, topic.to_owned(), use_is, properties.limit)
+        self.publish(publish, topic.to_owned(), of_use, properties.limit)
     }
 
     /// Says that a server is there, or with nothing that it is not.
@@ -100,19 +100,19 @@ impl Outbox {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let publish = self.stamp.publish(topic, payload).retain(true);
-        self.publish(publish, topic.to_owned(), Use::Ever, None)
+        self.publish(publish, topic.to_owned(), OfUse::Always, None)
     }
 
     fn publish(
         &self,
         publish: Publish,
         topic: String,
-        use_is: Use,
+        of_use: OfUse,
         limit: Option<&Limit>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
         let limit = limit.cloned();
-        let job = Job { publish, use_is, limit, made_at: Instant::now(), accepted };
+        let job = Job { publish, of_use, limit, made_at: Instant::now(), accepted };
         // Now, not when the future is polled: that keeps the order.
         let overflow = match self.jobs.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => Some(job),
@@ -124,7 +124,7 @@ impl Outbox {
                 jobs.send(job).await.map_err(|_| Error::Closed)?;
             }
             let ack = answer.await.map_err(|_| Error::Closed)??;
-            if use_is == Use::Awaited && ack.await? == ReasonCode::NoMatchingSubscribers {
+            if of_use == OfUse::WhileAwaited && ack.await? == ReasonCode::NoMatchingSubscribers {
                 return Err(Error::NobodyReads { topic });
             }
             Ok(())
@@ -136,7 +136,7 @@ impl Job {
     /// Whether it is a request for whose answer nobody waits.
     fn is_given_up(&self) -> bool {
         let is_given_up = self.limit.as_ref().is_some_and(Limit::is_given_up);
-        self.use_is == Use::Awaited && (is_given_up || self.accepted.is_closed())
+        self.of_use == OfUse::WhileAwaited && (is_given_up || self.accepted.is_closed())
     }
 
     /// What is to be published: the broker keeps it for what is left of its time.
@@ -171,7 +171,7 @@ async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
                 if job.is_given_up() {
                     continue;
                 }
-                let is_of_session = job.use_is != Use::Ever;
+                let is_of_session = job.of_use != OfUse::Always;
                 if is_of_session && begun_at.is_some_and(|begun_at| job.made_at < begun_at) {
                     let _ = job.accepted.send(Err(Error::SessionLost));
                     continue;
@@ -198,7 +198,7 @@ mod tests {
         for (waited, left) in [(0, 60), (50, 10), (90, 1)] {
             let job = Job {
                 publish: Publish::new("t", "x"),
-                use_is: Use::Awaited,
+                of_use: OfUse::WhileAwaited,
                 limit: Some(Limit::new(Duration::from_secs(60))),
                 made_at: Instant::now().checked_sub(Duration::from_secs(waited)).unwrap(),
                 accepted: oneshot::channel().0,
