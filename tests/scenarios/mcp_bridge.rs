@@ -1,6 +1,6 @@
 //! `agentmq mcp bridge`: what a host sees of the bus.
 
-use agentmq_testkit::Broker;
+use agentmq_testkit::{Broker, free_port};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -162,10 +162,6 @@ fn a_host_is_answered_while_there_is_no_broker() {
         assert!(std::time::Instant::now() < give_up, "{answer}");
     }
     drop(broker);
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use agentmq_testkit::free_port;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -20,9 +21,7 @@ pub(crate) struct Mosquitto {
 impl Mosquitto {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let config = folder.path().join("mosquitto.conf");
         let text = "allow_anonymous true\npersistence false\nlog_type information\n\
                     set_tcp_nodelay true\nuser root\n";

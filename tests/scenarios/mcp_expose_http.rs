@@ -4,17 +4,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use agentmq_testkit::Broker;
+use agentmq_testkit::{Broker, free_port};
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::authority::Authority;
 use crate::mcp_program::{Lines, bridge, fixture, names, text, url};
 use crate::program::{printed, run};
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A broker with `/mcp`, whose port stays when it starts again, and a file with a token for it.
 fn far() -> (Broker, String, String) {

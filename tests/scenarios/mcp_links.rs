@@ -9,7 +9,7 @@ use agentmq_client::{Client, Messages, Publish, QoS, SubscriptionOptions};
 use agentmq_sdk::mcp::{
     Bus, BusConfig, Call, Caller, Fault, Server, ServerConfig, Session, call, fault_of,
 };
-use agentmq_testkit::{Broker, PATIENCE};
+use agentmq_testkit::{Broker, PATIENCE, free_port};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
     ErrorData, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
@@ -397,7 +397,7 @@ async fn a_broker_that_keeps_no_session_ends_those_that_it_carried() {
 #[tokio::test]
 async fn a_crash_of_the_broker_ends_what_servers_had() {
     for revision in ERAS {
-        let port = crate::mcp_bridge::free_port();
+        let port = free_port();
         let listener = format!("[[listeners]]\nurl = \"mqtt://127.0.0.1:{port}\"\n");
         let broker = Broker::start(crate::BINARY, &listener);
         let mut part = Part::start(&url(&broker), revision).await;

@@ -10,6 +10,7 @@ use agentmq_client::{
     Client, Error, Messages, Options, ProtocolVersion, Publish, QoS, ReasonCode,
     SubscriptionOptions, Will,
 };
+use agentmq_testkit::free_port;
 use foreign::Mosquitto;
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -227,9 +228,7 @@ async fn refusals_name_reason_and_fix() {
 
 #[tokio::test]
 async fn nobody_there_names_the_address() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = free_port();
     let options = Options::new(&format!("mqtt://127.0.0.1:{port}")).unwrap();
     let error = Client::connect(options).await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }));

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod free_port;
 mod instructions;
 mod open_files;
 mod process_gauges;
@@ -19,6 +20,7 @@ mod websocket;
 
 pub use agentmq_codec as codec;
 pub use broker::{Broker, PATIENCE};
+pub use free_port::free_port;
 pub use instructions::{Case, instructions};
 pub use open_files::raise_open_files;
 pub use process_gauges::ProcessGauges;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use agentmq_testkit::free_port;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -29,7 +30,7 @@ impl Mosquitto {
     pub(crate) async fn start_with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         certificates(dir.path());
-        let [port, ws_port, tls_port] = free_ports();
+        let [port, ws_port, tls_port] = [(); 3].map(|()| free_port());
         let at = dir.path().display();
         let access = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
         let config = format!(
@@ -80,12 +81,6 @@ impl Mosquitto {
 fn program() -> &'static str {
     // Debian puts it where a normal user's PATH does not look.
     if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" }
-}
-
-/// Ports that were free a moment ago, all different.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn certificates(dir: &Path) {
