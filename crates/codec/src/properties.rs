@@ -97,7 +97,7 @@ impl<'a> Properties<'a> {
     }
 
     /// Which there are, for [`Self::checked`].
-    pub fn present(&self) -> PropertySet {
+    pub const fn present(&self) -> PropertySet {
         PropertySet(self.seen)
     }
 

@@ -26,24 +26,47 @@ pub struct Bundle {
     topics: String,
     /// The properties and payloads of all, behind each other.
     bytes: Vec<u8>,
-    /// The groups that items are for.
+    /// What is to be said of some items beside that, in their order.
+    more: Vec<More>,
+    /// Whom items are for that are not for whoever has subscribed, in their order.
+    members: Vec<Member>,
+    /// The groups of these.
     groups: Vec<Arc<str>>,
-    /// The QoS 2 PUBLISHes that brought items, where these must survive a crash: by item.
-    exchanges: Vec<(usize, Arrival)>,
-    /// How far items and bytes have been read.
-    read: (usize, usize),
+    /// How much has been read.
+    read: Read,
 }
 
+/// What is to be said of each message. It is small, because one core writes it and another reads
+/// it, and moving it from one to the other is what costs.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     topic: Span,
-    properties_len: usize,
-    payload_len: usize,
-    properties: PropertySet,
+    payload_len: u32,
     qos: QoS,
     retain: bool,
+    /// There is [`More`] to say.
+    has_more: bool,
+    /// It is for a [`Member`].
+    has_member: bool,
+}
+
+/// What most messages do not have.
+#[derive(Debug, Clone, Copy)]
+struct More {
+    properties: PropertySet,
+    properties_len: usize,
     expires_at: Option<Time>,
-    receiver: Receiver,
+    /// The QoS 2 PUBLISH that brought it, where that must survive a crash.
+    exchange: Option<Arrival>,
+}
+
+/// A place in a bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Read {
+    items: usize,
+    bytes: usize,
+    more: usize,
+    members: usize,
 }
 
 /// How much a bundle holds, of each kind. The next one probably holds as much, and one that grows
@@ -53,21 +76,22 @@ pub(crate) struct Room {
     items: usize,
     topics: usize,
     bytes: usize,
+    more: usize,
+    members: usize,
 }
 
 /// Where in the topics one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
-    at: usize,
-    len: usize,
+    at: u32,
+    len: u32,
 }
 
+/// The member that the home of a shared group has chosen.
 #[derive(Debug, Clone, Copy)]
-enum Receiver {
-    /// Whoever has subscribed to its topic.
-    Matching,
-    /// The member that the home of a shared group has chosen.
-    Member { group: usize, member: Chosen },
+struct Member {
+    group: u32,
+    chosen: Chosen,
 }
 
 /// A member of a shared group as its home chose it.
@@ -89,7 +113,7 @@ pub(crate) fn is_small(source: &Source<'_>) -> bool {
 impl Bundle {
     /// Appends a message for whoever has subscribed to its topic.
     pub(crate) fn push(&mut self, source: &Source<'_>) {
-        self.append(source, Receiver::Matching);
+        self.append(source, false);
     }
 
     /// Appends a message for a member of a shared group.
@@ -97,7 +121,8 @@ impl Bundle {
         if !self.groups.last().is_some_and(|last| Arc::ptr_eq(last, group)) {
             self.groups.push(Arc::clone(group));
         }
-        self.append(source, Receiver::Member { group: self.groups.len() - 1, member });
+        self.members.push(Member { group: self.groups.len() as u32 - 1, chosen: member });
+        self.append(source, true);
     }
 
     /// An empty one.
@@ -106,43 +131,49 @@ impl Bundle {
             items: Vec::with_capacity(room.items),
             topics: String::with_capacity(room.topics),
             bytes: Vec::with_capacity(room.bytes),
+            more: Vec::with_capacity(room.more),
+            members: Vec::with_capacity(room.members),
             ..Self::default()
         }
     }
 
     /// What it has needed.
     pub(crate) fn room(&self) -> Room {
-        Room { items: self.items.len(), topics: self.topics.len(), bytes: self.bytes.len() }
+        Room {
+            items: self.items.len(),
+            topics: self.topics.len(),
+            bytes: self.bytes.len(),
+            more: self.more.len(),
+            members: self.members.len(),
+        }
     }
 
-    fn append(&mut self, source: &Source<'_>, receiver: Receiver) {
+    fn append(&mut self, source: &Source<'_>, has_member: bool) {
         let last = self.items.last().map(|item| item.topic);
         let same = last.filter(|last| self.topic(*last) == Some(source.topic));
         let topic = same.unwrap_or_else(|| {
-            let at = self.topics.len();
+            let (at, len) = (self.topics.len() as u32, source.topic.len() as u32);
             self.topics.push_str(source.topic);
-            Span { at, len: source.topic.len() }
+            Span { at, len }
         });
-        if let Some(exchange) = source.arrived {
-            self.exchanges.push((self.items.len(), exchange));
-        }
         let properties = source.properties.as_bytes();
-        self.items.push(Item {
-            topic,
-            properties_len: properties.len(),
-            payload_len: source.payload.len(),
-            properties: source.properties.present(),
-            qos: source.qos,
-            retain: source.retain,
-            expires_at: source.expiry.map(|secs| source.now.after_secs(secs)),
-            receiver,
-        });
+        let exchange = source.arrived;
+        let expires_at = source.expiry.map(|secs| source.now.after_secs(secs));
+        let has_more = !properties.is_empty() || expires_at.is_some() || exchange.is_some();
+        if has_more {
+            let (properties_len, properties) = (properties.len(), source.properties.present());
+            self.more.push(More { properties, properties_len, expires_at, exchange });
+        }
+        let payload_len = source.payload.len() as u32; // a packet has less than 256 MiB
+        let (qos, retain) = (source.qos, source.retain);
+        self.items.push(Item { topic, payload_len, qos, retain, has_more, has_member });
         self.bytes.extend_from_slice(properties);
         self.bytes.extend_from_slice(source.payload);
     }
 
     fn topic(&self, span: Span) -> Option<&str> {
-        self.topics.get(span.at..span.at + span.len)
+        let (at, len) = (span.at as usize, span.len as usize);
+        self.topics.get(at..at + len)
     }
 
     /// Whether it has grown enough to go as it is.
@@ -153,55 +184,65 @@ impl Bundle {
     /// Bytes that it keeps from being freed.
     pub(crate) fn size(&self) -> usize {
         let groups = self.groups.len() * size_of::<Arc<str>>();
-        let exchanges = self.exchanges.len() * size_of::<(usize, Arrival)>();
+        let members = self.members.len() * size_of::<Member>();
+        let more = self.more.len() * size_of::<More>();
         let items = self.items.len() * size_of::<Item>();
-        items + self.topics.len() + self.bytes.len() + groups + exchanges
-    }
-
-    fn exchange(&self, item: usize) -> Option<Arrival> {
-        let at = self.exchanges.binary_search_by_key(&item, |(item, _)| *item).ok()?;
-        self.exchanges.get(at).map(|(_, exchange)| *exchange)
+        items + self.topics.len() + self.bytes.len() + groups + members + more
     }
 
     /// The next message and whom it is for. It counts as read from then on, whatever becomes of
     /// it.
     fn next(&mut self, now: Time) -> Option<(Source<'_>, Span, Addressee<'_>)> {
-        let (index, at) = self.read;
-        let item = *self.items.get(index)?;
-        let payload_at = at + item.properties_len;
-        let end = payload_at + item.payload_len;
-        self.read = (index + 1, end);
-        let properties = self.bytes.get(at..payload_at)?;
+        let read = self.read;
+        let item = *self.items.get(read.items)?;
+        let more = if item.has_more { *self.more.get(read.more)? } else { More::NOTHING };
+        let payload_at = read.bytes + more.properties_len;
+        let end = payload_at + item.payload_len as usize;
+        self.read.items += 1;
+        self.read.bytes = end;
+        self.read.more += usize::from(item.has_more);
+        self.read.members += usize::from(item.has_member);
+        let properties = self.bytes.get(read.bytes..payload_at)?;
         let source = Source {
             topic: self.topic(item.topic)?,
             payload: self.bytes.get(payload_at..end)?,
-            properties: Properties::checked(properties, item.properties),
+            properties: Properties::checked(properties, more.properties),
             qos: item.qos,
             retain: item.retain,
-            expiry: item.expires_at.map(|at| at.secs_from(now)),
+            expiry: more.expires_at.map(|at| at.secs_from(now)),
             publisher: None,
             publisher_id: None,
             now,
             shared: None,
             is_for_one: false,
             is_tool_call: false,
-            arrived: self.exchange(index),
+            arrived: more.exchange,
             will: None,
             author: None,
         };
-        let member = match item.receiver {
-            Receiver::Matching => None,
-            Receiver::Member { group, member } => Some((self.groups.get(group)?, member)),
-        };
+        let mut member = None;
+        if item.has_member {
+            let Member { group, chosen } = *self.members.get(read.members)?;
+            member = Some((self.groups.get(group as usize)?, chosen));
+        }
         Some((source, item.topic, member))
     }
+}
+
+impl More {
+    const NOTHING: Self = Self {
+        properties: Properties::EMPTY.present(),
+        properties_len: 0,
+        expires_at: None,
+        exchange: None,
+    };
 }
 
 impl Router {
     /// Delivers what is left of a bundle from another shard. After a panic it can be called again,
     /// and goes on with the message behind the one on which that happened.
     pub fn receive_bundle(&mut self, from: Place, bundle: &mut Bundle, now: Time) {
-        if bundle.read == (0, 0) {
+        if bundle.read == Read::default() {
             self.mail_gate.count_piece(from);
         }
         // Nothing that is done here changes a subscription.
@@ -261,6 +302,7 @@ mod tests {
         bundle.push_for(&source("b", b"", none.view(), None), &group, chosen);
         bundle.push_for(&source("b", b"three", none.view(), None), &group, chosen);
         bundle.push(&source("c", b"four", none.view(), None));
+        bundle.push(&source("c", b"five", some.view(), Some(1)));
         assert_eq!((bundle.groups.len(), &*bundle.topics), (1, "a/ébc"));
 
         let (first, _, member) = bundle.next(now.after_secs(2)).unwrap();
@@ -274,9 +316,13 @@ mod tests {
         assert!(**text == *group && member.session == session && member.expects_client);
         for (topic, payload) in [("b", &b"three"[..]), ("c", b"four")] {
             let (source, ..) = bundle.next(now).unwrap();
-            assert_eq!((source.topic, source.payload), (topic, payload));
+            assert_eq!((source.topic, source.payload, source.expiry), (topic, payload, None));
+            assert!(source.properties.is_empty());
         }
-        assert!(bundle.next(now).is_none());
+        let (last, ..) = bundle.next(now).unwrap();
+        assert_eq!((last.topic, last.payload, last.expiry), ("c", &b"five"[..], Some(1)));
+        assert!(last.properties == some.view() && bundle.next(now).is_none());
+        assert_eq!(size_of::<Item>(), 16);
     }
 
     #[test]
