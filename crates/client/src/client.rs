@@ -16,7 +16,7 @@ use crate::options::MAX_STRING;
 use crate::reconnect::dice;
 use crate::request::Requests;
 use crate::routes::Routes;
-use crate::session::Session;
+use crate::session::{Session, SessionNumber};
 use crate::subscription::MAX_IDENTIFIER;
 use crate::{
     Ack, Acknowledge, Error, Event, Events, Message, Options, Publish, ServerLimits, Subscription,
@@ -143,15 +143,23 @@ impl Client {
         self.publish_only_in(publish, None).await
     }
 
-    /// The same for what is of no use outside the session that the server has for us now: should
-    /// the server lose that one, it is not sent anew, and the [`Ack`] is [`Error::SessionLost`].
-    /// A server may have taken it before that and not said so.
-    pub async fn publish_in_session(&self, publish: Publish) -> Result<Ack, Error> {
-        let session = self.shared.session.load(Ordering::Relaxed);
+    /// The same for what is of no use outside a session ([`Client::session`]): once the server has
+    /// lost that one, it is not sent anew, and the [`Ack`] is [`Error::SessionLost`]. The server may
+    /// have taken it before and not said so.
+    pub async fn publish_in(&self, session: SessionNumber, publish: Publish) -> Result<Ack, Error> {
         self.publish_only_in(publish, Some(session)).await
     }
 
-    async fn publish_only_in(&self, publish: Publish, only_in: Option<u64>) -> Result<Ack, Error> {
+    /// The session that the server has for us now, as far as we know.
+    pub fn session(&self) -> SessionNumber {
+        SessionNumber(self.shared.session.load(Ordering::Relaxed))
+    }
+
+    async fn publish_only_in(
+        &self,
+        publish: Publish,
+        only_in: Option<SessionNumber>,
+    ) -> Result<Ack, Error> {
         check_topic(&publish.topic)?;
         let (done, answer) = oneshot::channel();
         self.send(Command::Publish(PublishRequest { publish, only_in, done })).await?;

@@ -6,6 +6,7 @@ use agentmq_codec::{PropertiesBuf, ReasonCode, SubscriptionOptions};
 use tokio::sync::oneshot;
 
 use crate::inbox::Inbox;
+use crate::session::SessionNumber;
 use crate::{Error, Publish};
 
 /// Where the answer goes. The asker may have stopped waiting; then nobody hears it.
@@ -24,8 +25,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct PublishRequest {
     pub(crate) publish: Publish,
-    /// The only session in which it may be sent, by its number.
-    pub(crate) only_in: Option<u64>,
+    /// The only session in which it may be sent.
+    pub(crate) only_in: Option<SessionNumber>,
     pub(crate) done: Reply<ReasonCode>,
 }
 

@@ -107,7 +107,7 @@ pub enum Error {
     #[error("the broker does not support {0}")]
     Unsupported(&'static str),
     /// The server has lost the session that a publication was for
-    /// ([`Client::publish_in_session`](crate::Client::publish_in_session)).
+    /// ([`Client::publish_in`](crate::Client::publish_in)).
     #[error("the broker has lost the session that this was for: it may not have been delivered")]
     SessionLost,
     /// The client has been disconnected by its own wish.

@@ -56,6 +56,7 @@ pub use options::{Acknowledge, Options};
 pub use publish::Publish;
 pub use reconnect::Reconnect;
 pub use request::random_token;
+pub use session::SessionNumber;
 pub use subscription::Subscription;
 pub use tls::Tls;
 pub use tls_session::{TlsSession, TlsSessions};

@@ -14,6 +14,10 @@ use crate::packet_id::PacketIds;
 use crate::topic_alias::OutgoingAliases;
 use crate::{Error, Publish};
 
+/// Which of the sessions that the server has had for a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionNumber(pub(crate) u64);
+
 /// Publications in flight, in the order they were made. Survives connections.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -39,7 +43,7 @@ struct Flight {
     publish: Option<Publish>,
     /// Whether any connection carried it; decides DUP.
     sent: bool,
-    only_in: Option<u64>,
+    only_in: Option<SessionNumber>,
     done: Reply<ReasonCode>,
 }
 
@@ -125,7 +129,7 @@ impl Session {
         aliases: &mut OutgoingAliases,
         out: &mut Vec<u8>,
     ) {
-        if only_in.is_some_and(|number| number != self.number.load(Ordering::Relaxed)) {
+        if only_in.is_some_and(|it| it != SessionNumber(self.number.load(Ordering::Relaxed))) {
             let _ = done.send(Err(Error::SessionLost));
             return;
         }

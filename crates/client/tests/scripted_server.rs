@@ -129,18 +129,18 @@ async fn what_is_for_one_session_is_not_sent_in_the_next() {
     });
     let (client, _messages) = Client::connect(options).await.unwrap();
     let publish = |topic: &str| Publish::new(topic, "x").qos(QoS::AtLeastOnce);
-    let mut lost = vec![client.publish_in_session(publish("a")).await.unwrap()];
+    let mut lost = vec![client.publish_in(client.session(), publish("a")).await.unwrap()];
     let mut kept = vec![client.publish(publish("b")).await.unwrap()];
     let (first, _listener, mut socket) = served.await.unwrap();
     assert_eq!(first, b"ab");
-    lost.push(client.publish_in_session(publish("c")).await.unwrap());
+    lost.push(client.publish_in(client.session(), publish("c")).await.unwrap());
     kept.push(client.publish(publish("d")).await.unwrap());
     socket.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
     for ack in lost {
         let error = tokio::time::timeout(PATIENCE, ack).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::SessionLost), "{error:?}");
     }
-    kept.push(client.publish_in_session(publish("e")).await.unwrap());
+    kept.push(client.publish_in(client.session(), publish("e")).await.unwrap());
     for expected in *b"bde" {
         let it = packet(&mut socket).await;
         // Without DUP: for this server it is the first time.

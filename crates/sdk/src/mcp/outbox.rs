@@ -1,6 +1,6 @@
 //! What waits to be published, in order.
 
-use agentmq_client::{Ack, Client, Event, Publish, ReasonCode};
+use agentmq_client::{Ack, Client, Event, Publish, ReasonCode, SessionNumber};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::TraceContext;
 /// they wait here.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
+    client: Client,
     jobs: mpsc::Sender<Job>,
     pub(crate) stamp: Stamp,
 }
@@ -25,6 +26,8 @@ pub(crate) struct Outbox {
 struct Job {
     publish: Publish,
     of_use: OfUse,
+    /// The one in which it was made.
+    session: SessionNumber,
     limit: Option<Limit>,
     made_at: Instant,
     accepted: oneshot::Sender<Result<Ack, Error>>,
@@ -62,8 +65,8 @@ impl Outbox {
     /// Starts the task that publishes. It ends when all outboxes are gone, or the client is.
     pub(crate) fn start(client: Client, stamp: Stamp) -> Self {
         let (jobs, queue) = mpsc::channel(OUTBOX);
-        tokio::spawn(empty(client, queue));
-        Self { jobs, stamp }
+        tokio::spawn(empty(client.clone(), queue));
+        Self { client, jobs, stamp }
     }
 
     /// Publishes a word about a session, with QoS 1 and our stamp.
@@ -111,8 +114,8 @@ impl Outbox {
         limit: Option<&Limit>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
-        let limit = limit.cloned();
-        let job = Job { publish, of_use, limit, made_at: Instant::now(), accepted };
+        let (session, limit) = (self.client.session(), limit.cloned());
+        let job = Job { publish, of_use, session, limit, made_at: Instant::now(), accepted };
         // Now, not when the future is polled: that keeps the order.
         let overflow = match self.jobs.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => Some(job),
@@ -154,14 +157,12 @@ impl Job {
 async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
     let mut events = client.events();
     let (mut is_connected, mut has_ended) = (true, false);
-    let mut begun_at = None;
     loop {
         tokio::select! {
             biased;
             event = events.next(), if !has_ended => match event {
                 Some(Event::Disconnected { .. }) => is_connected = false,
-                Some(Event::Resumed) => is_connected = true,
-                Some(Event::Connected) => (is_connected, begun_at) = (true, Some(Instant::now())),
+                Some(Event::Resumed | Event::Connected) => is_connected = true,
                 Some(_) => {}
                 // What waits is told so.
                 None => (is_connected, has_ended) = (true, true),
@@ -171,15 +172,13 @@ async fn empty(client: Client, mut queue: mpsc::Receiver<Job>) {
                 if job.is_given_up() {
                     continue;
                 }
-                let is_of_session = job.of_use != OfUse::Always;
-                if is_of_session && begun_at.is_some_and(|begun_at| job.made_at < begun_at) {
-                    let _ = job.accepted.send(Err(Error::SessionLost));
-                    continue;
-                }
+                let (of_use, session) = (job.of_use, job.session);
                 let (publish, accepted) = job.publish();
-                let taken = match is_of_session {
-                    true => client.publish_in_session(publish).await,
-                    false => client.publish(publish).await,
+                let taken = match of_use {
+                    OfUse::Always => client.publish(publish).await,
+                    OfUse::InSession | OfUse::WhileAwaited => {
+                        client.publish_in(session, publish).await
+                    }
                 };
                 let _ = accepted.send(taken.map_err(Error::from));
             }
@@ -199,6 +198,7 @@ mod tests {
             let job = Job {
                 publish: Publish::new("t", "x"),
                 of_use: OfUse::WhileAwaited,
+                session: SessionNumber::default(),
                 limit: Some(Limit::new(Duration::from_secs(60))),
                 made_at: Instant::now().checked_sub(Duration::from_secs(waited)).unwrap(),
                 accepted: oneshot::channel().0,
