@@ -113,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn how_deep_a_call_is_costs_no_stack() {
+        for key in ["arguments", "client", "other"] {
+            let deep = format!("{{\"{key}\":{}1{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+            let call = ToolCall::parse(deep.as_bytes()).unwrap();
+            assert!(call.client.is_none() && call.arguments().is_none_or(|it| it.is_null()));
+        }
+    }
+
+    #[test]
     fn arguments_that_nobody_can_read_are_not_read() {
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         for arguments in [&*deep, "1e999", r#""\ud800""#] {
