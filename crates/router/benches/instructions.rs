@@ -239,11 +239,12 @@ fn tool_call(count: usize) {
         .send(1, &publish_5(&Publish { topic: CARD, payload: card, retain, ..Publish::default() }));
     broker.subscribe_5(1, &format!("$share/mcp-tool-echo/{CALL}"), AtLeastOnce);
     broker.subscribe_5(0, RESPONSES, AtLeastOnce);
+    let correlation =
+        Property::Binary(PropertyId::CorrelationData, b"b8c88a094f8ceeee2b672667adf12399");
     let asks = PropertiesBuf::new()
         .with(Property::Text(PropertyId::ResponseTopic, RESPONSES))
-        .with(Property::Binary(PropertyId::CorrelationData, b"b8c88a094f8ceeee2b672667adf12399"));
-    let says = PropertiesBuf::new()
-        .with(Property::Binary(PropertyId::CorrelationData, b"b8c88a094f8ceeee2b672667adf12399"));
+        .with(correlation);
+    let says = PropertiesBuf::new().with(correlation);
     let packet = |topic, payload: &str, properties: &PropertiesBuf| {
         let (payload, properties) = (payload.as_bytes(), properties.view());
         let (qos, packet_id) = (AtLeastOnce, 7);

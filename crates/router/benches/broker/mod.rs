@@ -78,15 +78,18 @@ impl Broker {
 
     /// Sends a SUBSCRIBE of version 3.1.1.
     pub(crate) fn subscribe(&mut self, client: u32, filter: &str, qos: QoS) {
-        let mut packet = vec![0x82, (5 + filter.len()) as u8, 0, 1, 0, filter.len() as u8];
-        packet.extend_from_slice(filter.as_bytes());
-        packet.push(qos as u8);
-        self.send(client, &packet);
+        self.subscribe_with(client, &[], filter, qos);
     }
 
     /// The same of version 5.
     pub(crate) fn subscribe_5(&mut self, client: u32, filter: &str, qos: QoS) {
-        let mut packet = vec![0x82, (6 + filter.len()) as u8, 0, 1, 0, 0, filter.len() as u8];
+        self.subscribe_with(client, &[0], filter, qos);
+    }
+
+    fn subscribe_with(&mut self, client: u32, properties: &[u8], filter: &str, qos: QoS) {
+        let mut packet = vec![0x82, (5 + properties.len() + filter.len()) as u8, 0, 1];
+        packet.extend_from_slice(properties);
+        packet.extend_from_slice(&[0, filter.len() as u8]);
         packet.extend_from_slice(filter.as_bytes());
         packet.push(qos as u8);
         self.send(client, &packet);
@@ -126,14 +129,16 @@ impl Broker {
 }
 
 pub(crate) fn publish(topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Vec<u8> {
-    let mut packet = Vec::new();
-    Publish { qos, retain, topic, packet_id: 7, payload, ..Publish::default() }
-        .encode(ProtocolVersion::V311, &mut packet);
-    packet
+    let publish = Publish { qos, retain, topic, packet_id: 7, payload, ..Publish::default() };
+    encoded(&publish, ProtocolVersion::V311)
 }
 
 pub(crate) fn publish_5(publish: &Publish<'_>) -> Vec<u8> {
+    encoded(publish, ProtocolVersion::V5)
+}
+
+fn encoded(publish: &Publish<'_>, version: ProtocolVersion) -> Vec<u8> {
     let mut packet = Vec::new();
-    publish.encode(ProtocolVersion::V5, &mut packet);
+    publish.encode(version, &mut packet);
     packet
 }
