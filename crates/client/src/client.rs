@@ -144,8 +144,8 @@ impl Client {
     }
 
     /// The same for what is of no use outside a session ([`Client::session`]): once the server has
-    /// lost that one, it is not sent anew, and the [`Ack`] is [`Error::SessionLost`]. The server may
-    /// have taken it before and not said so.
+    /// lost that one, it is not sent anew, and the [`Ack`] is [`Error::SessionLost`]. The server
+    /// may have taken it before and not said so.
     pub async fn publish_in(&self, session: SessionNumber, publish: Publish) -> Result<Ack, Error> {
         self.publish_only_in(publish, Some(session)).await
     }
