@@ -104,7 +104,7 @@ impl Default for ThreadsConfig {
 /// How new clients are spread over shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClientPlacement {
-    /// To the least busy; a further shard is used only when all that are used are busy.
+    /// To the first that is not busy; a further one is used only when all that are used are busy.
     #[default]
     ByLoad,
     /// One after the other.

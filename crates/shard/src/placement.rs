@@ -8,8 +8,9 @@ use agentmq_session::Time;
 /// How new clients are spread over shards. A client whose session lives goes to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// To the least busy active shard; a further one becomes active only when all are busier than
-    /// this. On an idle machine everybody meets on one shard, without a hop between.
+    /// To the first active shard that is not busy, so that everybody meets on one, without a hop
+    /// between, while one has the time for all. Where all are busy a further one becomes active,
+    /// and where there is none the least busy one takes the client.
     ByLoad {
         /// Hundredths of a core.
         busy_percent: u16,
@@ -61,7 +62,7 @@ impl Placer {
                 self.next = (self.next + 1) % self.shards;
                 place
             }
-            Placement::ByLoad { .. } => self.least_busy(load),
+            Placement::ByLoad { .. } => self.by_load(load),
         };
         self.used = self.used.with(place);
         if let Some(fresh) = self.fresh.get_mut(usize::from(place.0)) {
@@ -78,8 +79,9 @@ impl Placer {
         }
     }
 
-    fn least_busy(&mut self, load: impl Fn(Place) -> u32) -> Place {
-        let mut best = (Place(0), u32::MAX);
+    fn by_load(&mut self, load: impl Fn(Place) -> u32) -> Place {
+        let busy = self.busy();
+        let mut least = (Place(0), u32::MAX);
         for place in self.used.iter() {
             let Some(fresh) = self.fresh.get_mut(usize::from(place.0)) else { continue };
             let told = load(place);
@@ -87,15 +89,15 @@ impl Placer {
                 *fresh = Fresh { load: told, clients: 0 };
             }
             let expected = told.saturating_add(fresh.clients.saturating_mul(CLIENT_LOAD));
-            if expected < best.1 {
-                best = (place, expected);
+            if expected < busy {
+                return place;
+            }
+            if expected < least.1 {
+                least = (place, expected);
             }
         }
-        if best.1 < self.busy() {
-            return best.0;
-        }
         let unused = (0..self.shards).map(Place).find(|&place| !self.used.has(place));
-        unused.unwrap_or(best.0)
+        unused.unwrap_or(least.0)
     }
 }
 
@@ -105,25 +107,36 @@ impl Placer {
 pub(crate) struct LoadMeter {
     since: Time,
     used: Duration,
+    told: u32,
 }
 
 impl LoadMeter {
     pub(crate) fn new(now: Time) -> Self {
-        Self { since: now, used: thread_time() }
+        Self { since: now, used: thread_time(), told: 0 }
     }
 
     pub(crate) fn is_due(&self, now: Time) -> bool {
         now.millis_since(self.since) >= WINDOW_MS
     }
 
-    /// The share of the time since the last call, in thousandths.
+    /// How busy it is, in thousandths.
     pub(crate) fn measure(&mut self, now: Time) -> u32 {
         let used = thread_time();
         let busy = used.saturating_sub(self.used).as_micros();
-        let elapsed = u128::from(now.millis_since(self.since).max(1));
-        *self = Self { since: now, used };
-        u32::try_from(busy / elapsed).unwrap_or(u32::MAX).min(1000)
+        let elapsed = now.millis_since(self.since).max(1);
+        let share = u32::try_from(busy / u128::from(elapsed)).unwrap_or(u32::MAX).min(1000);
+        *self = Self { since: now, used, told: told(share, self.told, elapsed) };
+        self.told
     }
+}
+
+/// The share of the last `elapsed` milliseconds, or what is left of what was told before. Load comes
+/// at once and fades: between two portions of work a shard is not idle, and clients that come one
+/// after the other, to work with each other, find the same one.
+fn told(share: u32, before: u32, elapsed: u64) -> u32 {
+    let left = f64::from(before) * 0.5f64.powf(elapsed as f64 / HALF_LIFE_MS);
+    let left = if left < f64::from(NOTHING) { 0 } else { left as u32 };
+    share.max(left)
 }
 
 fn thread_time() -> Duration {
@@ -137,6 +150,10 @@ fn thread_time() -> Duration {
 const CLIENT_LOAD: u32 = 1;
 /// Milliseconds over which load is measured.
 const WINDOW_MS: u64 = 250;
+/// Milliseconds in which half of a load that is over is forgotten.
+const HALF_LIFE_MS: f64 = 2_000.0;
+/// Thousandths of a load that is over that are not worth waking up for.
+const NOTHING: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +177,31 @@ mod tests {
         assert_eq!(placer.choose(first_busy), Place(1));
         assert_eq!(placer.choose(|_| 800), Place(2));
         assert_eq!(placer.choose(|place| 900 - u32::from(place.0)), Place(2), "the least busy");
+        assert_eq!(placer.choose(|_| 599), Place(0), "one is enough again");
+        assert_eq!(placer.choose(|place| 700 - u32::from(place.0) * 150), Place(1));
         assert!(!placer.is_idle(|_| 0), "sessions of other shards must be looked up");
+    }
+
+    #[test]
+    fn a_crowd_does_not_go_to_one_shard() {
+        let mut placer = Placer::new(BY_LOAD, 3);
+        assert_eq!(placer.choose(|_| 700), Place(1));
+        let mut got = [0; 3];
+        (0..1500).for_each(|_| got[usize::from(placer.choose(|_| 300).0)] += 1);
+        assert_eq!(got, [500; 3]);
+    }
+
+    #[test]
+    fn load_comes_at_once_and_fades() {
+        assert_eq!(told(700, 100, 250), 700);
+        assert_eq!(told(0, 700, 2_000), 350);
+        assert_eq!(told(400, 700, 2_000), 400);
+        let mut load = 1000;
+        let fades = (0..).take_while(|_| {
+            load = told(0, load, 1_000);
+            load > 0
+        });
+        assert_eq!(fades.count(), 12, "seconds");
     }
 
     #[test]
