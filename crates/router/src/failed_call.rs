@@ -10,8 +10,9 @@ use agentmq_session::Time;
 use crate::connection::ConnectionId;
 use crate::fan_out::Source;
 use crate::handle_connect::Refused;
+use crate::route::Traits;
 use crate::router::Router;
-use crate::tool_calls::{answer, call_id};
+use crate::tool_calls::{answer, call_id_of};
 
 impl Router {
     /// Answers a call that was refused: false when it is none, or has no answer.
@@ -51,17 +52,17 @@ impl Router {
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
-        topic: &str,
+        (topic, traits): (&str, Traits),
+        call: Option<&ToolCall<'_>>,
         now: Time,
     ) -> Option<Option<ReasonCode>> {
-        let refused = if self.is_mcp(topic) {
+        let refused = if traits.is_mcp {
             self.check_mcp_publish(id, publish, topic).err()?
         } else if publish.retain && self.is_others_card(id, topic, publish.payload) {
             return Some(self.take_in_vain(id, publish));
-        } else if self.is_tool_call(topic) {
-            let call = ToolCall::parse(publish.payload);
-            match self.check_tool_call(id, publish, call.as_ref()) {
-                Ok(()) => self.check_arguments(topic, &call?, now).err()?,
+        } else if traits.is_tool_call {
+            match self.check_tool_call(id, publish, call) {
+                Ok(()) => self.check_arguments(topic, call?, now).err()?,
                 Err(refused) => refused,
             }
         } else {
@@ -90,7 +91,7 @@ impl Router {
             return false;
         }
         let correlation = publish.properties.binary(P::CorrelationData).unwrap_or_default();
-        let call_id = call_id(publish.payload, correlation);
+        let call_id = call_id_of(publish.payload, correlation);
         let error = CallError { call_id: &call_id, kind, message: why };
         let message = answer(response, correlation, &error);
         let Ok(route) = self.route(response) else { return false };

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use agentmq_agents::ToolCall;
 use agentmq_codec::{Properties, ProtocolVersion, PublishHead, QoS};
 use agentmq_session::{
     Author, Delivery, Keep, Message, MessageParts, OutboundAlias, SessionKey, SubscriptionIds, Time,
@@ -40,6 +41,8 @@ pub(crate) struct Source<'a> {
     pub(crate) is_for_one: bool,
     /// It is a call of a tool, which is noted of who gets it.
     pub(crate) is_tool_call: bool,
+    /// The call, where it has been read.
+    pub(crate) call: Option<&'a ToolCall<'a>>,
     /// The QoS 2 PUBLISH that brought it, here or to another shard, where its identifier must
     /// survive a crash.
     pub(crate) arrived: Option<(SessionKey, u16)>,
@@ -77,6 +80,7 @@ impl<'a> Source<'a> {
             shared: Some(message.clone()),
             is_for_one: false,
             is_tool_call: false,
+            call: None,
             arrived: None,
             will: None,
             author: None,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use agentmq_agents::{AgentTopic, mcp};
+use agentmq_agents::{AgentTopic, ToolCall, mcp};
 use agentmq_codec::{DecodeError, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode};
 use agentmq_identity::{own_client_id, seen_by_its_own};
 use agentmq_session::{Condition, Time};
@@ -155,10 +155,14 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
-        if route.traits.is_of_agents
-            && let Some(outcome) = self.check_agent_publish(id, publish, topic, now)
-        {
-            return Ok(outcome);
+        let is_call = route.traits.is_tool_call;
+        // Boxed: nearly every message is none, and passes here.
+        let call = is_call.then(|| ToolCall::parse(publish.payload).map(Box::new)).flatten();
+        if route.traits.is_of_agents {
+            let of = (topic, route.traits);
+            if let Some(outcome) = self.check_agent_publish(id, publish, of, call.as_deref(), now) {
+                return Ok(outcome);
+            }
         }
         if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
             if !is_v5 && publish.qos > QoS::AtMostOnce {
@@ -193,6 +197,7 @@ impl Router {
             shared: None,
             is_for_one: false,
             is_tool_call: false,
+            call: call.as_deref(),
             arrived,
             will: None,
             author: if publish.retain { self.author(id) } else { None },

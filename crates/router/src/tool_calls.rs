@@ -9,16 +9,38 @@ use agentmq_agents::{AgentTopic, CallError, CallErrorKind, ToolCall};
 use agentmq_codec::{PropertiesBuf, Property, PropertyId as P, Publish, QoS};
 use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Message, MessageParts, Time};
+use foldhash::quality::RandomState;
 
 use crate::fan_out::Source;
 use crate::router::Router;
 
-/// What a caller has asked, as it can be told by its answer.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    /// Where the caller expects the answer, as the broker calls it.
-    response: Box<str>,
-    correlation: Box<[u8]>,
+/// What a caller has asked, as it can be told by its answer: where that is expected, as the broker
+/// calls it, and the Correlation Data, with a zero between them, which no topic has.
+type Key = [u8];
+
+/// The same in its parts.
+struct Asked<'a> {
+    /// What comes before each of the caller's topics.
+    mount: &'a str,
+    response: &'a str,
+    correlation: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    fn key<'k>(&self, memory: &'k mut Vec<u8>) -> &'k Key {
+        memory.clear();
+        memory.extend_from_slice(self.mount.as_bytes());
+        memory.extend_from_slice(self.response.as_bytes());
+        memory.push(0);
+        memory.extend_from_slice(self.correlation);
+        memory
+    }
+
+    fn of(key: &'a Key) -> Option<Self> {
+        let (response, correlation) = key.split_at_checked(key.iter().position(|it| *it == 0)?)?;
+        let response = str::from_utf8(response).ok()?;
+        Some(Self { mount: "", response, correlation: correlation.get(1..)? })
+    }
 }
 
 /// A call that a session has got last: it may have been another's before.
@@ -33,9 +55,11 @@ struct UnderWay {
 /// Calls that are not answered.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCalls {
-    under_way: HashMap<Rc<Key>, UnderWay>,
+    under_way: HashMap<Rc<Key>, UnderWay, RandomState>,
     /// What each session has got, oldest first; of some of it there is no more to say.
-    by_session: HashMap<u32, VecDeque<Rc<Key>>>,
+    by_session: HashMap<u32, VecDeque<Rc<Key>>, RandomState>,
+    /// Memory for the key that is asked for.
+    key: Vec<u8>,
 }
 
 impl ToolCalls {
@@ -45,8 +69,8 @@ impl ToolCalls {
     }
 
     /// A session gets a call. Of more than `bound` it forgets the oldest.
-    fn note(&mut self, key: Key, call: UnderWay, bound: usize, now: Time) {
-        let Self { under_way, by_session } = self;
+    fn note(&mut self, asked: &Asked<'_>, call: UnderWay, bound: usize, now: Time) {
+        let Self { under_way, by_session, key } = self;
         let session = call.session;
         let got = by_session.entry(session).or_default();
         if got.len() >= bound {
@@ -61,13 +85,13 @@ impl ToolCalls {
         {
             under_way.remove(&oldest);
         }
-        let key = Rc::new(key);
+        let key = Rc::from(asked.key(key));
         got.push_back(Rc::clone(&key));
         under_way.insert(key, call);
     }
 
-    fn forget(&mut self, key: &Key) {
-        let Some(call) = self.under_way.remove(key) else { return };
+    fn forget(&mut self, asked: &Asked<'_>) {
+        let Some(call) = self.under_way.remove(asked.key(&mut self.key)) else { return };
         let Some(got) = self.by_session.get_mut(&call.session) else { return };
         while got.front().is_some_and(|key| !self.under_way.contains_key(key)) {
             got.pop_front();
@@ -111,22 +135,18 @@ impl Router {
         let limits = &self.settings.limits;
         let secs = source.expiry.unwrap_or(limits.open_request_secs).min(limits.open_request_secs);
         let bound = limits.open_requests as usize;
-        let key =
-            Key { response: [mount, response].concat().into(), correlation: correlation.into() };
-        let call = UnderWay {
-            session,
-            call_id: call_id(source.payload, correlation).into(),
-            until: source.now.after_secs(secs),
-        };
-        self.tool_calls.note(key, call, bound, source.now);
+        let named = source.call.and_then(|it| it.call_id.as_deref());
+        let call_id = named.map(Cow::Borrowed);
+        let call_id = call_id.unwrap_or_else(|| call_id_of(source.payload, correlation)).into();
+        let call = UnderWay { session, call_id, until: source.now.after_secs(secs) };
+        self.tool_calls.note(&Asked { mount, response, correlation }, call, bound, source.now);
     }
 
     /// A client publishes: perhaps the answer to a call. Who may publish there may end the waiting.
     #[cold]
     pub(crate) fn note_tool_answer(&mut self, publish: &Publish<'_>, topic: &str) {
         if let Some(correlation) = publish.properties.binary(P::CorrelationData) {
-            let key = Key { response: topic.into(), correlation: correlation.into() };
-            self.tool_calls.forget(&key);
+            self.tool_calls.forget(&Asked { mount: "", response: topic, correlation });
         }
     }
 
@@ -136,15 +156,16 @@ impl Router {
             return;
         }
         for (key, call) in self.tool_calls.take(session, now) {
+            let Some(asked) = Asked::of(&key) else { continue };
             let (call_id, kind) = (&*call.call_id, CallErrorKind::Unavailable);
             let error = CallError { call_id, kind, message: GONE };
-            self.publish_message(answer(&key.response, &key.correlation, &error), now);
+            self.publish_message(answer(asked.response, asked.correlation, &error), now);
         }
     }
 }
 
 /// What a caller knows its call by: what it has called it, else what it expects back.
-pub(crate) fn call_id<'a>(payload: &'a [u8], correlation: &'a [u8]) -> Cow<'a, str> {
+pub(crate) fn call_id_of<'a>(payload: &'a [u8], correlation: &'a [u8]) -> Cow<'a, str> {
     let named = ToolCall::parse(payload).and_then(|call| call.call_id);
     named.unwrap_or_else(|| String::from_utf8_lossy(correlation))
 }
@@ -172,19 +193,18 @@ mod tests {
     use super::*;
 
     fn note(calls: &mut ToolCalls, session: u32, correlation: &[u8], until: u32, now: u32) {
-        let key = key(correlation);
         let until = Time::ZERO.after_secs(until);
         let call = UnderWay { session, call_id: "c".into(), until };
-        calls.note(key, call, 3, Time::ZERO.after_secs(now));
+        calls.note(&asked(correlation), call, 3, Time::ZERO.after_secs(now));
     }
 
-    fn key(correlation: &[u8]) -> Key {
-        Key { response: "r".into(), correlation: correlation.into() }
+    fn asked(correlation: &[u8]) -> Asked<'_> {
+        Asked { mount: "", response: "r", correlation }
     }
 
     fn take(calls: &mut ToolCalls, session: u32) -> Vec<Box<[u8]>> {
         let taken = calls.take(session, Time::ZERO.after_secs(10)).into_iter();
-        taken.map(|(key, _)| key.correlation.clone()).collect()
+        taken.map(|(key, _)| Asked::of(&key).unwrap().correlation.into()).collect()
     }
 
     #[test]
@@ -193,12 +213,22 @@ mod tests {
         for correlation in [b"a", b"b", b"c"] {
             note(&mut calls, 1, correlation, 20, 0);
         }
-        calls.forget(&Key { response: "elsewhere".into(), correlation: (*b"b").into() });
-        calls.forget(&key(b"b"));
-        calls.forget(&key(b"x"));
+        calls.forget(&Asked { mount: "", response: "elsewhere", correlation: b"b" });
+        calls.forget(&asked(b"b"));
+        calls.forget(&asked(b"x"));
         assert!(take(&mut calls, 2).is_empty());
         assert_eq!(take(&mut calls, 1), [Box::from(*b"a"), Box::from(*b"c")]);
         assert!(calls.under_way.is_empty() && calls.by_session.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_told_in_its_parts() {
+        for correlation in [&b""[..], b"\0", b"a\0b", b"\xff"] {
+            let mut memory = vec![7];
+            let asked = Asked { mount: "$o/1/", response: "me/é", correlation };
+            let told = Asked::of(asked.key(&mut memory)).unwrap();
+            assert_eq!((told.response, told.correlation), ("$o/1/me/é", correlation));
+        }
     }
 
     #[test]
