@@ -1,14 +1,19 @@
 //! How long a call takes: `cargo run --release -p agentmq-sdk --example bench_calls -- URL...`
 //!
-//! An echo tool, its server and its callers in this process, over each broker in turn, ten times:
+//! An echo tool in a process of its own, called from this one over each broker in turn, ten times:
 //! both bindings, 1 caller and 100. Each line that it prints is JSON: microseconds of half of all
 //! calls and of 99 in 100 (`p50_us`, `p99_us`). Mosquitto must have `set_tcp_nodelay true`: else it
 //! holds back a small packet until the one before is acknowledged by TCP, which is 40 ms a call.
+//!
+//! In one process the broker would decide who is served first: its caller, who learns that the call
+//! was taken, or its server, whose answer the caller waits for.
 
 #![allow(clippy::print_stdout, reason = "an example says what happens")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agentmq_client::Options;
@@ -30,16 +35,23 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
     let mut urls: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve, binding, url] = &*urls
+        && serve == SERVE
+    {
+        return self::serve(binding, url).await;
+    }
     let mut rows: BTreeMap<_, Vec<Duration>> = BTreeMap::new();
     // Interleaved, and each as often first as last: what else the machine does hits all of them.
     for _ in 0..ROUNDS {
         for url in &urls {
             for callers in [1, 100] {
-                for (binding, calls) in [
-                    ("mqtt-agent", mqtt_agent(url, callers).await?),
-                    ("mcp-session", mcp(url, callers, "2025-11-25").await?),
-                    ("mcp-stateless", mcp(url, callers, "2026-07-28").await?),
-                ] {
+                for binding in [MQTT_AGENT, MCP_SESSION, MCP_STATELESS] {
+                    let tool = Process::start(binding, url)?;
+                    let calls = match binding {
+                        MQTT_AGENT => mqtt_agent(url, callers).await?,
+                        _ => mcp(url, callers).await?,
+                    };
+                    tool.end()?;
                     rows.entry((binding, callers, url.clone())).or_default().extend(calls);
                 }
             }
@@ -53,6 +65,57 @@ async fn main() -> Result<(), Failed> {
         let of = json!({ "binding": binding, "callers": callers, "url": url });
         println!("{}", json!({ "of": of, "p50_us": p50_us, "p99_us": p99_us }));
     }
+    Ok(())
+}
+
+/// The tool's process.
+struct Process(Child);
+
+impl Process {
+    /// Starts it, and waits until callers can find the tool.
+    fn start(binding: &str, url: &str) -> Result<Self, Failed> {
+        let mut this = Command::new(std::env::current_exe()?);
+        this.args([SERVE, binding, url]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = this.spawn()?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        if line.is_empty() { Err("the tool's process has ended".into()) } else { Ok(Self(child)) }
+    }
+
+    fn end(mut self) -> Result<(), Failed> {
+        drop(self.0.stdin.take());
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+/// Offers the tool until the input ends.
+async fn serve(binding: &str, url: &str) -> Result<(), Failed> {
+    let ends = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    if binding == MQTT_AGENT {
+        let mut config = ToolServerConfig::new("bench");
+        config.concurrency = 200;
+        let schema = json!({ "type": "object" });
+        config = config.tool(Tool::new("echo", "", schema, async |given, _: Context| Ok(given)));
+        let server = ToolServer::connect(Options::new(url)?, config).await?;
+        println!("ready");
+        ends.await??;
+        server.stop().await;
+        return Ok(());
+    }
+    let revision = if binding == MCP_SESSION { "2025-11-25" } else { "2026-07-28" };
+    let versions = rmcp::model::ProtocolVersion::KNOWN_VERSIONS.iter();
+    let versions = versions.filter(|it| it.as_str() == revision).cloned().collect();
+    let config = ServerConfig { name: "bench".into(), versions, ..ServerConfig::default() };
+    let (server, acceptor) = Server::connect(Options::new(url)?, config).await?;
+    let work = tokio::spawn(acceptor.run(|_| Echo));
+    server.online().await;
+    println!("ready");
+    ends.await??;
+    server.close().await;
+    work.await?;
     Ok(())
 }
 
@@ -86,11 +149,6 @@ where
 }
 
 async fn mqtt_agent(url: &str, callers: usize) -> Result<Vec<Duration>, Failed> {
-    let mut config = ToolServerConfig::new("bench");
-    config.concurrency = callers * 2;
-    let schema = json!({ "type": "object" });
-    config = config.tool(Tool::new("echo", "", schema, async |given, _: Context| Ok(given)));
-    let server = ToolServer::connect(Options::new(url)?, config).await?;
     let mut options = Options::new(url)?;
     options.client_id = "bench-agent".into();
     let client = ToolClient::connect(options).await?;
@@ -104,17 +162,10 @@ async fn mqtt_agent(url: &str, callers: usize) -> Result<Vec<Duration>, Failed> 
     })
     .await;
     client.close().await;
-    server.stop().await;
     taken
 }
 
-async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Vec<Duration>, Failed> {
-    let versions = rmcp::model::ProtocolVersion::KNOWN_VERSIONS.iter();
-    let versions = versions.filter(|it| it.as_str() == revision).cloned().collect();
-    let config = ServerConfig { name: "bench".into(), versions, ..ServerConfig::default() };
-    let (server, acceptor) = Server::connect(Options::new(url)?, config).await?;
-    let work = tokio::spawn(acceptor.run(|_| Echo));
-    server.online().await;
+async fn mcp(url: &str, callers: usize) -> Result<Vec<Duration>, Failed> {
     let config = BusConfig { filters: vec!["bench".into()], ..BusConfig::default() };
     let bus = Bus::connect(Options::new(url)?, config).await?;
     bus.discovered(DISCOVERY_TIMEOUT).await;
@@ -123,8 +174,6 @@ async fn mcp(url: &str, callers: usize, revision: &'static str) -> Result<Vec<Du
     let taken = measure(callers, move || echo(peer.clone())).await;
     drop(session);
     bus.close().await;
-    server.close().await;
-    work.await?;
     taken
 }
 
@@ -160,6 +209,13 @@ impl ServerHandler for Echo {
         Ok(CallToolResult::success(vec![text]).into())
     }
 }
+
+const MQTT_AGENT: &str = "mqtt-agent";
+const MCP_SESSION: &str = "mcp-session";
+const MCP_STATELESS: &str = "mcp-stateless";
+
+/// What the tool's process is told first.
+const SERVE: &str = "serve";
 
 /// What is echoed: 64 bytes.
 const TEXT: &str = "0123456789012345678901234567890123456789012345678901234567890123";
