@@ -130,9 +130,9 @@ impl LoadMeter {
     }
 }
 
-/// The share of the last `elapsed` milliseconds, or what is left of what was told before. Load comes
-/// at once and fades: between two portions of work a shard is not idle, and clients that come one
-/// after the other, to work with each other, find the same one.
+/// The share of the last `elapsed` milliseconds, or what is left of what was told before. Load
+/// comes at once and fades: between two portions of work a shard is not idle, and clients that come
+/// one after the other, to work with each other, find the same one.
 fn told(share: u32, before: u32, elapsed: u64) -> u32 {
     let left = f64::from(before) * 0.5f64.powf(elapsed as f64 / HALF_LIFE_MS);
     let left = if left < f64::from(NOTHING) { 0 } else { left as u32 };
