@@ -33,6 +33,7 @@ mod mcp_conformance;
 mod mcp_elsewhere;
 mod mcp_expose;
 mod mcp_expose_http;
+mod mcp_fickle_server;
 mod mcp_http;
 mod mcp_links;
 mod mcp_listening;

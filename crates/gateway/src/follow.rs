@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentmq_sdk::mcp::{Bus, Session};
 use rmcp::model::ServerNotification;
@@ -79,7 +79,7 @@ async fn follow(
     catalogue: Arc<Catalogue>,
     listed: mpsc::Sender<Arc<str>>,
 ) -> Arc<str> {
-    let mut backoff = Backoff::new(LONGEST_PAUSE);
+    let mut backoff = Backoff::new(LONGEST_PAUSE).steady_after(STEADY);
     let mut changes = bus.changes();
     loop {
         let here = bus.directory().instances(&name).next().is_some();
@@ -101,19 +101,24 @@ async fn follow(
         };
         match bus.open_any(&name, ours).await {
             Ok(session) => {
-                backoff.succeeded();
-                let session = Arc::new(session);
+                let (session, begun) = (Arc::new(session), Instant::now());
                 stay(&session, &name, &catalogue, &mail, &listed).await;
                 catalogue.set_session(&name, None);
+                let lasted = begun.elapsed();
+                backoff.went_well_for(lasted);
+                if lasted >= STEADY {
+                    continue;
+                }
+                tracing::warn!(server = &*name, "the session ended soon; trying again");
             }
             Err(error) => {
                 tracing::warn!(server = &*name, %error, "no session; trying again");
                 let _ = listed.try_send(name.clone());
-                tokio::select! {
-                    _ = changes.next() => {}
-                    () = tokio::time::sleep(backoff.pause()) => {}
-                }
             }
+        }
+        tokio::select! {
+            _ = changes.next() => {}
+            () = tokio::time::sleep(backoff.pause()) => {}
         }
     }
 }
@@ -249,6 +254,9 @@ const NOTICES: usize = 256;
 
 /// When lists that had no room are asked for once more.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(60);
+
+/// A session that lasts so long went well: the next one need not wait.
+const STEADY: Duration = Duration::from_secs(5);
 
 /// Before a session is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
