@@ -145,7 +145,9 @@ impl Router {
     /// A client publishes: perhaps the answer to a call. Who may publish there may end the waiting.
     #[cold]
     pub(crate) fn note_tool_answer(&mut self, publish: &Publish<'_>, topic: &str) {
-        if let Some(correlation) = publish.properties.binary(P::CorrelationData) {
+        let correlation = publish.properties.binary(P::CorrelationData);
+        // What is longer has not been noted.
+        if let Some(correlation) = correlation.filter(|it| it.len() <= LONGEST) {
             self.tool_calls.forget(&Asked { mount: "", response: topic, correlation });
         }
     }
