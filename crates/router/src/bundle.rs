@@ -11,11 +11,11 @@ use std::sync::Arc;
 use agentmq_codec::{Properties, PropertySet, QoS};
 use agentmq_session::{Arrival, REFERENCE_FROM, Time};
 
-use crate::fan_out::Source;
 use crate::places::Place;
 use crate::remote_member::SessionName;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::Source;
 
 /// Messages in the order in which they were accepted.
 #[derive(Debug, Clone, Default)]

@@ -8,10 +8,10 @@ use agentmq_identity::{Action, Principal, own_client_id};
 use agentmq_session::Time;
 
 use crate::connection::ConnectionId;
-use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::route::Traits;
 use crate::router::Router;
+use crate::source::Source;
 use crate::tool_calls::{answer, call_id_of};
 
 impl Router {

@@ -6,12 +6,13 @@ use agentmq_session::{Message, Ticket, Time};
 
 use crate::bundle::{Chosen, is_small};
 use crate::connection::ConnectionId;
-use crate::fan_out::{Delivered, Source};
+use crate::fan_out::Delivered;
 use crate::mail::Mail;
 use crate::overlapping_subscriptions::Grant;
 use crate::places::Place;
 use crate::remote_member::{GroupMail, Membership, REMOTE, SessionName};
 use crate::router::Router;
+use crate::source::Source;
 use crate::subscribers::Subscriber;
 
 impl Router {

@@ -10,11 +10,11 @@ use agentmq_topic::{ReplyTopic, check_name};
 
 use crate::audit::CANNOT_AUDIT;
 use crate::connection::{Connection, ConnectionId};
-use crate::fan_out::Source;
 use crate::mcp_over_mqtt::with_sender;
 use crate::recording::CANNOT_KEEP;
 use crate::route::{Route, Traits};
 use crate::router::Router;
+use crate::source::Source;
 use crate::topic_prefix::{self, NoRoute};
 
 impl Router {
@@ -155,14 +155,14 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
+        let of = (topic, route.traits);
         let is_call = route.traits.is_tool_call;
         // Boxed: nearly every message is none, and passes here.
         let call = is_call.then(|| ToolCall::parse(publish.payload).map(Box::new)).flatten();
-        if route.traits.is_of_agents {
-            let of = (topic, route.traits);
-            if let Some(outcome) = self.check_agent_publish(id, publish, of, call.as_deref(), now) {
-                return Ok(outcome);
-            }
+        if route.traits.is_of_agents
+            && let Some(outcome) = self.check_agent_publish(id, publish, of, call.as_deref(), now)
+        {
+            return Ok(outcome);
         }
         if let Some(why) = self.cannot_take(publish, arrived.is_some(), &route) {
             if !is_v5 && publish.qos > QoS::AtMostOnce {

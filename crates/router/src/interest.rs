@@ -6,12 +6,12 @@ use agentmq_codec::QoS;
 use agentmq_session::{Ticket, Time};
 
 use crate::bundle::is_small;
-use crate::fan_out::Source;
 use crate::interest_barrier::Waiting;
 use crate::mail::{Mail, Published, Stamp};
 use crate::places::Place;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::Source;
 use crate::subscriptions::Wanted;
 use crate::timers::Due;
 

@@ -71,6 +71,7 @@ mod server_presence;
 mod session_end;
 mod settings;
 mod shared_group;
+mod source;
 mod subscribers;
 mod subscriptions;
 mod sys_topics;

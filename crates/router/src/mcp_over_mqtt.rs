@@ -7,9 +7,9 @@ use agentmq_identity::{Principal, client_id_beside, own_client_id, seen_by_its_o
 use agentmq_session::{Message, MessageParts, Time};
 
 use crate::connection::ConnectionId;
-use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::router::Router;
+use crate::source::Source;
 
 /// What a client says that it is: a server or a client.
 pub(crate) fn component<'c>(connect: &Connect<'c>) -> Option<&'c str> {

@@ -3,12 +3,12 @@
 use agentmq_codec::{QoS, ReasonCode};
 use agentmq_session::{Message, Time};
 
-use crate::fan_out::Source;
 use crate::mail::{Mail, Stamp};
 use crate::places::Place;
 use crate::retained::RetainedBound;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::Source;
 
 impl Router {
     /// Publishes a message of the broker's own.

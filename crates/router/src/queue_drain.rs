@@ -5,12 +5,13 @@ use agentmq_session::{Delivery, Keep, Message, PendingAck, RetainedCursor, Sessi
 
 use crate::connection::{ConnectionId, Phase};
 use crate::delivery_path::DeliveryPath;
-use crate::fan_out::{Delivered, Source, Terms};
+use crate::fan_out::Delivered;
 use crate::group_mail::is_remote;
 use crate::recall::Head;
 use crate::retain_source::By;
 use crate::retained::Room;
 use crate::router::Router;
+use crate::source::{Source, Terms};
 use crate::timers::Due;
 
 /// Why the queue stops.

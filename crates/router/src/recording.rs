@@ -15,12 +15,12 @@ use agentmq_session::{
 
 use crate::connection::ConnectionId;
 use crate::delivery_path::DeliveryPath;
-use crate::fan_out::{Source, Terms};
 use crate::group_mail::is_remote;
 use crate::mail_gate::Deferred;
 use crate::places::Place;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::{Source, Terms};
 use crate::undecided::Undecided;
 use crate::will_under_way::DueWill;
 

@@ -10,10 +10,10 @@ use agentmq_session::Time;
 use agentmq_topic::ReplyTopic;
 
 use crate::connection::ConnectionId;
-use crate::fan_out::Source;
 use crate::handle_connect::Refused;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::Source;
 
 /// Whether a client may ask for answers at this Response Topic, as far as that is no matter of
 /// rules: below `$reply/` it has topics of its own, with tokens that nobody guesses.

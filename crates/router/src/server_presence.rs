@@ -13,8 +13,8 @@ use agentmq_session::{Message, Time, Will};
 use agentmq_topic::{Subscription, TopicLimits};
 
 use crate::connection::ConnectionId;
-use crate::fan_out::Source;
 use crate::router::Router;
+use crate::source::Source;
 
 /// How many clients stand behind each server card: those whose will goes there, and those that are
 /// waited for. One for all shards; locked when such a client comes or goes.

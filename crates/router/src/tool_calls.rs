@@ -11,8 +11,8 @@ use agentmq_identity::seen_by_its_own;
 use agentmq_session::{Message, MessageParts, Time};
 use foldhash::quality::RandomState;
 
-use crate::fan_out::Source;
 use crate::router::Router;
+use crate::source::Source;
 
 /// What a caller has asked, as it can be told by its answer: where that is expected, as the broker
 /// calls it, and the Correlation Data, with a zero between them, which no topic has.

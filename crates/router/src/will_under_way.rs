@@ -14,9 +14,9 @@ use agentmq_codec::QoS;
 use agentmq_identity::Principal;
 use agentmq_session::{Author, Change, Message, RestoredWill, SessionKey, Time};
 
-use crate::fan_out::Source;
 use crate::route::Route;
 use crate::router::Router;
+use crate::source::Source;
 
 /// A will that must survive a crash, while it is being sent.
 #[derive(Debug, Clone, Copy)]
