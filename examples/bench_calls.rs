@@ -93,15 +93,13 @@ impl Process {
 
 /// Offers the tool until the input ends.
 async fn serve(binding: &str, url: &str) -> Result<(), Failed> {
-    let ends = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     if binding == MQTT_AGENT {
         let mut config = ToolServerConfig::new("bench");
         config.concurrency = 200;
         let schema = json!({ "type": "object" });
         config = config.tool(Tool::new("echo", "", schema, async |given, _: Context| Ok(given)));
         let server = ToolServer::connect(Options::new(url)?, config).await?;
-        println!("ready");
-        ends.await??;
+        ready().await?;
         server.stop().await;
         return Ok(());
     }
@@ -112,10 +110,16 @@ async fn serve(binding: &str, url: &str) -> Result<(), Failed> {
     let (server, acceptor) = Server::connect(Options::new(url)?, config).await?;
     let work = tokio::spawn(acceptor.run(|_| Echo));
     server.online().await;
-    println!("ready");
-    ends.await??;
+    ready().await?;
     server.close().await;
     work.await?;
+    Ok(())
+}
+
+/// Says so, and waits until the input ends. Not begun before: the runtime waits for who reads.
+async fn ready() -> Result<(), Failed> {
+    println!("ready");
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     Ok(())
 }
 
