@@ -155,11 +155,11 @@ impl Router {
             self.audit_refused_publish(id, topic, reason, &why);
             return Ok(self.refuse_publish(id, publish, reason, &why));
         }
-        let of = (topic, route.traits);
         let is_call = route.traits.is_tool_call;
         // Boxed: nearly every message is none, and passes here.
         let call = is_call.then(|| ToolCall::parse(publish.payload).map(Box::new)).flatten();
         if route.traits.is_of_agents
+            && let of = (topic, route.traits)
             && let Some(outcome) = self.check_agent_publish(id, publish, of, call.as_deref(), now)
         {
             return Ok(outcome);
