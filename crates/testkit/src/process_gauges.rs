@@ -6,7 +6,8 @@ use std::{fs, io};
 /// Memory and descriptors of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessGauges {
-    /// Bytes of physical memory (`VmRSS`).
+    /// Bytes of physical memory that are its own (`RssAnon`): heap and stacks. Pages of the program
+    /// itself are not in it: they come when code is first run, and say nothing about what is kept.
     pub resident_bytes: u64,
     /// Open file descriptors.
     pub open_files: usize,
@@ -25,7 +26,7 @@ impl ProcessGauges {
         let is_socket = |it: &&io::Result<PathBuf>| {
             it.as_ref().is_ok_and(|it| it.to_string_lossy().starts_with("socket:"))
         };
-        let resident = field(&status, "VmRSS:").expect("a living process has a size");
+        let resident = field(&status, "RssAnon:").expect("a living process has a size");
         Self {
             resident_bytes: resident * 1024,
             open_files: open.len(),
