@@ -190,26 +190,35 @@ impl Bundle {
         items + self.topics.len() + self.bytes.len() + groups + members + more
     }
 
-    /// The next message and whom it is for. It counts as read from then on, whatever becomes of
-    /// it.
-    fn next(&mut self, now: Time) -> Option<(Source<'_>, Span, Addressee<'_>)> {
-        let read = self.read;
-        let item = *self.items.get(read.items)?;
-        let more = if item.has_more { *self.more.get(read.more)? } else { More::NOTHING };
-        let payload_at = read.bytes + more.properties_len;
-        let end = payload_at + item.payload_len as usize;
+    /// What is said of the next message, and where the rest of it is. It counts as read from then
+    /// on, whatever becomes of it.
+    fn next(&mut self) -> Option<(Item, Read)> {
+        let at = self.read;
+        let item = *self.items.get(at.items)?;
+        let properties_len = self.more(item, at).map_or(0, |more| more.properties_len);
         self.read.items += 1;
-        self.read.bytes = end;
+        self.read.bytes += properties_len + item.payload_len as usize;
         self.read.more += usize::from(item.has_more);
         self.read.members += usize::from(item.has_member);
-        let properties = self.bytes.get(read.bytes..payload_at)?;
-        let source = Source {
-            topic: self.topic(item.topic)?,
-            payload: self.bytes.get(payload_at..end)?,
-            properties: Properties::checked(properties, more.properties),
+        Some((item, at))
+    }
+
+    /// The message. It is put together where it is used: a move reads what has just been written in
+    /// other pieces, and waits until all of that is in the cache.
+    #[inline(always)]
+    fn source(&self, item: Item, at: Read, now: Time) -> Source<'_> {
+        let more = self.more(item, at);
+        let payload_at = at.bytes + more.map_or(0, |more| more.properties_len);
+        let end = payload_at + item.payload_len as usize;
+        let properties = self.bytes.get(at.bytes..payload_at).unwrap_or_default();
+        let present = more.map_or(Properties::EMPTY.present(), |more| more.properties);
+        Source {
+            topic: self.topic(item.topic).unwrap_or_default(),
+            payload: self.bytes.get(payload_at..end).unwrap_or_default(),
+            properties: Properties::checked(properties, present),
             qos: item.qos,
             retain: item.retain,
-            expiry: more.expires_at.map(|at| at.secs_from(now)),
+            expiry: more.and_then(|more| more.expires_at).map(|at| at.secs_from(now)),
             publisher: None,
             publisher_id: None,
             now,
@@ -217,26 +226,21 @@ impl Bundle {
             is_for_one: false,
             is_tool_call: false,
             call: None,
-            arrived: more.exchange,
+            arrived: more.and_then(|more| more.exchange),
             will: None,
             author: None,
-        };
-        let mut member = None;
-        if item.has_member {
-            let Member { group, chosen } = *self.members.get(read.members)?;
-            member = Some((self.groups.get(group as usize)?, chosen));
         }
-        Some((source, item.topic, member))
     }
-}
 
-impl More {
-    const NOTHING: Self = Self {
-        properties: Properties::EMPTY.present(),
-        properties_len: 0,
-        expires_at: None,
-        exchange: None,
-    };
+    /// Whom a message is for.
+    fn addressee(&self, item: Item, at: Read) -> Addressee<'_> {
+        let Member { group, chosen } = *self.members.get(at.members).filter(|_| item.has_member)?;
+        Some((self.groups.get(group as usize)?, chosen))
+    }
+
+    fn more(&self, item: Item, at: Read) -> Option<&More> {
+        if item.has_more { self.more.get(at.more) } else { None }
+    }
 }
 
 impl Router {
@@ -248,17 +252,20 @@ impl Router {
         }
         // Nothing that is done here changes a subscription.
         let mut latest: Option<(Span, Rc<Route>)> = None;
-        while let Some((mut source, span, member)) = bundle.next(now) {
-            self.handle_mail(from, |router| match member {
-                None => {
-                    let same = latest.take().filter(|(topic, _)| *topic == span);
-                    latest = same.or_else(|| Some((span, router.route(source.topic).ok()?)));
-                    if let Some((_, route)) = &latest {
-                        router.fan_out(&mut source, route);
-                        router.record_message(&source, false);
-                    }
+        while let Some((item, at)) = bundle.next() {
+            self.handle_mail(from, |router| {
+                let mut source = bundle.source(item, at, now);
+                if let Some((group, member)) = bundle.addressee(item, at) {
+                    return router.deliver_away(from, group, member, &mut source);
                 }
-                Some((group, member)) => router.deliver_away(from, group, member, &mut source),
+                if latest.as_ref().is_none_or(|(topic, _)| *topic != item.topic) {
+                    let route = router.route(source.topic).ok();
+                    latest = route.map(|route| (item.topic, route));
+                }
+                if let Some((_, route)) = &latest {
+                    router.fan_out(&mut source, route);
+                    router.record_message(&source, false);
+                }
             });
         }
     }
@@ -307,23 +314,29 @@ mod tests {
         bundle.push(&source("c", b"five", some.view(), Some(1)));
         assert_eq!((bundle.groups.len(), &*bundle.topics), (1, "a/ébc"));
 
-        let (first, _, member) = bundle.next(now.after_secs(2)).unwrap();
+        let (item, at) = bundle.next().unwrap();
+        let first = bundle.source(item, at, now.after_secs(2));
         assert_eq!((first.topic, first.payload, first.expiry), ("a/é", &b"one"[..], Some(7)));
         assert_eq!((first.qos, first.retain), (QoS::AtLeastOnce, true));
-        assert!(first.properties == some.view() && first.publisher.is_none() && member.is_none());
+        assert!(first.properties == some.view() && first.publisher.is_none());
+        assert!(bundle.addressee(item, at).is_none());
         assert!(first.properties.has(PropertyId::UserProperty));
-        let (second, _, member) = bundle.next(now).unwrap();
+        let (item, at) = bundle.next().unwrap();
+        let second = bundle.source(item, at, now);
         assert_eq!((second.topic, second.payload), ("b", &b""[..]));
-        let (text, member) = member.unwrap();
+        let (text, member) = bundle.addressee(item, at).unwrap();
         assert!(**text == *group && member.session == session && member.expects_client);
         for (topic, payload) in [("b", &b"three"[..]), ("c", b"four")] {
-            let (source, ..) = bundle.next(now).unwrap();
+            let (item, at) = bundle.next().unwrap();
+            let source = bundle.source(item, at, now);
             assert_eq!((source.topic, source.payload, source.expiry), (topic, payload, None));
             assert!(source.properties.is_empty());
         }
-        let (last, ..) = bundle.next(now).unwrap();
+        let (item, at) = bundle.next().unwrap();
+        let last = bundle.source(item, at, now);
         assert_eq!((last.topic, last.payload, last.expiry), ("c", &b"five"[..], Some(1)));
-        assert!(last.properties == some.view() && bundle.next(now).is_none());
+        assert!(last.properties == some.view());
+        assert!(bundle.next().is_none());
         assert_eq!(size_of::<Item>(), 16);
     }
 

@@ -112,6 +112,13 @@ impl Router {
 
     /// Records a message that has been delivered and posted, if anything of that must survive.
     pub(crate) fn record_message(&mut self, source: &Source<'_>, is_retained: bool) {
+        let is_exchanged = source.arrived.is_some() || source.will.is_some();
+        if is_retained || is_exchanged || !self.recipients.is_empty() {
+            self.record_what_survives(source, is_retained);
+        }
+    }
+
+    fn record_what_survives(&mut self, source: &Source<'_>, is_retained: bool) {
         // Of all shards' retained messages the first records which one is its topic's newest: it
         // gets to know them all, and what it records stands in the order in which it counts.
         let is_retained = is_retained

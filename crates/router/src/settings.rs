@@ -144,6 +144,7 @@ impl Settings {
     }
 
     /// Whether any shared group may ask for a publisher's client identifier.
+    #[inline]
     pub(crate) fn any_hash_client(&self) -> bool {
         self.any_strategy(ShareStrategy::HashClient)
     }
@@ -153,8 +154,12 @@ impl Settings {
         self.any_strategy(ShareStrategy::LeastInFlight)
     }
 
+    #[inline]
     fn any_strategy(&self, wanted: ShareStrategy) -> bool {
-        self.share_strategy == wanted || self.share_strategies.values().any(|&it| it == wanted)
+        // Asked for each message between shards: the map is empty nearly everywhere.
+        let by_name = &self.share_strategies;
+        self.share_strategy == wanted
+            || (!by_name.is_empty() && by_name.values().any(|&it| it == wanted))
     }
 
     /// The bound of what waits for a session: of what survives the broker, or of all else.
