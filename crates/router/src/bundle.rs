@@ -102,9 +102,6 @@ pub(crate) struct Chosen {
     pub(crate) expects_client: bool,
 }
 
-/// The member that a message is for, or `None` for whoever has subscribed.
-type Addressee<'b> = Option<(&'b Arc<str>, Chosen)>;
-
 /// Whether a message goes by bundle: a larger payload is referenced instead of copied.
 pub(crate) fn is_small(source: &Source<'_>) -> bool {
     source.payload.len() < REFERENCE_FROM
@@ -232,10 +229,9 @@ impl Bundle {
         }
     }
 
-    /// Whom a message is for.
-    fn addressee(&self, item: Item, at: Read) -> Addressee<'_> {
-        let Member { group, chosen } = *self.members.get(at.members).filter(|_| item.has_member)?;
-        Some((self.groups.get(group as usize)?, chosen))
+    /// The member that a message is for; `None` where it is for whoever has subscribed.
+    fn member(&self, item: Item, at: Read) -> Option<Member> {
+        if item.has_member { self.members.get(at.members).copied() } else { None }
     }
 
     fn more(&self, item: Item, at: Read) -> Option<&More> {
@@ -250,13 +246,20 @@ impl Router {
         if bundle.read == Read::default() {
             self.mail_gate.count_piece(from);
         }
-        // Nothing that is done here changes a subscription.
+        // Nothing that is done here changes a subscription: what was found for the message before
+        // is so for the next one with the same topic, or of the same group.
         let mut latest: Option<(Span, Rc<Route>)> = None;
+        let mut latest_group: Option<(u32, Option<u32>)> = None;
         while let Some((item, at)) = bundle.next() {
             self.handle_mail(from, |router| {
                 let mut source = bundle.source(item, at, now);
-                if let Some((group, member)) = bundle.addressee(item, at) {
-                    return router.deliver_away(from, group, member, &mut source);
+                if let Some(Member { group, chosen }) = bundle.member(item, at) {
+                    let Some(text) = bundle.groups.get(group as usize) else { return };
+                    let same = latest_group.filter(|(latest, _)| *latest == group);
+                    let (_, number) =
+                        same.unwrap_or_else(|| (group, router.away_groups.find(text)));
+                    latest_group = Some((group, number));
+                    return router.deliver_away(from, (text, number), chosen, &mut source);
                 }
                 if latest.as_ref().is_none_or(|(topic, _)| *topic != item.topic) {
                     let route = router.route(source.topic).ok();
@@ -319,12 +322,13 @@ mod tests {
         assert_eq!((first.topic, first.payload, first.expiry), ("a/é", &b"one"[..], Some(7)));
         assert_eq!((first.qos, first.retain), (QoS::AtLeastOnce, true));
         assert!(first.properties == some.view() && first.publisher.is_none());
-        assert!(bundle.addressee(item, at).is_none());
+        assert!(bundle.member(item, at).is_none());
         assert!(first.properties.has(PropertyId::UserProperty));
         let (item, at) = bundle.next().unwrap();
         let second = bundle.source(item, at, now);
         assert_eq!((second.topic, second.payload), ("b", &b""[..]));
-        let (text, member) = bundle.addressee(item, at).unwrap();
+        let Member { group: number, chosen: member } = bundle.member(item, at).unwrap();
+        let text = &bundle.groups[number as usize];
         assert!(**text == *group && member.session == session && member.expects_client);
         for (topic, payload) in [("b", &b"three"[..]), ("c", b"four")] {
             let (item, at) = bundle.next().unwrap();

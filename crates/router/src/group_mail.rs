@@ -40,7 +40,8 @@ impl Router {
             GroupMail::Deliver { text, session, message, exchange, expects_client } => {
                 let member = Chosen { session, expects_client };
                 let mut source = Source { arrived: exchange, ..Source::of(&message, now) };
-                self.deliver_away(from, &text, member, &mut source);
+                let group = (&text, self.away_groups.find(&text));
+                self.deliver_away(from, group, member, &mut source);
             }
             GroupMail::Reclaim { text, session, sent_too } => {
                 self.reclaimed(&text, session, sent_too, now);
@@ -68,8 +69,8 @@ impl Router {
         if self.peers.is_alone() {
             return None;
         }
-        if self.away_groups.member(text, session).is_some() {
-            return self.away_groups.find(text).map(|(_, group)| group.home);
+        if let Some((group, _)) = self.away_groups.membership(text, session) {
+            return Some(group.home);
         }
         if self.groups.has_member(text, session) {
             return None;
@@ -90,7 +91,7 @@ impl Router {
 
     /// A session of this shard joins a group of another.
     pub(crate) fn join_away(&mut self, text: &str, home: Place, member: Subscriber) {
-        let is_new = self.away_groups.member(text, member.session).is_none();
+        let is_new = self.away_groups.membership(text, member.session).is_none();
         let Some(session) = self.name_of(member.session) else { return };
         let present = self.presence(member.session);
         let text = self.away_groups.join(text, home, member);
@@ -173,8 +174,9 @@ impl Router {
     /// The homes of the groups of other shards that a session is in.
     fn away_homes(&self, index: u32) -> Vec<Place> {
         let Some(session) = self.sessions.get(index as usize) else { return Vec::new() };
-        let away = session.subscriptions.iter().filter_map(|text| self.away_groups.find(text));
-        let mut homes: Vec<Place> = away.map(|(_, group)| group.home).collect();
+        let groups = &self.away_groups;
+        let away = session.subscriptions.iter().filter_map(|text| groups.get(groups.find(text)?));
+        let mut homes: Vec<Place> = away.map(|group| group.home).collect();
         homes.sort_unstable();
         homes.dedup();
         homes
@@ -195,18 +197,19 @@ impl Router {
         group: u32,
         number: u32,
     ) -> Delivered {
-        let Some(text) = self.groups.text(group) else { return Delivered::Nobody };
         let tells_load = self.settings.any_least_in_flight();
         let Some(member) = self.remote_members.get_mut(number) else { return Delivered::Nobody };
         member.load += usize::from(tells_load);
         let (place, session, expects_client) =
             (member.place, member.session, member.present.is_some());
         self.must_keep(place, source.qos);
+        let Some(text) = self.groups.text(group) else { return Delivered::Nobody };
         if is_small(source) {
             let chosen = Chosen { session, expects_client };
-            self.peers.push(place, |bundle| bundle.push_for(source, &text, chosen));
+            self.peers.push(place, |bundle| bundle.push_for(source, text, chosen));
             return Delivered::Taken;
         }
+        let text = Arc::clone(text);
         let message = source.message().clone();
         let exchange = source.arrived;
         let mail = GroupMail::Deliver { text, session, message, exchange, expects_client };
@@ -216,7 +219,7 @@ impl Router {
 
     /// Asks the shard of an absent remote member for what it holds of a group.
     pub(crate) fn reclaim(&mut self, group: u32, number: u32, sent_too: bool) {
-        let Some(text) = self.groups.text(group) else { return };
+        let Some(text) = self.groups.text(group).map(Arc::clone) else { return };
         let Some(member) = self.remote_members.get(number) else { return };
         let (place, session) = (member.place, member.session);
         self.post_group(place, GroupMail::Reclaim { text, session, sent_too });
@@ -273,15 +276,16 @@ impl Router {
         }
     }
 
-    /// A message that a group's home has chosen a session of this shard for.
+    /// A message that a group's home has chosen a session of this shard for. The group has a number
+    /// here if any session of this shard is in it.
     pub(crate) fn deliver_away(
         &mut self,
         from: Place,
-        text: &Arc<str>,
+        (text, number): (&Arc<str>, Option<u32>),
         member: Chosen,
         source: &mut Source<'_>,
     ) {
-        let subscription = self.away_subscription(text, member.session);
+        let subscription = number.and_then(|number| self.away_subscription(number, member.session));
         let Some((group, subscriber)) = subscription.filter(|(_, subscriber)| {
             !member.expects_client || self.presence(subscriber.session).is_some()
         }) else {
@@ -292,6 +296,7 @@ impl Router {
         let grant = Grant::of(std::iter::once(&subscriber));
         source.is_tool_call = self.is_tool_call(source.topic);
         self.begin_message();
+        source.is_for_one = true;
         let terms = source.terms(&grant, Some(group));
         self.deliver(source, subscriber.session, &terms);
         self.record_message(source, false);
@@ -299,15 +304,17 @@ impl Router {
     }
 
     /// The session that a home means, as a member of an away group.
-    fn away_subscription(&self, text: &str, name: SessionName) -> Option<(u32, Subscriber)> {
+    fn away_subscription(&self, group: u32, name: SessionName) -> Option<(u32, Subscriber)> {
         let session = self.sessions.get(name.index as usize)?;
-        let is_same = session.generation == name.generation;
-        self.away_groups.member(text, name.index).filter(|_| is_same)
+        if session.generation != name.generation {
+            return None;
+        }
+        Some((group, self.away_groups.member(group, name.index)?))
     }
 
     /// The home has other members for what an absent member holds.
     fn reclaimed(&mut self, text: &str, name: SessionName, sent_too: bool, now: Time) {
-        let Some((group, _)) = self.away_groups.find(text) else { return };
+        let Some(group) = self.away_groups.find(text) else { return };
         let Some(session) = self.sessions.get_mut(name.index as usize) else { return };
         if session.generation != name.generation || session.connection.is_some() {
             return;

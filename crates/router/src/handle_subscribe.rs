@@ -205,7 +205,7 @@ impl Router {
         let known = match parsed.share {
             None => self.subscriptions.of(parsed.filter, index),
             Some(_) => {
-                let away = || self.away_groups.member(text, index).map(|(_, member)| member);
+                let away = || self.away_groups.membership(text, index).map(|(_, member)| member);
                 self.groups.member(text, index).or_else(away)
             }
         };

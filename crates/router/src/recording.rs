@@ -93,9 +93,10 @@ impl Router {
     ) {
         let Some(session) = self.sessions.get(index as usize) else { return };
         let group = terms.group.and_then(|group| match is_remote(group) {
-            true => self.away_groups.get(group).map(|group| Arc::clone(&group.text)),
+            true => self.away_groups.get(group).map(|group| &group.text),
             false => self.groups.text(group),
         });
+        let group = group.map(Arc::clone);
         self.recipients.push((
             index,
             Recipient {

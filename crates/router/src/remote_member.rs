@@ -240,11 +240,10 @@ impl AwayGroups {
         self.groups.get(&number)
     }
 
-    /// The group with this text, if a session of this shard is in it.
-    pub(crate) fn find(&self, text: &str) -> Option<(u32, &AwayGroup)> {
+    /// The number of the group with this text, if a session of this shard is in it.
+    pub(crate) fn find(&self, text: &str) -> Option<u32> {
         let number = *self.by_text.get(text)?;
-        let group = self.groups.get(&number).filter(|group| !group.members.is_empty())?;
-        Some((number, group))
+        self.get(number).filter(|group| !group.members.is_empty()).map(|_| number)
     }
 
     /// A session joins a group at `home`.
@@ -281,11 +280,15 @@ impl AwayGroups {
         Some((Arc::clone(&group.text), group.home))
     }
 
-    /// A session's membership, and the group's number.
-    pub(crate) fn member(&self, text: &str, session: u32) -> Option<(u32, Subscriber)> {
-        let (number, group) = self.find(text)?;
-        let member = group.members.iter().find(|it| it.session == session)?;
-        Some((number, *member))
+    /// A session's membership.
+    pub(crate) fn member(&self, number: u32, session: u32) -> Option<Subscriber> {
+        self.get(number)?.members.iter().find(|it| it.session == session).copied()
+    }
+
+    /// A session's membership in the group with this text, and the group.
+    pub(crate) fn membership(&self, text: &str, session: u32) -> Option<(&AwayGroup, Subscriber)> {
+        let number = self.find(text)?;
+        Some((self.get(number)?, self.member(number, session)?))
     }
 
     /// Forgets the groups that have been without members since the last sweep.

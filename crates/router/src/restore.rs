@@ -80,8 +80,7 @@ impl Router {
 
     /// A shared group, wherever it lives.
     fn group_number(&self, text: &str) -> Option<u32> {
-        let away = || self.away_groups.find(text).map(|(number, _)| number);
-        self.groups.find(text).or_else(away)
+        self.groups.find(text).or_else(|| self.away_groups.find(text))
     }
 
     /// Takes up a retained message that survived.

@@ -93,8 +93,8 @@ impl SharedGroups {
     }
 
     /// The text of a group.
-    pub(crate) fn text(&self, group: u32) -> Option<Arc<str>> {
-        self.groups.get(&group).map(|group| Arc::clone(&group.text))
+    pub(crate) fn text(&self, group: u32) -> Option<&Arc<str>> {
+        self.groups.get(&group).map(|group| &group.text)
     }
 
     /// Whether a session is in the group with this text.
