@@ -44,7 +44,7 @@ fn ten_thousand_inputs_leave_nothing_behind() {
     witness.ping();
     broker.assert_alive();
     let after = broker.gauges();
-    let growth = after.resident_bytes.saturating_sub(before.resident_bytes);
+    let growth = after.own_bytes.saturating_sub(before.own_bytes);
     println!("{growth} bytes more after {INPUTS} inputs, {} files", after.open_files);
     assert!(growth <= GROWTH_BYTES, "grew by {growth} bytes, the bound is {GROWTH_BYTES}");
 }

@@ -6,9 +6,11 @@ use std::{fs, io};
 /// Memory and descriptors of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessGauges {
-    /// Bytes of physical memory that are its own (`RssAnon`): heap and stacks. Pages of the program
-    /// itself are not in it: they come when code is first run, and say nothing about what is kept.
+    /// Bytes of physical memory (`VmRSS`).
     pub resident_bytes: u64,
+    /// What of that is its own (`RssAnon`): heap and stacks. Pages of the program itself are not in
+    /// it: they come when code is first run, and say nothing about what is kept.
+    pub own_bytes: u64,
     /// Open file descriptors.
     pub open_files: usize,
     /// Sockets among them.
@@ -26,9 +28,10 @@ impl ProcessGauges {
         let is_socket = |it: &&io::Result<PathBuf>| {
             it.as_ref().is_ok_and(|it| it.to_string_lossy().starts_with("socket:"))
         };
-        let resident = field(&status, "RssAnon:").expect("a living process has a size");
+        let size = |name| field(&status, name).expect("a living process has a size") * 1024;
         Self {
-            resident_bytes: resident * 1024,
+            resident_bytes: size("VmRSS:"),
+            own_bytes: size("RssAnon:"),
             open_files: open.len(),
             sockets: open.iter().filter(is_socket).count(),
             threads: field(&status, "Threads:").expect("a living process has threads"),
@@ -50,6 +53,7 @@ mod tests {
     fn this_process_has_memory_and_descriptors() {
         let before = ProcessGauges::of(std::process::id());
         assert!(before.resident_bytes > 100_000 && before.threads > 0);
+        assert!((1..before.resident_bytes).contains(&before.own_bytes));
         let file = fs::File::open("/proc/self/status").unwrap();
         let after = ProcessGauges::of(std::process::id());
         assert!(after.open_files > before.open_files || after.open_files >= 4);
