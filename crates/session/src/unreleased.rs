@@ -29,9 +29,44 @@ impl Unreleased {
     /// Whether `id` waits for its release: a PUBLISH with it is a repetition [MQTT-4.3.3-10].
     pub fn contains(&self, id: u16) -> bool {
         match &self.bitmap {
-            Some(bitmap) => bitmap.words[usize::from(id) / 64] >> (id % 64) & 1 == 1,
+            Some(bitmap) => bitmap.contains(id),
             None => self.position(id).is_ok(),
         }
+    }
+
+    /// Adds an identifier; false when it was there.
+    pub fn insert(&mut self, id: u16) -> bool {
+        if let Some(bitmap) = &mut self.bitmap {
+            return bitmap.insert(id);
+        }
+        let Err(at) = self.position(id) else { return false };
+        if self.list.len() < LIST_MAX {
+            self.list.insert(at, id);
+            return true;
+        }
+        let mut bitmap = Box::new(Bitmap { words: [0; 1024], count: 0 });
+        for id in self.list.drain(..).chain([id]) {
+            bitmap.insert(id);
+        }
+        self.bitmap = Some(bitmap);
+        true
+    }
+
+    /// Removes an identifier; false when it was not there.
+    pub fn remove(&mut self, id: u16) -> bool {
+        if let Some(bitmap) = &mut self.bitmap {
+            let was_there = bitmap.remove(id);
+            if bitmap.count == 0 {
+                self.bitmap = None;
+            }
+            return was_there;
+        }
+        let Ok(at) = self.position(id) else { return false };
+        self.list.remove(at);
+        if self.list.is_empty() {
+            self.list = Vec::new();
+        }
+        true
     }
 
     /// Where in the list an identifier stands, or belongs.
@@ -43,52 +78,27 @@ impl Unreleased {
             _ => self.list.binary_search(&id),
         }
     }
+}
+
+impl Bitmap {
+    fn contains(&self, id: u16) -> bool {
+        self.words[usize::from(id) / 64] >> (id % 64) & 1 == 1
+    }
 
     /// Adds an identifier; false when it was there.
-    pub fn insert(&mut self, id: u16) -> bool {
-        if self.contains(id) {
-            return false;
-        }
-        if self.list.len() == LIST_MAX {
-            let mut bitmap = Box::new(Bitmap { words: [0; 1024], count: LIST_MAX });
-            for id in self.list.drain(..) {
-                bitmap.words[usize::from(id) / 64] |= 1 << (id % 64);
-            }
-            self.bitmap = Some(bitmap);
-        }
-        match &mut self.bitmap {
-            Some(bitmap) => {
-                bitmap.words[usize::from(id) / 64] |= 1 << (id % 64);
-                bitmap.count += 1;
-            }
-            None => {
-                let at = self.position(id).unwrap_or_else(|at| at);
-                self.list.insert(at, id);
-            }
-        }
-        true
+    fn insert(&mut self, id: u16) -> bool {
+        let is_new = !self.contains(id);
+        self.words[usize::from(id) / 64] |= 1 << (id % 64);
+        self.count += usize::from(is_new);
+        is_new
     }
 
     /// Removes an identifier; false when it was not there.
-    pub fn remove(&mut self, id: u16) -> bool {
-        if let Some(bitmap) = &mut self.bitmap {
-            let (word, bit) = (usize::from(id) / 64, 1 << (id % 64));
-            if bitmap.words[word] & bit == 0 {
-                return false;
-            }
-            bitmap.words[word] &= !bit;
-            bitmap.count -= 1;
-            if bitmap.count == 0 {
-                self.bitmap = None;
-            }
-            return true;
-        }
-        let Ok(at) = self.position(id) else { return false };
-        self.list.remove(at);
-        if self.list.is_empty() {
-            self.list = Vec::new();
-        }
-        true
+    fn remove(&mut self, id: u16) -> bool {
+        let was_there = self.contains(id);
+        self.words[usize::from(id) / 64] &= !(1 << (id % 64));
+        self.count -= usize::from(was_there);
+        was_there
     }
 }
 
