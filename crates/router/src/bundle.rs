@@ -200,8 +200,7 @@ impl Bundle {
         Some((item, at))
     }
 
-    /// The message. It is put together where it is used: a move reads what has just been written in
-    /// other pieces, and waits until all of that is in the cache.
+    /// The message, put together where it is used ([`Source::new`]).
     #[inline(always)]
     fn source(&self, item: Item, at: Read, now: Time) -> Source<'_> {
         let more = self.more(item, at);
@@ -209,23 +208,14 @@ impl Bundle {
         let end = payload_at + item.payload_len as usize;
         let properties = self.bytes.get(at.bytes..payload_at).unwrap_or_default();
         let present = more.map_or(Properties::EMPTY.present(), |more| more.properties);
+        let properties = Properties::checked(properties, present);
+        let payload = self.bytes.get(payload_at..end).unwrap_or_default();
         Source {
-            topic: self.topic(item.topic).unwrap_or_default(),
-            payload: self.bytes.get(payload_at..end).unwrap_or_default(),
-            properties: Properties::checked(properties, present),
             qos: item.qos,
             retain: item.retain,
             expiry: more.and_then(|more| more.expires_at).map(|at| at.secs_from(now)),
-            publisher: None,
-            publisher_id: None,
-            now,
-            shared: None,
-            is_for_one: false,
-            is_tool_call: false,
-            call: None,
             arrived: more.and_then(|more| more.exchange),
-            will: None,
-            author: None,
+            ..Source::new(self.topic(item.topic).unwrap_or_default(), payload, properties, now)
         }
     }
 
@@ -289,22 +279,11 @@ mod tests {
         let none = PropertiesBuf::new();
         let some = PropertiesBuf::new().with(Property::Pair("naïve", "é"));
         let source = |topic, payload, properties, expiry| Source {
-            topic,
-            payload,
-            properties,
             qos: QoS::AtLeastOnce,
             retain: true,
             expiry,
             publisher: Some(7),
-            publisher_id: None,
-            now,
-            shared: None,
-            is_for_one: false,
-            is_tool_call: false,
-            call: None,
-            arrived: None,
-            will: None,
-            author: None,
+            ..Source::new(topic, payload, properties, now)
         };
         let session = SessionName { index: 3, generation: 4 };
         let chosen = Chosen { session, expects_client: true };
@@ -317,31 +296,33 @@ mod tests {
         bundle.push(&source("c", b"five", some.view(), Some(1)));
         assert_eq!((bundle.groups.len(), &*bundle.topics), (1, "a/ébc"));
 
-        let (item, at) = bundle.next().unwrap();
-        let first = bundle.source(item, at, now.after_secs(2));
+        let (first, member) = next(&mut bundle, now.after_secs(2));
         assert_eq!((first.topic, first.payload, first.expiry), ("a/é", &b"one"[..], Some(7)));
         assert_eq!((first.qos, first.retain), (QoS::AtLeastOnce, true));
-        assert!(first.properties == some.view() && first.publisher.is_none());
-        assert!(bundle.member(item, at).is_none());
+        assert!(first.properties == some.view() && first.publisher.is_none() && member.is_none());
         assert!(first.properties.has(PropertyId::UserProperty));
-        let (item, at) = bundle.next().unwrap();
-        let second = bundle.source(item, at, now);
+        let (second, member) = next(&mut bundle, now);
         assert_eq!((second.topic, second.payload), ("b", &b""[..]));
-        let Member { group: number, chosen: member } = bundle.member(item, at).unwrap();
-        let text = &bundle.groups[number as usize];
+        let (text, member) = member.unwrap();
         assert!(**text == *group && member.session == session && member.expects_client);
         for (topic, payload) in [("b", &b"three"[..]), ("c", b"four")] {
-            let (item, at) = bundle.next().unwrap();
-            let source = bundle.source(item, at, now);
+            let (source, _) = next(&mut bundle, now);
             assert_eq!((source.topic, source.payload, source.expiry), (topic, payload, None));
             assert!(source.properties.is_empty());
         }
-        let (item, at) = bundle.next().unwrap();
-        let last = bundle.source(item, at, now);
+        let (last, _) = next(&mut bundle, now);
         assert_eq!((last.topic, last.payload, last.expiry), ("c", &b"five"[..], Some(1)));
         assert!(last.properties == some.view());
         assert!(bundle.next().is_none());
         assert_eq!(size_of::<Item>(), 16);
+    }
+
+    /// The next message, which is there, and the group and member that it is for.
+    fn next(bundle: &mut Bundle, now: Time) -> (Source<'_>, Option<(&Arc<str>, Chosen)>) {
+        let (item, at) = bundle.next().unwrap();
+        let member = bundle.member(item, at);
+        let member = member.map(|it| (&bundle.groups[it.group as usize], it.chosen));
+        (bundle.source(item, at, now), member)
     }
 
     #[test]

@@ -285,7 +285,8 @@ impl Router {
         member: Chosen,
         source: &mut Source<'_>,
     ) {
-        let subscription = number.and_then(|number| self.away_subscription(number, member.session));
+        let subscription =
+            number.and_then(|group| Some((group, self.away_subscription(group, member.session)?)));
         let Some((group, subscriber)) = subscription.filter(|(_, subscriber)| {
             !member.expects_client || self.presence(subscriber.session).is_some()
         }) else {
@@ -304,12 +305,10 @@ impl Router {
     }
 
     /// The session that a home means, as a member of an away group.
-    fn away_subscription(&self, group: u32, name: SessionName) -> Option<(u32, Subscriber)> {
+    fn away_subscription(&self, group: u32, name: SessionName) -> Option<Subscriber> {
         let session = self.sessions.get(name.index as usize)?;
-        if session.generation != name.generation {
-            return None;
-        }
-        Some((group, self.away_groups.member(group, name.index)?))
+        let is_same = session.generation == name.generation;
+        self.away_groups.get(group)?.member(name.index).filter(|_| is_same)
     }
 
     /// The home has other members for what an absent member holds.

@@ -185,22 +185,14 @@ impl Router {
         let changed = self.changed_properties(id, publish, &route);
         let properties = changed.as_ref().map_or(publish.properties, PropertiesBuf::view);
         let mut source = Source {
-            topic,
-            payload: publish.payload,
-            properties,
             qos: publish.qos,
             retain: publish.retain,
             expiry: publish.properties.integer(PropertyId::MessageExpiryInterval),
             publisher,
-            publisher_id: None,
-            now,
-            shared: None,
-            is_for_one: false,
-            is_tool_call: false,
             call: call.as_deref(),
             arrived,
-            will: None,
             author: if publish.retain { self.author(id) } else { None },
+            ..Source::new(topic, publish.payload, properties, now)
         };
         if publish.properties.has(PropertyId::ResponseTopic) {
             self.open_request(id, publish, now);

@@ -216,6 +216,13 @@ pub(crate) struct AwayGroup {
     is_over: bool,
 }
 
+impl AwayGroup {
+    /// A session's membership.
+    pub(crate) fn member(&self, session: u32) -> Option<Subscriber> {
+        self.members.iter().find(|it| it.session == session).copied()
+    }
+}
+
 /// Groups of other shards that this shard's sessions are in, by number.
 #[derive(Debug, Default)]
 pub(crate) struct AwayGroups {
@@ -280,15 +287,10 @@ impl AwayGroups {
         Some((Arc::clone(&group.text), group.home))
     }
 
-    /// A session's membership.
-    pub(crate) fn member(&self, number: u32, session: u32) -> Option<Subscriber> {
-        self.get(number)?.members.iter().find(|it| it.session == session).copied()
-    }
-
     /// A session's membership in the group with this text, and the group.
     pub(crate) fn membership(&self, text: &str, session: u32) -> Option<(&AwayGroup, Subscriber)> {
-        let number = self.find(text)?;
-        Some((self.get(number)?, self.member(number, session)?))
+        let group = self.get(*self.by_text.get(text)?)?;
+        Some((group, group.member(session)?))
     }
 
     /// Forgets the groups that have been without members since the last sweep.

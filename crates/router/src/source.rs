@@ -46,25 +46,43 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// A message that is shared already.
-    pub(crate) fn of(message: &'a Message, now: Time) -> Self {
+    /// A message of QoS 0 of which nothing more is known. Inlined, since a message that is moved
+    /// waits until all that has just been written of it is in the cache.
+    #[inline(always)]
+    pub(crate) fn new(
+        topic: &'a str,
+        payload: &'a [u8],
+        properties: Properties<'a>,
+        now: Time,
+    ) -> Self {
         Self {
-            topic: message.topic(),
-            payload: message.payload(),
-            properties: message.properties(),
-            qos: message.qos(),
-            retain: message.retain(),
-            expiry: message.remaining_expiry(now),
+            topic,
+            payload,
+            properties,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expiry: None,
             publisher: None,
             publisher_id: None,
             now,
-            shared: Some(message.clone()),
+            shared: None,
             is_for_one: false,
             is_tool_call: false,
             call: None,
             arrived: None,
             will: None,
             author: None,
+        }
+    }
+
+    /// A message that is shared already.
+    pub(crate) fn of(message: &'a Message, now: Time) -> Self {
+        Self {
+            qos: message.qos(),
+            retain: message.retain(),
+            expiry: message.remaining_expiry(now),
+            shared: Some(message.clone()),
+            ..Self::new(message.topic(), message.payload(), message.properties(), now)
         }
     }
 
